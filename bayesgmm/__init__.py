@@ -1,0 +1,51 @@
+"""Gaussian mixtures fitted twice, by EM and by full Bayesian inference, behind one interface.
+
+>>> import bayesgmm as bg
+>>> X = bg.datasets.load_faithful()
+>>> em = bg.GaussianMixture(2, random_state=1).fit(X)
+>>> em.responsibilities(X).dims
+('obs', 'component')
+
+``GaussianMixture`` is the maximum-likelihood fit, ``BayesianGaussianMixture`` the posterior, ``compare`` puts them side by side.
+Nothing heavy is imported before it is used (Scientific Python's SPEC 1).
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bayesgmm import bayes, compare, datasets, diagnostics, em, labels, plots, priors, report
+    from bayesgmm.bayes.model import build_model
+    from bayesgmm.compare import Comparison
+    from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+    from bayesgmm.params import MixtureParams
+    from bayesgmm.priors import Priors
+
+_lazy_getattr, _lazy_dir, _lazy_all = lazy_loader.attach(
+    __name__,
+    submodules=["bayes", "compare", "datasets", "diagnostics", "em", "labels", "plots", "priors", "report"],
+    submod_attrs={
+        "bayes.model": ["build_model"],
+        "estimators": ["BayesianGaussianMixture", "GaussianMixture"],
+        "params": ["MixtureParams"],
+        "priors": ["Priors"],
+    },
+)
+__getattr__, __dir__ = _lazy_getattr, _lazy_dir
+__all__ = [
+    "BayesianGaussianMixture",
+    "GaussianMixture",
+    "MixtureParams",
+    "Priors",
+    "build_model",
+    "compare",
+    "datasets",
+    "diagnostics",
+    "labels",
+    "plots",
+    "priors",
+    "report",
+]

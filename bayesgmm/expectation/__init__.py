@@ -1,0 +1,29 @@
+"""The package's only E-step, on plain arrays.
+
+Everything that needs to know how a point relates to a mixture goes through here: EM, the gradient for NUTS, responsibilities,
+densities, relabelling. Mixtures come in as ``log_weights (K,)``, ``means (K, D)`` and ``scale_tril (K, D, D)``, lower Cholesky
+factors of the covariances; a batch of T of them has a leading T.
+"""
+
+from bayesgmm.expectation.core import Statistics, evaluate, expectation
+from bayesgmm.expectation.draws import (
+    DrawMoments,
+    cross_sums,
+    log_density_draws,
+    responsibility_draws,
+    responsibility_moments,
+)
+from bayesgmm.expectation.score import Score, score
+
+__all__ = [
+    "DrawMoments",
+    "Score",
+    "Statistics",
+    "cross_sums",
+    "evaluate",
+    "expectation",
+    "log_density_draws",
+    "responsibility_draws",
+    "responsibility_moments",
+    "score",
+]

@@ -1,0 +1,54 @@
+"""An exponential that LLVM can vectorise.
+
+numba calls the scalar ``exp`` of the C library once per element (about 11 ns). A polynomial without branches compiles to vector
+instructions (about 2 ns), and the E-step is mostly exponentials once D is small.
+"""
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+"""Fast-math flags of every kernel: sums may be reordered and fused, but NaN and infinity keep their meaning."""
+
+_LOG2_E = 1.4426950408889634
+# log(2) in two parts, so that x - n log(2) keeps its last bits (Cody and Waite, 1980).
+_LOG_2_HIGH = 6.93147180369123816490e-01
+_LOG_2_LOW = 1.90821492927058770002e-10
+_SMALLEST = -708.0  # exp of anything less is subnormal: taken as exp(-708) = 3e-308, which no sum notices.
+
+
+@intrinsic
+def _float_from_bits(typingctx, bits):
+    """Reinterpret an int64 as the float64 with the same bits."""
+    signature = types.float64(types.int64)
+
+    def generate(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return signature, generate
+
+
+@njit(inline="always", fastmath={"contract", "nsz", "arcp"})
+def exp_nonpositive(x):
+    """Exponential of ``x <= 0``, to about 2e-16 relative: 2^n times a Taylor polynomial of degree 12 on |r| <= log(2)/2."""
+    x = max(x, _SMALLEST)
+    n = math.floor(x * _LOG2_E + 0.5)
+    r = (x - n * _LOG_2_HIGH) - n * _LOG_2_LOW
+    p = 1.0 / 479001600.0
+    p = p * r + 1.0 / 39916800.0
+    p = p * r + 1.0 / 3628800.0
+    p = p * r + 1.0 / 362880.0
+    p = p * r + 1.0 / 40320.0
+    p = p * r + 1.0 / 5040.0
+    p = p * r + 1.0 / 720.0
+    p = p * r + 1.0 / 120.0
+    p = p * r + 1.0 / 24.0
+    p = p * r + 1.0 / 6.0
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    return p * _float_from_bits((np.int64(n) + 1023) << 52)

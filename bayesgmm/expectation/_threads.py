@@ -1,0 +1,47 @@
+"""Who owns the cores: threads over rows, never inside a sampler's chains.
+
+Work is cut into chunks whose size does not depend on the number of threads, and results are combined in the chunks' order, so that the
+same data give the same bits on any machine. The kernels release the GIL. Chains of the sampler run in nutpie's own threads and call
+the kernels directly, without this module.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def n_threads() -> int:
+    """Return the number of threads for work over rows: ``BAYESGMM_NUM_THREADS`` if set, otherwise the usable cores."""
+    value = os.environ.get("BAYESGMM_NUM_THREADS", "")
+    return max(1, int(value)) if value.isdigit() else (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
+
+
+def chunks(n: int, size: int) -> list[tuple[int, int]]:
+    """Return the bounds of consecutive chunks of ``size`` that cover ``range(n)``."""
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def ordered_map[T](task: Callable[[int, int], T], parts: list[tuple[int, int]]) -> Iterator[T]:
+    """Yield ``task(start, stop)`` for every part, in order; in threads when there is more than one part and more than one core."""
+    if len(parts) == 1 or n_threads() == 1:
+        return (task(*part) for part in parts)
+    return _executor().map(lambda part: task(*part), parts)
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(n_threads(), thread_name_prefix="bayesgmm")
+    return _pool
+
+
+def _forget_pool() -> None:
+    """A forked child inherits the pool but not its threads: it has to start its own."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)

@@ -1,0 +1,123 @@
+"""One mixture and data: sufficient statistics, or responsibilities and densities row by row."""
+
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesgmm.expectation import _kernel
+from bayesgmm.expectation._threads import chunks, ordered_map
+from bayesgmm.typing import FloatArray
+
+CHUNK = 8192  # rows per task: large enough that a thread's overhead does not show, small enough to share out.
+_NO_WEIGHTS = np.empty(0)
+
+
+class Statistics(NamedTuple):
+    """What the E-step knows about the data: enough for the M-step and for the gradient.
+
+    Sums run over rows with responsibilities r (times the row's weight), in the coordinates ``z = L_k^-1 (x - mu_k)`` of the component
+    under which they were computed. Statistics of different rows under the same mixture add up.
+    """
+
+    log_likelihood: float
+    counts: FloatArray
+    """(K,): sum of r."""
+    first: FloatArray
+    """(K, D): sum of r z."""
+    second: FloatArray
+    """(K, D, D): sum of r z z'; symmetric, or diagonal under ``diagonal=True``."""
+
+
+def expectation(
+    X: FloatArray,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    *,
+    sample_weight: FloatArray | None = None,
+    diagonal: bool = False,
+) -> Statistics:
+    """Run the E-step: log-likelihood and expected sufficient statistics in one pass over the data.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+        Data, float64 and C-contiguous.
+    log_weights, means, scale_tril : arrays of shape (K,), (K, D), (K, D, D)
+        The mixture.
+    sample_weight : array of shape (N,), optional
+        Frequency of each row; one each when absent.
+    diagonal : bool
+        Whether the scale factors are diagonal: the work then grows with D, not with its square, and ``second`` is diagonal.
+
+    Returns
+    -------
+    Statistics
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[-1.0], [1.0]])
+    >>> stats = expectation(X, np.zeros(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
+    >>> stats.counts, stats.second.ravel()
+    (array([2.]), array([2.]))
+    """
+    constant, whiten = _kernel.prepare(log_weights, scale_tril)
+    weight = _NO_WEIGHTS if sample_weight is None else sample_weight
+    K, D = means.shape
+
+    def task(start: int, stop: int) -> Statistics:
+        counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
+        total = _kernel.statistics_rows(X, weight, start, stop, constant, means, whiten, diagonal, counts, first, second)
+        return Statistics(total, counts, first, second)
+
+    stats = reduce(_add, ordered_map(task, chunks(len(X), CHUNK)))
+    lower = np.tril(stats.second, -1)
+    return stats._replace(second=stats.second + np.swapaxes(lower, -1, -2))
+
+
+def _add(a: Statistics, b: Statistics) -> Statistics:
+    return Statistics(*(x + y for x, y in zip(a, b, strict=True)))
+
+
+def evaluate(
+    X: FloatArray,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    *,
+    diagonal: bool = False,
+    joint: bool = False,
+    responsibilities: bool = False,
+) -> tuple[FloatArray, FloatArray]:
+    """Evaluate a mixture row by row.
+
+    Parameters
+    ----------
+    X, log_weights, means, scale_tril, diagonal
+        As in :func:`expectation`.
+    joint, responsibilities : bool
+        Which (N, K) array to return; at most one.
+
+    Returns
+    -------
+    table : array of shape (N, K)
+        ``log w_k + log N(x_i | mu_k, Sigma_k)`` for ``joint``, responsibilities for ``responsibilities``, otherwise empty.
+    log_density : array of shape (N,)
+        ``log p(x_i)``.
+    """
+    constant, whiten = _kernel.prepare(log_weights, scale_tril)
+    N, K = len(X), len(means)
+    empty = np.empty((0, K))
+    table = np.empty((N, K)) if joint or responsibilities else empty
+    log_density = np.empty(N)
+
+    def task(start: int, stop: int) -> float:
+        rows = slice(start, stop)
+        outputs = (table[rows] if joint else empty, table[rows] if responsibilities else empty, log_density[rows])
+        return _kernel.evaluate_rows(X, start, stop, constant, means, whiten, diagonal, *outputs)
+
+    for _ in ordered_map(task, chunks(N, CHUNK)):
+        pass
+    return table, log_density

@@ -1,0 +1,100 @@
+"""Many mixtures and data: streams over the draws of a posterior."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesgmm.expectation import _draws
+from bayesgmm.expectation._threads import chunks, n_threads, ordered_map
+from bayesgmm.typing import FloatArray
+
+ROWS = 1024  # rows per task over draws: K x 1024 responsibilities of one draw at a time
+
+
+class DrawMoments(NamedTuple):
+    """Averages over T draws, and one number per draw."""
+
+    mean: FloatArray
+    """(N, K): mean responsibility."""
+    sd: FloatArray
+    """(N, K): standard deviation of the responsibility across draws."""
+    entropy: FloatArray
+    """(N,): mean over draws of the responsibilities' entropy, in nats."""
+    log_density: FloatArray
+    """(N,): log of the mean density."""
+    draw_log_likelihood: FloatArray
+    """(T,): log-likelihood of all rows under each draw."""
+    draw_entropy: FloatArray
+    """(T,): mean over rows of the responsibilities' entropy under each draw."""
+
+
+def responsibility_moments(
+    X: FloatArray, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, diagonal: bool = False
+) -> DrawMoments:
+    """Stream the responsibilities of T mixtures ``(T, K), (T, K, D), (T, K, D, D)`` at X (N, D) into their moments.
+
+    Memory is of the order of the outputs: draws x rows x components never exist together.
+    """
+    T, K, _ = means.shape
+    N = len(X)
+    total, square, entropy = np.zeros((N, K)), np.zeros((N, K)), np.zeros(N)
+    log_sum = np.full(N, -np.inf)
+
+    def task(start: int, stop: int) -> tuple[FloatArray, FloatArray]:
+        logs, entropies = np.zeros(T), np.zeros(T)
+        _draws.moments_rows(
+            X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_sum, logs, entropies
+        )
+        return logs, entropies
+
+    per_draw = [np.sum(parts, axis=0) for parts in zip(*ordered_map(task, chunks(N, ROWS)), strict=True)]
+    mean = total / T
+    sd = np.sqrt(np.maximum(square / T - mean**2, 0.0))
+    return DrawMoments(mean, sd, entropy / T, log_sum - np.log(T), per_draw[0], per_draw[1] / N)
+
+
+def cross_sums(
+    X: FloatArray,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    reference: FloatArray,
+    *,
+    diagonal: bool = False,
+) -> FloatArray:
+    """Return ``out[t, j, m] = sum_i r_tij reference_im`` for ``reference (N, M)``: what relabelling needs to know of each draw."""
+    T, K, _ = means.shape
+
+    def task(start: int, stop: int) -> FloatArray:
+        out = np.zeros((T, K, reference.shape[1]))
+        _draws.cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, reference, out)
+        return out
+
+    return np.sum(list(ordered_map(task, chunks(len(X), max(ROWS, len(X) // 16)))), axis=0)
+
+
+def log_density_draws(
+    X: FloatArray, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, diagonal: bool = False
+) -> FloatArray:
+    """Return the log-densities ``(T, N)`` of X (N, D) under T mixtures."""
+    out = np.empty((len(means), len(X)))
+    _over_draws(_draws.densities_draws, out, X, log_weights, means, scale_tril, diagonal)
+    return out
+
+
+def responsibility_draws(
+    X: FloatArray, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, diagonal: bool = False
+) -> FloatArray:
+    """Return the responsibilities ``(T, N, K)`` of X (N, D) under T mixtures, all of them in memory."""
+    out = np.empty((len(means), len(X), means.shape[1]))
+    _over_draws(_draws.responsibilities_draws, out, X, log_weights, means, scale_tril, diagonal)
+    return out
+
+
+def _over_draws(kernel, out: FloatArray, X, log_weights, means, scale_tril, diagonal) -> None:
+    size = max(1, -(-len(out) // (4 * n_threads())))
+    tasks = ordered_map(
+        lambda first, last: kernel(X, first, last, log_weights, means, scale_tril, diagonal, out), chunks(len(out), size)
+    )
+    for _ in tasks:
+        pass

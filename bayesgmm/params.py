@@ -1,0 +1,273 @@
+"""The parameters of a Gaussian mixture, one or a batch of them, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.expectation import evaluate, log_density_draws, responsibility_draws
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
+
+__all__ = ["MixtureParams", "generator"]
+
+_WEIGHT_SUM_TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureParams:
+    """Weights, means and Cholesky factors of one Gaussian mixture, or of a batch of them.
+
+    An EM fit has batch shape ``()``, a posterior ``(chain, draw)``; every method treats both alike.
+
+    Parameters
+    ----------
+    weights : array of shape (..., K)
+        Positive or zero, adding up to one.
+    means : array of shape (..., K, D)
+        In the units of the data.
+    scale_tril : array of shape (..., K, D, D)
+        Lower triangular Cholesky factors L of the covariances, ``Sigma = L L'``, with positive diagonals.
+
+    Raises
+    ------
+    InvalidParameterError
+        If shapes disagree, weights don't add up to one, or a factor is not lower triangular with a positive diagonal.
+
+    Examples
+    --------
+    >>> params = MixtureParams.from_covariances([0.7, 0.3], [[0.0], [4.0]], [[[1.0]], [[0.25]]])
+    >>> params.responsibilities([[0.0], [4.0]]).round(3)
+    array([[1.   , 0.   ],
+           [0.001, 0.999]])
+    """
+
+    weights: FloatArray
+    means: FloatArray
+    scale_tril: FloatArray
+
+    def __post_init__(self) -> None:
+        for name in ("weights", "means", "scale_tril"):
+            array = np.array(getattr(self, name), dtype=float, order="C")
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        _check_shapes(self.weights, self.means, self.scale_tril)
+        _check_values(self.weights, self.means, self.scale_tril)
+
+    @classmethod
+    def from_covariances(cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> MixtureParams:
+        """Build the value from covariance matrices.
+
+        Parameters
+        ----------
+        weights, means : arrays of shape (..., K) and (..., K, D)
+        covariances : array of shape (..., K, D, D)
+            Symmetric positive definite.
+
+        Raises
+        ------
+        InvalidParameterError
+            If a matrix is not symmetric positive definite (the first such component is named), or as for the class.
+        """
+        covariances = np.asarray(covariances, dtype=float)
+        if covariances.ndim < 3 or covariances.shape[-1] != covariances.shape[-2]:
+            raise InvalidParameterError(f"covariances must have shape (..., K, D, D), got {covariances.shape}")
+        if not np.allclose(covariances, np.swapaxes(covariances, -1, -2), rtol=1e-8, atol=0.0):
+            raise InvalidParameterError("covariances must be symmetric matrices")
+        return cls(np.asarray(weights, float), np.asarray(means, float), cholesky(covariances))
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape of the batch: ``()`` for a single mixture."""
+        return self.weights.shape[:-1]
+
+    @property
+    def n_components(self) -> int:
+        """Number of components K."""
+        return self.weights.shape[-1]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features D."""
+        return self.means.shape[-1]
+
+    @cached_property
+    def covariances(self) -> FloatArray:
+        """Covariance matrices ``(..., K, D, D)``."""
+        return self.scale_tril @ np.swapaxes(self.scale_tril, -1, -2)
+
+    @cached_property
+    def sds(self) -> FloatArray:
+        """Standard deviations ``(..., K, D)`` of each feature in each component."""
+        return np.sqrt(np.einsum("...ij,...ij->...i", self.scale_tril, self.scale_tril))
+
+    @property
+    def correlations(self) -> FloatArray:
+        """Correlation matrices ``(..., K, D, D)``, with ones on the diagonal."""
+        factor = self.scale_tril / self.sds[..., None]
+        corr = factor @ np.swapaxes(factor, -1, -2)
+        corr[..., np.arange(self.n_features), np.arange(self.n_features)] = 1.0
+        return corr
+
+    @property
+    def log_weights(self) -> FloatArray:
+        """Logarithms of the weights ``(..., K)``; minus infinity for a weight of zero."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights)
+
+    @cached_property
+    def is_diagonal(self) -> bool:
+        """Whether every covariance is diagonal, which makes the kernels' work linear in D."""
+        return not np.any(np.tril(self.scale_tril, -1))
+
+    def __getitem__(self, index) -> MixtureParams:
+        """Return the mixtures at ``index`` of the batch."""
+        if not self.batch_shape:
+            raise IndexError("a single mixture has no batch to index")
+        return MixtureParams(self.weights[index], self.means[index], self.scale_tril[index])
+
+    def reshape(self, *batch_shape: int) -> MixtureParams:
+        """Return the same mixtures with another batch shape; ``reshape(-1)`` makes it flat."""
+        K, D = self.n_components, self.n_features
+        return MixtureParams(
+            self.weights.reshape(*batch_shape, K),
+            self.means.reshape(*batch_shape, K, D),
+            self.scale_tril.reshape(*batch_shape, K, D, D),
+        )
+
+    def permute(self, order: ArrayLike) -> MixtureParams:
+        """Reorder components: component k of the result is component ``order[..., k]`` of this one.
+
+        Parameters
+        ----------
+        order : int array of shape (..., K) or (K,)
+            A permutation for each mixture of the batch, or one for all.
+        """
+        order = np.broadcast_to(np.asarray(order, dtype=np.intp), self.weights.shape)
+        return MixtureParams(
+            np.take_along_axis(self.weights, order, -1),
+            np.take_along_axis(self.means, order[..., None], -2),
+            np.take_along_axis(self.scale_tril, order[..., None, None], -3),
+        )
+
+    def canonical_order(self) -> IntArray:
+        """Return the order ``(..., K)`` that sorts components by decreasing weight, ties by their means."""
+        keys = [self.means[..., d] for d in reversed(range(self.n_features))]
+        return np.lexsort([*keys, -self.weights], axis=-1)
+
+    def transform(self, shift: ArrayLike, factor: ArrayLike) -> MixtureParams:
+        """Return the mixture of ``shift + factor @ z`` when z follows this one.
+
+        Parameters
+        ----------
+        shift : array of shape (D,)
+        factor : array of shape (D, D)
+            Lower triangular, with a positive diagonal.
+        """
+        factor = np.asarray(factor, dtype=float)
+        return MixtureParams(self.weights, self.means @ factor.T + shift, factor @ self.scale_tril)
+
+    def log_density(self, X: ArrayLike) -> FloatArray:
+        """Return the log-densities ``(..., N)`` of the rows of X (N, D)."""
+        X = self._rows(X)
+        if not self.batch_shape:
+            return evaluate(X, *self._arrays(), diagonal=self.is_diagonal)[1]
+        out = log_density_draws(X, *self.reshape(-1)._arrays(), diagonal=self.is_diagonal)
+        return out.reshape(*self.batch_shape, len(X))
+
+    def responsibilities(self, X: ArrayLike) -> FloatArray:
+        """Return the probabilities ``(..., N, K)`` that each row of X (N, D) came from each component."""
+        X = self._rows(X)
+        if not self.batch_shape:
+            return evaluate(X, *self._arrays(), diagonal=self.is_diagonal, responsibilities=True)[0]
+        out = responsibility_draws(X, *self.reshape(-1)._arrays(), diagonal=self.is_diagonal)
+        return out.reshape(*self.batch_shape, len(X), self.n_components)
+
+    def log_responsibilities(self, X: ArrayLike) -> FloatArray:
+        """Return the logs of the responsibilities ``(..., N, K)``, which do not underflow however far a row lies."""
+        X = self._rows(X)
+        flat = self.reshape(-1)
+        out = np.empty((len(flat.weights), len(X), self.n_components))
+        for t, mixture in enumerate(zip(*flat._arrays(), strict=True)):
+            table, log_density = evaluate(X, *mixture, diagonal=self.is_diagonal, joint=True)
+            out[t] = table - log_density[:, None]
+        return out.reshape(*self.batch_shape, len(X), self.n_components)
+
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
+        """Draw rows from each mixture of the batch.
+
+        Parameters
+        ----------
+        n_samples : int
+            Rows per mixture.
+        random_state : int, Generator, RandomState or None
+            Source of randomness.
+
+        Returns
+        -------
+        X : array of shape (..., n_samples, D)
+        labels : int array of shape (..., n_samples)
+            Component that each row came from.
+        """
+        if n_samples < 1:
+            raise InvalidParameterError(f"n_samples must be at least 1, got {n_samples}")
+        rng = generator(random_state)
+        edges = np.cumsum(self.weights, axis=-1)
+        u = rng.random((*self.batch_shape, n_samples)) * edges[..., -1:]
+        labels = (u[..., None] >= edges[..., None, :]).sum(-1)
+        normal = rng.standard_normal((*self.batch_shape, n_samples, self.n_features))
+        means = np.take_along_axis(self.means, labels[..., None], -2)
+        factors = np.take_along_axis(self.scale_tril, labels[..., None, None], -3)
+        return means + (factors @ normal[..., None])[..., 0], labels
+
+    def _arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return self.log_weights, self.means, self.scale_tril
+
+    def _rows(self, X: ArrayLike) -> FloatArray:
+        X = np.ascontiguousarray(X, dtype=float)
+        if X.ndim != 2 or X.shape[1] != self.n_features:
+            raise InvalidDataError(f"X must have shape (N, {self.n_features}) for this mixture, got {X.shape}")
+        return X
+
+
+def generator(random_state: RandomState) -> np.random.Generator:
+    """Return a NumPy Generator from whatever scikit-learn accepts as ``random_state``."""
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    if random_state is None or isinstance(random_state, (int, np.integer)):
+        return np.random.default_rng(random_state)
+    return np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
+
+
+def cholesky(covariances: FloatArray) -> FloatArray:
+    """Return the lower Cholesky factors, or name the first component whose matrix is not positive definite."""
+    try:
+        return np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        smallest = np.linalg.eigvalsh(covariances)[..., 0]
+        where = np.argwhere(~(smallest > 0))
+        at = "" if not len(where) else f" (component {where[0][-1]}, smallest eigenvalue {smallest[tuple(where[0])]:.3g})"
+        raise InvalidParameterError(f"covariances must be positive definite{at}") from None
+
+
+def _check_shapes(weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> None:
+    if weights.ndim < 1 or weights.shape[-1] < 1:
+        raise InvalidParameterError(f"weights must have shape (..., K) with K at least 1, got {weights.shape}")
+    if means.shape[:-1] != weights.shape or means.ndim < 2 or means.shape[-1] < 1:
+        raise InvalidParameterError(f"means must have shape (..., K, D) beside weights {weights.shape}, got {means.shape}")
+    if scale_tril.shape != (*means.shape, means.shape[-1]):
+        raise InvalidParameterError(
+            f"scale_tril must have shape (..., K, D, D) beside means {means.shape}, got {scale_tril.shape}"
+        )
+
+
+def _check_values(weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> None:
+    if not (np.isfinite(weights).all() and np.isfinite(means).all() and np.isfinite(scale_tril).all()):
+        raise InvalidParameterError("weights, means and scale_tril must be finite numbers")
+    if (weights < 0).any() or np.abs(weights.sum(-1) - 1.0).max(initial=0.0) > _WEIGHT_SUM_TOLERANCE:
+        raise InvalidParameterError("weights must be at least zero and add up to one")
+    if np.any(np.triu(scale_tril, 1)) or (np.diagonal(scale_tril, axis1=-2, axis2=-1) <= 0).any():
+        raise InvalidParameterError("scale_tril must be lower triangular with a positive diagonal")

@@ -1,0 +1,117 @@
+"""What data must be like before anything is fitted: one clear error each, before any work is done."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import validate_data
+
+from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.typing import FloatArray
+
+__all__ = ["check_data", "check_fittable", "column_names", "default_names"]
+
+_MOST_NAMED = 5
+
+
+def check_data(estimator: Any, X: Any, *, reset: bool) -> FloatArray:
+    """Return X as a float64 C-contiguous (N, D) array for a scikit-learn estimator, or say what is wrong with it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_features_in_`` and ``feature_names_in_`` are set (``reset``) or compared with X.
+    X : array-like or DataFrame of shape (N, D)
+    reset : bool
+        True in ``fit``, False in every other method.
+
+    Raises
+    ------
+    InvalidDataError
+        For one-dimensional arrays, columns that are not numbers (named), and missing or infinite values (counted by column).
+    ValueError, TypeError
+        What scikit-learn raises for the rest: sparse matrices, complex numbers, no rows, other columns than in ``fit``.
+    """
+    _refuse_one_dimensional(X)
+    _refuse_text_columns(X)
+    values = validate_data(estimator, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False)
+    _refuse_not_finite(values, column_names(X, values.shape[1]))
+    return values
+
+
+def check_fittable(X: FloatArray, names: Sequence[str], n_components: int) -> None:
+    """Raise InvalidDataError unless K components can be fitted: enough distinct rows, and no column without variation."""
+    constant = [name for name, spread in zip(names, np.ptp(X, axis=0), strict=True) if spread == 0.0]
+    if constant and len(X) > 1:
+        raise InvalidDataError(
+            f"{_columns(constant)} the same value in every row and cannot tell groups apart: leave {_it(constant)} out"
+        )
+    if len(X) < max(2, n_components):
+        raise InvalidDataError(
+            f"{n_components} component(s) cannot be fitted to n_samples = {len(X)} row(s): "
+            "give more rows or ask for fewer components"
+        )
+    distinct = _n_distinct(X, n_components + 1)
+    if distinct <= n_components and n_components > 1:
+        raise InvalidDataError(
+            f"{n_components} components need more than {n_components} distinct rows, the data have {distinct}: "
+            "ask for fewer components"
+        )
+
+
+def column_names(X: Any, n_features: int) -> list[str]:
+    """Return the column names of a DataFrame, or ``x0, x1, ...`` for anything without names."""
+    columns = getattr(X, "columns", None)
+    return default_names(n_features) if columns is None else [str(name) for name in columns]
+
+
+def default_names(n_features: int) -> list[str]:
+    """Return ``x0, x1, ...``, scikit-learn's names for features that have none."""
+    return [f"x{d}" for d in range(n_features)]
+
+
+def _refuse_one_dimensional(X: Any) -> None:
+    if getattr(X, "ndim", 2) == 1 and not isinstance(X, (str, bytes)):
+        raise InvalidDataError(
+            "X has one dimension and must have two, (rows, columns). Reshape your data: "
+            "X.reshape(-1, 1) for one column of many rows, X.reshape(1, -1) for one row of many columns"
+        )
+
+
+def _refuse_text_columns(X: Any) -> None:
+    if not isinstance(X, pd.DataFrame):
+        return
+    text = [str(name) for name, kind in X.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+    if text:
+        raise InvalidDataError(f"{_columns(text, 'is not', 'are not')} numeric: leave {_it(text)} out or choose the numeric columns")
+
+
+def _refuse_not_finite(X: FloatArray, names: Sequence[str]) -> None:
+    bad = ~np.isfinite(X)
+    if not bad.any():
+        return
+    counts = [(int(n), names[d]) for d, n in enumerate(bad.sum(0)) if n]
+    listed = ", ".join(f"{n} in {name!r}" for n, name in counts[:_MOST_NAMED])
+    more = f" and {len(counts) - _MOST_NAMED} more columns" if len(counts) > _MOST_NAMED else ""
+    kind = "NaN (missing) or infinite" if np.isinf(X).any() else "NaN (missing)"
+    raise InvalidDataError(
+        f"X contains {int(bad.sum())} {kind} value(s): {listed}{more}, in {int(bad.any(1).sum())} of {len(X)} rows. "
+        "Drop these rows (X.dropna()) or fill the gaps first"
+    )
+
+
+def _n_distinct(X: FloatArray, enough: int) -> int:
+    """Count distinct rows; the first rows decide unless they repeat, so that large data cost nothing."""
+    head = len(np.unique(X[: 50 * enough], axis=0))
+    return head if head >= enough or len(X) <= 50 * enough else len(np.unique(X, axis=0))
+
+
+def _columns(names: Sequence[str], one: str = "has", many: str = "have") -> str:
+    listed = ", ".join(repr(name) for name in names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"Column {listed} {one}" if len(names) == 1 else f"Columns {listed}{more} {many}"
+
+
+def _it(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"

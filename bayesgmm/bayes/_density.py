@@ -1,0 +1,257 @@
+"""Log-posterior and gradient on the unconstrained space, compiled: the E-step plus priors and transforms, a few dozen numbers.
+
+All that a chain needs lies in one flat array of doubles (:mod:`bayesgmm.bayes.density` writes it), so that the C callback is compiled
+once per machine and serves every data set, family and prior.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from bayesgmm.expectation._kernel import prepare, statistics_rows
+from bayesgmm.expectation._score import score_from_statistics
+
+FULL, TIED, DIAGONAL, SPHERICAL = range(4)
+HEADER = 8  # N, D, K, family, kind of the standard deviations' prior, eta, additive constant, length of the array
+
+
+@njit(cache=True, nogil=True)
+def sd_prior(kind, a, b, log_sd):
+    """Return log-density (without constants) and its derivative in log sd, the Jacobian of the log included."""
+    sd = math.exp(log_sd)
+    if kind == 0:  # half-normal
+        t = (sd / a) ** 2
+        return log_sd - 0.5 * t, 1.0 - t
+    if kind == 1:  # half-Cauchy
+        t = (sd / a) ** 2
+        return log_sd - math.log1p(t), 1.0 - 2.0 * t / (1.0 + t)
+    if kind == 2:  # half-Student-t
+        t = (sd / b) ** 2 / a
+        return log_sd - 0.5 * (a + 1.0) * math.log1p(t), 1.0 - (a + 1.0) * t / (1.0 + t)
+    if kind == 3:  # log-normal: the Jacobian cancels the 1 / sd of the density
+        u = (log_sd - a) / b
+        return -0.5 * u * u, -u / b
+    if kind == 4:  # exponential
+        return log_sd - sd / a, 1.0 - sd / a
+    return a * log_sd - b * sd, a - b * sd  # gamma
+
+
+@njit(cache=True, nogil=True)
+def _simplex(q, K, log_weights):
+    """Fill the log weights of PyMC's simplex transform; returns the log-sum-exp that its Jacobian needs."""
+    last = 0.0
+    for k in range(K - 1):
+        log_weights[k] = q[k]
+        last -= q[k]
+    log_weights[K - 1] = last
+    top = log_weights.max()
+    s = 0.0
+    for k in range(K):
+        s += math.exp(log_weights[k] - top)
+    lse = top + math.log(s)
+    for k in range(K):
+        log_weights[k] -= lse
+    return lse
+
+
+@njit(cache=True, nogil=True)
+def _correlation_factor(v, order, D, eta, factor, norms):
+    """Fill a correlation's Cholesky factor from its spiral v; returns LKJ log-density plus log-Jacobian, without constants."""
+    for i in range(D):
+        for j in range(D):
+            factor[i, j] = 1.0 if i == j else 0.0
+    for p in range(v.shape[0]):
+        factor[int(order[2 * p]), int(order[2 * p + 1])] = v[p]
+    total = 0.0
+    for i in range(D):
+        s = 0.0
+        for j in range(i + 1):
+            s += factor[i, j] * factor[i, j]
+        norms[i] = math.sqrt(s)
+        for j in range(i + 1):
+            factor[i, j] /= norms[i]
+        total -= lkj_exponent(D, eta) * math.log(norms[i])
+    return total
+
+
+@njit(inline="always")
+def lkj_exponent(D, eta):
+    """Power of each diagonal element: 2 eta - 2 + D - (i + 1) from the LKJ density of row i, i + 2 from the transform's Jacobian."""
+    return 2.0 * eta + D - 1.0
+
+
+class Problem(NamedTuple):
+    """What the flat array says: sizes, priors, data, and where each parameter begins in q."""
+
+    K: int
+    D: int
+    n_sds: int
+    n_matrices: int
+    family: int
+    kind: int
+    eta: float
+    constant: float
+    alpha: np.ndarray
+    loc: np.ndarray
+    scale: np.ndarray
+    prior_a: np.ndarray
+    prior_b: np.ndarray
+    order: np.ndarray
+    X: np.ndarray
+
+
+class Point(NamedTuple):
+    """The mixture at q, with what the chain rule needs to come back."""
+
+    log_weights: np.ndarray
+    means: np.ndarray
+    factors: np.ndarray
+    norms: np.ndarray
+    scale_tril: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def unpack(user):
+    """Read the flat array."""
+    N, D, K, family = int(user[0]), int(user[1]), int(user[2]), int(user[3])
+    n_sds = D if family == TIED else (K if family == SPHERICAL else K * D)
+    n_matrices = 0 if D == 1 or family >= DIAGONAL else (K if family == FULL else 1)
+    a = HEADER + K
+    b = a + K * D
+    c = b + K * D
+    d = c + n_sds
+    e = d + n_sds
+    f = e + D * (D - 1)
+    X = user[f : f + N * D].reshape((N, D))
+    head = (K, D, n_sds, n_matrices, family, int(user[4]), user[5], user[6])
+    return Problem(*head, user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f], X)
+
+
+@njit(inline="always")
+def sd_position(family, k, i, D):
+    """Where the standard deviation of feature i in component k lies among the free ones."""
+    if family == TIED:
+        return i
+    if family == SPHERICAL:
+        return k
+    return k * D + i
+
+
+@njit(inline="always")
+def matrix_position(n_matrices, k):
+    """Which correlation factor component k uses."""
+    return k if n_matrices > 1 else 0
+
+
+@njit(cache=True, nogil=True)
+def place(q, problem):
+    """Return the Point at q and the log-density of weights, correlations and their Jacobians, without constants."""
+    K, D = problem.K, problem.D
+    T = D * (D - 1) // 2
+    log_weights = np.empty(K)
+    value = -K * _simplex(q, K, log_weights)
+    for k in range(K):
+        value += (problem.alpha[k] - 1.0) * log_weights[k]
+    first_sd = K - 1 + K * D
+    n_factors = max(problem.n_matrices, 1)
+    factors = np.zeros((n_factors, D, D))
+    norms = np.ones((n_factors, D))
+    factors[0] = np.eye(D)
+    for m in range(problem.n_matrices):
+        start = first_sd + problem.n_sds + m * T
+        value += _correlation_factor(q[start : start + T], problem.order, D, problem.eta, factors[m], norms[m])
+    scale_tril = np.zeros((K, D, D))
+    for k in range(K):
+        factor = factors[matrix_position(problem.n_matrices, k)]
+        for i in range(D):
+            sd = math.exp(q[first_sd + sd_position(problem.family, k, i, D)])
+            for j in range(i + 1):
+                scale_tril[k, i, j] = sd * factor[i, j]
+    means = q[K - 1 : first_sd].copy().reshape((K, D))
+    return Point(log_weights, means, factors, norms, scale_tril), value
+
+
+@njit(cache=True, nogil=True)
+def add_location_and_scale_priors(q, problem, gradient):
+    """Add to the gradient what the priors of means and standard deviations give; returns their log-density, without constants."""
+    value = 0.0
+    first_mean = problem.K - 1
+    first_sd = first_mean + problem.K * problem.D
+    for p in range(problem.K * problem.D):
+        u = (q[first_mean + p] - problem.loc[p]) / problem.scale[p]
+        value -= 0.5 * u * u
+        gradient[first_mean + p] -= u / problem.scale[p]
+    for p in range(problem.n_sds):
+        log_density, slope = sd_prior(problem.kind, problem.prior_a[p], problem.prior_b[p], q[first_sd + p])
+        value += log_density
+        gradient[first_sd + p] += slope
+    return value
+
+
+@njit(cache=True, nogil=True)
+def pull_back_weights(counts, problem, point, gradient):
+    """Carry d/d log w through the softmax; ``- K log-sum-exp`` of the Jacobian adds ``- K w_k``."""
+    K = problem.K
+    total = K + 0.0
+    for k in range(K):
+        counts[k] += problem.alpha[k] - 1.0
+        total += counts[k]
+    last = counts[K - 1] - math.exp(point.log_weights[K - 1]) * total
+    for k in range(K - 1):
+        gradient[k] += counts[k] - math.exp(point.log_weights[k]) * total - last
+
+
+@njit(cache=True, nogil=True)
+def pull_back_scales(q, g_scale, problem, point, gradient):
+    """Carry d/dL through ``L = diag(sd) C`` and the normalised rows of C, and add the slope of LKJ density and Jacobian."""
+    K, D = problem.K, problem.D
+    first_sd = K - 1 + K * D
+    g_factors = np.zeros_like(point.factors)
+    for k in range(K):
+        m = matrix_position(problem.n_matrices, k)
+        for i in range(D):
+            p = first_sd + sd_position(problem.family, k, i, D)
+            sd = math.exp(q[p])
+            for j in range(i + 1):
+                gradient[p] += g_scale[k, i, j] * point.scale_tril[k, i, j]
+                g_factors[m, i, j] += g_scale[k, i, j] * sd
+    T = D * (D - 1) // 2
+    exponent = lkj_exponent(D, problem.eta)
+    for m in range(problem.n_matrices):
+        for p in range(T):
+            i, j = int(problem.order[2 * p]), int(problem.order[2 * p + 1])
+            inner = exponent
+            for e in range(i + 1):
+                inner += g_factors[m, i, e] * point.factors[m, i, e]
+            slope = g_factors[m, i, j] - point.factors[m, i, j] * inner
+            gradient[first_sd + problem.n_sds + m * T + p] += slope / point.norms[m, i]
+
+
+@njit(cache=True, nogil=True)
+def log_posterior(q, user, gradient):
+    """Return the log-posterior density at q and fill its gradient; -inf or NaN where a number overflows.
+
+    The gradient of the likelihood is Fisher's identity on the E-step's statistics; the rest is the chain rule through the transforms.
+    """
+    problem = unpack(user)
+    K, D = problem.K, problem.D
+    gradient[:] = 0.0
+    point, value = place(q, problem)
+    value += problem.constant + add_location_and_scale_priors(q, problem, gradient)
+
+    diagonal = problem.n_matrices == 0
+    constant, whiten = prepare(point.log_weights, point.scale_tril)
+    counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
+    N = problem.X.shape[0]
+    value += statistics_rows(problem.X, np.empty(0), 0, N, constant, point.means, whiten, diagonal, counts, first, second)
+    g_means, g_scale = np.zeros((K, D)), np.zeros((K, D, D))
+    score_from_statistics(counts, first, second, whiten, diagonal, g_means, g_scale)
+
+    pull_back_weights(counts, problem, point, gradient)
+    for k in range(K):
+        for d in range(D):
+            gradient[K - 1 + k * D + d] += g_means[k, d]
+    pull_back_scales(q, g_scale, problem, point, gradient)
+    return value

@@ -1,0 +1,155 @@
+"""The fast road to the posterior: nutpie's NUTS on our compiled density, through C callbacks and without the GIL.
+
+Everything here that begins with ``_lib`` is private to nutpie, which has no public way to take a C function: the version range in
+``pyproject.toml`` is narrow on purpose, and ``tests/test_callback.py`` says so in words when nutpie has changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import nutpie
+import pandas as pd
+from numba import carray, cfunc, types
+from nutpie import _lib
+from nutpie.sample import CompiledModel
+
+from bayesgmm.bayes import _density
+from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.draws import Draws, sampler_statistics
+from bayesgmm.typing import FloatArray
+
+__all__ = ["sample_fast"]
+
+_GRADIENT_NOT_FINITE, _VALUE_NOT_FINITE = 3, 4  # nutpie's codes for a divergence
+_POINTER = types.CPointer(types.double)
+
+
+@cfunc(types.int64(types.uint64, _POINTER, _POINTER, _POINTER, _POINTER), cache=True)
+def _log_density_callback(n_dim, q_pointer, gradient_pointer, value_pointer, user_pointer):
+    head = carray(user_pointer, (_density.HEADER,))
+    user = carray(user_pointer, (int(head[_density.HEADER - 1]),))
+    gradient = carray(gradient_pointer, (n_dim,))
+    value = _density.log_posterior(carray(q_pointer, (n_dim,)), user, gradient)
+    value_pointer[0] = value
+    if not np.isfinite(value):
+        return _VALUE_NOT_FINITE
+    for i in range(n_dim):
+        if not np.isfinite(gradient[i]):
+            return _GRADIENT_NOT_FINITE
+    return 0
+
+
+@cfunc(types.int64(types.uint64, types.uint64, _POINTER, _POINTER, types.voidptr), cache=True)
+def _expand_callback(n_dim, n_expanded, q_pointer, out_pointer, user_pointer):
+    """Store draws as they are: turning them into parameters is one vectorised step afterwards."""
+    q = carray(q_pointer, (n_dim,))
+    out = carray(out_pointer, (n_expanded,))
+    for i in range(n_dim):
+        out[i] = q[i]
+    return 0
+
+
+@dataclass(frozen=True)
+class _CallbackModel(CompiledModel):
+    """A model as nutpie wants it, with one variable: the unconstrained vector."""
+
+    density: LogPosterior
+    start: Callable[[int], FloatArray]
+
+    @property
+    def n_dim(self) -> int:
+        return self.density.space.n_dim
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"q": (self.n_dim,)}
+
+    @property
+    def coords(self) -> dict:
+        return {}
+
+    def _make_sampler(self, settings, init_mean, cores, progress_type, progress_callback, progress_rate, store):
+        model = self._make_model(init_mean)
+        return _lib.PySampler.from_pymc(settings, cores, model, progress_type, progress_callback, progress_rate, store)
+
+    def _make_model(self, init_mean):
+        n, address = self.n_dim, self.density.user_data.ctypes.data
+        # The last argument keeps this object, and with it the data behind the address, alive as long as the sampler.
+        log_density = _lib.LogpFunc(_log_density_callback.address, address, self)
+        expand = _lib.ExpandFunc(n, n, _expand_callback.address, address, self)
+        sizes = {"q_dim": n}
+        variables = _lib.PyVariable.new_variables(["q"], ["float64"], [(n,)], sizes, {"q": ("q_dim",)})
+        coords = {"q_dim": pd.RangeIndex(n)}
+        return _lib.PyMcModel(log_density, expand, variables, n, sizes, coords, self.start, _no_adapter)
+
+
+def _no_adapter(*args, **kwargs) -> None:
+    """nutpie asks for this only under ``adaptation="flow"``."""
+
+
+def sample_fast(
+    density: LogPosterior,
+    start: FloatArray,
+    *,
+    jitter: float,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int | None,
+    seed: int,
+    progressbar: bool,
+) -> Draws:
+    """Run NUTS on the compiled density.
+
+    Parameters
+    ----------
+    density : LogPosterior
+    start : array of shape (n_dim,)
+        Each chain starts here, plus normal noise.
+    jitter : float
+        Standard deviation of that noise.
+    draws, tune, chains : int
+    cores : int, optional
+        Number of chains that run at once; by default as many as there are cores.
+    seed : int
+    progressbar : bool
+        Shown on standard error, or in the notebook.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        As soon as the user interrupts; the unfinished chains are dropped.
+    """
+    model = _CallbackModel(None, density=density, start=_jittered(start, jitter))
+    began = time.perf_counter()
+    sampler = nutpie.sample(
+        model,
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=cores,
+        seed=seed,
+        progress_bar=progressbar,
+        save_warmup=False,
+        adaptation="low_rank",
+        blocking=False,
+    )
+    try:
+        tree = sampler.wait()
+    except BaseException:
+        sampler.cancel()
+        raise
+    seconds = time.perf_counter() - began
+    q = tree["posterior"]["q"].transpose("chain", "draw", ...).to_numpy()
+    return Draws(density.space.constrain(q), sampler_statistics(tree["sample_stats"].to_dataset()), "nutpie", seconds, tune)
+
+
+def _jittered(start: FloatArray, jitter: float) -> Callable[[int], FloatArray]:
+    def point(seed: int) -> FloatArray:
+        return start + jitter * np.random.default_rng(seed).standard_normal(len(start))
+
+    return point

@@ -1,0 +1,62 @@
+"""What a sampler hands back, whichever it was."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.params import MixtureParams
+
+__all__ = ["NUTPIE_NAMES", "STATISTICS", "Draws", "sampler_statistics"]
+
+STATISTICS = (
+    "lp",
+    "diverging",
+    "energy",
+    "step_size",
+    "acceptance_rate",
+    "tree_depth",
+    "reached_max_treedepth",
+    "n_steps",
+)
+"""Names of the sampler's statistics: PyMC's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Draws of a sampler with its own labels, in the coordinates it was given.
+
+    Parameters
+    ----------
+    params : MixtureParams
+        Batch shape ``(chain, draw)``.
+    statistics : dict of arrays of shape (chain, draw)
+        Under the names of `STATISTICS`; a sampler that does not know one leaves it out.
+    sampler : str
+        Which program drew them.
+    sampling_time : float
+        Seconds, warm-up included.
+    tuning_steps : int
+    """
+
+    params: MixtureParams
+    statistics: dict[str, np.ndarray]
+    sampler: str
+    sampling_time: float
+    tuning_steps: int
+
+
+NUTPIE_NAMES = {
+    "logp": "lp",
+    "depth": "tree_depth",
+    "maxdepth_reached": "reached_max_treedepth",
+    "mean_tree_accept": "acceptance_rate",
+}
+"""nutpie's names of statistics, where they differ from PyMC's."""
+
+
+def sampler_statistics(sample_stats: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the statistics of `STATISTICS` that a sampler gave, under PyMC's names, as arrays of shape (chain, draw)."""
+    renamed = {NUTPIE_NAMES.get(str(name), str(name)): values for name, values in sample_stats.items()}
+    return {name: np.asarray(renamed[name]) for name in STATISTICS if name in renamed}

@@ -1,0 +1,127 @@
+"""The unconstrained space on which NUTS moves: the one PyMC gives the model of ``build_model``.
+
+One vector q holds, in this order, the weights (K - 1 numbers, PyMC's simplex transform), the means (K, D), the logs of the
+standard deviations (in the family's shape), and, where there are correlations, D (D - 1) / 2 numbers for each Cholesky factor of a
+correlation matrix (PyMC's Cholesky-correlation transform, which stores the lower triangle in a spiral).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm.covariance import Family
+from bayesgmm.params import MixtureParams
+from bayesgmm.typing import FloatArray, IntArray
+
+__all__ = ["Space", "spiral"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where each parameter of a mixture of K components in D dimensions lies in q, and how to come and go.
+
+    Parameters
+    ----------
+    n_components, n_features : int
+    family : Family
+    """
+
+    n_components: int
+    n_features: int
+    family: Family
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Numbers in q for weights, means, standard deviations and correlations."""
+        K, D = self.n_components, self.n_features
+        return K - 1, K * D, int(np.prod(self.sds_shape)), self.n_matrices * self.n_pairs
+
+    @property
+    def n_dim(self) -> int:
+        """Length of q."""
+        return sum(self.sizes)
+
+    @property
+    def sds_shape(self) -> tuple[int, ...]:
+        """Shape of the free standard deviations."""
+        return self.family.sds_shape(self.n_components, self.n_features)
+
+    @property
+    def n_matrices(self) -> int:
+        """Number of free correlation matrices."""
+        if not self.family.has_correlations(self.n_features):
+            return 0
+        return self.n_components if "component" in self.family.sds_dims else 1
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of correlations in one matrix."""
+        return self.n_features * (self.n_features - 1) // 2
+
+    def constrain(self, q: FloatArray) -> MixtureParams:
+        """Return the mixtures of vectors q ``(..., n_dim)``."""
+        y, means, log_sds, corr = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
+        z = np.concatenate([y, -y.sum(-1, keepdims=True)], axis=-1)
+        weights = np.exp(z - z.max(-1, keepdims=True))
+        batch, K, D = q.shape[:-1], self.n_components, self.n_features
+        sds = self._spread(np.exp(log_sds).reshape(*batch, *self.sds_shape))
+        scale_tril = sds[..., None] * self._correlation_factors(corr, batch)
+        return MixtureParams(weights / weights.sum(-1, keepdims=True), means.reshape(*batch, K, D), scale_tril)
+
+    def unconstrain(self, params: MixtureParams) -> FloatArray:
+        """Return the vectors q ``(..., n_dim)`` of mixtures that belong to the family."""
+        batch = params.batch_shape
+        with np.errstate(divide="ignore"):
+            log_weights = np.maximum(np.log(params.weights), -700.0)
+        z = log_weights - log_weights.mean(-1, keepdims=True)
+        parts = [z[..., :-1], params.means.reshape(*batch, -1), np.log(self._free_sds(params)).reshape(*batch, -1)]
+        if self.n_matrices:
+            factors = params.scale_tril[..., : self.n_matrices, :, :] / params.sds[..., : self.n_matrices, :, None]
+            ratios = factors / np.diagonal(factors, axis1=-2, axis2=-1)[..., None]
+            rows, columns = spiral(self.n_features).T
+            parts.append(ratios[..., rows, columns].reshape(*batch, -1))
+        return np.concatenate(parts, axis=-1)
+
+    def _spread(self, sds: FloatArray) -> FloatArray:
+        """Give the free standard deviations their full shape ``(..., K, D)``."""
+        if self.family.sds_dims == ("feature",):
+            sds = sds[..., None, :]
+        if self.family.sds_dims == ("component",):
+            sds = sds[..., :, None]
+        return np.broadcast_to(sds, (*sds.shape[:-2], self.n_components, self.n_features))
+
+    def _free_sds(self, params: MixtureParams) -> FloatArray:
+        if self.family.sds_dims == ("feature",):
+            return params.sds[..., 0, :]
+        return params.sds[..., 0] if self.family.sds_dims == ("component",) else params.sds
+
+    def _correlation_factors(self, corr: FloatArray, batch: tuple[int, ...]) -> FloatArray:
+        D = self.n_features
+        factors = np.broadcast_to(np.eye(D), (*batch, max(self.n_matrices, 1), D, D)).copy()
+        if self.n_matrices:
+            rows, columns = spiral(D).T
+            factors[..., rows, columns] = corr.reshape(*batch, self.n_matrices, self.n_pairs)
+            factors /= np.linalg.norm(factors, axis=-1, keepdims=True)
+        return np.broadcast_to(factors, (*batch, self.n_components, D, D))
+
+
+def spiral(n_features: int) -> IntArray:
+    """Return (row, column) of the strict lower triangle in the order of PyMC's Cholesky-correlation transform.
+
+    Element p of the transform's vector belongs at ``spiral(D)[p]``; the triangle is filled from its last row backwards and from its
+    first row forwards in turn.
+
+    Examples
+    --------
+    >>> spiral(3).tolist()
+    [[2, 1], [2, 0], [1, 0]]
+    """
+    n = n_features - 1
+    m = n * n_features // 2
+    index = np.arange(m)
+    square = np.concatenate([index[n:], index[::-1]]).reshape(n, n)
+    rows, columns = np.tril_indices(n)
+    order = np.argsort(square[rows, columns])
+    return np.column_stack([rows[order] + 1, columns[order]])

@@ -1,0 +1,188 @@
+"""What both estimators do alike: everything that only needs parameters and data."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils._param_validation import InvalidParameterError as SklearnParameterError
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm.covariance import Family, family
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import DrawMoments, responsibility_moments
+from bayesgmm.params import MixtureParams, generator
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
+from bayesgmm.validation import check_data, check_fittable, column_names
+
+LARGEST_TABLE = 4e8
+"""Most numbers that draws x rows x components may come to in memory (3.2 GB)."""
+
+
+class MixtureEstimator(DensityMixin, BaseEstimator):
+    """A fitted mixture, or a batch of them, seen as a scikit-learn estimator."""
+
+    n_components: int
+    covariance_type: str
+    random_state: RandomState
+    params_: MixtureParams
+    feature_names_: list[str]
+    n_features_in_: int
+    _fit_X: FloatArray
+    _fit_obs: pd.Index
+
+    def _start_fit(self, X: Any) -> FloatArray:
+        """Check settings and data before anything about the estimator changes, then remember the data."""
+        try:
+            self._validate_params()
+        except SklearnParameterError as error:
+            raise InvalidParameterError(str(error)) from None
+        values = check_data(self, X, reset=True)
+        names = column_names(X, values.shape[1])
+        check_fittable(values, names, self.n_components)
+        self.feature_names_ = names
+        self._fit_X = values
+        self._fit_obs = _observations(X, len(values))
+        return values
+
+    @property
+    def _family(self) -> Family:
+        return family(self.covariance_type)
+
+    @property
+    def weights_(self) -> FloatArray:
+        """Weights (K,); for a posterior their posterior means."""
+        return self._point("weights")
+
+    @property
+    def means_(self) -> FloatArray:
+        """Means (K, D), in the data's units; for a posterior their posterior means."""
+        return self._point("means")
+
+    @property
+    def covariances_(self) -> FloatArray:
+        """Covariances in scikit-learn's shape for the covariance type; for a posterior their posterior means."""
+        return self._family.pack(self._point("covariances"))
+
+    def _point(self, name: str) -> FloatArray:
+        check_is_fitted(self, "params_")
+        values = getattr(self.params_, name)
+        return values.mean(axis=tuple(range(len(self.params_.batch_shape))))
+
+    def fit_predict(self, X: ArrayLike, y: None = None) -> IntArray:
+        """Fit and return the labels (N,) of the same rows: ``fit(X).predict(X)``."""
+        return self.fit(X).predict(X)  # type: ignore[attr-defined]
+
+    def predict(self, X: ArrayLike) -> IntArray:
+        """Return the most probable component (N,) of each row of X (N, D)."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Return the responsibilities (N, K) of X (N, D): the values of :meth:`responsibilities`."""
+        return self._moments(self._check(X)).mean
+
+    def score_samples(self, X: ArrayLike) -> FloatArray:
+        """Return the log-density (N,) of each row of X (N, D); for a posterior the log of the posterior predictive density."""
+        return self._moments(self._check(X)).log_density
+
+    def score(self, X: ArrayLike, y: None = None) -> float:
+        """Return the mean log-density of the rows of X (N, D)."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
+        """Draw new rows; from a posterior each row comes from a draw of its own (the posterior predictive distribution).
+
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, Generator, RandomState or None
+            Source of randomness; None takes the estimator's.
+
+        Returns
+        -------
+        X : array of shape (n_samples, D)
+        labels : int array of shape (n_samples,)
+        """
+        check_is_fitted(self, "params_")
+        rng = generator(self.random_state if random_state is None else random_state)
+        if not self.params_.batch_shape:
+            return self.params_.sample(n_samples, rng)
+        if n_samples < 1:
+            raise InvalidParameterError(f"n_samples must be at least 1, got {n_samples}")
+        flat = self.params_.reshape(-1)
+        X, labels = flat[rng.integers(len(flat.weights), size=n_samples)].sample(1, rng)
+        return X[:, 0], labels[:, 0]
+
+    def responsibilities(self, X: ArrayLike | None = None) -> xr.DataArray:
+        """Return the probability of each component for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D), optional
+            The training data when absent.
+
+        Returns
+        -------
+        xarray.DataArray, dims (obs, component)
+            For a posterior the mean over its aligned draws. A DataFrame's index becomes the ``obs`` coordinate.
+        """
+        check_is_fitted(self, "params_")
+        values, obs = self._rows(X)
+        return _table(self._moments(values).mean, obs)
+
+    def _check(self, X: ArrayLike) -> FloatArray:
+        check_is_fitted(self, "params_")
+        return check_data(self, X, reset=False)
+
+    def _rows(self, X: ArrayLike | None) -> tuple[FloatArray, pd.Index]:
+        if X is None:
+            return self._fit_X, self._fit_obs
+        values = self._check(X)
+        return values, _observations(X, len(values))
+
+    def _moments(self, X: FloatArray) -> DrawMoments:
+        flat = self.params_.reshape(-1)
+        return responsibility_moments(X, flat.log_weights, flat.means, flat.scale_tril, diagonal=flat.is_diagonal)
+
+    def _draw_table(self, params: MixtureParams, X: ArrayLike | None, dims: tuple[str, ...]) -> xr.DataArray:
+        """Return responsibilities of a batch, dims ``(*dims, obs, component)``, unless they would not fit into memory."""
+        values, obs = self._rows(X)
+        size = params.weights.size * len(values)
+        if size > LARGEST_TABLE:
+            raise InvalidParameterError(
+                f"{size:.1e} responsibilities would take {size * 8 / 1e9:.0f} GB: ask for fewer draws or rows, "
+                "or use responsibilities(), which streams"
+            )
+        return _table(params.responsibilities(values), obs, dims)
+
+    def fit(self, X: ArrayLike, y: None = None) -> Self:
+        """Fit to X (N, D)."""
+        raise NotImplementedError
+
+
+def _table(values: FloatArray, obs: pd.Index, dims: tuple[str, ...] = ()) -> xr.DataArray:
+    coords: dict[str, Any] = {dim: np.arange(size) for dim, size in zip(dims, values.shape, strict=False)}
+    coords |= {"obs": obs, "component": np.arange(values.shape[-1])}
+    return xr.DataArray(values, dims=(*dims, "obs", "component"), coords=coords, name="responsibilities")
+
+
+def _observations(X: Any, n: int) -> pd.Index:
+    """Return a DataFrame's index if it can name rows, otherwise row numbers."""
+    index = getattr(X, "index", None)
+    if isinstance(index, pd.Index) and not isinstance(index, pd.MultiIndex) and index.is_unique and index.dtype.kind in "iuf":
+        return pd.Index(index.to_numpy(), name="obs")
+    if isinstance(index, pd.Index) and index.is_unique and not isinstance(index, pd.MultiIndex):
+        return pd.Index([str(label) for label in index], name="obs")
+    return pd.RangeIndex(n, name="obs")
+
+
+def seed_sequence(random_state: RandomState) -> np.random.SeedSequence:
+    """Return the root of all randomness of one fit."""
+    if isinstance(random_state, (int, np.integer)):
+        return np.random.SeedSequence(int(random_state))
+    if random_state is None:
+        return np.random.SeedSequence()
+    return np.random.SeedSequence(generator(random_state).integers(2**32, size=4).tolist())

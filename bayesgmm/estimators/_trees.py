@@ -1,0 +1,65 @@
+"""The one place where fits become ``xarray.DataTree`` in ArviZ's schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import bayesgmm
+from bayesgmm.covariance import Family
+from bayesgmm.params import MixtureParams
+from bayesgmm.typing import FloatArray
+
+
+def tree(groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> xr.DataTree:
+    """Return the tree of these groups; ``attrs`` go on its root."""
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **groups})
+
+
+def provenance(estimator: Any) -> dict[str, Any]:
+    """Return attributes that say what was fitted, in types that netCDF can hold."""
+    attrs = {
+        "bayesgmm_version": bayesgmm.__version__,
+        "covariance_type": estimator.covariance_type,
+        "n_components": int(estimator.n_components),
+    }
+    if isinstance(estimator.random_state, (int, np.integer)):
+        attrs["random_state"] = int(estimator.random_state)
+    return attrs
+
+
+def parameters(params: MixtureParams, family: Family, features: list[str], sample_dims: tuple[str, ...]) -> xr.Dataset:
+    """Return weights, means, sds, covariances and, where they are free, correlations, with their dims named."""
+    variables = {
+        "weights": (("component",), params.weights),
+        "means": (("component", "feature"), params.means),
+        "sds": (("component", "feature"), params.sds),
+        "covariances": (("component", "feature", "feature_bis"), params.covariances),
+    }
+    if family.has_correlations(params.n_features):
+        variables["corr"] = (("component", "feature", "feature_bis"), params.correlations)
+    coords = {dim: np.arange(size) for dim, size in zip(sample_dims, params.batch_shape, strict=True)}
+    coords |= {"component": np.arange(params.n_components), "feature": features, "feature_bis": features}
+    return xr.Dataset({name: ((*sample_dims, *dims), values) for name, (dims, values) in variables.items()}, coords=coords)
+
+
+def responsibilities(table: xr.DataArray) -> xr.Dataset:
+    """Return mean responsibilities as a group of their own."""
+    return xr.Dataset({"mean": table})
+
+
+def observed(X: FloatArray, obs: pd.Index, features: list[str]) -> xr.Dataset:
+    """Return the data."""
+    return xr.Dataset({"x": (("obs", "feature"), X)}, coords={"obs": obs, "feature": features})
+
+
+def per_draw(variables: dict[str, tuple[tuple[str, ...], FloatArray]], coords: dict[str, Any]) -> xr.Dataset:
+    """Return variables that have one value (or array) for each chain and draw."""
+    chain, draw = next(iter(variables.values()))[1].shape[:2]
+    return xr.Dataset(
+        {name: (("chain", "draw", *dims), values) for name, (dims, values) in variables.items()},
+        coords={"chain": np.arange(chain), "draw": np.arange(draw), **coords},
+    )

@@ -1,0 +1,254 @@
+"""The Bayesian estimator."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import ClassVar, Self
+
+import numpy as np
+import xarray as xr
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm.bayes.draws import Draws
+from bayesgmm.estimators import _trees
+from bayesgmm.estimators._base import MixtureEstimator, seed_sequence
+from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.frame import Frame
+from bayesgmm.labels import align
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import Priors, ResolvedPriors
+from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
+
+JITTER = 0.1
+"""Spread of the chains' starts about the EM fit, in standardised units."""
+MOST_POINTWISE = 5e7
+"""Most numbers of draws x rows for which the pointwise log-likelihood is kept (400 MB)."""
+
+
+class BayesianGaussianMixture(MixtureEstimator):
+    """Gaussian mixture by full Bayesian inference: the posterior of weights, means and covariances, sampled with NUTS.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of components K.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        As in :class:`GaussianMixture`.
+    priors : Priors, optional
+        What is believed before the data, in the data's units; by default `Priors()`, scaled by the data.
+    draws, tune, chains : int
+        Kept draws and warm-up draws of each chain, and number of chains.
+    cores : int, optional
+        Chains that run at once; by default as many as there are cores.
+    sampler : {"auto", "pymc", "nutpie", "numpyro", "blackjax"}
+        "auto" runs nutpie's NUTS on a compiled log-density and starts at once. The others hand the model of
+        :func:`bayesgmm.build_model` to ``pymc.sample`` with that sampler: the same posterior, after PyMC has compiled it.
+    init : GaussianMixture, optional
+        A fitted EM estimate from which chains start and whose labels they take; by default one is fitted first.
+    random_state : int, Generator, RandomState or None
+    progressbar : bool
+
+    Attributes
+    ----------
+    params_ : MixtureParams
+        All draws, batch shape ``(chain, draw)``, with the component order of ``em_``.
+    em_ : GaussianMixture
+        The EM fit behind starts and labels.
+    datatree_ : xarray.DataTree
+        Groups posterior (relabelled), unlabelled_posterior, label_free, sample_stats, log_likelihood (unless it would be very large),
+        responsibilities, observed_data.
+    priors_ : ResolvedPriors
+        The priors in full, in the data's units.
+    weights_, means_, covariances_ : array
+        Posterior means, in scikit-learn's shapes.
+    feature_names_ : list of str
+    n_features_in_ : int
+
+    Notes
+    -----
+    The labels of components are arbitrary in a mixture's posterior and may switch between and within chains. Every draw is given the
+    labels that bring its responsibilities closest to those of the EM fit (:func:`bayesgmm.labels.align`), so component 0 here and
+    component 0 there are the same group. The draws with the sampler's own labels are kept in ``unlabelled_posterior``.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> X = bg.datasets.load_faithful()
+    >>> posterior = bg.BayesianGaussianMixture(2, draws=200, tune=200, random_state=1, progressbar=False).fit(X)
+    >>> posterior.weights_.round(1)
+    array([0.6, 0.4])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "priors": [Priors, None],
+        "draws": [Interval(Integral, 4, None, closed="left")],
+        "tune": [Interval(Integral, 20, None, closed="left")],
+        "chains": [Interval(Integral, 1, None, closed="left")],
+        "cores": [Interval(Integral, 1, None, closed="left"), None],
+        "sampler": [StrOptions({"auto", "pymc", "nutpie", "numpyro", "blackjax"})],
+        "init": [GaussianMixture, None],
+        "random_state": ["random_state", np.random.Generator],
+        "progressbar": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: CovarianceType = "full",
+        priors: Priors | None = None,
+        draws: int = 1000,
+        tune: int = 1000,
+        chains: int = 4,
+        cores: int | None = None,
+        sampler: str = "auto",
+        init: GaussianMixture | None = None,
+        random_state: RandomState = None,
+        progressbar: bool = True,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.priors = priors
+        self.draws = draws
+        self.tune = tune
+        self.chains = chains
+        self.cores = cores
+        self.sampler = sampler
+        self.init = init
+        self.random_state = random_state
+        self.progressbar = progressbar
+
+    def fit(self, X: ArrayLike, y: None = None) -> Self:
+        """Sample the posterior given X (N, D).
+
+        Raises
+        ------
+        InvalidDataError
+            If the data cannot be used; the message says what to do.
+        InvalidParameterError
+            If a setting, the priors or ``init`` cannot be used.
+        """
+        values = self._start_fit(X)
+        em = self._em(X)
+        priors = (self.priors or Priors()).resolve(values, self.n_components, self._family)
+        # Priors are given column by column, so the sampler's frame may scale columns but not mix them.
+        frame = Frame.of(values, "scale" if self._family.invariance == "scale" else "columns")
+        draws = self._sample(frame, values, priors, em.params_)
+        raw = frame.params_out(draws.params)
+        self.em_ = em
+        self.priors_ = priors
+        self.params_ = raw.permute(align(values, raw, em.params_.responsibilities(values)))
+        self.datatree_ = self._tree(draws, raw, frame)
+        return self
+
+    def _em(self, X: ArrayLike) -> GaussianMixture:
+        if self.init is None:
+            em = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
+            return em.fit(X)
+        check_is_fitted(self.init, "params_")
+        ours = (self.n_components, self.covariance_type, self.n_features_in_)
+        theirs = (self.init.n_components, self.init.covariance_type, self.init.n_features_in_)
+        if ours != theirs:
+            raise InvalidParameterError(
+                "init was fitted to another model: it has (n_components, covariance_type, number of columns) = "
+                f"{theirs}, this estimator {ours}"
+            )
+        return self.init
+
+    def _sample(self, frame: Frame, X: FloatArray, priors: ResolvedPriors, start: MixtureParams) -> Draws:
+        # Imported here so that an EM fit never waits for PyMC, nor the compiled road for PyMC's.
+        from bayesgmm.bayes.sampling import sample
+
+        return sample(
+            frame.standardise(X),
+            self.n_components,
+            self._family,
+            priors.standardised(frame.center, np.diag(frame.factor)),
+            frame.params_in(start),
+            sampler=self.sampler,
+            jitter=JITTER,
+            draws=self.draws,
+            tune=self.tune,
+            chains=self.chains,
+            cores=self.cores,
+            seed=int(seed_sequence(self.random_state).generate_state(1)[0]),
+            progressbar=self.progressbar,
+        )
+
+    def responsibility_draws(self, X: ArrayLike | None = None, *, n_draws: int | None = None) -> xr.DataArray:
+        """Return the responsibilities under every draw.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D), optional
+            The training data when absent.
+        n_draws : int, optional
+            So many draws of each chain, evenly spread, instead of all of them.
+
+        Returns
+        -------
+        xarray.DataArray, dims (chain, draw, obs, component)
+        """
+        check_is_fitted(self, "params_")
+        total = self.params_.batch_shape[1]
+        if n_draws is not None and not 1 <= n_draws <= total:
+            raise InvalidParameterError(f"n_draws must be between 1 and {total}, the draws of a chain, got {n_draws}")
+        kept = np.arange(total) if n_draws is None else np.linspace(0, total - 1, n_draws).round().astype(int)
+        return self._draw_table(self.params_[:, kept], X, ("chain", "draw")).assign_coords(draw=kept)
+
+    def _tree(self, draws: Draws, raw: MixtureParams, frame: Frame) -> xr.DataTree:
+        moments = self._moments(self._fit_X)
+        names, family = self.feature_names_, self._family
+        shape = raw.batch_shape
+        groups = {
+            "posterior": _trees.parameters(self.params_, family, names, ("chain", "draw")),
+            "unlabelled_posterior": _trees.parameters(raw, family, names, ("chain", "draw")),
+            "label_free": _label_free(
+                self.params_, moments.draw_log_likelihood.reshape(shape), moments.draw_entropy.reshape(shape), names
+            ),
+            "sample_stats": _trees.per_draw({name: ((), v) for name, v in self._statistics(draws, frame).items()}, {}),
+            "responsibilities": _trees.responsibilities(self.responsibilities()),
+            "observed_data": _trees.observed(self._fit_X, self._fit_obs, names),
+        }
+        if np.prod(shape) * len(self._fit_X) <= MOST_POINTWISE:
+            pointwise = {"x": (("obs",), self.params_.log_density(self._fit_X))}
+            groups["log_likelihood"] = _trees.per_draw(pointwise, {"obs": self._fit_obs})
+        attrs = {
+            "inference": "nuts",
+            "relabelled": "em-pivot",
+            "sampler": draws.sampler,
+            "sampling_time": draws.sampling_time,
+            "tuning_steps": draws.tuning_steps,
+            **_trees.provenance(self),
+        }
+        return _trees.tree(groups, attrs)
+
+    def _statistics(self, draws: Draws, frame: Frame) -> dict[str, FloatArray]:
+        """Return the sampler's statistics with the log-posterior density in the user's units, as PyMC's model has it there."""
+        # The densities of N rows and of K means each change by the Jacobian of the scaling; those of logs of scales do not.
+        shift = (len(self._fit_X) + self.n_components) * frame.log_det
+        statistics = dict(draws.statistics)
+        if "lp" in statistics:
+            statistics["lp"] = statistics["lp"] - shift
+        if "energy" in statistics:
+            statistics["energy"] = statistics["energy"] + shift
+        return statistics
+
+
+def _label_free(params: MixtureParams, log_likelihood: FloatArray, entropy: FloatArray, features: list[str]) -> xr.Dataset:
+    """Return what a draw says that no relabelling can change."""
+    weights = params.weights[..., None]
+    mean = (weights * params.means).sum(-2)
+    variance = (weights * (params.sds**2 + (params.means - mean[..., None, :]) ** 2)).sum(-2)
+    variables = {
+        "log_likelihood": ((), log_likelihood),
+        "entropy": ((), entropy),
+        "sorted_weights": (("rank",), -np.sort(-params.weights, axis=-1)),
+        "total_mean": (("feature",), mean),
+        "total_sd": (("feature",), np.sqrt(variance)),
+    }
+    return _trees.per_draw(variables, {"rank": np.arange(params.n_components), "feature": features})

@@ -76,9 +76,8 @@ class Family(ABC):
     def floor(self, covariances: FloatArray, smallest: float) -> FloatArray:
         """Raise eigenvalues below ``smallest`` to it: the exact M-step under that bound for each of the families here."""
         if self.diagonal:
-            D = covariances.shape[-1]
-            variances = np.maximum(np.diagonal(covariances, axis1=-2, axis2=-1), smallest)
-            return variances[..., None] * np.eye(D)
+            variances = _variances(covariances)
+            return covariances if variances.min() >= smallest else _as_matrices(np.maximum(variances, smallest))
         values, vectors = np.linalg.eigh(covariances)
         if values.min() >= smallest:
             return covariances
@@ -91,19 +90,19 @@ class Full(Family):
     name = "full"
     invariance = "affine"
 
-    def update(self, scatter, counts):
+    def update(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
         return scatter / counts[:, None, None]
 
-    def n_covariance_parameters(self, n_components, n_features):
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features * (n_features + 1) // 2
 
-    def pack(self, covariances):
+    def pack(self, covariances: FloatArray) -> FloatArray:
         return covariances
 
-    def unpack(self, packed, n_components, n_features):
+    def unpack(self, packed: FloatArray, n_components: int, n_features: int) -> FloatArray:
         return packed
 
-    def packed_shape(self, n_components, n_features):
+    def packed_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features, n_features)
 
 
@@ -114,19 +113,19 @@ class Tied(Family):
     invariance = "affine"
     sds_dims = ("feature",)
 
-    def update(self, scatter, counts):
+    def update(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
         return np.broadcast_to(scatter.sum(0) / counts.sum(), scatter.shape)
 
-    def n_covariance_parameters(self, n_components, n_features):
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_features * (n_features + 1) // 2
 
-    def pack(self, covariances):
+    def pack(self, covariances: FloatArray) -> FloatArray:
         return covariances[..., 0, :, :]
 
-    def unpack(self, packed, n_components, n_features):
+    def unpack(self, packed: FloatArray, n_components: int, n_features: int) -> FloatArray:
         return np.broadcast_to(packed, (n_components, n_features, n_features))
 
-    def packed_shape(self, n_components, n_features):
+    def packed_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_features, n_features)
 
 
@@ -137,19 +136,19 @@ class Diagonal(Family):
     diagonal = True
     invariance = "columns"
 
-    def update(self, scatter, counts):
+    def update(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
         return _as_matrices(_variances(scatter) / counts[:, None])
 
-    def n_covariance_parameters(self, n_components, n_features):
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_components * n_features
 
-    def pack(self, covariances):
+    def pack(self, covariances: FloatArray) -> FloatArray:
         return _variances(covariances)
 
-    def unpack(self, packed, n_components, n_features):
+    def unpack(self, packed: FloatArray, n_components: int, n_features: int) -> FloatArray:
         return _as_matrices(packed)
 
-    def packed_shape(self, n_components, n_features):
+    def packed_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features)
 
 
@@ -161,20 +160,20 @@ class Spherical(Family):
     invariance = "scale"
     sds_dims = ("component",)
 
-    def update(self, scatter, counts):
+    def update(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
         variance = _variances(scatter).mean(-1) / counts
         return variance[:, None, None] * np.eye(scatter.shape[-1])
 
-    def n_covariance_parameters(self, n_components, n_features):
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         return n_components
 
-    def pack(self, covariances):
+    def pack(self, covariances: FloatArray) -> FloatArray:
         return covariances[..., 0, 0]
 
-    def unpack(self, packed, n_components, n_features):
+    def unpack(self, packed: FloatArray, n_components: int, n_features: int) -> FloatArray:
         return packed[:, None, None] * np.eye(n_features)
 
-    def packed_shape(self, n_components, n_features):
+    def packed_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components,)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from bayesgmm.expectation import expectation
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
@@ -15,7 +17,7 @@ __all__ = ["Frame"]
 _COLLINEAR = 1e-10  # smallest eigenvalue of the correlation matrix that is still taken for information
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """An affine change of coordinates, ``x = center + factor z``.
 
@@ -42,18 +44,18 @@ class Frame:
             by one number, their root mean square standard deviation.
         sample_weight : array of shape (N,), optional
         """
-        center = np.average(X, axis=0, weights=sample_weight)
-        centred = X - center
-        # A second pass over the centred data: with an offset of 1e6 the first mean is only good to rounding of the offset.
-        correction = np.average(centred, axis=0, weights=sample_weight)
-        center, centred = center + correction, centred - correction
-        sd = np.sqrt(np.average(centred**2, axis=0, weights=sample_weight))
+        center, covariance = total_moments(X, sample_weight)
+        sd = np.sqrt(np.diag(covariance))
         sd = np.where(sd > 0, sd, 1.0)
         if invariance == "scale":
             return cls(center, np.sqrt(np.mean(sd**2)) * np.eye(len(sd)))
         if invariance == "columns":
             return cls(center, np.diag(sd))
-        return cls(center, sd[:, None] * _correlation_factor(centred / sd, sample_weight))
+        return cls(center, sd[:, None] * _correlation_factor(covariance / np.outer(sd, sd)))
+
+    @cached_property
+    def _inverse(self) -> FloatArray:
+        return np.tril(solve_triangular(self.factor, np.eye(len(self.center)), lower=True))
 
     def standardise(self, X: FloatArray) -> FloatArray:
         """Return the coordinates z of rows of X (N, D)."""
@@ -64,8 +66,7 @@ class Frame:
 
     def params_in(self, params: MixtureParams) -> MixtureParams:
         """Return a mixture of x in the coordinates z."""
-        inverse = np.tril(solve_triangular(self.factor, np.eye(len(self.center)), lower=True))
-        return params.transform(-inverse @ self.center, inverse)
+        return params.transform(-self._inverse @ self.center, self._inverse)
 
     def params_out(self, params: MixtureParams) -> MixtureParams:
         """Return a mixture of z in the coordinates x, the user's units."""
@@ -78,13 +79,28 @@ class Frame:
 
     def covariance_in(self, covariance: FloatArray) -> FloatArray:
         """Return covariance matrices ``(..., D, D)`` of x in the coordinates z."""
-        half = solve_triangular(self.factor, covariance, lower=True)
-        return solve_triangular(self.factor, np.swapaxes(half, -1, -2), lower=True)
+        return self._inverse @ covariance @ self._inverse.T
+
+    def covariance_out(self, covariance: FloatArray) -> FloatArray:
+        """Return covariance matrices ``(..., D, D)`` of z in the coordinates x."""
+        return self.factor @ covariance @ self.factor.T
 
 
-def _correlation_factor(scaled: FloatArray, sample_weight: FloatArray | None) -> FloatArray:
-    weight = np.full(len(scaled), 1.0 / len(scaled)) if sample_weight is None else sample_weight / sample_weight.sum()
-    correlation = (scaled * weight[:, None]).T @ scaled
+def total_moments(X: FloatArray, sample_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+    """Return mean (D,) and covariance (D, D) of the rows of X (N, D), in one pass and without a copy of the data.
+
+    They are the M-step of one component, so the E-step computes them; a rough mean and spread of some rows keep its sums of order one.
+    """
+    some = X[:: max(1, len(X) // 1000)]
+    rough, spread = some.mean(0), some.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    stats = expectation(X, np.zeros(1), rough[None], np.diag(spread)[None], sample_weight=sample_weight)
+    shift = stats.first[0] / stats.counts[0]
+    scaled = stats.second[0] / stats.counts[0] - np.outer(shift, shift)
+    return rough + spread * shift, scaled * np.outer(spread, spread)
+
+
+def _correlation_factor(correlation: FloatArray) -> FloatArray:
     if np.linalg.eigvalsh(correlation)[0] < _COLLINEAR:
         return np.eye(len(correlation))
     return np.linalg.cholesky(correlation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -123,7 +124,7 @@ class MixtureParams:
         """Whether every covariance is diagonal, which makes the kernels' work linear in D."""
         return not np.any(np.tril(self.scale_tril, -1))
 
-    def __getitem__(self, index) -> MixtureParams:
+    def __getitem__(self, index: Any) -> MixtureParams:
         """Return the mixtures at ``index`` of the batch."""
         if not self.batch_shape:
             raise IndexError("a single mixture has no batch to index")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import stats
@@ -25,6 +25,9 @@ __all__ = [
     "ScalePrior",
 ]
 
+Numbers = float | FloatArray
+Pair = tuple[Numbers, Numbers]
+
 DEFAULT_MEANS_SDS = 2.5  # prior standard deviation of a component's mean, in standard deviations of its column
 DEFAULT_LOG_SD = 1.0  # prior standard deviation of the log of a component's standard deviation
 
@@ -36,15 +39,15 @@ class ScalePrior(ABC):
     """Number under which the compiled density knows the family."""
 
     @abstractmethod
-    def parameters(self) -> tuple[FloatArray, FloatArray]:
+    def parameters(self) -> Pair:
         """Return the two parameters that the compiled density takes (the second is zero where there is one only)."""
 
     @abstractmethod
-    def scaled(self, factor: ArrayLike) -> ScalePrior:
+    def scaled(self, factor: Numbers) -> ScalePrior:
         """Return the prior of ``sd * factor`` when this is the prior of ``sd``: a change of units."""
 
     @abstractmethod
-    def frozen(self) -> stats.rv_frozen:
+    def frozen(self) -> Any:
         """Return the distribution in SciPy's terms."""
 
     def broadcast(self, shape: tuple[int, ...]) -> ScalePrior:
@@ -70,19 +73,19 @@ class ScalePrior(ABC):
 class HalfNormal(ScalePrior):
     """Half-normal with the given scale (the standard deviation of the normal that is folded)."""
 
-    scale: ArrayLike
+    scale: Numbers
     kind = 0
 
     def __post_init__(self) -> None:
         self._require_positive()
 
-    def parameters(self):
+    def parameters(self) -> Pair:
         return self.scale, np.zeros_like(self.scale)
 
-    def scaled(self, factor):
+    def scaled(self, factor: Numbers) -> ScalePrior:
         return HalfNormal(self.scale * factor)
 
-    def frozen(self):
+    def frozen(self) -> Any:
         return stats.halfnorm(scale=self.scale)
 
 
@@ -90,19 +93,19 @@ class HalfNormal(ScalePrior):
 class HalfCauchy(ScalePrior):
     """Half-Cauchy with the given scale (its median)."""
 
-    scale: ArrayLike
+    scale: Numbers
     kind = 1
 
     def __post_init__(self) -> None:
         self._require_positive()
 
-    def parameters(self):
+    def parameters(self) -> Pair:
         return self.scale, np.zeros_like(self.scale)
 
-    def scaled(self, factor):
+    def scaled(self, factor: Numbers) -> ScalePrior:
         return HalfCauchy(self.scale * factor)
 
-    def frozen(self):
+    def frozen(self) -> Any:
         return stats.halfcauchy(scale=self.scale)
 
 
@@ -110,20 +113,20 @@ class HalfCauchy(ScalePrior):
 class HalfStudentT(ScalePrior):
     """Half-Student-t with ``nu`` degrees of freedom and the given scale."""
 
-    nu: ArrayLike
-    scale: ArrayLike
+    nu: Numbers
+    scale: Numbers
     kind = 2
 
     def __post_init__(self) -> None:
         self._require_positive()
 
-    def parameters(self):
+    def parameters(self) -> Pair:
         return self.nu, self.scale
 
-    def scaled(self, factor):
+    def scaled(self, factor: Numbers) -> ScalePrior:
         return HalfStudentT(self.nu, self.scale * factor)
 
-    def frozen(self):
+    def frozen(self) -> Any:
         return FoldedT(self.nu, self.scale)
 
 
@@ -131,20 +134,20 @@ class HalfStudentT(ScalePrior):
 class LogNormal(ScalePrior):
     """Log-normal: the log of the standard deviation is normal with mean ``mu`` and standard deviation ``sigma``."""
 
-    mu: ArrayLike
-    sigma: ArrayLike
+    mu: Numbers
+    sigma: Numbers
     kind = 3
 
     def __post_init__(self) -> None:
         self._require_positive()
 
-    def parameters(self):
+    def parameters(self) -> Pair:
         return self.mu, self.sigma
 
-    def scaled(self, factor):
+    def scaled(self, factor: Numbers) -> ScalePrior:
         return LogNormal(self.mu + np.log(factor), self.sigma)
 
-    def frozen(self):
+    def frozen(self) -> Any:
         return stats.lognorm(s=self.sigma, scale=np.exp(self.mu))
 
 
@@ -152,19 +155,19 @@ class LogNormal(ScalePrior):
 class Exponential(ScalePrior):
     """Exponential with the given scale (its mean)."""
 
-    scale: ArrayLike
+    scale: Numbers
     kind = 4
 
     def __post_init__(self) -> None:
         self._require_positive()
 
-    def parameters(self):
+    def parameters(self) -> Pair:
         return self.scale, np.zeros_like(self.scale)
 
-    def scaled(self, factor):
+    def scaled(self, factor: Numbers) -> ScalePrior:
         return Exponential(self.scale * factor)
 
-    def frozen(self):
+    def frozen(self) -> Any:
         return stats.expon(scale=self.scale)
 
 
@@ -172,20 +175,20 @@ class Exponential(ScalePrior):
 class Gamma(ScalePrior):
     """Gamma with shape ``alpha`` and rate ``beta`` (PyMC's and Stan's parameters): mean ``alpha / beta``."""
 
-    alpha: ArrayLike
-    beta: ArrayLike
+    alpha: Numbers
+    beta: Numbers
     kind = 5
 
     def __post_init__(self) -> None:
         self._require_positive()
 
-    def parameters(self):
+    def parameters(self) -> Pair:
         return self.alpha, self.beta
 
-    def scaled(self, factor):
+    def scaled(self, factor: Numbers) -> ScalePrior:
         return Gamma(self.alpha, self.beta / factor)
 
-    def frozen(self):
+    def frozen(self) -> Any:
         return stats.gamma(self.alpha, scale=1 / self.beta)
 
 
@@ -193,14 +196,14 @@ class Gamma(ScalePrior):
 class FoldedT:
     """The absolute value of a scaled Student t, in the two methods of SciPy's distributions that are used here."""
 
-    nu: FloatArray
-    scale: FloatArray
+    nu: Numbers
+    scale: Numbers
 
-    def logpdf(self, x: ArrayLike) -> FloatArray:
+    def logpdf(self, x: Numbers) -> FloatArray:
         """Log-density at x >= 0."""
         return np.log(2.0) + stats.t(self.nu, scale=self.scale).logpdf(x)
 
-    def rvs(self, size=None, random_state=None) -> FloatArray:
+    def rvs(self, size: Any = None, random_state: Any = None) -> FloatArray:
         """Random draws."""
         return np.abs(stats.t(self.nu, scale=self.scale).rvs(size=size, random_state=random_state))
 

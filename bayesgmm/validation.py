@@ -88,16 +88,22 @@ def _refuse_text_columns(X: Any) -> None:
 
 
 def _refuse_not_finite(X: FloatArray, names: Sequence[str]) -> None:
+    # The sum of finite numbers is finite unless it overflows, and costs no memory.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(X.sum()):
+            return
     bad = ~np.isfinite(X)
     if not bad.any():
         return
     counts = [(int(n), names[d]) for d, n in enumerate(bad.sum(0)) if n]
     listed = ", ".join(f"{n} in {name!r}" for n, name in counts[:_MOST_NAMED])
     more = f" and {len(counts) - _MOST_NAMED} more columns" if len(counts) > _MOST_NAMED else ""
-    kind = "NaN (missing) or infinite" if np.isinf(X).any() else "NaN (missing)"
+    kind, remedy = "NaN (missing)", "Drop these rows (X.dropna()) or fill the gaps first"
+    if np.isinf(X).any():
+        kind, remedy = "NaN (missing) or infinite", "Replace or drop these rows first"
     raise InvalidDataError(
         f"X contains {int(bad.sum())} {kind} value(s): {listed}{more}, in {int(bad.any(1).sum())} of {len(X)} rows. "
-        "Drop these rows (X.dropna()) or fill the gaps first"
+        f"{remedy}"
     )
 
 

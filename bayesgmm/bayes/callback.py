@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import nutpie
@@ -69,7 +70,7 @@ class _CallbackModel(CompiledModel):
         return {"q": (self.n_dim,)}
 
     @property
-    def coords(self) -> dict:
+    def coords(self) -> dict[str, Any]:
         return {}
 
     def _make_sampler(self, settings, init_mean, cores, progress_type, progress_callback, progress_rate, store):
@@ -87,8 +88,8 @@ class _CallbackModel(CompiledModel):
         return _lib.PyMcModel(log_density, expand, variables, n, sizes, coords, self.start, _no_adapter)
 
 
-def _no_adapter(*args, **kwargs) -> None:
-    """nutpie asks for this only under ``adaptation="flow"``."""
+def _no_adapter(*args: Any, **kwargs: Any) -> None:
+    """What nutpie asks for only under ``adaptation="flow"``."""
 
 
 def sample_fast(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bayesgmm.bayes.callback import sample_fast
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws
@@ -48,10 +50,10 @@ def sample(
     draws, tune, chains, cores, seed, progressbar
         As in :class:`bayesgmm.BayesianGaussianMixture`.
     """
-    how = {"draws": draws, "tune": tune, "chains": chains, "cores": cores, "seed": seed, "progressbar": progressbar}
+    how: dict[str, Any] = {"draws": draws, "tune": tune, "chains": chains, "cores": cores, "seed": seed, "progressbar": progressbar}
     if sampler == "auto":
         space = Space(n_components, X.shape[1], family)
         return sample_fast(LogPosterior(X, space, priors), space.unconstrain(start), jitter=jitter, **how)
     from bayesgmm.bayes.pymc_road import sample_pymc
 
-    return sample_pymc(X, n_components, family, priors, start, sampler=sampler, **how)
+    return sample_pymc(X, n_components, family, priors, start, sampler=sampler, jitter=jitter, **how)

@@ -66,7 +66,7 @@ class Space:
         z = np.concatenate([y, -y.sum(-1, keepdims=True)], axis=-1)
         weights = np.exp(z - z.max(-1, keepdims=True))
         batch, K, D = q.shape[:-1], self.n_components, self.n_features
-        sds = self._spread(np.exp(log_sds).reshape(*batch, *self.sds_shape))
+        sds = self.spread(np.exp(log_sds).reshape(*batch, *self.sds_shape))
         scale_tril = sds[..., None] * self._correlation_factors(corr, batch)
         return MixtureParams(weights / weights.sum(-1, keepdims=True), means.reshape(*batch, K, D), scale_tril)
 
@@ -76,7 +76,7 @@ class Space:
         with np.errstate(divide="ignore"):
             log_weights = np.maximum(np.log(params.weights), -700.0)
         z = log_weights - log_weights.mean(-1, keepdims=True)
-        parts = [z[..., :-1], params.means.reshape(*batch, -1), np.log(self._free_sds(params)).reshape(*batch, -1)]
+        parts = [z[..., :-1], params.means.reshape(*batch, -1), np.log(self.free_sds(params)).reshape(*batch, -1)]
         if self.n_matrices:
             factors = params.scale_tril[..., : self.n_matrices, :, :] / params.sds[..., : self.n_matrices, :, None]
             ratios = factors / np.diagonal(factors, axis1=-2, axis2=-1)[..., None]
@@ -84,7 +84,7 @@ class Space:
             parts.append(ratios[..., rows, columns].reshape(*batch, -1))
         return np.concatenate(parts, axis=-1)
 
-    def _spread(self, sds: FloatArray) -> FloatArray:
+    def spread(self, sds: FloatArray) -> FloatArray:
         """Give the free standard deviations their full shape ``(..., K, D)``."""
         if self.family.sds_dims == ("feature",):
             sds = sds[..., None, :]
@@ -92,7 +92,8 @@ class Space:
             sds = sds[..., :, None]
         return np.broadcast_to(sds, (*sds.shape[:-2], self.n_components, self.n_features))
 
-    def _free_sds(self, params: MixtureParams) -> FloatArray:
+    def free_sds(self, params: MixtureParams) -> FloatArray:
+        """Return the free standard deviations, in the family's shape, of mixtures that belong to it."""
         if self.family.sds_dims == ("feature",):
             return params.sds[..., 0, :]
         return params.sds[..., 0] if self.family.sds_dims == ("component",) else params.sds

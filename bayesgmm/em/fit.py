@@ -1,4 +1,4 @@
-"""A whole maximum-likelihood fit: standardise, start many times, refine the best, go back to the user's units."""
+"""A whole maximum-likelihood fit: start many times, refine the best."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesgmm.covariance import Family
-from bayesgmm.em.iterate import Collapse, EMRun, Mixture, Settings, from_responsibilities, run_em
-from bayesgmm.em.starts import starting_responsibilities
+from bayesgmm.em.iterate import EMRun, Mixture, Settings, run_em
+from bayesgmm.em.starts import MOST_ROWS, starting_points
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams, cholesky
@@ -32,6 +32,11 @@ class Start:
     covariances: FloatArray | None = None
 
     @property
+    def is_given(self) -> bool:
+        """Whether the user gave any value."""
+        return not (self.weights is None and self.means is None and self.covariances is None)
+
+    @property
     def is_complete(self) -> bool:
         """Whether nothing is left to be found from the data."""
         return self.weights is not None and self.means is not None and self.covariances is not None
@@ -42,7 +47,7 @@ NO_START = Start()
 
 @dataclass(frozen=True)
 class EMFit:
-    """The best of the runs, in the user's units.
+    """The best of the runs.
 
     Parameters
     ----------
@@ -87,83 +92,97 @@ def fit_em(
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
 
-    Parameters are those of :class:`bayesgmm.GaussianMixture`; ``on_run`` is called with every run that ends.
+    Parameters are those of :class:`bayesgmm.GaussianMixture`; ``on_run`` is called with every run that ends. Nothing as large as the
+    data is made beside them.
 
     Raises
     ------
     InvalidParameterError
         If no start leads anywhere: every one ended in a component without spread.
     """
-    frame = Frame.of(X, family.invariance if reg_covar is None else _by_column(family), sample_weight)
-    Z = frame.standardise(X)
-    settings = _settings(family, frame, tol, max_iter, reg_covar)
+    seeds = seeds or np.random.SeedSequence()
+    some = _some_rows(X, seeds, sample_weight)
+    settings = _settings(X, family, tol, max_iter, reg_covar, sample_weight)
     if start.is_complete:
-        first = [_place(start, None, frame)]
+        first = [_place(start, None)]
     else:
         n_starts = 1 if n_components == 1 else AUTO_STARTS if n_init == "auto" else int(n_init)
-        parts = starting_responsibilities(Z, n_components, init_params, n_starts, seeds, sample_weight)
-        begun = (_begin(Z, part, settings, sample_weight) for part in parts)
-        first = [_place(start, mixture, frame) for mixture in begun if mixture is not None]
-    best, *others = _best_of(Z, first, settings, sample_weight, on_run, short=n_init == "auto")
-    shift = frame.log_det * (len(X) if sample_weight is None else float(sample_weight.sum()))
-    ends = np.array([run.log_likelihood for run in (best, *others)]) - shift
-    return EMFit(_out(best.mixture, frame), best.trace - shift, best.converged, ends)
+        found = starting_points(*some, n_components, init_params, n_starts, settings, seeds)
+        first = [_place(start, mixture) for mixture in found]
+    best, *others = _best_of(X, some, first, settings, sample_weight, on_run, short=n_init == "auto")
+    return EMFit(_params(best.mixture), best.trace, best.converged, np.array([run.log_likelihood for run in (best, *others)]))
 
 
-def _by_column(family: Family) -> str:
-    """With the user's own ridge, collinear columns are the user's choice and no reason to look at more than each column's spread."""
-    return "scale" if family.invariance == "scale" else "columns"
+def _some_rows(
+    X: FloatArray, seeds: np.random.SeedSequence, sample_weight: FloatArray | None
+) -> tuple[FloatArray, FloatArray | None]:
+    """Return all rows, or as many as it takes to find good starting points, with their weights."""
+    if len(X) <= MOST_ROWS:
+        return X, sample_weight
+    rows = np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(len(X), MOST_ROWS, replace=False))
+    return X[rows], None if sample_weight is None else sample_weight[rows]
 
 
-def _settings(family: Family, frame: Frame, tol: float, max_iter: int, reg_covar: float | None) -> Settings:
-    D = len(frame.center)
+def _settings(
+    X: FloatArray, family: Family, tol: float, max_iter: int, reg_covar: float | None, sample_weight: FloatArray | None
+) -> Settings:
     if reg_covar is None:
-        return Settings(family, tol, max_iter, np.zeros((D, D)), FLOOR)
-    return Settings(family, tol, max_iter, frame.covariance_in(reg_covar * np.eye(D)), 0.0)
+        return Settings(family, tol, max_iter, Frame.of(X, family.invariance, sample_weight), floor=FLOOR)
+    # With the user's own ridge, collinear columns are the user's choice: look at no more than each column's spread.
+    frame = Frame.of(X, "scale" if family.invariance == "scale" else "columns", sample_weight)
+    return Settings(family, tol, max_iter, frame, ridge=reg_covar)
 
 
-def _begin(Z: FloatArray, responsibilities: FloatArray, settings: Settings, sample_weight: FloatArray | None) -> Mixture | None:
-    try:
-        return from_responsibilities(Z, responsibilities, settings, sample_weight)
-    except Collapse:
-        return None
+def _best_of(
+    X: FloatArray,
+    some: tuple[FloatArray, FloatArray | None],
+    first: list[Mixture],
+    settings: Settings,
+    sample_weight: FloatArray | None,
+    on_run: Callable[[EMRun], None] | None,
+    *,
+    short: bool,
+) -> list[EMRun]:
+    """Run EM from every starting point and return the runs, best first; with ``short``, only the most promising go to the end.
 
-
-def _best_of(Z, first, settings, sample_weight, on_run, *, short: bool) -> list[EMRun]:
-    """Run EM from every starting point and return the runs, best first; with ``short``, only the most promising go to the end."""
-    trial = replace(settings, max_iter=min(SHORT_RUN, settings.max_iter)) if short and len(first) > 1 else settings
+    Short runs see some rows only when there are very many; the best of them then start on all rows.
+    """
+    short = short and len(first) > 1
+    trial = replace(settings, max_iter=min(SHORT_RUN, settings.max_iter)) if short else settings
+    sampled = short and len(some[0]) < len(X)
     runs = []
     for mixture in first:
-        runs.append(run_em(Z, mixture, trial, sample_weight))
+        runs.append(run_em(*some[:1], mixture, trial, some[1]) if short else run_em(X, mixture, trial, sample_weight))
         if on_run is not None:
             on_run(runs[-1])
-    runs = [run for run in runs if np.isfinite(run.log_likelihood)]
-    if not runs:
+    runs = _ranked(runs)
+    if sampled:
+        return _ranked([run_em(X, run.mixture, settings, sample_weight) for run in runs[:REFINED]])
+    if short:
+        runs[:REFINED] = [run.continued(X, settings, sample_weight) for run in runs[:REFINED]]
+    return _ranked(runs)
+
+
+def _ranked(runs: list[EMRun]) -> list[EMRun]:
+    """Return the runs that did not collapse, best first."""
+    alive = [run for run in runs if np.isfinite(run.log_likelihood)]
+    if not alive:
         raise InvalidParameterError(
             "every start of EM ended in a component without spread: ask for fewer components, "
             "or leave reg_covar at None, so that variances have a floor"
         )
-    runs.sort(key=_by_likelihood)
-    if trial is not settings:
-        runs[:REFINED] = [run.continued(Z, settings, sample_weight) for run in runs[:REFINED]]
-        runs.sort(key=_by_likelihood)
-    return runs
+    return sorted(alive, key=lambda run: -run.log_likelihood)
 
 
-def _by_likelihood(run: EMRun) -> float:
-    return -run.log_likelihood
-
-
-def _place(start: Start, mixture: Mixture | None, frame: Frame) -> Mixture:
+def _place(start: Start, mixture: Mixture | None) -> Mixture:
     """Put the user's own starting values, where there are any, in place of those found from the data."""
-    given = None if mixture is None else _out(mixture, frame)
-    weights = start.weights if given is None or start.weights is not None else given.weights
-    means = start.means if given is None or start.means is not None else given.means
-    scale_tril = given.scale_tril if given is not None and start.covariances is None else cholesky(start.covariances)
-    inside = frame.params_in(MixtureParams(weights, means, scale_tril))
-    return Mixture(inside.log_weights, inside.means, inside.scale_tril)
+    given = (start.weights, start.means, None if start.covariances is None else cholesky(start.covariances))
+    found = None if mixture is None else _params(mixture)
+    names = ("weights", "means", "scale_tril")
+    params = MixtureParams(*(getattr(found, name) if value is None else value for name, value in zip(names, given, strict=True)))
+    return Mixture(params.log_weights, params.means, params.scale_tril)
 
 
-def _out(mixture: Mixture, frame: Frame) -> MixtureParams:
+def _params(mixture: Mixture) -> MixtureParams:
     weights = np.exp(mixture.log_weights)
-    return frame.params_out(MixtureParams(weights / weights.sum(), mixture.means, mixture.scale_tril))
+    return MixtureParams(weights / weights.sum(), mixture.means, mixture.scale_tril)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesgmm.covariance import Family
 from bayesgmm.expectation import Statistics, expectation
+from bayesgmm.frame import Frame
 from bayesgmm.typing import FloatArray
 
 _EMPTY = 10 * np.finfo(float).eps  # a component with less than this expected number of rows keeps its old shape
@@ -36,17 +37,28 @@ class Settings:
     tol : float
         The run has converged when the mean log-likelihood of a row grows by less than this in one iteration.
     max_iter : int
-    ridge : array of shape (D, D)
-        Added to every covariance estimate (scikit-learn's ``reg_covar``, in the run's coordinates).
+    frame : Frame
+        The coordinates in which the floor is meant.
     floor : float
-        Smallest eigenvalue that a covariance may have, in the run's coordinates.
+        Smallest eigenvalue that a covariance may have in that frame; zero for no floor.
+    ridge : float
+        Added to every variance, in squared units of the data (scikit-learn's ``reg_covar``).
     """
 
     family: Family
     tol: float
     max_iter: int
-    ridge: FloatArray
-    floor: float
+    frame: Frame
+    floor: float = 0.0
+    ridge: float = 0.0
+
+    def bounded(self, covariances: FloatArray) -> FloatArray:
+        """Return the covariances with eigenvalues below the floor raised to it."""
+        if self.floor == 0:
+            return covariances
+        inside = self.frame.covariance_in(covariances)
+        raised = self.family.floor(inside, self.floor)
+        return covariances if raised is inside else self.frame.covariance_out(raised)
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class EMRun:
     ----------
     mixture : Mixture
     trace : array of shape (n_iter + 1,)
-        Log-likelihood at the start and after every iteration, in the run's coordinates.
+        Log-likelihood at the start and after every iteration.
     converged : bool
     """
 
@@ -134,9 +146,7 @@ def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixt
 
 def assemble(counts: FloatArray, means: FloatArray, scatter: FloatArray, settings: Settings) -> Mixture:
     """Return the mixture with these expected counts (K,), means (K, D) and scatters about them (K, D, D)."""
-    covariances = settings.family.update(scatter, counts) + settings.ridge
-    if settings.floor > 0:
-        covariances = settings.family.floor(covariances, settings.floor)
+    covariances = settings.bounded(settings.family.update(scatter, counts) + settings.ridge * np.eye(means.shape[1]))
     try:
         return Mixture(np.log(counts / counts.sum()), means, np.linalg.cholesky(covariances))
     except np.linalg.LinAlgError:

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import cycle, islice
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 
+from bayesgmm.em.iterate import Collapse, Mixture, Settings, from_responsibilities
 from bayesgmm.typing import FloatArray
 
 START_METHODS = ("kmeans", "k-means++", "random", "random_from_data")
 _MIXED = ("kmeans", "k-means++", "random_from_data", "k-means++")
-_MOST_ROWS = 20_000  # k-means needs no more to find a starting point
+MOST_ROWS = 20_000  # more are not needed to find starting points
 
 
-def starting_responsibilities(
+def starting_points(
     X: FloatArray,
+    sample_weight: FloatArray | None,
     n_components: int,
     method: str,
     n_starts: int,
-    seeds: np.random.SeedSequence | None = None,
-    sample_weight: FloatArray | None = None,
-) -> Iterator[FloatArray]:
-    """Yield starting responsibilities (N, K), each from its own seed.
+    settings: Settings,
+    seeds: np.random.SeedSequence,
+) -> Iterator[Mixture]:
+    """Yield starting mixtures, each from its own seed; those with a component that has no spread are left out.
 
     Parameters
     ----------
     X : array of shape (N, D)
-        In the coordinates of the run.
+    sample_weight : array of shape (N,) or None
+    n_components : int
     method : str
         One of `START_METHODS`, or "auto": k-means, k-means++ and random points in turn.
     n_starts : int
-    seeds : SeedSequence, optional
+    settings : Settings
+        Distances are taken in its frame, where units do not matter.
+    seeds : SeedSequence
         One child is spawned per start.
-    sample_weight : array of shape (N,), optional
     """
+    Z = settings.frame.standardise(X)
     methods = islice(cycle(_MIXED), n_starts) if method == "auto" else [method] * n_starts
-    for name, seed in zip(methods, (seeds or np.random.SeedSequence()).spawn(n_starts), strict=True):
-        yield _responsibilities(X, n_components, name, np.random.default_rng(seed), sample_weight)
+    for name, seed in zip(methods, seeds.spawn(n_starts), strict=True):
+        r = _responsibilities(Z, n_components, name, np.random.default_rng(seed), sample_weight)
+        with suppress(Collapse):
+            yield from_responsibilities(X, r, settings, sample_weight)
 
 
 def _responsibilities(
@@ -53,8 +61,8 @@ def _responsibilities(
 def _centres(
     X: FloatArray, n_components: int, method: str, rng: np.random.Generator, sample_weight: FloatArray | None
 ) -> FloatArray:
-    rows = _subset(len(X), n_components, rng, sample_weight)
-    part, weight = X[rows], None if sample_weight is None else sample_weight[rows]
+    part = X if sample_weight is None else X[sample_weight > 0]
+    weight = None if sample_weight is None else sample_weight[sample_weight > 0]
     seed = int(rng.integers(2**31))
     if method == "kmeans":
         return KMeans(n_components, n_init=1, random_state=seed).fit(part, sample_weight=weight).cluster_centers_
@@ -62,11 +70,6 @@ def _centres(
         return kmeans_plusplus(part, n_components, sample_weight=weight, random_state=seed)[0]
     distinct = np.unique(part, axis=0)
     return distinct[rng.choice(len(distinct), n_components, replace=False)]
-
-
-def _subset(n: int, n_components: int, rng: np.random.Generator, sample_weight: FloatArray | None) -> np.ndarray:
-    rows = np.arange(n) if sample_weight is None else np.flatnonzero(sample_weight > 0)
-    return rows if len(rows) <= _MOST_ROWS else np.sort(rng.choice(rows, _MOST_ROWS, replace=False))
 
 
 def _nearest(X: FloatArray, centres: FloatArray) -> np.ndarray:

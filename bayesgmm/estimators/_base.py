@@ -15,7 +15,7 @@ from bayesgmm.covariance import Family, family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import DrawMoments, responsibility_moments
 from bayesgmm.params import MixtureParams, generator
-from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
+from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_data, check_fittable, column_names
 
 LARGEST_TABLE = 4e8
@@ -26,7 +26,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     """A fitted mixture, or a batch of them, seen as a scikit-learn estimator."""
 
     n_components: int
-    covariance_type: str
+    covariance_type: CovarianceType
     random_state: RandomState
     params_: MixtureParams
     feature_names_: list[str]
@@ -74,7 +74,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def fit_predict(self, X: ArrayLike, y: None = None) -> IntArray:
         """Fit and return the labels (N,) of the same rows: ``fit(X).predict(X)``."""
-        return self.fit(X).predict(X)  # type: ignore[attr-defined]
+        return self.fit(X).predict(X)
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the most probable component (N,) of each row of X (N, D)."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-import bayesgmm
+from bayesgmm import __version__
 from bayesgmm.covariance import Family
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
@@ -22,7 +23,7 @@ def tree(groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> xr.DataTree:
 def provenance(estimator: Any) -> dict[str, Any]:
     """Return attributes that say what was fitted, in types that netCDF can hold."""
     attrs = {
-        "bayesgmm_version": bayesgmm.__version__,
+        "bayesgmm_version": __version__,
         "covariance_type": estimator.covariance_type,
         "n_components": int(estimator.n_components),
     }
@@ -41,7 +42,7 @@ def parameters(params: MixtureParams, family: Family, features: list[str], sampl
     }
     if family.has_correlations(params.n_features):
         variables["corr"] = (("component", "feature", "feature_bis"), params.correlations)
-    coords = {dim: np.arange(size) for dim, size in zip(sample_dims, params.batch_shape, strict=True)}
+    coords: dict[str, Any] = {dim: np.arange(size) for dim, size in zip(sample_dims, params.batch_shape, strict=True)}
     coords |= {"component": np.arange(params.n_components), "feature": features, "feature_bis": features}
     return xr.Dataset({name: ((*sample_dims, *dims), values) for name, (dims, values) in variables.items()}, coords=coords)
 
@@ -56,7 +57,7 @@ def observed(X: FloatArray, obs: pd.Index, features: list[str]) -> xr.Dataset:
     return xr.Dataset({"x": (("obs", "feature"), X)}, coords={"obs": obs, "feature": features})
 
 
-def per_draw(variables: dict[str, tuple[tuple[str, ...], FloatArray]], coords: dict[str, Any]) -> xr.Dataset:
+def per_draw(variables: Mapping[str, tuple[tuple[str, ...], FloatArray]], coords: dict[str, Any]) -> xr.Dataset:
     """Return variables that have one value (or array) for each chain and draw."""
     chain, draw = next(iter(variables.values()))[1].shape[:2]
     return xr.Dataset(

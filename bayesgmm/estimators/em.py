@@ -83,7 +83,7 @@ class GaussianMixture(MixtureEstimator):
     -1130.264
     """
 
-    _parameter_constraints: ClassVar[dict[str, list]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
         "tol": [Interval(Real, 0.0, None, closed="left")],
@@ -159,8 +159,7 @@ class GaussianMixture(MixtureEstimator):
             seeds=seed_sequence(self.random_state),
             on_run=_Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
         )
-        keep_order = start != Start()
-        self._store(fit, fit.params if keep_order else fit.params.permute(fit.params.canonical_order()))
+        self._store(fit, fit.params if start.is_given else fit.params.permute(fit.params.canonical_order()))
         return self
 
     def _store(self, fit: EMFit, params: MixtureParams) -> None:
@@ -290,7 +289,7 @@ class _Reporter:
 
     def __call__(self, run: EMRun) -> None:
         self.count += 1
-        print(f"Start {self.count}: {run.n_iter} iterations, log-likelihood (standardised data) {run.log_likelihood:.6f}")
+        print(f"Start {self.count}: {run.n_iter} iterations, log-likelihood {run.log_likelihood:.6f}")
         if self.verbose > 1:
             for i in range(self.interval, run.n_iter, self.interval):
                 print(f"  iteration {i}: {run.trace[i]:.6f}")

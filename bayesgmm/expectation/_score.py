@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from bayesgmm.expectation._exp import FASTMATH
+from bayesgmm.expectation._kernel import prepare, statistics_rows
 
 
 @njit(cache=True, nogil=True, fastmath=FASTMATH)
@@ -28,6 +29,23 @@ def score_from_statistics(counts, first, second, whiten, diagonal, means_out, sc
                         v -= counts[k]
                     s += whiten[k, e, d] * v
                 scale_out[k, d, j] = s
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def value_and_score(X, sample_weight, log_weights, means, scale_tril, diagonal):
+    """Return the log-likelihood of X (N, D) and its gradients (K,), (K, D), (K, D, D), in one pass on the calling thread.
+
+    ``sample_weight`` is (N,), or empty for unit weights. Under ``diagonal`` everything off the diagonals counts as zero.
+    """
+    constant, whiten = prepare(log_weights, scale_tril)
+    counts = np.zeros_like(log_weights)
+    first = np.zeros_like(means)
+    second = np.zeros_like(scale_tril)
+    total = statistics_rows(X, sample_weight, 0, X.shape[0], constant, means, whiten, diagonal, counts, first, second)
+    means_out = np.zeros_like(means)
+    scale_out = np.zeros_like(scale_tril)
+    score_from_statistics(counts, first, second, whiten, diagonal, means_out, scale_out)
+    return total, counts, means_out, scale_out
 
 
 def empty_score(K: int, D: int) -> tuple[np.ndarray, np.ndarray]:

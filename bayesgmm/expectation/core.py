@@ -78,7 +78,9 @@ def expectation(
 
 
 def _add(a: Statistics, b: Statistics) -> Statistics:
-    return Statistics(*(x + y for x, y in zip(a, b, strict=True)))
+    return Statistics(
+        a.log_likelihood + b.log_likelihood, a.counts + b.counts, a.first + b.first, a.second + b.second
+    )
 
 
 def evaluate(

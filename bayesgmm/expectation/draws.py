@@ -1,6 +1,7 @@
 """Many mixtures and data: streams over the draws of a posterior."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,10 +92,10 @@ def responsibility_draws(
     return out
 
 
-def _over_draws(kernel, out: FloatArray, X, log_weights, means, scale_tril, diagonal) -> None:
+def _over_draws(kernel: Callable[..., None], out: FloatArray, X: FloatArray, *mixtures: Any) -> None:
     size = max(1, -(-len(out) // (4 * n_threads())))
     tasks = ordered_map(
-        lambda first, last: kernel(X, first, last, log_weights, means, scale_tril, diagonal, out), chunks(len(out), size)
+        lambda first, last: kernel(X, first, last, *mixtures, out), chunks(len(out), size)
     )
     for _ in tasks:
         pass

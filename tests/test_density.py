@@ -1,0 +1,121 @@
+"""The compiled log-posterior: its gradient against differences, its space there and back, its constants against SciPy.
+
+That it equals PyMC's model is tested in test_model.py.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import logsumexp
+
+from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.space import Space, spiral
+from bayesgmm.covariance import family
+from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
+from tests.conftest import random_mixture, scipy_log_likelihood
+
+NAMES = ["full", "tied", "diag", "spherical"]
+SDS = [None, HalfNormal(1.0), HalfCauchy(0.7), HalfStudentT(3.0, 0.5), LogNormal(0.1, 0.8), Exponential(2.0), Gamma(2.0, 3.0)]
+
+
+def log_posterior(rng, K, D, name, sds=None, N=30):
+    X = rng.normal(size=(N, D))
+    fam = family(name)
+    priors = Priors(sds=sds, eta=1.5, concentration=1.3).resolve(X, K, fam)
+    return LogPosterior(X, Space(K, D, fam), priors)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    K=st.integers(1, 4),
+    D=st.integers(1, 4),
+    name=st.sampled_from(NAMES),
+    sds=st.sampled_from(SDS),
+)
+def test_gradient_is_the_slope(seed, K, D, name, sds):
+    rng = np.random.default_rng(seed)
+    density = log_posterior(rng, K, D, name, sds)
+    q = 0.5 * rng.normal(size=density.space.n_dim)
+    _, gradient = density(q)
+    step = 1e-5
+    for i in range(len(q)):
+        shift = np.zeros_like(q)
+        shift[i] = step
+        slope = (density(q + shift)[0] - density(q - shift)[0]) / (2 * step)
+        assert gradient[i] == pytest.approx(slope, rel=1e-5, abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), K=st.integers(1, 4), D=st.integers(1, 5), name=st.sampled_from(NAMES))
+def test_space_there_and_back(seed, K, D, name):
+    rng = np.random.default_rng(seed)
+    space = Space(K, D, family(name))
+    q = rng.normal(size=(2, 3, space.n_dim))
+    params = space.constrain(q)
+    assert params.batch_shape == (2, 3)
+    np.testing.assert_allclose(space.unconstrain(params), q, atol=1e-9)
+    mixture = random_mixture(rng, K, D, covariance_type=name)
+    again = space.constrain(space.unconstrain(mixture))
+    np.testing.assert_allclose(again.scale_tril, mixture.scale_tril, atol=1e-12)
+    np.testing.assert_allclose(again.weights, mixture.weights, atol=1e-12)
+
+
+def test_spiral_visits_every_pair_once():
+    for D in range(2, 7):
+        pairs = {tuple(p) for p in spiral(D)}
+        assert pairs == {(i, j) for i in range(D) for j in range(i)}
+
+
+def test_one_dimension_equals_scipy_term_by_term(rng):
+    """D = 1: weights, means and log sds, each with its prior and Jacobian written out with SciPy."""
+    density = log_posterior(rng, 2, 1, "full", HalfNormal(0.8))
+    q = rng.normal(size=5)
+    params = density.space.constrain(q)
+    y = q[0]
+    # PyMC's simplex transform: log K + K (sum y) - K logsumexp([2 y, 0]) for K = 2
+    jacobian = np.log(2) + 2 * y - 2 * logsumexp([2 * y, 0.0]) + np.log(params.sds).sum()
+    priors = (
+        stats.dirichlet([1.3, 1.3]).logpdf(params.weights)
+        + stats.norm(density.priors.means_loc, density.priors.means_scale).logpdf(params.means).sum()
+        + stats.halfnorm(scale=0.8).logpdf(params.sds).sum()
+    )
+    assert density(q)[0] == pytest.approx(scipy_log_likelihood(density.X, params) + priors + jacobian, rel=1e-11)
+
+
+def test_lkj_integrates_to_one(rng):
+    """D = 2: the correlation's density, got as the difference of two log-posteriors, is (1 - r^2)^(eta - 1) normalised.
+
+    With no information in q but the correlation's element v, value(v) - likelihood - other priors is LKJ plus Jacobian: integrate
+    exp of it over v.
+    """
+    density = log_posterior(rng, 1, 2, "full", N=2)
+    space = density.space
+    base = np.zeros(space.n_dim)
+    values = []
+    grid = np.linspace(-300, 300, 200_001)
+    without = density._constant() - 0.5 * ((density.priors.means_loc / density.priors.means_scale) ** 2).sum()
+    sds = density.priors.sds
+    others = without - (0.5 * (sds.mu / sds.sigma) ** 2).sum()
+    for v in (0.0, 1.3, -4.0):
+        q = base.copy()
+        q[-1] = v
+        rest = density(q)[0] - scipy_log_likelihood(density.X, space.constrain(q)) - others
+        values.append(rest)
+    # eta = 1.5, D = 2: exponent 2 eta + D - 1 = 4 of the norm sqrt(1 + v^2)
+    np.testing.assert_allclose(values, [-4 * 0.5 * np.log1p(v * v) for v in (0.0, 1.3, -4.0)], atol=1e-9)
+    from bayesgmm.bayes.density import _lkj_constant
+
+    mass = np.trapezoid((1 + grid**2) ** (-2.0), grid) * np.exp(_lkj_constant(1.5, 2))
+    assert mass == pytest.approx(1.0, abs=1e-6)
+
+
+def test_absurd_points_give_no_crash_and_no_finite_lie(rng):
+    """Fuzz what a diverging chain may ask: the callback must survive it and nutpie be told."""
+    density = log_posterior(rng, 3, 3, "full")
+    for scale in (1e3, 1e150, np.inf, np.nan):
+        value, gradient = density(np.full(density.space.n_dim, scale))
+        assert not (np.isfinite(value) and value > 1e6)
+        assert gradient.shape == (density.space.n_dim,)

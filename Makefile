@@ -1,0 +1,66 @@
+# Everything a developer runs. `make` alone lists the targets: the text after each `##`.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+NOTEBOOKS_INSTALLED := $(VENV)/.installed-notebooks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup report test test-slow bench notebooks lint clean
+
+help:
+	@echo "Targets:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## create .venv and install the package with its development tools (when needed)
+	@:
+
+report: $(INSTALLED) ## fit Old Faithful by EM and by posterior, write reports/faithful/index.html
+	@$(BIN)/bayesgmm report faithful --components 2 --output reports/faithful --random-state 1
+
+test: $(INSTALLED) ## run the tests and doctests, with coverage (not those marked slow)
+	@$(BIN)/python -m pytest -p tests.every_module --cov=bayesgmm
+
+test-slow: $(INSTALLED) ## run the tests marked slow
+	@$(BIN)/python -m pytest -m slow
+
+bench: $(INSTALLED) ## run the benchmarks
+	@$(BIN)/python -m benchmarks
+
+notebooks: $(NOTEBOOKS_INSTALLED) ## run every notebook from top to bottom
+	@set -e; for notebook in $(wildcard notebooks/*.ipynb); do \
+	  $(BIN)/jupyter nbconvert --to notebook --execute --stdout "$$notebook" > /dev/null; echo "$$notebook: ok"; \
+	done
+
+lint: $(INSTALLED) ## check style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## remove caches and build products (keeps .venv and reports)
+	@rm -rf build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find bayesgmm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2> /dev/null || true
+
+# A virtual environment that is there already is kept; one whose Python has gone is made anew.
+$(INSTALLED): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -c "" 2> /dev/null; then \
+	  for candidate in $(PYTHON) python3 python3.13 python3.12; do \
+	    if $$candidate -c "import sys; sys.exit(sys.version_info < (3, 12))" 2> /dev/null; then \
+	      found=$$candidate; break; \
+	    fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "bayesgmm needs Python 3.12 or newer, and none was found; say where one is: make setup PYTHON=/path/to/python" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Creating $(VENV) with $$($$found --version)" >&2; \
+	  $$found -m venv --clear $(VENV); \
+	fi
+	@echo "Installing bayesgmm and its dependencies into $(VENV) (about 1 GB the first time)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" --constraint constraints.txt
+	@touch $@
+
+$(NOTEBOOKS_INSTALLED): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[notebooks]" --constraint constraints.txt
+	@touch $@

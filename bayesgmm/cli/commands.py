@@ -1,0 +1,125 @@
+"""The commands themselves."""
+
+import json
+from typing import Any
+
+import click
+
+from bayesgmm import __version__
+from bayesgmm.cli.options import data_options, model_options, sampling_options, values
+
+__all__ = ["cli"]
+
+_quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="bayesgmm")
+def cli() -> None:
+    """Find the groups in a table of measurements, and how sure that is.
+
+    bayesgmm fits a Gaussian mixture twice: by EM, which gives one answer quickly, and by full Bayesian inference, which
+    says how uncertain that answer is. `report` does both and compares them on a page you can open in a browser; `fit`
+    writes the parameters of one of them for another program to read.
+
+    Try it on data that ship with it:
+
+      bayesgmm report faithful --components 2 --output reports/faithful
+    """
+
+
+@cli.command(short_help="Fit a table both ways, compare, and write a report.")
+@data_options
+@model_options
+@click.option(
+    "--output", "-o", required=True, metavar="DIR", help="Folder for the report; made if missing, never emptied."
+)
+@sampling_options
+@_quiet_option
+def report(quiet: bool, output: str, **settings: Any) -> None:
+    """Fit DATA by EM and by posterior, compare the two, and write a report.
+
+    DATA is a .csv, .tsv or .parquet file whose first line names the columns, or the name of a data set that ships with
+    bayesgmm (see `bayesgmm datasets`). DIR receives index.html, which holds everything and needs no network,
+    summary.json with the same figures for programs, and posterior.nc with the draws. Where the page is and what was
+    found are printed in a few lines.
+    """
+    from bayesgmm.cli.steps import Progress, fit_em, fit_posterior, load
+    from bayesgmm.files import check_writable
+    from bayesgmm.report import build_report
+
+    data, model, sampling = values(settings)
+    progress = Progress(quiet)
+    check_writable(output, folder=True)
+    X = load(data, progress)
+    em = fit_em(X, model, progress)
+    posterior = fit_posterior(X, em, model, sampling, progress)
+    with progress.step("Comparing the two and drawing the report"):
+        written = build_report(em, posterior, X, name=data.name, source=data.source)
+        page = written.write(output)
+    for line in (page, *written.headline):
+        click.echo(line)
+
+
+@cli.command(short_help="Fit a table one way and write the parameters as JSON.")
+@data_options
+@model_options
+@click.option(
+    "--method",
+    type=click.Choice(("em", "posterior")),
+    default="em",
+    show_default=True,
+    help="The most likely parameters, or their posterior means and standard deviations.",
+)
+@click.option("--output", "-o", required=True, metavar="FILE", help="JSON file for the parameters.")
+@click.option("--save-draws", metavar="FILE", help="netCDF file for the posterior's draws (with --method posterior).")
+@sampling_options
+@_quiet_option
+def fit(quiet: bool, method: str, output: str, save_draws: str | None, **settings: Any) -> None:
+    """Fit DATA and write the mixture's parameters as JSON.
+
+    DATA is a .csv, .tsv or .parquet file whose first line names the columns, or the name of a data set that ships with
+    bayesgmm (see `bayesgmm datasets`). The file holds weights, means and covariances in the data's units, and their
+    log-likelihood; for a posterior these are means over the draws, beside their standard deviations and what the checks
+    say.
+    """
+    from bayesgmm.cli.describe import describe_em, describe_job, describe_posterior, found
+    from bayesgmm.cli.steps import Progress, fit_em, fit_posterior, load
+    from bayesgmm.files import atomic_write_text, check_writable
+
+    data, model, sampling = values(settings)
+    if save_draws is not None and method == "em":
+        raise click.UsageError("EM has no draws to save: --save-draws goes with --method posterior.")
+    for path in filter(None, (output, save_draws)):
+        check_writable(path)
+    progress = Progress(quiet)
+    X = load(data, progress)
+    em = fit_em(X, model, progress)
+    if method == "em":
+        fitted = describe_em(em)
+    else:
+        posterior = fit_posterior(X, em, model, sampling, progress)
+        fitted = describe_posterior(em, posterior, X)
+        if save_draws is not None:
+            _save_draws(posterior.datatree_, save_draws)
+    result = describe_job(data, model, X) | fitted
+    atomic_write_text(output, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    for line in (output, *found(result)):
+        click.echo(line)
+
+
+@cli.command("datasets")
+def list_datasets() -> None:
+    """List the data sets that ship with bayesgmm."""
+    from bayesgmm import datasets
+
+    for name in datasets.names():
+        table = datasets.load(name)
+        click.echo(f"{name:<10} {len(table):>4} rows: {', '.join(table.columns)}")
+
+
+def _save_draws(tree: Any, path: str) -> None:
+    from bayesgmm.files import atomic_write
+
+    with atomic_write(path) as temporary:
+        tree.to_netcdf(temporary, engine="h5netcdf")

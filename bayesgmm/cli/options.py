@@ -1,0 +1,117 @@
+"""The commands' options, and the values they become."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from bayesgmm.typing import CovarianceType
+
+__all__ = [
+    "COVARIANCE_TYPES",
+    "Data",
+    "Model",
+    "Sampling",
+    "data_options",
+    "model_options",
+    "sampling_options",
+    "values",
+]
+
+# `bayesgmm.typing.CovarianceType`, written out because that module imports NumPy; a test holds the two together.
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the table is and what of it is used."""
+
+    source: str
+    columns: tuple[str, ...] | None = None
+    drop_missing: bool = False
+
+    @property
+    def name(self) -> str:
+        """What to call the data in a report."""
+        return Path(self.source).stem
+
+
+@dataclass(frozen=True)
+class Model:
+    """The mixture to fit."""
+
+    components: int
+    covariance_type: "CovarianceType" = "full"
+    n_init: int = 10
+    random_state: int | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the posterior is sampled; ``None`` leaves a setting to the estimator."""
+
+    draws: int | None = None
+    tune: int | None = None
+    chains: int | None = None
+    cores: int | None = None
+    sampler: str | None = None
+
+    def chosen(self) -> dict[str, Any]:
+        """The settings that were given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def values(settings: dict[str, Any]) -> tuple[Data, Model, Sampling]:
+    """Turn click's flat options into values."""
+    return _pick(Data, settings), _pick(Model, settings), _pick(Sampling, settings)
+
+
+def _pick[T: (Data, Model, Sampling)](kind: type[T], settings: dict[str, Any]) -> T:
+    return kind(**{field.name: settings[field.name] for field in fields(kind)})
+
+
+def _split(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """``a,b`` as two names; a name that holds a comma is quoted as in a CSV file."""
+    return None if value is None else tuple(next(csv.reader([value], skipinitialspace=True), ()))
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several decorators as one, in the order in which the help shows them."""
+    return lambda command: reduce(lambda inner, option: option(inner), reversed(options), command)
+
+
+_AT_LEAST_ONE = click.IntRange(1)
+
+data_options = _together(
+    click.argument("source", metavar="DATA"),
+    click.option("--columns", metavar="NAMES", callback=_split, help="Columns to use, as a,b,c; all by default."),
+    click.option("--drop-missing", is_flag=True, help="Leave out rows with missing values, and say how many."),
+)
+model_options = _together(
+    click.option("--components", "-k", type=int, required=True, metavar="K", help="How many groups to look for."),
+    click.option(
+        "--covariance-type",
+        type=click.Choice(COVARIANCE_TYPES),
+        default="full",
+        show_default=True,
+        help="The groups' shapes: any ellipse each, one for all, along the axes, or round.",
+    ),
+    click.option(
+        "--n-init", type=_AT_LEAST_ONE, default=10, metavar="N", help="Starts of EM, the best wins; 10 if not given."
+    ),
+    click.option(
+        "--random-state", "--seed", type=click.IntRange(0), metavar="INT", help="Gives the same result every time."
+    ),
+)
+sampling_options = _together(
+    click.option("--draws", type=_AT_LEAST_ONE, metavar="N", help="Draws kept per chain."),
+    click.option("--tune", type=_AT_LEAST_ONE, metavar="N", help="Steps per chain that tune the sampler first."),
+    click.option("--chains", type=_AT_LEAST_ONE, metavar="N", help="Chains; the checks want four."),
+    click.option("--cores", type=_AT_LEAST_ONE, metavar="N", help="Processor cores to use."),
+    click.option("--sampler", metavar="NAME", help="What draws from the posterior."),
+)

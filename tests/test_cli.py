@@ -1,0 +1,313 @@
+"""The shell: what a user types, what comes back on which stream, and which exit code."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesgmm as bg
+from bayesgmm.cli import main
+from bayesgmm.cli.options import COVARIANCE_TYPES, Data, Sampling
+from bayesgmm.typing import CovarianceType
+
+BAYESGMM = Path(sys.executable).with_name("bayesgmm")
+SHORT = ["--draws", "150", "--tune", "150", "--chains", "2", "--random-state", "1", "--quiet"]
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line on stderr with which a command fails, checked for manners."""
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    last = err.splitlines()[-1]  # progress may come before it
+    assert out == ""
+    assert last.startswith("Error: ")
+    assert "Traceback" not in err
+    return last
+
+
+class TestHelp:
+    @pytest.mark.parametrize("words", [["--help"], ["-h"], ["report", "--help"], ["fit", "-h"], ["datasets", "--help"]])
+    def test_help_is_a_result(self, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("Usage: bayesgmm")
+        assert err == ""
+
+    def test_the_version_is_the_package_s(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["--version"]) == 0
+        assert bg.__version__ in capsys.readouterr().out
+
+    def test_no_command_shows_the_help_but_did_no_job(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.startswith("Usage: bayesgmm")) == ("", True)
+
+    def test_datasets_are_listed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["datasets"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines] == list(bg.datasets.names())
+
+    def test_covariance_types_are_those_of_the_estimators(self) -> None:
+        assert get_args(CovarianceType) == COVARIANCE_TYPES
+
+    def test_settings_left_out_are_left_to_the_estimator(self) -> None:
+        assert Sampling(draws=5).chosen() == {"draws": 5}
+
+    def test_a_report_is_named_after_its_file(self) -> None:
+        assert Data("some/where/measurements.csv").name == "measurements"
+
+
+class TestBadInput:
+    FIT = ("fit", "--output", "model.json", "--components")
+    REPORT = ("report", "--output", "out", "--components")
+
+    @pytest.mark.parametrize("command", [FIT, REPORT])
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (("2", "nothing.csv"), "'nothing.csv'"),
+            (("2", "faithfull"), "did you mean 'faithful'?"),
+            (("2", "faithful", "--columns", "eruptions,wait"), "no column 'wait'; it has eruptions, waiting."),
+            (("2", "penguins"), "species, island, sex; choose columns that do: --columns bill_length_mm,"),
+            (("2", "penguins", "--columns", "species"), "none of its columns does"),
+            (("2", "penguins", "--columns", "body_mass_g"), "body_mass_g (2); --drop-missing"),
+            (("two", "faithful"), "'two' is not a valid integer"),
+            (("2", "faithful", "--draws", "0"), "--draws"),
+            (("2", "faithful", "--covariance-type", "round"), "'full', 'tied', 'diag', 'spherical'"),
+            (("2", "faithful", "--nonsense"), "--nonsense"),
+            (("2",), "Missing argument 'DATA'"),
+        ],
+    )
+    def test_one_sentence_and_nothing_written(
+        self,
+        here: Path,
+        capsys: pytest.CaptureFixture[str],
+        command: tuple[str, ...],
+        words: tuple[str, ...],
+        says: str,
+    ) -> None:
+        assert says in fails(capsys, *command, *words)
+        assert entries(here) == []
+
+    @pytest.mark.parametrize("command", [FIT, REPORT])
+    @pytest.mark.parametrize("components", ["0", "-1"])
+    def test_no_components(
+        self, here: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], components: str
+    ) -> None:
+        assert components in fails(capsys, *command, components, "faithful")
+        assert entries(here) == []
+
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            ("", "empty"),
+            ("a,b\n", "no rows"),
+            ("a,b\n1,2\n", "row"),
+            ("a,b\n1,2\n1,2\n1,2\n1,2\n", "a"),
+            ("a,b\n1,2\n2,2\n3,2\n4,2\n", "b"),
+            ("a,b\n1,2\n2,inf\n3,4\n5,6\n", "b"),
+            ("a,b\n1,\n,2\n", "Values are missing in a (1), b (1)"),
+            ("a,b\n1,2\n2,x\n", "These columns do not hold numbers: b; choose columns that do: --columns a"),
+            ('a,"b, c"\nx,2\ny,3\n', "--columns '\"b, c\"'"),
+        ],
+    )
+    def test_bad_tables(self, here: Path, capsys: pytest.CaptureFixture[str], content: str, says: str) -> None:
+        Path("table.csv").write_text(content)
+        assert says in fails(capsys, *self.FIT, "3", "table.csv")
+        assert entries(here) == ["table.csv"]
+
+    def test_dropping_every_row(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("table.csv").write_text("a,b\n1,\n,2\n")
+        assert "Every row has a missing value" in fails(capsys, *self.FIT, "1", "table.csv", "--drop-missing")
+
+    def test_a_folder_where_a_file_should_go(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("model.json").mkdir()
+        assert fails(capsys, *self.FIT, "2", "faithful").endswith("a file is to be written: model.json")
+
+    def test_a_file_where_a_folder_should_go(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("out").write_text("mine")
+        assert fails(capsys, *self.REPORT, "2", "faithful").endswith("a folder is needed: out")
+        assert Path("out").read_text() == "mine"
+
+    def test_em_has_no_draws(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "--method posterior" in fails(capsys, *self.FIT, "2", "faithful", "--save-draws", "draws.nc")
+
+    def test_an_unknown_sampler(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "guesswork" in fails(capsys, *self.REPORT, "2", "faithful", "--sampler", "guesswork")
+        assert entries(here) == []
+
+
+class TestEnds:
+    FIT = ("fit", "faithful", "--components", "2", "--output", "model.json")
+
+    @pytest.fixture
+    def load_raises(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        def plant(error: BaseException) -> None:
+            def load(*args: object) -> None:
+                raise error
+
+            monkeypatch.setattr("bayesgmm.cli.steps.load", load)
+
+        return plant
+
+    def test_ctrl_c(self, here: Path, load_raises: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        load_raises(KeyboardInterrupt())
+        assert main(self.FIT) == 130
+        assert capsys.readouterr().err.strip() == "Stopped."
+        assert entries(here) == []
+
+    def test_a_full_disk_is_the_user_s_to_mend(
+        self, here: Path, load_raises: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        load_raises(OSError(28, "No space left on device"))
+        assert fails(capsys, *self.FIT) == "Error: No space left on device"
+
+    @pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError("not from the system"), ValueError("a bug")])
+    def test_our_own_faults_show_where_they_are(self, here: Path, load_raises: Any, error: Exception) -> None:
+        load_raises(error)
+        with pytest.raises(type(error), match=str(error)):
+            main(self.FIT)
+
+    @pytest.mark.filterwarnings("always")
+    def test_warnings_are_one_line(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def load(*args: object) -> pd.DataFrame:
+            warnings.warn("take care", UserWarning, stacklevel=1)
+            return bg.datasets.load_faithful()
+
+        monkeypatch.setattr("bayesgmm.cli.steps.load", load)
+        assert main([*self.FIT, "--quiet"]) == 0
+        assert capsys.readouterr().err == "Warning: take care\n"
+
+
+class TestFit:
+    def test_what_is_written_is_the_fit(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["fit", "faithful", "-k", "2", "-o", "new/model.json", "--n-init", "2", "--seed", "3"]
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        model = json.loads(Path("new/model.json").read_text())
+        X = bg.datasets.load_faithful()
+        em = bg.GaussianMixture(2, n_init=2, random_state=3).fit(X)
+        assert model["feature_names"] == ["eruptions", "waiting"]
+        assert (model["method"], model["n_rows"], model["random_state"]) == ("em", 272, 3)
+        for key in ("weights", "means", "covariances"):
+            np.testing.assert_array_equal(model[key], getattr(em.params_, key))
+        # An independent route from what was written: scipy's densities.
+        from scipy.stats import multivariate_normal
+
+        parts = zip(model["weights"], model["means"], model["covariances"], strict=True)
+        density = sum(weight * multivariate_normal(mean, covariance).pdf(X) for weight, mean, covariance in parts)
+        assert model["log_likelihood"] == pytest.approx(np.log(density).sum(), rel=1e-10)
+        assert out.splitlines()[0] == "new/model.json"
+        assert f"{model['log_likelihood']:.3f}" in out
+        assert "faithful: 272 rows" in err
+
+    def test_columns_and_missing_rows(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = [
+            "fit",
+            "penguins",
+            "--columns",
+            "body_mass_g, bill_length_mm",
+            "--drop-missing",
+            "-k",
+            "2",
+            "-o",
+            "m.json",
+        ]
+        assert main([*words, "--covariance-type", "diag"]) == 0
+        model = json.loads(Path("m.json").read_text())
+        assert (model["n_rows"], model["covariance_type"]) == (342, "diag")
+        assert model["feature_names"] == ["body_mass_g", "bill_length_mm"]
+        assert "342 rows (2 with missing values left out)" in capsys.readouterr().err
+
+    def test_quiet(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["fit", "galaxies", "-k", "3", "-o", "m.json", "--quiet"]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert len(out.splitlines()) == 5  # the path, the log-likelihood and three components
+
+    def test_an_existing_file_is_replaced_and_its_neighbours_stay(self, here: Path) -> None:
+        Path("m.json").write_text("old")
+        Path("mine.txt").write_text("mine")
+        assert main(["fit", "galaxies", "-k", "1", "-o", "m.json", "-q"]) == 0
+        assert json.loads(Path("m.json").read_text())["n_components"] == 1
+        assert entries(here) == ["m.json", "mine.txt"]
+
+    def test_posterior(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        import xarray as xr
+
+        words = ["fit", "faithful", "-k", "2", "-o", "m.json", "--method", "posterior", "--save-draws", "d.nc", *SHORT]
+        assert main(words) == 0
+        model = json.loads(Path("m.json").read_text())
+        with xr.open_datatree("d.nc", engine="h5netcdf") as tree:
+            posterior = tree["posterior"].to_dataset().load()
+        assert (model["chains"], model["draws"]) == (2, 150) == (posterior.sizes["chain"], posterior.sizes["draw"])
+        for key in ("weights", "means", "covariances"):
+            np.testing.assert_allclose(model[key], posterior[key].mean(("chain", "draw")))
+            np.testing.assert_allclose(model["sd"][key], posterior[key].std(("chain", "draw")))
+        assert model["verdicts"]
+        assert capsys.readouterr().out.splitlines()[-1] == model["verdicts"][-1]["sentence"]
+
+
+class TestReport:
+    def test_page_summary_and_draws(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = Path("reports", "mine")
+        folder.mkdir(parents=True)
+        (folder / "notes.txt").write_text("mine")
+        assert main(["report", "faithful", "--components", "2", "--output", str(folder), *SHORT]) == 0
+        page, *headline = capsys.readouterr().out.splitlines()
+        assert Path(page) == folder / "index.html"
+        assert len(headline) == 5
+        assert entries(folder) == ["index.html", "notes.txt", "posterior.nc", "summary.json"]
+        assert json.loads((folder / "summary.json").read_text())
+        assert "faithful" in (folder / "index.html").read_text()
+
+
+class TestInstalled:
+    """The installed script in a process of its own: the exit codes that a shell sees."""
+
+    @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["fit", "none.csv", "-k", "1", "-o", "m.json"], 2)])
+    def test_exit_codes(self, here: Path, words: list[str], code: int) -> None:
+        run = subprocess.run([BAYESGMM, *words], capture_output=True, text=True, check=False)
+        assert run.returncode == code
+        assert "Traceback" not in run.stderr
+        assert (run.stdout == "") == (code != 0)
+
+    def test_a_terminal_that_lacks_a_letter(self, here: Path) -> None:
+        Path("table.csv").write_text("λ\n1\n2\n4\n", encoding="utf-8")
+        words = [BAYESGMM, "fit", "table.csv", "-k", "1", "-o", "m.json"]
+        environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+        run = subprocess.run(words, capture_output=True, encoding="cp1252", check=False, env=environment)
+        assert run.returncode == 0, run.stderr
+        assert r"\u03bb" in run.stdout
+        assert json.loads(Path("m.json").read_text())["feature_names"] == ["λ"]
+
+    def test_a_bug_shows_its_traceback(self, here: Path) -> None:
+        code = (
+            "import sys, bayesgmm.cli.steps as steps\n"
+            "from bayesgmm.cli import main\n"
+            "steps.load = None\n"
+            "sys.exit(main(['fit', 'faithful', '-k', '1', '-o', 'm.json']))"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert run.returncode == 1
+        assert "Traceback" in run.stderr
+        assert entries(here) == []

@@ -45,9 +45,7 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray) -> IntArr
     flat = params.reshape(-1)
     gain = cross_sums(
         np.ascontiguousarray(X, dtype=float),
-        flat.log_weights,
-        flat.means,
-        flat.scale_tril,
+        *flat.arrays(),
         np.log(clipped),
         diagonal=params.is_diagonal,
     )

@@ -175,16 +175,16 @@ class MixtureParams:
         """Return the log-densities ``(..., N)`` of the rows of X (N, D)."""
         X = self._rows(X)
         if not self.batch_shape:
-            return evaluate(X, *self._arrays(), diagonal=self.is_diagonal)[1]
-        out = log_density_draws(X, *self.reshape(-1)._arrays(), diagonal=self.is_diagonal)
+            return evaluate(X, *self.arrays(), diagonal=self.is_diagonal)[1]
+        out = log_density_draws(X, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
         return out.reshape(*self.batch_shape, len(X))
 
     def responsibilities(self, X: ArrayLike) -> FloatArray:
         """Return the probabilities ``(..., N, K)`` that each row of X (N, D) came from each component."""
         X = self._rows(X)
         if not self.batch_shape:
-            return evaluate(X, *self._arrays(), diagonal=self.is_diagonal, responsibilities=True)[0]
-        out = responsibility_draws(X, *self.reshape(-1)._arrays(), diagonal=self.is_diagonal)
+            return evaluate(X, *self.arrays(), diagonal=self.is_diagonal, responsibilities=True)[0]
+        out = responsibility_draws(X, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
         return out.reshape(*self.batch_shape, len(X), self.n_components)
 
     def log_responsibilities(self, X: ArrayLike) -> FloatArray:
@@ -192,7 +192,7 @@ class MixtureParams:
         X = self._rows(X)
         flat = self.reshape(-1)
         out = np.empty((len(flat.weights), len(X), self.n_components))
-        for t, mixture in enumerate(zip(*flat._arrays(), strict=True)):
+        for t, mixture in enumerate(zip(*flat.arrays(), strict=True)):
             table, log_density = evaluate(X, *mixture, diagonal=self.is_diagonal, joint=True)
             out[t] = table - log_density[:, None]
         return out.reshape(*self.batch_shape, len(X), self.n_components)
@@ -224,8 +224,9 @@ class MixtureParams:
         factors = np.take_along_axis(self.scale_tril, labels[..., None, None], -3)
         return means + (factors @ normal[..., None])[..., 0], labels
 
-    def _arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        return self.log_weights, self.means, self.scale_tril
+    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return copies that may be written to: the kernels are compiled once more for read-only arrays."""
+        return self.log_weights, self.means.copy(), self.scale_tril.copy()
 
     def _rows(self, X: ArrayLike) -> FloatArray:
         X = np.ascontiguousarray(X, dtype=float)

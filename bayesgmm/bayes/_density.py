@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from bayesgmm.expectation._kernel import prepare, statistics_rows
-from bayesgmm.expectation._score import score_from_statistics
+from bayesgmm.expectation._compile import compiled
+from bayesgmm.expectation._score import value_and_score
 
 FULL, TIED, DIAGONAL, SPHERICAL = range(4)
 HEADER = 8  # N, D, K, family, kind of the standard deviations' prior, eta, additive constant, length of the array
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def sd_prior(kind, a, b, log_sd):
     """Return log-density (without constants) and its derivative in log sd, the Jacobian of the log included."""
     sd = math.exp(log_sd)
@@ -38,7 +38,7 @@ def sd_prior(kind, a, b, log_sd):
     return a * log_sd - b * sd, a - b * sd  # gamma
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _simplex(q, K, log_weights):
     """Fill the log weights of PyMC's simplex transform; returns the log-sum-exp that its Jacobian needs."""
     last = 0.0
@@ -56,7 +56,7 @@ def _simplex(q, K, log_weights):
     return lse
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _correlation_factor(v, order, D, eta, factor, norms):
     """Fill a correlation's Cholesky factor from its spiral v; returns LKJ log-density plus log-Jacobian, without constants."""
     for i in range(D):
@@ -112,7 +112,7 @@ class Point(NamedTuple):
     scale_tril: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def unpack(user):
     """Read the flat array."""
     N, D, K, family = int(user[0]), int(user[1]), int(user[2]), int(user[3])
@@ -145,7 +145,7 @@ def matrix_position(n_matrices, k):
     return k if n_matrices > 1 else 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def place(q, problem):
     """Return the Point at q and the log-density of weights, correlations and their Jacobians, without constants."""
     K, D = problem.K, problem.D
@@ -173,7 +173,7 @@ def place(q, problem):
     return Point(log_weights, means, factors, norms, scale_tril), value
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def add_location_and_scale_priors(q, problem, gradient):
     """Add to the gradient what the priors of means and standard deviations give; returns their log-density, without constants."""
     value = 0.0
@@ -190,7 +190,7 @@ def add_location_and_scale_priors(q, problem, gradient):
     return value
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def pull_back_weights(counts, problem, point, gradient):
     """Carry d/d log w through the softmax; ``- K log-sum-exp`` of the Jacobian adds ``- K w_k``."""
     K = problem.K
@@ -203,7 +203,7 @@ def pull_back_weights(counts, problem, point, gradient):
         gradient[k] += counts[k] - math.exp(point.log_weights[k]) * total - last
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def pull_back_scales(q, g_scale, problem, point, gradient):
     """Carry d/dL through ``L = diag(sd) C`` and the normalised rows of C, and add the slope of LKJ density and Jacobian."""
     K, D = problem.K, problem.D
@@ -229,7 +229,7 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
             gradient[first_sd + problem.n_sds + m * T + p] += slope / point.norms[m, i]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def log_posterior(q, user, gradient):
     """Return the log-posterior density at q and fill its gradient; -inf or NaN where a number overflows.
 
@@ -242,13 +242,10 @@ def log_posterior(q, user, gradient):
     value += problem.constant + add_location_and_scale_priors(q, problem, gradient)
 
     diagonal = problem.n_matrices == 0
-    constant, whiten = prepare(point.log_weights, point.scale_tril)
-    counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
-    N = problem.X.shape[0]
-    value += statistics_rows(problem.X, np.empty(0), 0, N, constant, point.means, whiten, diagonal, counts, first, second)
-    g_means, g_scale = np.zeros((K, D)), np.zeros((K, D, D))
-    score_from_statistics(counts, first, second, whiten, diagonal, g_means, g_scale)
-
+    log_likelihood, counts, g_means, g_scale = value_and_score(
+        problem.X, np.empty(0), point.log_weights, point.means, point.scale_tril, diagonal
+    )
+    value += log_likelihood
     pull_back_weights(counts, problem, point, gradient)
     for k in range(K):
         for d in range(D):

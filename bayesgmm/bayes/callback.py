@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import nutpie
 import pandas as pd
-from numba import carray, cfunc, types
+from numba import carray, types
 from nutpie import _lib
 from nutpie.sample import CompiledModel
 
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws, sampler_statistics
+from bayesgmm.expectation._compile import compiled_callback
 from bayesgmm.typing import FloatArray
 
 __all__ = ["sample_fast"]
@@ -29,7 +30,7 @@ _GRADIENT_NOT_FINITE, _VALUE_NOT_FINITE = 3, 4  # nutpie's codes for a divergenc
 _POINTER = types.CPointer(types.double)
 
 
-@cfunc(types.int64(types.uint64, _POINTER, _POINTER, _POINTER, _POINTER), cache=True)
+@compiled_callback(types.int64(types.uint64, _POINTER, _POINTER, _POINTER, _POINTER))
 def _log_density_callback(n_dim, q_pointer, gradient_pointer, value_pointer, user_pointer):
     head = carray(user_pointer, (_density.HEADER,))
     user = carray(user_pointer, (int(head[_density.HEADER - 1]),))
@@ -44,7 +45,7 @@ def _log_density_callback(n_dim, q_pointer, gradient_pointer, value_pointer, use
     return 0
 
 
-@cfunc(types.int64(types.uint64, types.uint64, _POINTER, _POINTER, types.voidptr), cache=True)
+@compiled_callback(types.int64(types.uint64, types.uint64, _POINTER, _POINTER, types.voidptr))
 def _expand_callback(n_dim, n_expanded, q_pointer, out_pointer, user_pointer):
     """Store draws as they are: turning them into parameters is one vectorised step afterwards."""
     q = carray(q_pointer, (n_dim,))

@@ -145,7 +145,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _moments(self, X: FloatArray) -> DrawMoments:
         flat = self.params_.reshape(-1)
-        return responsibility_moments(X, flat.log_weights, flat.means, flat.scale_tril, diagonal=flat.is_diagonal)
+        return responsibility_moments(X, *flat.arrays(), diagonal=flat.is_diagonal)
 
     def _draw_table(self, params: MixtureParams, X: ArrayLike | None, dims: tuple[str, ...]) -> xr.DataArray:
         """Return responsibilities of a batch, dims ``(*dims, obs, component)``, unless they would not fit into memory."""

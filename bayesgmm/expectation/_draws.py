@@ -5,11 +5,11 @@ import math
 import numpy as np
 from numba import njit
 
-from bayesgmm.expectation._exp import FASTMATH
+from bayesgmm.expectation._compile import FASTMATH, compiled
 from bayesgmm.expectation._kernel import evaluate_rows, prepare
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def moments_rows(X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy):
     """Add rows ``start .. stop`` of every draw to running sums.
 
@@ -47,7 +47,7 @@ def _log_add(a, b):
     return top + math.log1p(math.exp(min(a, b) - top))
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, reference, out):
     """Add to ``out (T, K, M)`` the sums over rows of ``r_tij reference_im``, with ``reference`` of shape (N, M)."""
     T, K, _ = means.shape
@@ -64,7 +64,7 @@ def cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, referen
                     out[t, j, m] += r[i, j] * reference[start + i, m]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def densities_draws(X, first, last, log_weights, means, scale_tril, diagonal, out):
     """Fill ``out (T, N)`` with the log-densities of all rows under draws ``first .. last``."""
     K = means.shape[1]
@@ -75,7 +75,7 @@ def densities_draws(X, first, last, log_weights, means, scale_tril, diagonal, ou
         evaluate_rows(X, 0, N, constant, means[t], whiten, diagonal, empty, empty, out[t])
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def responsibilities_draws(X, first, last, log_weights, means, scale_tril, diagonal, out):
     """Fill ``out (T, N, K)`` with the responsibilities of all rows under draws ``first .. last``."""
     K = means.shape[1]

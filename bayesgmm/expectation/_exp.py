@@ -11,9 +11,6 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-"""Fast-math flags of every kernel: sums may be reordered and fused, but NaN and infinity keep their meaning."""
-
 _LOG2_E = 1.4426950408889634
 # log(2) in two parts, so that x - n log(2) keeps its last bits (Cody and Waite, 1980).
 _LOG_2_HIGH = 6.93147180369123816490e-01

@@ -8,16 +8,16 @@ inner loop runs over rows and vectorises. For component k the block is whitened,
 import math
 
 import numpy as np
-from numba import njit
 
-from bayesgmm.expectation._exp import FASTMATH, exp_nonpositive
+from bayesgmm.expectation._compile import FASTMATH, compiled
+from bayesgmm.expectation._exp import exp_nonpositive
 
 TILE = 4  # features per tile: the inner loops read a row of the block once for four features, which is what keeps them off memory.
 SMALL = 4  # below this many features a tile would be mostly padding
 _L2 = 786_432  # bytes that the whitened block may take of the second-level cache
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def workspace(K, D, n):
     """Return the arrays that a pass over n rows works in: block, shifted (P, B), z (K, P, B), joint (K, B), top (B,), log_density (B,).
 
@@ -32,7 +32,7 @@ def workspace(K, D, n):
     return np.zeros((P, B)), np.zeros((P, B)), np.zeros((K, P, B)), np.empty((K, B)), np.empty(B), np.empty(B)
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def prepare(log_weights, scale_tril):
     """Return ``(constant (K,), whiten (K, P, P))``: the x-free part of the log joint density, and L_k^-1 filled up with zeros."""
     K, D, _ = scale_tril.shape
@@ -53,7 +53,7 @@ def prepare(log_weights, scale_tril):
     return constant, whiten
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def _load_block(X, start, size, block):
     """Copy rows ``start .. start + size`` of X (N, D) into ``block (P, B)``, feature by feature."""
     for i in range(size):
@@ -61,7 +61,7 @@ def _load_block(X, start, size, block):
             block[d, i] = X[start + i, d]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def _whiten(shifted, whiten, size, z):
     """Fill ``z (P, B)`` with ``whiten @ shifted``; ``whiten (P, P)`` is lower triangular."""
     P = z.shape[0]
@@ -83,7 +83,7 @@ def _whiten(shifted, whiten, size, z):
                     out[i] += a0 * x0[i] + a1 * x1[i] + a2 * x2[i] + a3 * x3[i]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def _log_joint(block, size, constant, means, whiten, diagonal, shifted, z, joint):
     """Fill ``z (K, P, B)`` with whitened rows and ``joint (K, B)`` with log w_k N(x | mu_k, Sigma_k)."""
     K, D = means.shape
@@ -110,7 +110,7 @@ def _log_joint(block, size, constant, means, whiten, diagonal, shifted, z, joint
                 row[i] -= 0.5 * out[i] * out[i]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def _normalise(joint, size, top, log_density):
     """Turn log joint densities into responsibilities, in place; ``log_density`` gets their log-sum-exp over components.
 
@@ -140,7 +140,7 @@ def _normalise(joint, size, top, log_density):
         log_density[i] = top[i] + math.log(log_density[i])
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def _add_statistics(r, z, size, diagonal, counts, first, second):
     """Add a block's ``sum r``, ``sum r z`` and the lower triangle of ``sum r z z'`` for one component; returns nothing."""
     n = 0.0
@@ -161,7 +161,7 @@ def _add_statistics(r, z, size, diagonal, counts, first, second):
                 _add_tile(r, z, size, d, e, second)
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def _add_products(r, z, size, diagonal, second):
     """Add ``sum r z_d z_e`` for each pair of features, or for the squares only."""
     for d in range(second.shape[0]):
@@ -174,7 +174,7 @@ def _add_products(r, z, size, diagonal, second):
             second[d, e] += s
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def _add_tile(r, z, size, d, e, second):
     """Add ``sum r z_i z_j`` for four by four features: sixteen sums in registers over one reading of eight rows."""
     y0, y1, y2, y3 = z[d], z[d + 1], z[d + 2], z[d + 3]
@@ -210,7 +210,7 @@ def _add_tile(r, z, size, d, e, second):
                 second[d + i, e + j] += tile[TILE * i + j]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def statistics_rows(X, sample_weight, start, stop, constant, means, whiten, diagonal, counts, first, second):
     """E-step over rows ``start .. stop``: adds to the statistics and returns the (weighted) log-likelihood of the rows.
 
@@ -242,7 +242,7 @@ def statistics_rows(X, sample_weight, start, stop, constant, means, whiten, diag
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def evaluate_rows(X, start, stop, constant, means, whiten, diagonal, log_joint, responsibilities, log_density):
     """Evaluate rows ``start .. stop`` into outputs whose first row belongs to row ``start``; returns their log-likelihood.
 

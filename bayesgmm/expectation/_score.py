@@ -1,13 +1,12 @@
 """Fisher's identity, compiled: from the E-step's statistics to the gradient of the log-likelihood."""
 
 import numpy as np
-from numba import njit
 
-from bayesgmm.expectation._exp import FASTMATH
+from bayesgmm.expectation._compile import FASTMATH, compiled
 from bayesgmm.expectation._kernel import prepare, statistics_rows
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def score_from_statistics(counts, first, second, whiten, diagonal, means_out, scale_out):
     """Fill the gradients with respect to means (K, D) and Cholesky factors (K, D, D); only the lower triangle of ``second`` is read.
 
@@ -31,7 +30,7 @@ def score_from_statistics(counts, first, second, whiten, diagonal, means_out, sc
                 scale_out[k, d, j] = s
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@compiled(fastmath=FASTMATH)
 def value_and_score(X, sample_weight, log_weights, means, scale_tril, diagonal):
     """Return the log-likelihood of X (N, D) and its gradients (K,), (K, D), (K, D, D), in one pass on the calling thread.
 

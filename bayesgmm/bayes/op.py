@@ -1,0 +1,269 @@
+"""The marginal likelihood of a mixture as PyTensor Ops over the package's one E-step.
+
+``MixtureLogDensity`` gives the log-density of each row, which is what PyMC asks for and what pointwise log-likelihoods
+need. ``MixtureLogLikelihood`` gives the sum over rows and all its gradients in one pass. The first's pullback is the
+second, and a graph rewrite turns a sum of the first into the second: value and gradient of a model then share a single
+E-step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.compile import optdb
+from pytensor.gradient import DisconnectedType, grad_not_implemented
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.op import Op
+from pytensor.graph.rewriting.basic import GraphRewriter, node_rewriter
+from pytensor.link.numba.dispatch import basic as numba_dispatch
+from pytensor.scalar.basic import Second
+from pytensor.tensor.basic import Alloc, get_underlying_scalar_constant_value
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.exceptions import NotScalarConstantError
+from pytensor.tensor.math import Sum
+from pytensor.tensor.rewriting.basic import register_canonicalize, register_specialize
+from pytensor.tensor.variable import TensorVariable
+
+from bayesgmm.expectation import _kernel, _score, evaluate, expectation, score
+from bayesgmm.expectation._compile import source_stamp
+
+__all__ = ["MixtureLogDensity", "MixtureLogLikelihood", "mixture_log_density", "mixture_log_likelihood"]
+
+_NDIMS = {"log_weights": 1, "means": 2, "scale_tril": 3, "X": 2, "row_weight": 1}
+
+
+class MixtureLogDensity(Op):
+    """Log-densities (N,) of rows X (N, D), from log weights (K,), means (K, D) and lower Cholesky factors (K, D, D).
+
+    Parameters
+    ----------
+    diagonal : bool
+        Whether to take everything off the factors' diagonals for zero: the work then grows with D, not with its square.
+    """
+
+    __props__ = ("diagonal",)
+    gufunc_signature: ClassVar[str] = "(k),(k,d),(k,d,d),(n,d)->(n)"
+
+    def __init__(self, diagonal: bool = False) -> None:
+        self.diagonal = bool(diagonal)
+
+    def make_node(self, log_weights: Any, means: Any, scale_tril: Any, X: Any) -> Apply:
+        """Return the node of checked, float64 inputs."""
+        inputs = _tensors(log_weights=log_weights, means=means, scale_tril=scale_tril, X=X)
+        return Apply(self, inputs, [pt.tensor(dtype="float64", shape=(inputs[3].type.shape[0],))])
+
+    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
+        """Return the shape of the output without computing it."""
+        return [(shapes[3][0],)]
+
+    def perform(self, node: Apply, inputs: list[Any], outputs: list[Any]) -> None:
+        """Evaluate in Python, with the kernel's threads."""
+        log_weights, means, scale_tril, X = map(np.ascontiguousarray, inputs)
+        outputs[0][0] = evaluate(X, log_weights, means, scale_tril, diagonal=self.diagonal)[1]
+
+    def pullback(self, inputs: list[Any], outputs: list[Any], cotangents: list[Any]) -> list[Any]:
+        """Return the gradients: those of the log-likelihood whose rows are weighted by the cotangent."""
+        *parameters, X = inputs
+        _, *gradients = MixtureLogLikelihood(self.diagonal)(*parameters, X, cotangents[0])
+        return [*gradients, grad_not_implemented(self, 3, X, "The data are constants of a mixture's likelihood.")]
+
+
+class MixtureLogLikelihood(Op):
+    """Log-likelihood of weighted rows and its gradients in log weights, means and factors, in one pass.
+
+    Inputs: log weights (K,), means (K, D), lower Cholesky factors (K, D, D), X (N, D) and weights of the rows (N,),
+    empty for unit weights. Outputs: the sum over rows of weight times log-density, and three gradients in the shapes of
+    the first three inputs.
+
+    Parameters
+    ----------
+    diagonal : bool
+        As in `MixtureLogDensity`.
+    """
+
+    __props__ = ("diagonal",)
+
+    def __init__(self, diagonal: bool = False) -> None:
+        self.diagonal = bool(diagonal)
+
+    def make_node(self, log_weights: Any, means: Any, scale_tril: Any, X: Any, row_weight: Any) -> Apply:
+        """Return the node of checked, float64 inputs."""
+        inputs = _tensors(log_weights=log_weights, means=means, scale_tril=scale_tril, X=X, row_weight=row_weight)
+        return Apply(self, inputs, [pt.dscalar(), *(v.type() for v in inputs[:3])])
+
+    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
+        """Return the shapes of the outputs without computing them."""
+        return [(), *shapes[:3]]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Say that every output depends on every input."""
+        return [[True] * 4] * 5
+
+    def perform(self, node: Apply, inputs: list[Any], outputs: list[Any]) -> None:
+        """Evaluate in Python, with the kernel's threads."""
+        log_weights, means, scale_tril, X, row_weight = map(np.ascontiguousarray, inputs)
+        weight = row_weight if len(row_weight) else None
+        stats = expectation(X, log_weights, means, scale_tril, sample_weight=weight, diagonal=self.diagonal)
+        gradient = score(stats, _kernel.prepare(log_weights, scale_tril)[1])
+        for storage, value in zip(outputs, (np.asarray(stats.log_likelihood), *gradient), strict=True):
+            storage[0] = value
+
+    def pullback(self, inputs: list[Any], outputs: list[Any], cotangents: list[Any]) -> list[Any]:
+        """Return the gradients of the value, which are the other outputs times its cotangent."""
+        if any(not isinstance(g.type, DisconnectedType) for g in cotangents[1:]):
+            raise NotImplementedError(
+                "MixtureLogLikelihood has no second derivatives: use its value and gradient only, "
+                "or differentiate a pm.Mixture of pm.MvNormal where a Hessian is needed"
+            )
+        refused = [grad_not_implemented(self, i, inputs[i], "Only the parameters have gradients.") for i in (3, 4)]
+        return [*(cotangents[0] * gradient for gradient in outputs[1:]), *refused]
+
+
+def mixture_log_density(
+    log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False
+) -> TensorVariable:
+    """Return the symbolic log-densities (N,) of the rows of X (N, D).
+
+    Parameters
+    ----------
+    log_weights, means, scale_tril : tensors of shape (K,), (K, D), (K, D, D)
+        The mixture; the factors are lower triangular.
+    X : tensor of shape (N, D)
+        Data; gradients with respect to it are not implemented.
+    diagonal : bool
+        Whether the factors are diagonal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> density = mixture_log_density(np.zeros(1), np.zeros((1, 1)), np.ones((1, 1, 1)), np.zeros((2, 1)))
+    >>> density.eval(mode="FAST_COMPILE").round(3)
+    array([-0.919, -0.919])
+    """
+    return MixtureLogDensity(diagonal)(log_weights, means, scale_tril, X)
+
+
+def mixture_log_likelihood(
+    log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False
+) -> TensorVariable:
+    """Return the symbolic log-likelihood () of all rows of X; arguments as in `mixture_log_density`."""
+    return MixtureLogLikelihood(diagonal)(log_weights, means, scale_tril, X, _unit_weights())[0]
+
+
+def _unit_weights() -> TensorVariable:
+    """Return what stands for "every row counts once": no weights at all."""
+    return pt.constant(np.empty(0))
+
+
+def _tensors(**named: Any) -> list[TensorVariable]:
+    tensors = [pt.cast(pt.as_tensor_variable(value), "float64") for value in named.values()]
+    for name, tensor in zip(named, tensors, strict=True):
+        if tensor.ndim != _NDIMS[name]:
+            raise ValueError(f"{name} must have {_NDIMS[name]} dimensions in a mixture's likelihood, got {tensor.ndim}")
+    return tensors
+
+
+# --- Rewrites: one E-step for value and gradient ---
+
+
+@register_specialize("bayesgmm")
+@register_canonicalize("bayesgmm")
+@node_rewriter([Sum])
+def local_sum_of_mixture_log_density(fgraph: Any, node: Apply) -> list[Variable] | None:
+    """Sum(MixtureLogDensity(...)) -> MixtureLogLikelihood(...)[0], the node whose other outputs are the gradient."""
+    inner = node.inputs[0].owner
+    if inner is None or not isinstance(inner.op, MixtureLogDensity):
+        return None
+    return [mixture_log_likelihood(*inner.inputs, diagonal=inner.op.diagonal)]
+
+
+@register_specialize("bayesgmm")
+@register_canonicalize("bayesgmm")
+@node_rewriter([MixtureLogLikelihood])
+def local_constant_row_weight(fgraph: Any, node: Apply) -> list[Variable] | None:
+    """Take a weight that all rows share out of the pass, so that nodes which differ only in it become one."""
+    *inputs, row_weight = node.inputs
+    if row_weight.type.shape == (0,):
+        return None
+    common = _common_value(row_weight)
+    if common is None:
+        return None
+    return [common * output for output in node.op(*inputs, _unit_weights())]
+
+
+def _common_value(vector: TensorVariable) -> TensorVariable | None:
+    """Return the number that fills the vector, or None where that cannot be told from the graph."""
+    filling = _filling(vector.owner)
+    if filling is not None and all(filling.type.broadcastable):
+        return pt.squeeze(filling)
+    try:
+        return pt.constant(get_underlying_scalar_constant_value(vector), dtype="float64")
+    except NotScalarConstantError:
+        return None
+
+
+def _filling(node: Apply | None) -> TensorVariable | None:
+    """Return what an Alloc or a fill repeats; the latter is what gradients begin with, before it is canonicalised."""
+    if node is not None and isinstance(node.op, Alloc):
+        return node.inputs[0]
+    if node is not None and isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Second):
+        return node.inputs[1]
+    return None
+
+
+class _LoadJax(GraphRewriter):
+    """Import our JAX functions when a graph that needs them is compiled for JAX: JAX is optional and slow to load."""
+
+    def apply(self, fgraph: Any) -> None:
+        if any(isinstance(node.op, (MixtureLogDensity, MixtureLogLikelihood)) for node in fgraph.apply_nodes):
+            from bayesgmm.bayes.op_jax import register
+
+            register()
+
+
+optdb.register("bayesgmm_load_jax", _LoadJax(), "jax", position=100)
+
+
+# --- numba ---
+
+
+def _kernel_version() -> int:
+    """Return a number that changes with the kernels' source: numba's cache would go on with the old ones, linked in."""
+    return int(source_stamp(__file__)[:8], 16)
+
+
+@numba_dispatch.register_funcify_default_op_cache_key(MixtureLogDensity)
+def _numba_log_density(op: MixtureLogDensity, node: Apply | None = None, **kwargs: Any) -> tuple[Any, int]:
+    diagonal = op.diagonal
+
+    @numba_dispatch.numba_njit
+    def log_density(log_weights, means, scale_tril, X):  # type: ignore[no-untyped-def]
+        means, X = np.ascontiguousarray(means), np.ascontiguousarray(X)
+        constant, whiten = _kernel.prepare(np.ascontiguousarray(log_weights), np.ascontiguousarray(scale_tril))
+        out = np.empty(X.shape[0])
+        table = np.empty((0, means.shape[0]))
+        _kernel.evaluate_rows(X, 0, X.shape[0], constant, means, whiten, diagonal, table, table, out)
+        return out
+
+    return log_density, _kernel_version()
+
+
+@numba_dispatch.register_funcify_default_op_cache_key(MixtureLogLikelihood)
+def _numba_log_likelihood(op: MixtureLogLikelihood, node: Apply | None = None, **kwargs: Any) -> tuple[Any, int]:
+    diagonal = op.diagonal
+
+    @numba_dispatch.numba_njit
+    def log_likelihood(log_weights, means, scale_tril, X, row_weight):  # type: ignore[no-untyped-def]
+        total, counts, means_out, scale_out = _score.value_and_score(
+            np.ascontiguousarray(X),
+            np.ascontiguousarray(row_weight),
+            np.ascontiguousarray(log_weights),
+            np.ascontiguousarray(means),
+            np.ascontiguousarray(scale_tril),
+            diagonal,
+        )
+        return np.asarray(total), counts, means_out, scale_out
+
+    return log_likelihood, _kernel_version()

@@ -1,0 +1,145 @@
+"""PyMC's own road to the posterior: ``pm.sample`` on the model of ``build_model``, with any of its samplers."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from bayesgmm.bayes.draws import Draws, sampler_statistics
+from bayesgmm.bayes.model import build_resolved
+from bayesgmm.bayes.space import Space
+from bayesgmm.covariance import Family
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import ResolvedPriors
+from bayesgmm.typing import FloatArray
+from bayesgmm.validation import default_names
+
+__all__ = ["SAMPLERS", "sample_pymc"]
+
+SAMPLERS = {"pymc": (), "nutpie": ("nutpie",), "numpyro": ("jax", "numpyro"), "blackjax": ("jax", "blackjax")}
+"""Samplers that ``pm.sample`` can run, and what each needs to have installed."""
+
+
+def sample_pymc(
+    X: FloatArray,
+    n_components: int,
+    family: Family,
+    priors: ResolvedPriors,
+    start: MixtureParams,
+    *,
+    sampler: str,
+    jitter: float,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int | None,
+    seed: int,
+    progressbar: bool,
+) -> Draws:
+    """Draw from the posterior with ``pm.sample``.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+    n_components : int
+    family : Family
+    priors : ResolvedPriors
+        In the coordinates of X.
+    start : MixtureParams
+        A single mixture, in the coordinates of X.
+    sampler : {"pymc", "nutpie", "numpyro", "blackjax"}
+    jitter : float
+        Standard deviation of the chains' starts about ``start``, on the unconstrained space. Under "nutpie", to which
+        ``pm.sample`` gives one start only, all chains share one jittered start.
+    draws, tune, chains : int
+    cores : int, optional
+        Ignored by "numpyro" and "blackjax", which run all chains in one vectorised program.
+    seed : int
+    progressbar : bool
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is no sampler of that name, or it is not installed.
+    """
+    _require(sampler)
+    model = build_resolved(X, n_components, family, priors, default_names(X.shape[1]))
+    space = Space(n_components, X.shape[1], family)
+    rng = np.random.default_rng(seed)
+    noise = jitter * rng.standard_normal((1 if sampler == "nutpie" else chains, space.n_dim))
+    points = [_point(mixture, space) for mixture in _each(space.constrain(space.unconstrain(start) + noise))]
+    with model:
+        tree = pm.sample(
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            cores=cores,
+            random_seed=seed,
+            progressbar=progressbar,
+            quiet=not progressbar,
+            nuts_sampler=sampler,
+            initvals=points[0] if len(points) == 1 else points,
+            # Deterministics are computed from the draws afterwards, all at once.
+            var_names=[variable.name for variable in model.free_RVs],
+            compute_convergence_checks=False,
+            **_without_its_own_jitter(sampler),
+        )
+    posterior, statistics = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
+    seconds = float(posterior.attrs["sampling_time"])
+    if sampler == "numpyro":
+        # PyMC 6.4 hands on NumPyro's potential energy under the name of the log-posterior.
+        statistics["lp"] = -statistics["lp"]
+    return Draws(_params(posterior, space), sampler_statistics(statistics), sampler, seconds, tune)
+
+
+def _require(sampler: str) -> None:
+    if sampler not in SAMPLERS:
+        known = ", ".join(repr(name) for name in ("auto", *SAMPLERS))
+        raise InvalidParameterError(f"sampler must be one of {known}, got {sampler!r}")
+    missing = [name for name in SAMPLERS[sampler] if find_spec(name) is None]
+    if missing:
+        raise InvalidParameterError(
+            f"sampler={sampler!r} needs {' and '.join(missing)}, which is not installed: pip install 'bayesgmm[jax]', "
+            "or use sampler='auto'"
+        )
+
+
+def _without_its_own_jitter(sampler: str) -> dict[str, Any]:
+    """Return the arguments that keep a sampler from moving starts by up to one unit, which would mix up components."""
+    if sampler == "pymc":
+        return {"init": "adapt_diag"}
+    if sampler == "nutpie":
+        return {"compile_kwargs": {"jitter_rvs": set()}}
+    return {"nuts": {"jitter": False, "chain_method": "vectorized"}}
+
+
+def _each(batch: MixtureParams) -> list[MixtureParams]:
+    return [batch[c] for c in range(batch.batch_shape[0])]
+
+
+def _point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
+    """Return the values of the model's free variables at a mixture."""
+    free = {"weights": mixture.weights, "means": mixture.means, "sds": space.free_sds(mixture)}
+    if space.n_components == 1:
+        del free["weights"]
+    if space.n_matrices:
+        factors = mixture.scale_tril / mixture.sds[..., None]
+        free["corr_cholesky"] = factors if space.n_matrices > 1 or "component" in space.family.sds_dims else factors[0]
+    return free
+
+
+def _params(posterior: xr.Dataset, space: Space) -> MixtureParams:
+    """Return the draws as mixtures of batch shape (chain, draw)."""
+    values = {name: posterior[name].transpose("chain", "draw", ...).to_numpy() for name in posterior.data_vars}
+    means = values["means"]
+    weights = values.get("weights", np.ones((*means.shape[:2], 1)))
+    factors = np.eye(space.n_features)
+    if space.n_matrices:
+        factors = values["corr_cholesky"]
+        factors = factors[:, :, None] if factors.ndim == 4 else factors
+    return MixtureParams(weights, means, space.spread(values["sds"])[..., None] * factors)

@@ -1,0 +1,95 @@
+"""How functions are compiled: once per machine, and again when anything they are made of has changed.
+
+numba stores machine code beside the source, or in the user's cache folder, and takes it for current while the file that holds the
+function is unchanged. A function that calls ours from another file would then keep an old copy of it inside, so here every
+function's stamp covers all kernels below it too. Where nothing can be stored (no folder that may be written, a full disk), functions
+are compiled anew in every process, after one warning.
+"""
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core import sigutils
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
+
+FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+"""Fast-math flags of the kernels: sums may be reordered and fused, but NaN and infinity keep their meaning."""
+
+_warned = False
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function that releases the GIL; further options are those of ``numba.njit``."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = njit(nogil=True, **options)(function)
+        _give_cache(dispatcher, function)
+        return dispatcher
+
+    return decorate
+
+
+def compiled_callback(signature: Any) -> Callable[[Callable[..., Any]], CFunc]:
+    """Compile a function for callers in C, at once."""
+
+    def decorate(function: Callable[..., Any]) -> CFunc:
+        callback = CFunc(function, sigutils.normalize_signature(signature), locals={}, options={})
+        _give_cache(callback, function)
+        callback.compile()
+        return callback
+
+    return decorate
+
+
+class _Cache(FunctionCache):
+    """numba's cache with our stamp, for which a file that cannot be read or written is no reason to fail."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            self._cache_path, self._impl.filename_base, source_stamp(function.__code__.co_filename)
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_once(str(error))
+
+
+def _give_cache(compilable: Any, function: Callable[..., Any]) -> None:
+    try:
+        compilable._cache = _Cache(function)
+    except RuntimeError as error:  # numba found no folder it may write to
+        _warn_once(str(error))
+
+
+def source_stamp(*paths: str) -> str:
+    """Return a digest of every kernel in this folder, and of further source files."""
+    digest = hashlib.sha256()
+    for path in (*sorted(Path(__file__).parent.glob("_*.py")), *map(Path, paths)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _warn_once(reason: str) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"compiled functions cannot be stored ({reason}) and will be compiled again in every process: "
+            "set NUMBA_CACHE_DIR to a folder that can be written",
+            stacklevel=2,
+        )

@@ -1,0 +1,102 @@
+"""PyMC's own samplers on the model of build_model: starts, draws, statistics, missing samplers."""
+
+import numpy as np
+import pytensor
+import pytest
+from pymc.initial_point import make_initial_point_fn
+
+from bayesgmm.bayes import pymc_road
+from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.draws import STATISTICS
+from bayesgmm.bayes.model import build_resolved
+from bayesgmm.bayes.pymc_road import sample_pymc
+from bayesgmm.bayes.space import Space
+from bayesgmm.covariance import family
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.priors import Priors
+from tests.conftest import random_mixture
+
+
+@pytest.fixture
+def interpreted():
+    """Run graphs node by node in Python: compiling them takes longer than a few short chains."""
+    with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""):
+        yield
+
+
+def problem(name, D, K, N=30):
+    rng = np.random.default_rng(5)
+    start = random_mixture(rng, K, D, covariance_type=name)
+    X = start.sample(N, rng)[0]
+    kind = family(name)
+    return X, K, kind, Priors().resolve(X, K, kind), start
+
+
+def draw(problem, sampler, **changes):
+    how = {"jitter": 0.05, "draws": 12, "tune": 15, "chains": 2, "cores": 1, "seed": 4, "progressbar": False} | changes
+    return sample_pymc(*problem, sampler=sampler, **how)
+
+
+@pytest.mark.parametrize(
+    ("name", "D", "K"), [("full", 3, 2), ("tied", 2, 2), ("diag", 2, 3), ("spherical", 2, 2), ("full", 1, 1)]
+)
+def test_chains_start_where_they_are_told(name, D, K, interpreted):
+    X, K, kind, priors, start = problem(name, D, K)
+    space = Space(K, D, kind)
+    model = build_resolved(X, K, kind, priors, [f"x{d}" for d in range(D)])
+    point = make_initial_point_fn(model=model, overrides=pymc_road._point(start, space), return_transformed=True)(0)
+    q = np.concatenate([np.ravel(value) for value in point.values()])
+    np.testing.assert_allclose(q, space.unconstrain(start), atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "D", "K"), [("full", 2, 2), ("tied", 2, 2), ("spherical", 1, 1)])
+def test_draws_of_pymcs_sampler(name, D, K, interpreted):
+    here = problem(name, D, K)
+    draws = draw(here, "pymc")
+    assert draws.params.batch_shape == (2, 12)
+    assert set(draws.statistics) == set(STATISTICS)
+    assert all(values.shape == (2, 12) for values in draws.statistics.values())
+    assert (draws.sampler, draws.tuning_steps) == ("pymc", 15)
+    assert draws.sampling_time > 0
+    # The log-posterior that the sampler reports is that of the draws we hand on.
+    X, K, kind, priors, _ = here
+    density = LogPosterior(X, Space(K, D, kind), priors)
+    q = density.space.unconstrain(draws.params)
+    lp = [[density(row)[0] for row in chain] for chain in q]
+    np.testing.assert_allclose(draws.statistics["lp"], lp, rtol=1e-7)
+
+
+def test_a_seed_gives_the_same_draws(interpreted):
+    here = problem("diag", 1, 2)
+    first, again, other = (draw(here, "pymc", seed=seed, draws=5, tune=5).params.means for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_unknown_sampler_is_named():
+    with pytest.raises(InvalidParameterError, match=r"sampler must be one of 'auto', 'pymc'.*got 'gibbs'"):
+        draw(problem("full", 1, 2), "gibbs")
+
+
+@pytest.mark.parametrize("sampler", ["numpyro", "blackjax"])
+def test_missing_sampler_says_what_to_install(sampler, monkeypatch):
+    monkeypatch.setattr(pymc_road, "find_spec", lambda name: None)
+    with pytest.raises(InvalidParameterError, match=rf"needs jax and {sampler}.*pip install 'bayesgmm\[jax\]'"):
+        draw(problem("full", 1, 2), sampler)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["nutpie", "numpyro"])
+def test_other_samplers_draw_from_the_same_posterior(sampler):
+    """Compiled: up to two minutes the first time on a machine."""
+    if sampler == "numpyro":
+        pytest.importorskip("numpyro", reason="NumPyro is not installed: pip install bayesgmm[jax]")
+    here = problem("full", 2, 2, N=60)
+    X, K, kind, priors, _ = here
+    draws = draw(here, sampler, draws=100, tune=200, cores=2)
+    density = LogPosterior(X, Space(K, 2, kind), priors)
+    q = density.space.unconstrain(draws.params)
+    lp = [[density(row)[0] for row in chain] for chain in q]
+    np.testing.assert_allclose(draws.statistics["lp"], lp, rtol=1e-7)
+    assert draws.statistics["acceptance_rate"].mean() > 0.6
+    assert draws.statistics["diverging"].mean() < 0.05

@@ -17,35 +17,21 @@ import lazy_loader
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bayesgmm import bayes, compare, datasets, diagnostics, em, labels, plots, priors, report
+    from bayesgmm import datasets, diagnostics, exceptions, labels, plots, priors, report
     from bayesgmm.bayes.model import build_model
-    from bayesgmm.compare import Comparison
+    from bayesgmm.comparison import Comparison, compare
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from bayesgmm.params import MixtureParams
     from bayesgmm.priors import Priors
 
-_lazy_getattr, _lazy_dir, _lazy_all = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
     __name__,
-    submodules=["bayes", "compare", "datasets", "diagnostics", "em", "labels", "plots", "priors", "report"],
+    submodules=["datasets", "diagnostics", "exceptions", "labels", "plots", "priors", "report"],
     submod_attrs={
         "bayes.model": ["build_model"],
+        "comparison": ["Comparison", "compare"],
         "estimators": ["BayesianGaussianMixture", "GaussianMixture"],
         "params": ["MixtureParams"],
         "priors": ["Priors"],
     },
 )
-__getattr__, __dir__ = _lazy_getattr, _lazy_dir
-__all__ = [
-    "BayesianGaussianMixture",
-    "GaussianMixture",
-    "MixtureParams",
-    "Priors",
-    "build_model",
-    "compare",
-    "datasets",
-    "diagnostics",
-    "labels",
-    "plots",
-    "priors",
-    "report",
-]

@@ -40,10 +40,10 @@ class MixtureParams:
 
     Examples
     --------
-    >>> params = MixtureParams.from_covariances([0.7, 0.3], [[0.0], [4.0]], [[[1.0]], [[0.25]]])
-    >>> params.responsibilities([[0.0], [4.0]]).round(3)
-    array([[1.   , 0.   ],
-           [0.001, 0.999]])
+    >>> params = MixtureParams.from_covariances([0.7, 0.3], [[0.0], [4.0]], [[[1.0]], [[1.0]]])
+    >>> params.responsibilities([[0.0], [2.0]]).round(3)
+    array([[1. , 0. ],
+           [0.7, 0.3]])
     """
 
     weights: FloatArray
@@ -261,9 +261,7 @@ def _check_shapes(weights: FloatArray, means: FloatArray, scale_tril: FloatArray
     if means.shape[:-1] != weights.shape or means.ndim < 2 or means.shape[-1] < 1:
         raise InvalidParameterError(f"means must have shape (..., K, D) beside weights {weights.shape}, got {means.shape}")
     if scale_tril.shape != (*means.shape, means.shape[-1]):
-        raise InvalidParameterError(
-            f"scale_tril must have shape (..., K, D, D) beside means {means.shape}, got {scale_tril.shape}"
-        )
+        raise InvalidParameterError(f"scale_tril must have shape (..., K, D, D) beside means {means.shape}, got {scale_tril.shape}")
 
 
 def _check_values(weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> None:

@@ -53,7 +53,7 @@ class ScalePrior(ABC):
     def broadcast(self, shape: tuple[int, ...]) -> ScalePrior:
         """Return the same prior with every parameter an array of that shape."""
         try:
-            return replace(self, **{f.name: np.broadcast_to(getattr(self, f.name), shape) for f in fields(self)})  # type: ignore[type-var]
+            return replace(self, **{f.name: np.broadcast_to(getattr(self, f.name), shape) for f in fields(self)})  # type: ignore[type-var, arg-type]
         except ValueError:
             raise InvalidParameterError(
                 f"{type(self).__name__}: parameters must be numbers or have a shape that fits {shape}, the standard deviations' shape"
@@ -65,7 +65,9 @@ class ScalePrior(ABC):
             finite_only = field.name == "mu"
             if not np.isfinite(value).all() or (not finite_only and (value <= 0).any()):
                 wanted = "a finite number" if finite_only else "a positive, finite number"
-                raise InvalidParameterError(f"{type(self).__name__}: {field.name} must be {wanted}, got {getattr(self, field.name)!r}")
+                raise InvalidParameterError(
+                    f"{type(self).__name__}: {field.name} must be {wanted}, got {getattr(self, field.name)!r}"
+                )
             object.__setattr__(self, field.name, value)
 
 
@@ -331,4 +333,6 @@ def _broadcast(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArra
     try:
         return np.ascontiguousarray(np.broadcast_to(np.asarray(value, dtype=float), shape))
     except ValueError:
-        raise InvalidParameterError(f"Priors: {name} must be a number or have a shape that fits {shape}, got {np.shape(value)}") from None
+        raise InvalidParameterError(
+            f"Priors: {name} must be a number or have a shape that fits {shape}, got {np.shape(value)}"
+        ) from None

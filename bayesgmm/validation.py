@@ -84,7 +84,9 @@ def _refuse_text_columns(X: Any) -> None:
         return
     text = [str(name) for name, kind in X.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
     if text:
-        raise InvalidDataError(f"{_columns(text, 'is not', 'are not')} numeric: leave {_it(text)} out or choose the numeric columns")
+        raise InvalidDataError(
+            f"{_columns(text, 'is not', 'are not')} numeric: leave {_it(text)} out or choose the numeric columns"
+        )
 
 
 def _refuse_not_finite(X: FloatArray, names: Sequence[str]) -> None:
@@ -102,8 +104,7 @@ def _refuse_not_finite(X: FloatArray, names: Sequence[str]) -> None:
     if np.isinf(X).any():
         kind, remedy = "NaN (missing) or infinite", "Replace or drop these rows first"
     raise InvalidDataError(
-        f"X contains {int(bad.sum())} {kind} value(s): {listed}{more}, in {int(bad.any(1).sum())} of {len(X)} rows. "
-        f"{remedy}"
+        f"X contains {int(bad.sum())} {kind} value(s): {listed}{more}, in {int(bad.any(1).sum())} of {len(X)} rows. {remedy}"
     )
 
 

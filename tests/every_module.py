@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bayesgmm"
 UNTESTED = pytest.StashKey[list[str]]()
-COMPILED = {"cfunc", "guvectorize", "jit", "njit", "vectorize"}
+COMPILED = {"cfunc", "compiled", "compiled_callback", "guvectorize", "intrinsic", "jit", "njit", "vectorize"}
 
 type Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -21,16 +21,12 @@ def untested(package: Path, executed: Callable[[Path], Collection[int]]) -> list
     """Modules that have functions of which not one line was executed."""
     files = sorted(package.rglob("*.py"))
     lines = {path: function_lines(path.read_text(encoding="utf-8")) for path in files}
-    return [
-        str(path.relative_to(package.parent)) for path in files if lines[path] and not lines[path] & set(executed(path))
-    ]
+    return [str(path.relative_to(package.parent)) for path in files if lines[path] and not lines[path] & set(executed(path))]
 
 
 def function_lines(source: str) -> set[int]:
     """First lines of the statements inside functions, except those that a compiler takes away from Python's tracing."""
-    functions = [
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {line for function in functions if not is_compiled(function) for line in statement_lines(function)}
 
 

@@ -108,9 +108,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("command", [FIT, REPORT])
     @pytest.mark.parametrize("components", ["0", "-1"])
-    def test_no_components(
-        self, here: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], components: str
-    ) -> None:
+    def test_no_components(self, here: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], components: str) -> None:
         assert components in fails(capsys, *command, components, "faithful")
         assert entries(here) == []
 
@@ -173,9 +171,7 @@ class TestEnds:
         assert capsys.readouterr().err.strip() == "Stopped."
         assert entries(here) == []
 
-    def test_a_full_disk_is_the_user_s_to_mend(
-        self, here: Path, load_raises: Any, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_full_disk_is_the_user_s_to_mend(self, here: Path, load_raises: Any, capsys: pytest.CaptureFixture[str]) -> None:
         load_raises(OSError(28, "No space left on device"))
         assert fails(capsys, *self.FIT) == "Error: No space left on device"
 
@@ -186,9 +182,7 @@ class TestEnds:
             main(self.FIT)
 
     @pytest.mark.filterwarnings("always")
-    def test_warnings_are_one_line(
-        self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_warnings_are_one_line(self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         def load(*args: object) -> pd.DataFrame:
             warnings.warn("take care", UserWarning, stacklevel=1)
             return bg.datasets.load_faithful()

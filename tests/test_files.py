@@ -136,9 +136,7 @@ class TestReadTable:
         pd.testing.assert_frame_equal(read_table(name), table)
         pd.testing.assert_frame_equal(read_table(name, list(table)[:1]), table.iloc[:, :1])
 
-    def test_a_file_needs_its_suffix_to_win_over_a_shipped_name(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_file_needs_its_suffix_to_win_over_a_shipped_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         for name in ("faithful", "faithful.csv"):
             Path(name).write_text("mine\n1.5\n")
@@ -215,9 +213,7 @@ class TestReadTable:
             read_table("eruption.csv")
         with pytest.raises(InvalidDataError, match=r"'faithfull'; did you mean 'faithful'\?$"):
             read_table("faithfull")
-        with pytest.raises(
-            InvalidDataError, match=r"'zzz'; the data sets that ship with bayesgmm are cyclists, faithful"
-        ):
+        with pytest.raises(InvalidDataError, match=r"'zzz'; the data sets that ship with bayesgmm are cyclists, faithful"):
             read_table("zzz")
 
     def test_folders_and_other_files(self, tmp_path: Path) -> None:

@@ -108,7 +108,10 @@ def test_verbose_tells_how_starts_end(faithful, capsys):
     ("X", "words"),
     [
         (np.arange(5.0), r"X\.reshape\(-1, 1\)"),
-        (pd.DataFrame({"a": [1.0, np.nan, 3, np.nan], "b": [1.0, 2, np.nan, 4]}), r"3 NaN \(missing\) value\(s\): 2 in 'a', 1 in 'b'"),
+        (
+            pd.DataFrame({"a": [1.0, np.nan, 3, np.nan], "b": [1.0, 2, np.nan, 4]}),
+            r"3 NaN \(missing\) value\(s\): 2 in 'a', 1 in 'b'",
+        ),
         (np.array([[1.0], [np.inf], [2.0]]), "infinite"),
         (pd.DataFrame({"a": [1.0, 2, 3], "name": ["x", "y", "z"]}), "Column 'name' is not numeric"),
         (np.column_stack([np.arange(9.0), np.ones(9)]), "Column 'x1' has the same value"),

@@ -13,9 +13,7 @@ PACKAGE = "bayesgmm"
 
 def layers() -> dict[str, int]:
     """Layer of each module or folder right below the package, as the table of the design says."""
-    rows = re.findall(
-        r"^\| (\d+) \| ([^|]+) \|", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"), re.MULTILINE)
     return {name: int(layer) for layer, names in rows for name in re.findall(r"`(\w+)`", names)}
 
 

@@ -115,9 +115,7 @@ def correlation(v, D, eta):
     return corr, log_density + np.linalg.slogdet(np.column_stack(columns))[1]
 
 
-@pytest.fixture(
-    scope="module", params=CASES, ids=lambda case: f"{case[0]}-D{case[1]}-K{case[2]}-{type(case[3]).__name__}"
-)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-D{case[1]}-K{case[2]}-{type(case[3]).__name__}")
 def case(request, interpreted):
     return Case(*request.param)
 

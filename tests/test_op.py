@@ -107,9 +107,7 @@ def test_gradients_equal_pymcs_by_automatic_differentiation(rng, X):
 def test_row_weights_are_repeats(mixture, X, diagonal, rng):
     counts = rng.integers(0, 4, size=N)
     weighted = [v.eval() for v in MixtureLogLikelihood(diagonal)(*arrays(mixture), X, counts.astype(float))]
-    repeated = [
-        v.eval() for v in MixtureLogLikelihood(diagonal)(*arrays(mixture), np.repeat(X, counts, 0), np.empty(0))
-    ]
+    repeated = [v.eval() for v in MixtureLogLikelihood(diagonal)(*arrays(mixture), np.repeat(X, counts, 0), np.empty(0))]
     for a, b in zip(weighted, repeated, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
@@ -184,8 +182,7 @@ def test_numba_equals_python(mixture, X, diagonal, rng):
     likelihood = MixtureLogLikelihood(diagonal)(*inputs, weight)
     values = [*arrays(mixture), np.asfortranarray(X), rng.uniform(size=N)]
     compiled, python = (
-        pytensor.function([*inputs, weight], [rows, *likelihood], mode=mode)(*values)
-        for mode in ("NUMBA", "FAST_COMPILE")
+        pytensor.function([*inputs, weight], [rows, *likelihood], mode=mode)(*values) for mode in ("NUMBA", "FAST_COMPILE")
     )
     for a, b in zip(compiled, python, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)

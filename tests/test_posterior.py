@@ -12,7 +12,9 @@ from bayesgmm.priors import HalfNormal
 
 
 def quick(K=2, **changes):
-    return bg.BayesianGaussianMixture(K, **({"draws": 100, "tune": 200, "chains": 2, "random_state": 1, "progressbar": False} | changes))
+    return bg.BayesianGaussianMixture(
+        K, **({"draws": 100, "tune": 200, "chains": 2, "random_state": 1, "progressbar": False} | changes)
+    )
 
 
 def test_faithful_converges(posterior_faithful):
@@ -52,6 +54,21 @@ def test_everything_averages_over_the_draws(faithful, posterior_faithful):
     thin = posterior_faithful.responsibility_draws(X, n_draws=5)
     xr.testing.assert_equal(thin, draws.sel(draw=thin.draw))
     assert posterior_faithful.covariances_.shape == (2, 2, 2)
+
+
+def test_summary_streams_what_the_draws_say(faithful, posterior_faithful):
+    X = faithful.iloc[:150]
+    draws = posterior_faithful.responsibility_draws(X)
+    summary = posterior_faithful.responsibility_summary(X, prob=0.8)
+    flat = draws.values.reshape(-1, 150, 2)
+    np.testing.assert_allclose(summary["mean"], flat.mean(0), atol=1e-12)
+    np.testing.assert_allclose(summary["sd"], flat.std(0), atol=1e-12)
+    np.testing.assert_allclose(summary["lower"], np.quantile(flat, 0.1, axis=0), atol=1e-12)
+    np.testing.assert_allclose(summary["upper"], np.quantile(flat, 0.9, axis=0), atol=1e-12)
+    entropy = -np.where(flat > 0, flat * np.log(np.maximum(flat, 1e-300)), 0).sum(-1).mean(0)
+    np.testing.assert_allclose(summary["entropy"], entropy, atol=1e-12)
+    with pytest.raises(InvalidParameterError, match="prob"):
+        posterior_faithful.responsibility_summary(X, prob=1.5)
 
 
 def test_responsibilities_of_a_draw_are_ems_at_equal_parameters(faithful, em_faithful, posterior_faithful):

@@ -14,7 +14,9 @@ EVERY = [HalfNormal(0.7), HalfCauchy(0.7), HalfStudentT(4.0, 0.7), LogNormal(-0.
 def test_a_change_of_units_is_the_jacobian(prior):
     """If sd has this prior, 3 sd has prior.scaled(3): densities differ by the factor 3."""
     x = np.linspace(0.05, 4, 30)
-    np.testing.assert_allclose(prior.scaled(3.0).frozen().logpdf(3 * x), prior.frozen().logpdf(x) - np.log(3), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        prior.scaled(3.0).frozen().logpdf(3 * x), prior.frozen().logpdf(x) - np.log(3), rtol=1e-10, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("prior", EVERY, ids=lambda p: type(p).__name__)

@@ -37,9 +37,7 @@ def draw(problem, sampler, **changes):
     return sample_pymc(*problem, sampler=sampler, **how)
 
 
-@pytest.mark.parametrize(
-    ("name", "D", "K"), [("full", 3, 2), ("tied", 2, 2), ("diag", 2, 3), ("spherical", 2, 2), ("full", 1, 1)]
-)
+@pytest.mark.parametrize(("name", "D", "K"), [("full", 3, 2), ("tied", 2, 2), ("diag", 2, 3), ("spherical", 2, 2), ("full", 1, 1)])
 def test_chains_start_where_they_are_told(name, D, K, interpreted):
     X, K, kind, priors, start = problem(name, D, K)
     space = Space(K, D, kind)

@@ -116,9 +116,7 @@ def _check_n_components(n_components: object) -> None:
         raise InvalidParameterError(f"n_components must be a whole number of at least 1, got {n_components!r}")
 
 
-def build_resolved(
-    X: FloatArray, n_components: int, kind: Family, priors: ResolvedPriors, names: Sequence[str]
-) -> pm.Model:
+def build_resolved(X: FloatArray, n_components: int, kind: Family, priors: ResolvedPriors, names: Sequence[str]) -> pm.Model:
     """Return the model of checked data (N, D), in whatever coordinates the data and the priors share."""
     D = X.shape[1]
     coords = {"component": range(n_components), "feature": list(names), "feature_bis": list(names)}

@@ -121,9 +121,7 @@ class MixtureLogLikelihood(Op):
         return [*(cotangents[0] * gradient for gradient in outputs[1:]), *refused]
 
 
-def mixture_log_density(
-    log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False
-) -> TensorVariable:
+def mixture_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False) -> TensorVariable:
     """Return the symbolic log-densities (N,) of the rows of X (N, D).
 
     Parameters
@@ -145,9 +143,7 @@ def mixture_log_density(
     return MixtureLogDensity(diagonal)(log_weights, means, scale_tril, X)
 
 
-def mixture_log_likelihood(
-    log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False
-) -> TensorVariable:
+def mixture_log_likelihood(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False) -> TensorVariable:
     """Return the symbolic log-likelihood () of all rows of X; arguments as in `mixture_log_density`."""
     return MixtureLogLikelihood(diagonal)(log_weights, means, scale_tril, X, _unit_weights())[0]
 

@@ -31,9 +31,7 @@ def cli() -> None:
 @cli.command(short_help="Fit a table both ways, compare, and write a report.")
 @data_options
 @model_options
-@click.option(
-    "--output", "-o", required=True, metavar="DIR", help="Folder for the report; made if missing, never emptied."
-)
+@click.option("--output", "-o", required=True, metavar="DIR", help="Folder for the report; made if missing, never emptied.")
 @sampling_options
 @_quiet_option
 def report(quiet: bool, output: str, **settings: Any) -> None:

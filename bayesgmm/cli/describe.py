@@ -41,7 +41,7 @@ def describe_em(em: GaussianMixture) -> dict[str, Any]:
 
 def describe_posterior(em: GaussianMixture, posterior: BayesianGaussianMixture, X: pd.DataFrame) -> dict[str, Any]:
     """Describe the posterior: means over draws at EM's keys, standard deviations of the same shapes under ``sd``."""
-    from bayesgmm.compare import compare
+    from bayesgmm.comparison import compare
 
     params = posterior.params_
     n_chains, n_draws = params.batch_shape

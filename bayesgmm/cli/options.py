@@ -47,7 +47,7 @@ class Model:
 
     components: int
     covariance_type: "CovarianceType" = "full"
-    n_init: int = 10
+    n_init: int | None = None
     random_state: int | None = None
 
 
@@ -101,12 +101,8 @@ model_options = _together(
         show_default=True,
         help="The groups' shapes: any ellipse each, one for all, along the axes, or round.",
     ),
-    click.option(
-        "--n-init", type=_AT_LEAST_ONE, default=10, metavar="N", help="Starts of EM, the best wins; 10 if not given."
-    ),
-    click.option(
-        "--random-state", "--seed", type=click.IntRange(0), metavar="INT", help="Gives the same result every time."
-    ),
+    click.option("--n-init", type=_AT_LEAST_ONE, metavar="N", help="Starts of EM, the best wins; 20 short ones if not given."),
+    click.option("--random-state", "--seed", type=click.IntRange(0), metavar="INT", help="Gives the same result every time."),
 )
 sampling_options = _together(
     click.option("--draws", type=_AT_LEAST_ONE, metavar="N", help="Draws kept per chain."),

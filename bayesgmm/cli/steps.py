@@ -76,11 +76,11 @@ def _check_complete(table: pd.DataFrame) -> None:
 
 def fit_em(X: pd.DataFrame, model: Model, progress: Progress) -> GaussianMixture:
     """Fit by EM from several starts."""
-    with progress.step(f"Fitting by EM, K = {model.components}, the best of {model.n_init} start(s)"):
+    with progress.step(f"Fitting by EM, K = {model.components}, the best of {model.n_init or 20} start(s)"):
         return GaussianMixture(
             model.components,
             covariance_type=model.covariance_type,
-            n_init=model.n_init,
+            n_init=model.n_init or "auto",
             random_state=model.random_state,
         ).fit(X)
 

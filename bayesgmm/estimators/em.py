@@ -289,10 +289,10 @@ class _Reporter:
 
     def __call__(self, run: EMRun) -> None:
         self.count += 1
-        print(f"Start {self.count}: {run.n_iter} iterations, log-likelihood {run.log_likelihood:.6f}")
+        print(f"Start {self.count}: {run.n_iter} iterations, log-likelihood {run.log_likelihood:.6f}")  # noqa: T201
         if self.verbose > 1:
             for i in range(self.interval, run.n_iter, self.interval):
-                print(f"  iteration {i}: {run.trace[i]:.6f}")
+                print(f"  iteration {i}: {run.trace[i]:.6f}")  # noqa: T201
 
 
 def _given(name: str, value: Any, shape: tuple[int, ...]) -> FloatArray | None:

@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.draws import Draws
 from bayesgmm.estimators import _trees
-from bayesgmm.estimators._base import MixtureEstimator, seed_sequence
+from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import responsibility_summary
 from bayesgmm.frame import Frame
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
@@ -199,6 +200,31 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(f"n_draws must be between 1 and {total}, the draws of a chain, got {n_draws}")
         kept = np.arange(total) if n_draws is None else np.linspace(0, total - 1, n_draws).round().astype(int)
         return self._draw_table(self.params_[:, kept], X, ("chain", "draw")).assign_coords(draw=kept)
+
+    def responsibility_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
+        """Return mean, spread and interval of each responsibility over the draws, without ever holding all draws of all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D), optional
+            The training data when absent.
+        prob : float
+            Share of the draws that the central interval holds.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``mean``, ``sd``, ``lower``, ``upper`` with dims (obs, component), and ``entropy`` (obs): the mean over draws of the
+            responsibilities' entropy, in nats.
+        """
+        check_is_fitted(self, "params_")
+        if not 0 < prob < 1:
+            raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
+        values, obs = self._rows(X)
+        flat = self.params_.reshape(-1)
+        summary = responsibility_summary(values, *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
+        tables = {name: _table(getattr(summary, name), obs) for name in ("mean", "sd", "lower", "upper")}
+        return xr.Dataset({**tables, "entropy": ("obs", summary.entropy)}, attrs={"prob": prob})
 
     def _tree(self, draws: Draws, raw: MixtureParams, frame: Frame) -> xr.DataTree:
         moments = self._moments(self._fit_X)

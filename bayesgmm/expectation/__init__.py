@@ -8,15 +8,18 @@ factors of the covariances; a batch of T of them has a leading T.
 from bayesgmm.expectation.core import Statistics, evaluate, expectation
 from bayesgmm.expectation.draws import (
     DrawMoments,
+    ResponsibilitySummary,
     cross_sums,
     log_density_draws,
     responsibility_draws,
     responsibility_moments,
+    responsibility_summary,
 )
 from bayesgmm.expectation.score import Score, score
 
 __all__ = [
     "DrawMoments",
+    "ResponsibilitySummary",
     "Score",
     "Statistics",
     "cross_sums",
@@ -25,5 +28,6 @@ __all__ = [
     "log_density_draws",
     "responsibility_draws",
     "responsibility_moments",
+    "responsibility_summary",
     "score",
 ]

@@ -85,7 +85,7 @@ def source_stamp(*paths: str) -> str:
 
 
 def _warn_once(reason: str) -> None:
-    global _warned
+    global _warned  # noqa: PLW0603 - one per process is the point
     if not _warned:
         _warned = True
         warnings.warn(

@@ -10,7 +10,9 @@ from bayesgmm.expectation._kernel import evaluate_rows, prepare
 
 
 @compiled(fastmath=FASTMATH)
-def moments_rows(X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy):
+def moments_rows(
+    X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy
+):
     """Add rows ``start .. stop`` of every draw to running sums.
 
     Per row (outputs of all N rows): ``total`` and ``square`` (N, K) are the sums over draws of r and r^2, ``entropy`` (N,) of the
@@ -84,3 +86,26 @@ def responsibilities_draws(X, first, last, log_weights, means, scale_tril, diago
     for t in range(first, last):
         constant, whiten = prepare(log_weights[t], scale_tril[t])
         evaluate_rows(X, 0, N, constant, means[t], whiten, diagonal, empty, out[t], np.empty(0))
+
+
+@compiled(fastmath=FASTMATH)
+def block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, out, entropy):
+    """Fill ``out (n, K, T)`` with the responsibilities of rows ``start .. stop`` under every draw.
+
+    ``entropy (n,)`` gets the sum over draws of their entropies.
+    """
+    T, K, _ = means.shape
+    n = stop - start
+    empty = np.empty((0, K))
+    r = np.empty((n, K))
+    for t in range(T):
+        constant, whiten = prepare(log_weights[t], scale_tril[t])
+        evaluate_rows(X, start, stop, constant, means[t], whiten, diagonal, empty, r, np.empty(0))
+        for i in range(n):
+            h = 0.0
+            for k in range(K):
+                p = r[i, k]
+                out[i, k, t] = p
+                if p > 0.0:
+                    h -= p * math.log(p)
+            entropy[i] += h

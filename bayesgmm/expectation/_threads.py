@@ -15,7 +15,11 @@ _pool: ThreadPoolExecutor | None = None
 def n_threads() -> int:
     """Return the number of threads for work over rows: ``BAYESGMM_NUM_THREADS`` if set, otherwise the usable cores."""
     value = os.environ.get("BAYESGMM_NUM_THREADS", "")
-    return max(1, int(value)) if value.isdigit() else (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
+    return (
+        max(1, int(value))
+        if value.isdigit()
+        else (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
+    )
 
 
 def chunks(n: int, size: int) -> list[tuple[int, int]]:
@@ -31,7 +35,7 @@ def ordered_map[T](task: Callable[[int, int], T], parts: list[tuple[int, int]]) 
 
 
 def _executor() -> ThreadPoolExecutor:
-    global _pool
+    global _pool  # noqa: PLW0603 - one per process is the point
     if _pool is None:
         _pool = ThreadPoolExecutor(n_threads(), thread_name_prefix="bayesgmm")
     return _pool
@@ -39,7 +43,7 @@ def _executor() -> ThreadPoolExecutor:
 
 def _forget_pool() -> None:
     """A forked child inherits the pool but not its threads: it has to start its own."""
-    global _pool
+    global _pool  # noqa: PLW0603 - one per process is the point
     _pool = None
 
 

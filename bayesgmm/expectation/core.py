@@ -78,9 +78,7 @@ def expectation(
 
 
 def _add(a: Statistics, b: Statistics) -> Statistics:
-    return Statistics(
-        a.log_likelihood + b.log_likelihood, a.counts + b.counts, a.first + b.first, a.second + b.second
-    )
+    return Statistics(a.log_likelihood + b.log_likelihood, a.counts + b.counts, a.first + b.first, a.second + b.second)
 
 
 def evaluate(

@@ -9,6 +9,7 @@ from bayesgmm.expectation import _draws
 from bayesgmm.expectation._threads import chunks, n_threads, ordered_map
 from bayesgmm.typing import FloatArray
 
+BLOCK_NUMBERS = 2e6  # responsibilities that a block of rows may hold at a time, over all draws
 ROWS = 1024  # rows per task over draws: K x 1024 responsibilities of one draw at a time
 
 
@@ -54,6 +55,63 @@ def responsibility_moments(
     return DrawMoments(mean, sd, entropy / T, log_sum - np.log(T), per_draw[0], per_draw[1] / N)
 
 
+class ResponsibilitySummary(NamedTuple):
+    """What the draws say of each row."""
+
+    mean: FloatArray
+    """(N, K)"""
+    sd: FloatArray
+    """(N, K)"""
+    lower: FloatArray
+    """(N, K): lower end of the central interval."""
+    upper: FloatArray
+    """(N, K): upper end of it."""
+    entropy: FloatArray
+    """(N,): mean over draws of the responsibilities' entropy, in nats."""
+
+
+def responsibility_summary(
+    X: FloatArray,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    *,
+    prob: float,
+    diagonal: bool = False,
+) -> ResponsibilitySummary:
+    """Summarise the responsibilities of T mixtures at X (N, D), with the central interval that holds ``prob`` of the draws.
+
+    A few rows at a time see all draws, which quantiles need; memory does not grow with N beyond the outputs.
+    """
+    T, K, _ = means.shape
+    N = len(X)
+    mean, sd, lower, upper = (np.empty((N, K)) for _ in range(4))
+    out = ResponsibilitySummary(mean, sd, lower, upper, np.empty(N))
+    size = max(1, min(64, int(BLOCK_NUMBERS / (T * K))))
+
+    def task(start: int, stop: int) -> None:
+        draws, entropy = np.empty((stop - start, K, T)), np.zeros(stop - start)
+        _draws.block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, draws, entropy)
+        rows = slice(start, stop)
+        out.mean[rows], out.sd[rows], out.entropy[rows] = draws.mean(-1), draws.std(-1), entropy / T
+        out.lower[rows], out.upper[rows] = _central_interval(draws, prob)
+
+    for _ in ordered_map(task, chunks(N, size)):
+        pass
+    return out
+
+
+def _central_interval(draws: FloatArray, prob: float) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of the central interval over the last axis, by NumPy's linear interpolation; reorders ``draws``."""
+    T = draws.shape[-1]
+    places = np.array([0.5 - prob / 2, 0.5 + prob / 2]) * (T - 1)
+    below = np.floor(places).astype(int)
+    above = np.minimum(below + 1, T - 1)
+    draws.partition(sorted({*below.tolist(), *above.tolist()}), axis=-1)
+    low, high = (draws[..., b] + (p - b) * (draws[..., a] - draws[..., b]) for p, b, a in zip(places, below, above, strict=True))
+    return low, high
+
+
 def cross_sums(
     X: FloatArray,
     log_weights: FloatArray,
@@ -94,8 +152,6 @@ def responsibility_draws(
 
 def _over_draws(kernel: Callable[..., None], out: FloatArray, X: FloatArray, *mixtures: Any) -> None:
     size = max(1, -(-len(out) // (4 * n_threads())))
-    tasks = ordered_map(
-        lambda first, last: kernel(X, first, last, *mixtures, out), chunks(len(out), size)
-    )
+    tasks = ordered_map(lambda first, last: kernel(X, first, last, *mixtures, out), chunks(len(out), size))
     for _ in tasks:
         pass

@@ -1,0 +1,110 @@
+"""The comparison in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.comparison.inputs import Inputs
+from bayesgmm.diagnostics import Check
+
+if TYPE_CHECKING:
+    from bayesgmm.estimators import GaussianMixture
+
+__all__ = ["DOUBT", "agreement", "alignment", "doubt", "em_convergence", "parameters", "predictive"]
+
+# A point is in doubt if its most probable group has less than 1 - DOUBT of the probability.
+DOUBT = 0.1
+_CHANGED, _IN_DOUBT, _DISTANCE, _PREDICTIVE = 0.01, 0.1, 2.0, 0.01
+
+
+def agreement(responsibilities: pd.DataFrame) -> Check:
+    """Whether EM and the posterior put the points into the same groups."""
+    changed = int((responsibilities["em_label"] != responsibilities["posterior_label"]).sum())
+    total, gap = len(responsibilities), float(responsibilities["largest_gap"].max())
+    share = changed / total
+    rest = f"largest responsibility gap {gap:.2g}."
+    if changed == 0:
+        sentence = f"EM and the posterior agree: no point changes group, {rest}"
+    elif share <= _CHANGED:
+        sentence = f"EM and the posterior agree on all but {changed:,} of {total:,} points, {rest}"
+    else:
+        verb = "changes" if changed == 1 else "change"
+        sentence = f"EM and the posterior disagree: {changed:,} of {total:,} points {verb} group, {rest}"
+    return Check("agreement", share, _CHANGED, share <= _CHANGED, sentence)
+
+
+def parameters(table: pd.DataFrame) -> Check:
+    """Whether EM's parameters lie within two posterior standard deviations."""
+    distances = table["distance"].abs()
+    worst = float(distances.max(skipna=False))
+    far, total = int((~(distances <= _DISTANCE)).sum()), len(table)
+    tail = f"{_name(table.iloc[int(distances.fillna(np.inf).to_numpy().argmax())])}, {worst:.1f}."
+    if far == 0:
+        sentence = f"All {total} parameters of EM lie within 2 posterior sds of the posterior mean; farthest: {tail}"
+    else:
+        verb = "lies" if far == 1 else "lie"
+        sentence = f"{far} of {total} parameters of EM {verb} over 2 posterior sds from the posterior mean; farthest: {tail}"
+    return Check("parameters", worst, _DISTANCE, far == 0, sentence)
+
+
+def _name(row: pd.Series) -> str:
+    """A parameter as a person would call it."""
+    where = "all groups" if row["component"] == "all" else f"group {row['component']}"
+    of = " and ".join(name for name in (row["feature"], row["feature_bis"]) if name)
+    return f"{row['parameter']}{f' of {of}' if of else ''} in {where}" if row["parameter"] != "weight" else f"weight of {where}"
+
+
+def em_convergence(em: GaussianMixture) -> Check:
+    """Whether EM stopped by itself."""
+    converged, n_iter = bool(em.converged_), int(em.n_iter_)
+    height = f"{em.log_likelihood_:,.3f}".replace("-", "−")
+    sentence = f"EM converged in {n_iter:,} iterations (log-likelihood {height})."
+    if not converged:
+        sentence = f"EM did not converge in {n_iter:,} iterations; raise max_iter."
+    return Check("em_convergence", float(n_iter), None, converged, sentence)
+
+
+def predictive(probability: float, table: pd.DataFrame, n_replicates: int) -> Check:
+    """Whether the data look like data from the model."""
+    passed = probability >= _PREDICTIVE
+    if np.isnan(probability):
+        sentence = "The posterior predictive check cannot be computed for these rows."
+    elif passed:
+        sentence = (
+            f"The data look like data from the model: of {n_replicates} simulated data sets, "
+            f"{probability:.0%} deviate at least as much as the real one."
+        )
+    else:
+        tails = np.minimum(table["tail_probability"].to_numpy(), 1 - table["tail_probability"].to_numpy())
+        row = table.iloc[int(np.nan_to_num(tails, nan=1.0).argmin())]
+        of = " and ".join(name for name in (row["feature"], row["feature_bis"]) if name)
+        sentence = f"The data do not look like data from the model; the {row['statistic']} of {of} gives it away most."
+    return Check("predictive", probability, _PREDICTIVE, bool(passed), sentence)
+
+
+def doubt(responsibilities: pd.DataFrame) -> Check:
+    """How many points have no clear group."""
+    total = len(responsibilities)
+    count = int((responsibilities["posterior_doubt"] > DOUBT).sum())
+    share = count / total
+    if count == 0:
+        sentence = f"No point is in doubt: each of {total:,} has a group with at least {1 - DOUBT:.0%} probability."
+    else:
+        verb = "is" if count == 1 else "are"
+        sentence = f"{count:,} of {total:,} points {verb} in doubt: less than {1 - DOUBT:.0%} probability for any one group."
+    if share > _IN_DOUBT:
+        sentence += " The groups overlap."
+    return Check("doubt", share, _IN_DOUBT, share <= _IN_DOUBT, sentence)
+
+
+def alignment(inputs: Inputs) -> tuple[Check, ...]:
+    """A note if the posterior's components had to be renamed to meet EM's; otherwise nothing."""
+    moved = [k for k, other in enumerate(inputs.order) if k != other]
+    if not moved:
+        return ()
+    pairs = ", ".join(f"{inputs.order[k]} to {k}" for k in moved)
+    sentence = f"The posterior was labelled by another EM fit; its groups were renamed to match this one ({pairs})."
+    return (Check("alignment", float(len(moved)), None, True, sentence),)

@@ -1,0 +1,182 @@
+"""Tables of convergence: one row a scalar quantity, or one row a chain."""
+
+from collections.abc import Iterator
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm.typing import FloatArray
+
+__all__ = ["LABELS", "convergence_table", "sampler_table"]
+
+# Which group of the DataTree answers to which kind of labels.
+LABELS = {"label-free": "label_free", "relabelled": "posterior", "raw": "unlabelled_posterior"}
+# Covariances say nothing that standard deviations and correlations do not, and their diagonals would be counted twice.
+_PARAMETERS = ("weights", "means", "sds", "corr")
+_STATISTICS = ("r_hat", "ess_bulk", "ess_tail", "mcse_mean")
+_AXES = {"chain_axis": 0, "draw_axis": 1}
+
+
+def convergence_table(datatree: xr.DataTree) -> pd.DataFrame:
+    """Convergence of every scalar quantity of a posterior, label-free, relabelled and raw.
+
+    Entries that are fixed by the model are left out: the diagonal and one half of a correlation matrix, the copies of
+    a covariance that the components share (tied) or of a standard deviation that the features share (spherical), and
+    the weight of an only component.
+
+    Parameters
+    ----------
+    datatree : xarray.DataTree
+        ``datatree_`` of a fitted ``BayesianGaussianMixture``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a quantity: ``labels`` ("label-free", "relabelled", "raw"), ``quantity`` (such as ``means[0,
+        waiting]``), ``mean``, ``sd``, ``mcse_mean``, ``ess_bulk``, ``ess_tail`` and ``r_hat`` (rank-normalised split
+        R-hat, the greater of bulk and folded; Vehtari, Gelman, Simpson, Carpenter & Buerkner 2021, Bayesian Analysis
+        16:667-718). A statistic that cannot be computed is NaN: one chain, draws that are not finite, draws that never
+        move.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> draws = np.random.default_rng(0).normal(size=(4, 500))
+    >>> tree = xr.DataTree.from_dict({"label_free": xr.Dataset({"log_likelihood": (("chain", "draw"), draws)})})
+    >>> table = convergence_table(tree)
+    >>> table.loc[0, "quantity"], bool(table.loc[0, "r_hat"] < 1.01)
+    ('log_likelihood', True)
+    """
+    tables = [_group_table(datatree[group].to_dataset(), labels) for labels, group in LABELS.items() if group in datatree.children]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["labels", "quantity"])
+
+
+def sampler_table(datatree: xr.DataTree) -> pd.DataFrame:
+    """How the sampler behaved, one row a chain; columns for which there are no statistics are absent.
+
+    Parameters
+    ----------
+    datatree : xarray.DataTree
+        ``datatree_`` of a fitted ``BayesianGaussianMixture``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``chain``; ``draws``, ``moved`` (share of draws that differ from the one before), ``divergences``
+        (count), ``max_depth_hits`` (draws that reached the greatest tree depth), ``tree_depth`` (mean),
+        ``acceptance_rate`` (mean), ``step_size`` (last), ``e_bfmi`` (Betancourt 2016, arXiv:1604.00695).
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, 100), dtype=bool))})
+    >>> sampler_table(xr.DataTree.from_dict({"sample_stats": stats}))["divergences"].tolist()
+    [0, 0]
+    """
+    groups = [group for group in ("sample_stats", "label_free") if group in datatree.children]
+    if not groups:
+        return pd.DataFrame()
+    stats = xr.merge([datatree[group].to_dataset() for group in groups], compat="override", join="override")
+    stats = stats.transpose("chain", "draw", ...)
+    index = pd.Index(stats["chain"].values if "chain" in stats.coords else range(stats.sizes["chain"]), name="chain")
+    return pd.DataFrame({"draws": stats.sizes["draw"], **dict(_sampler_columns(stats))}, index=index)
+
+
+def _sampler_columns(stats: xr.Dataset) -> Iterator[tuple[str, FloatArray]]:
+    """Names and per-chain values of the sampler statistics that are there."""
+    height = next((stats[key].values for key in ("lp", "log_likelihood") if key in stats), None)
+    if height is not None and height.shape[1] > 1:
+        yield "moved", (np.diff(height, axis=1) != 0).mean(axis=1)
+    totals = {"diverging": "divergences", "reached_max_treedepth": "max_depth_hits"}
+    yield from ((name, stats[key].values.astype(int).sum(axis=1)) for key, name in totals.items() if key in stats)
+    yield from ((key, stats[key].values.mean(axis=1)) for key in ("tree_depth", "acceptance_rate") if key in stats)
+    if "step_size" in stats:
+        yield "step_size", stats["step_size"].values[:, -1]
+    if "energy" in stats:
+        yield "e_bfmi", _e_bfmi(stats["energy"].values.astype(float))
+
+
+def _e_bfmi(energy: FloatArray) -> FloatArray:
+    """Energy Bayesian fraction of missing information of each chain; NaN where the energy never moves."""
+    spread = np.square(energy - energy.mean(axis=1, keepdims=True)).sum(axis=1)
+    steps = np.square(np.diff(energy, axis=1)).sum(axis=1)
+    return np.divide(steps, spread, out=np.full(len(energy), np.nan), where=spread > 0)
+
+
+def _group_table(group: xr.Dataset, labels: str) -> pd.DataFrame:
+    """Rows of one kind of labels."""
+    names, columns = [], []
+    for name, values in _scalars(group, labels):
+        names.append(name)
+        columns.append(values)
+    if not names:
+        return pd.DataFrame({"labels": [], "quantity": []})
+    draws = np.stack(columns, axis=-1)
+    # An infinite draw makes an undefined sd, which the table shows as NaN; NumPy need not warn as well.
+    with np.errstate(invalid="ignore"):
+        moments = {"mean": draws.mean((0, 1)), "sd": draws.std((0, 1))}
+        return pd.DataFrame({"labels": labels, "quantity": names, **moments, **_statistics(draws)})
+
+
+def _statistics(draws: FloatArray) -> dict[str, FloatArray]:
+    """R-hat, ESS and MCSE of draws (chain, draw, quantity); NaN where a quantity is not finite or never moves."""
+    # ArviZ divides by a zero variance there and warns; the answer is "cannot be judged", which NaN says.
+    fine = np.isfinite(draws).all((0, 1)) & (np.ptp(np.nan_to_num(draws), axis=(0, 1)) > 0) & (draws.shape[1] >= 4)
+    out = {name: np.full(draws.shape[-1], np.nan) for name in _STATISTICS}
+    if fine.any():
+        good = draws[..., fine]
+        out["ess_bulk"][fine] = az.ess(good, method="bulk", **_AXES)
+        out["ess_tail"][fine] = az.ess(good, method="tail", prob=(0.05, 0.95), **_AXES)
+        out["mcse_mean"][fine] = az.mcse(good, method="mean", **_AXES)
+        out["r_hat"][fine] = _r_hat(good)
+    return {name: out[name] for name in ("mcse_mean", "ess_bulk", "ess_tail", "r_hat")}
+
+
+def _r_hat(draws: FloatArray) -> FloatArray:
+    """R-hat of (chain, draw, quantity); NaN for one chain, infinite for chains frozen apart."""
+    if draws.shape[0] < 2:
+        return np.full(draws.shape[-1], np.nan)
+    frozen = (np.ptp(draws, axis=1) == 0).all(axis=0)
+    out = np.full(draws.shape[-1], np.inf)
+    if not frozen.all():
+        out[~frozen] = az.rhat(draws[..., ~frozen], **_AXES)
+    return out
+
+
+def _scalars(group: xr.Dataset, labels: str) -> Iterator[tuple[str, FloatArray]]:
+    """Name and draws (chain, draw) of every scalar of the group that the model leaves free."""
+    names = list(group.data_vars) if labels == "label-free" else [name for name in _PARAMETERS if name in group]
+    for name in names:
+        variable = group[name].transpose("chain", "draw", ...)
+        if not _fixed(str(name), group):
+            yield from _without_copies(_entries(variable))
+
+
+def _fixed(name: str, group: xr.Dataset) -> bool:
+    """Whether an only component makes the variable a constant: its weight is 1 and every point belongs to it."""
+    only = {"weights": "component", "sorted_weights": "rank", "entropy": "rank"}.get(name)
+    return only is not None and group.sizes.get(only) == 1
+
+
+def _without_copies(entries: Iterator[tuple[str, FloatArray]]) -> Iterator[tuple[str, FloatArray]]:
+    """Leave out entries that repeat an earlier one draw by draw, as a family that shares covariances makes them."""
+    kept: list[FloatArray] = []
+    for name, values in entries:
+        last = np.array([other[-1, -1] for other in kept])
+        like = np.flatnonzero(np.isclose(last, values[-1, -1], rtol=1e-9, atol=0))
+        if not any(np.allclose(values, kept[i], rtol=1e-9, atol=0) for i in like):
+            kept.append(values)
+            yield name, values
+
+
+def _entries(variable: xr.DataArray) -> Iterator[tuple[str, FloatArray]]:
+    """Name and draws of every entry; of a matrix over features only the part below the diagonal."""
+    dims = variable.dims[2:]
+    values = variable.values.astype(float)
+    for index in np.ndindex(values.shape[2:]):
+        if "feature_bis" in dims and index[dims.index("feature")] <= index[dims.index("feature_bis")]:
+            continue
+        names = [str(variable[dim].values[i]) if dim in variable.coords else str(i) for dim, i in zip(dims, index, strict=True)]
+        yield f"{variable.name}[{', '.join(names)}]" if names else str(variable.name), values[(..., *index)]

@@ -1,0 +1,117 @@
+"""Ellipses, average mixtures, and the plane in which data of many columns are looked at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.stats import chi2
+
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.params import MixtureParams
+from bayesgmm.typing import FloatArray
+
+__all__ = ["Plane", "average", "ellipse", "plane_for", "thin"]
+
+_TURN = np.linspace(0, 2 * np.pi, 121)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
+
+
+def ellipse(mean: FloatArray, scale_tril: FloatArray, level: float) -> FloatArray:
+    """Outline (..., 121, 2) of the ellipse that holds a share ``level`` of a two-dimensional normal distribution."""
+    outline = np.sqrt(chi2.ppf(level, df=2)) * scale_tril @ _CIRCLE
+    return mean[..., None, :] + np.swapaxes(outline, -1, -2)
+
+
+def average(params: MixtureParams) -> MixtureParams:
+    """Average weights, means and covariances of a batch; of a single mixture the mixture itself."""
+    axes = tuple(range(len(params.batch_shape)))
+    if not axes:
+        return params
+    return MixtureParams.from_covariances(params.weights.mean(axes), params.means.mean(axes), params.covariances.mean(axes))
+
+
+def thin(params: MixtureParams, n: int) -> MixtureParams:
+    """At most n mixtures of a batch, evenly spaced, as a flat batch."""
+    flat = params.reshape(-1)
+    return flat[np.unique(np.linspace(0, len(flat.weights) - 1, n).astype(int))]
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A linear view of D columns in two dimensions: ``x @ matrix``, with names for the two axes."""
+
+    matrix: FloatArray
+    names: tuple[str, str]
+
+    def points(self, X: FloatArray) -> FloatArray:
+        """Coordinates of rows in the plane."""
+        return X @ self.matrix
+
+    def mixture(self, params: MixtureParams) -> MixtureParams:
+        """The mixture of the coordinates, exactly: a projected Gaussian is Gaussian."""
+        covariances = self.matrix.T @ params.covariances @ self.matrix
+        covariances = (covariances + np.swapaxes(covariances, -1, -2)) / 2
+        return MixtureParams.from_covariances(params.weights, params.means @ self.matrix, covariances)
+
+
+def plane_for(params: MixtureParams, names: Sequence[str], features: Sequence[str] | None) -> Plane:
+    """The plane of two named features, or of the two axes that tell the groups apart best.
+
+    Discriminant axes: Fisher 1936, Annals of Eugenics 7:179-188, with the mixture's own between- and within-group
+    covariances.
+    """
+    if features is None and len(names) > 2:
+        return _discriminant(params, names)
+    chosen = list(names if features is None else features)
+    missing = [name for name in chosen if name not in names]
+    if len(chosen) != 2 or len(set(chosen)) != 2 or missing:
+        raise InvalidParameterError(f"features must be two different columns of {', '.join(names)}; got {', '.join(chosen)}.")
+    columns = [list(names).index(name) for name in chosen]
+    return Plane(np.eye(len(names))[:, columns], (chosen[0], chosen[1]))
+
+
+def _discriminant(params: MixtureParams, names: Sequence[str]) -> Plane:
+    """Axes of the greatest variance between groups relative to that within; principal axes fill in for few groups."""
+    mixture = average(params)
+    within = np.einsum("k,kij->ij", mixture.weights, mixture.covariances)
+    gaps = mixture.means - mixture.weights @ mixture.means
+    between = np.einsum("k,ki,kj->ij", mixture.weights, gaps, gaps)
+    vectors = eigh(between, within)[1][:, ::-1]
+    n_axes = min(2, mixture.n_components - 1)
+    axes = [vectors[:, i] for i in range(n_axes)]
+    kinds = ["1st discriminant axis", "2nd discriminant axis"][:n_axes]
+    while len(axes) < 2:
+        axes.append(_principal(within + between, axes))
+        kinds.append("principal axis" if n_axes == 0 else "principal axis of the rest")
+    axes = [axis * _sign(axis, within + between) for axis in axes]
+    matrix = np.stack(axes, axis=1)
+    labels = [f"{kind}: {_mostly(axis, within + between, names)}" for kind, axis in zip(kinds, axes, strict=True)]
+    return Plane(matrix, (labels[0], labels[1]))
+
+
+def _principal(total: FloatArray, known: list[FloatArray]) -> FloatArray:
+    """First principal axis of the standardised columns, after what the known axes explain is taken away."""
+    scale = np.sqrt(np.diag(total))
+    rest = total.copy()
+    for axis in known:
+        pull = rest @ axis
+        rest = rest - np.outer(pull, pull) / (axis @ pull)
+    return eigh(rest / np.outer(scale, scale))[1][:, -1] / scale
+
+
+def _loadings(axis: FloatArray, total: FloatArray) -> FloatArray:
+    """Correlations of an axis with the columns."""
+    return total @ axis / np.sqrt(np.diag(total) * (axis @ total @ axis))
+
+
+def _sign(axis: FloatArray, total: FloatArray) -> float:
+    """The sign that makes an axis grow with the column it goes with most."""
+    loadings = _loadings(axis, total)
+    return float(np.sign(loadings[np.abs(loadings).argmax()])) or 1.0
+
+
+def _mostly(axis: FloatArray, total: FloatArray, names: Sequence[str]) -> str:
+    """The two columns that an axis goes with most, by correlation."""
+    loadings = _loadings(axis, total)
+    return ", ".join(f"{'−' if loadings[i] < 0 else ''}{names[i]}" for i in np.argsort(-np.abs(loadings))[:2])

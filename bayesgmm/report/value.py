@@ -1,0 +1,132 @@
+"""The report as a value, and writing it to a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.files import atomic_write, atomic_write_text
+
+if TYPE_CHECKING:
+    from bayesgmm.comparison import Comparison
+
+__all__ = ["Report"]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A report of two fits.
+
+    Attributes
+    ----------
+    name : str
+        What the data are called.
+    headline : list of str
+        Exactly five plain lines: data and model, EM, posterior, groups, agreement.
+    html : str
+        The page, self-contained.
+    summary : dict
+        The same figures for programs, ready for JSON.
+    comparison : Comparison
+    datatree : xarray.DataTree
+        The posterior.
+    """
+
+    name: str
+    headline: list[str]
+    html: str = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
+    comparison: Comparison = field(repr=False)
+    datatree: xr.DataTree = field(repr=False)
+
+    def to_html(self) -> str:
+        """Return the page as text."""
+        return self.html
+
+    def write(self, directory: str | os.PathLike[str]) -> Path:
+        """Write ``index.html``, ``summary.json`` and ``posterior.nc`` to a folder, each completely or not at all.
+
+        Parameters
+        ----------
+        directory : str or path-like
+            Made if it is missing. Reports that bayesgmm wrote there before are replaced; nothing else is touched.
+
+        Returns
+        -------
+        pathlib.Path
+            The page.
+
+        Raises
+        ------
+        InvalidParameterError
+            If ``directory`` is a file, or holds a file of one of these names that bayesgmm did not write.
+        OSError
+            If a file cannot be written.
+        """
+        folder = Path(directory)
+        _check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / "posterior.nc") as temporary:
+            _storable(self.datatree).to_netcdf(temporary, engine="h5netcdf")
+        text = json.dumps(self.summary, indent=2, ensure_ascii=False, allow_nan=False)
+        atomic_write_text(folder / "summary.json", text + "\n")
+        atomic_write_text(folder / "index.html", self.html)
+        return folder / "index.html"
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse to write over what is not ours."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidParameterError(f"{folder} is a file; give a folder for the report.")
+    for name, ours in _OURS.items():
+        path = folder / name
+        if path.exists() and not (path.is_file() and ours(path)):
+            raise InvalidParameterError(f"{path} was not written by bayesgmm; choose another folder.")
+
+
+def _is_our_text(mark: str) -> Callable[[Path], bool]:
+    """A test for a mark near the beginning of a text file."""
+
+    def ours(path: Path) -> bool:
+        with path.open("rb") as file:
+            return mark.encode() in file.read(4096)
+
+    return ours
+
+
+def _is_our_netcdf(path: Path) -> bool:
+    """Whether a netCDF file bears our version at its root."""
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return "bayesgmm_version" in file.attrs
+
+
+_OURS: dict[str, Callable[[Path], bool]] = {
+    "index.html": _is_our_text('name="generator" content="bayesgmm'),
+    "summary.json": _is_our_text('"generator": "bayesgmm'),
+    "posterior.nc": _is_our_netcdf,
+}
+
+
+def _storable(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with attributes that netCDF can hold: no truth values, no None."""
+    copy = tree.copy(deep=False)
+    for node in copy.subtree:
+        node.attrs = {key: _attribute(value) for key, value in node.attrs.items() if value is not None}
+    return copy
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    return value if isinstance(value, str | int | float | np.generic | np.ndarray | list | tuple) else str(value)

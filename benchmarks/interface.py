@@ -1,0 +1,61 @@
+"""What a user waits for beside the fits: the import, and responsibilities of a posterior."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from bayesgmm.params import MixtureParams
+from benchmarks.em import peak_memory
+from benchmarks.timing import Row
+
+
+def rows(quick: bool = False) -> list[Row]:
+    return [_import(), *_responsibilities()]
+
+
+def _import() -> Row:
+    code = "import time; t = time.perf_counter(); import bayesgmm; print(time.perf_counter() - t)"
+    seconds = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(5)
+    ]
+    return Row("import bayesgmm", statistics.median(seconds), None, "", 0.7)
+
+
+def draws() -> tuple[np.ndarray, MixtureParams]:
+    """4,000 draws about four groups, and 10,000 rows of them."""
+    rng = np.random.default_rng(0)
+    means = 2 * rng.normal(size=(4, 4))
+    batch = means + 0.05 * rng.normal(size=(4, 1000, 4, 4))
+    params = MixtureParams(rng.dirichlet(np.full(4, 50.0), size=(4, 1000)), batch, np.tile(np.eye(4), (4, 1000, 4, 1, 1)))
+    return means[rng.integers(4, size=10_000)] + rng.normal(size=(10_000, 4)), params
+
+
+def summarise() -> None:
+    from bayesgmm.expectation import responsibility_summary
+
+    X, params = draws()
+    responsibility_summary(X, *params.reshape(-1).arrays(), prob=0.9)
+
+
+def _responsibilities() -> list[Row]:
+    summarise()
+    began = time.perf_counter()
+    summarise()
+    seconds = time.perf_counter() - began
+    work = "responsibilities, mean and 90 % interval, of 4,000 draws on 10,000 x 4 points, K=4"
+    return [
+        Row(work, seconds, None, "", 4.0),
+        Row(
+            f"{work}: peak memory",
+            peak_memory("from benchmarks.interface import summarise", "summarise()"),
+            None,
+            "",
+            300.0,
+            unit="MB",
+        ),
+    ]

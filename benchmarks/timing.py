@@ -1,0 +1,69 @@
+"""How things are timed: ours and the peer's in alternation, so that whatever else the machine does hits both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    work: str
+    ours: float
+    peer: float | None
+    peer_name: str
+    floor: float | None = None
+    unit: str = "s"
+    note: str = ""
+    higher_is_better: bool = False
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better than the peer."""
+        if self.peer is None:
+            return None
+        return self.ours / self.peer if self.higher_is_better else self.peer / self.ours
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the floor is met; None where there is none."""
+        if self.floor is None:
+            return None
+        value = self.ratio if self.ratio is not None else self.floor_over_ours
+        return value >= (self.floor if self.ratio is not None else 1.0)
+
+    @property
+    def floor_over_ours(self) -> float:
+        """For absolute floors (seconds, megabytes): at least one if met."""
+        return (self.floor or 0.0) / self.ours
+
+
+def clock(work: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def alternate(ours: Callable[[], Any], peer: Callable[[], Any], pairs: int = 5) -> tuple[float, float]:
+    """Median seconds of each, timed in turn after one call of each that does not count."""
+    ours(), peer()
+    times = [(clock(ours), clock(peer)) for _ in range(pairs)]
+    return statistics.median(t for t, _ in times), statistics.median(t for _, t in times)
+
+
+def per_call(work: Callable[[], Any], seconds: float = 0.3) -> Callable[[], float]:
+    """Turn a very short call into a repeated one that returns the seconds of one repetition."""
+    once = max(clock(work), 1e-7)
+    repeats = max(1, int(seconds / once))
+
+    def repeated() -> float:
+        return clock(lambda: [work() for _ in range(repeats)]) / repeats
+
+    return repeated

@@ -3,6 +3,7 @@
 from typing import Any
 
 import arviz as az
+import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -56,7 +57,8 @@ def plot_trace(datatree: xr.DataTree, **kwargs: Any) -> Any:
 def plot_rank(datatree: xr.DataTree, **kwargs: Any) -> Any:
     """Draw whether each chain's draws rank evenly among all draws: lines that stay near zero say that they do.
 
-    Places where a chain stands out from the others are marked in black.
+    Places where a chain stands out from the others are marked in black. The test behind them takes draws for independent, so the
+    draws are thinned to about their effective number first.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def plot_rank(datatree: xr.DataTree, **kwargs: Any) -> Any:
     if any(node.sizes.get("chain") == 1 for node in datatree.children.values()):
         raise InvalidParameterError("Ranks compare chains, and there is only one chain; run at least two.")
     options = {"col_wrap": 3, "visuals": {"title": False, "xlabel": False}, **kwargs}
-    pictures, panels = _draw(az.plot_rank, datatree, (2.6, 1.9), 3, options)
+    pictures, panels = _draw(az.plot_rank, datatree, (2.6, 1.9), 3, options, thin=True)
     for title, ax in ((title, axes.item()) for title, axes in panels):
         ax.set_title(title, fontsize=9.5, loc="left")
         ax.axhline(0, color="#999999", lw=0.8, zorder=0)
@@ -94,7 +96,7 @@ def plot_rank(datatree: xr.DataTree, **kwargs: Any) -> Any:
 
 
 def _draw(
-    function: Any, datatree: xr.DataTree, panel: tuple[float, float], n_cols: int, options: dict[str, Any]
+    function: Any, datatree: xr.DataTree, panel: tuple[float, float], n_cols: int, options: dict[str, Any], *, thin: bool = False
 ) -> tuple[Any, list[tuple[str, Any]]]:
     """Call ArviZ with our colours and a figure in which nothing overlaps; return its pictures and each title's axes."""
     quantities = {**_label_free(datatree), **_parameters(datatree)}
@@ -104,11 +106,13 @@ def _draw(
     # titles.
     keys = [f"q{i}" for i in range(len(quantities))]
     posterior = xr.Dataset(dict(zip(keys, quantities.values(), strict=True)))
+    step = _independence_step(posterior) if thin else 1
+    posterior = posterior.isel(draw=slice(None, None, step))
     # ArviZ gives colours to chains only if they have coordinates, and wants more colours than chains.
     numbers = {dim: range(posterior.sizes[dim]) for dim in ("chain", "draw")}
     groups = {"posterior": posterior.assign_coords(numbers)}
     if "sample_stats" in datatree.children and "diverging" in datatree["sample_stats"]:
-        groups["sample_stats"] = datatree["sample_stats"].to_dataset()[["diverging"]].assign_coords(numbers)
+        groups["sample_stats"] = datatree["sample_stats"].to_dataset()[["diverging"]].isel(draw=slice(None, None, step)).assign_coords(numbers)
     size = (panel[0] * min(n_cols, len(keys)), panel[1] * -(-len(keys) // n_cols) + 0.5)
     options.setdefault("figure_kwargs", {"figsize": size, "layout": "constrained"})
     colours = [colour(i) for i in range(posterior.sizes["chain"] + 2)]
@@ -116,6 +120,14 @@ def _draw(
     _chain_legend(pictures, quantities)
     plots = pictures.viz["plot"]
     return pictures, [(title, plots[key].values) for title, key in zip(quantities, keys, strict=True)]
+
+
+def _independence_step(posterior: xr.Dataset) -> int:
+    """Return which every n-th draw to keep so that the rest are about independent; at least 50 of each chain stay."""
+    n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    with np.errstate(invalid="ignore"):
+        least = min((float(ess) for ess in az.ess(posterior).data_vars.values() if np.isfinite(ess)), default=np.inf)
+    return int(np.clip(np.ceil(n_chains * n_draws / least), 1, max(1, n_draws // 50)))
 
 
 def _chain_legend(pictures: Any, quantities: dict[str, xr.DataArray]) -> None:

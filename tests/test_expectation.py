@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from bayesgmm import expectation as ex
-from bayesgmm.expectation import _threads, core
-from bayesgmm.expectation._exp import exp_nonpositive
+from bayesgmm.expectation import _threads
+from bayesgmm.expectation._exp import exp_nonpositive, log_normal
 from bayesgmm.params import MixtureParams
 from tests.conftest import random_mixture, scipy_log_joint, scipy_log_likelihood
 
@@ -29,6 +29,13 @@ def test_exponential_is_good_to_a_few_units_in_the_last_place(rng):
     np.testing.assert_allclose(ours, np.exp(x), rtol=1e-15)
     assert exp_nonpositive(0.0) == 1.0
     assert 0 <= exp_nonpositive(-np.inf) < 1e-300
+
+
+def test_logarithm_is_good_to_a_few_units_in_the_last_place(rng):
+    x = np.concatenate([rng.uniform(0.5, 2, 2000), np.exp(rng.uniform(-700, 700, 2000)), [1.0, 2.0, 1 + 2**-52, 1 - 2**-53]])
+    ours = np.array([log_normal(v) for v in x])
+    np.testing.assert_allclose(ours, np.log(x), rtol=1e-15, atol=2e-16)
+    assert log_normal(1.0) == 0.0
 
 
 @settings(max_examples=60, deadline=None)
@@ -107,7 +114,7 @@ def test_score_vanishes_where_em_stands_still(faithful, em_faithful):
 
 def test_chunks_add_up_and_threads_change_no_bit(rng, monkeypatch):
     params = random_mixture(rng, 3, 2)
-    X = rng.normal(size=(3 * core.CHUNK + 17, 2))
+    X = rng.normal(size=(3 * 4096 + 17, 2))
     monkeypatch.setattr(_threads, "_pool", None)
     monkeypatch.setenv("BAYESGMM_NUM_THREADS", "1")
     one = ex.expectation(X, *arrays(params))

@@ -28,7 +28,8 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function that releases the GIL; further options are those of ``numba.njit``."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(nogil=True, **options)(function)
+        # NumPy's error model divides without a check for zero, whose branch would keep a loop from being vectorised.
+        dispatcher = njit(nogil=True, error_model="numpy", **options)(function)
         _give_cache(dispatcher, function)
         return dispatcher
 
@@ -39,7 +40,7 @@ def compiled_callback(signature: Any) -> Callable[[Callable[..., Any]], CFunc]:
     """Compile a function for callers in C, at once."""
 
     def decorate(function: Callable[..., Any]) -> CFunc:
-        callback = CFunc(function, sigutils.normalize_signature(signature), locals={}, options={})
+        callback = CFunc(function, sigutils.normalize_signature(signature), locals={}, options={"error_model": "numpy"})
         _give_cache(callback, function)
         callback.compile()
         return callback

@@ -25,8 +25,8 @@ def moments_rows(
     r = np.empty((n, K))
     density = np.empty(n)
     for t in range(T):
-        constant, whiten = prepare(log_weights[t], scale_tril[t])
-        draw_log[t] += evaluate_rows(X, start, stop, constant, means[t], whiten, diagonal, empty, r, density)
+        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        draw_log[t] += evaluate_rows(X, start, stop, prepared, diagonal, empty, r, density)
         for i in range(n):
             h = 0.0
             for k in range(K):
@@ -58,8 +58,8 @@ def cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, referen
     empty = np.empty((0, K))
     r = np.empty((n, K))
     for t in range(T):
-        constant, whiten = prepare(log_weights[t], scale_tril[t])
-        evaluate_rows(X, start, stop, constant, means[t], whiten, diagonal, empty, r, np.empty(0))
+        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        evaluate_rows(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
         for i in range(n):
             for j in range(K):
                 for m in range(M):
@@ -73,8 +73,8 @@ def densities_draws(X, first, last, log_weights, means, scale_tril, diagonal, ou
     N = X.shape[0]
     empty = np.empty((0, K))
     for t in range(first, last):
-        constant, whiten = prepare(log_weights[t], scale_tril[t])
-        evaluate_rows(X, 0, N, constant, means[t], whiten, diagonal, empty, empty, out[t])
+        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        evaluate_rows(X, 0, N, prepared, diagonal, empty, empty, out[t])
 
 
 @compiled(fastmath=FASTMATH)
@@ -84,8 +84,8 @@ def responsibilities_draws(X, first, last, log_weights, means, scale_tril, diago
     N = X.shape[0]
     empty = np.empty((0, K))
     for t in range(first, last):
-        constant, whiten = prepare(log_weights[t], scale_tril[t])
-        evaluate_rows(X, 0, N, constant, means[t], whiten, diagonal, empty, out[t], np.empty(0))
+        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        evaluate_rows(X, 0, N, prepared, diagonal, empty, out[t], np.empty(0))
 
 
 @compiled(fastmath=FASTMATH)
@@ -99,8 +99,8 @@ def block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, out, e
     empty = np.empty((0, K))
     r = np.empty((n, K))
     for t in range(T):
-        constant, whiten = prepare(log_weights[t], scale_tril[t])
-        evaluate_rows(X, start, stop, constant, means[t], whiten, diagonal, empty, r, np.empty(0))
+        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        evaluate_rows(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
         for i in range(n):
             h = 0.0
             for k in range(K):

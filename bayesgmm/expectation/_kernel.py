@@ -10,35 +10,56 @@ import math
 import numpy as np
 
 from bayesgmm.expectation._compile import FASTMATH, compiled
-from bayesgmm.expectation._exp import exp_nonpositive
+from bayesgmm.expectation._exp import exp_nonpositive, log_normal
 
-TILE = 4  # features per tile: the inner loops read a row of the block once for four features, which is what keeps them off memory.
-SMALL = 4  # below this many features a tile would be mostly padding
+TILE = 4  # features per tile of the products' sums: sixteen sums in registers over one reading of eight rows
+SMALL = 4  # below this many features a tile would be mostly padding, and a call of BLAS mostly overhead
+GEMM_ALONE = 262_144  # multiplications up to which OpenBLAS stays on the calling thread
+_LOWEST = -1.7e308
 _L2 = 786_432  # bytes that the whitened block may take of the second-level cache
 
 
 @compiled()
-def workspace(K, D, n):
-    """Return the arrays that a pass over n rows works in: block, shifted (P, B), z (K, P, B), joint (K, B), top (B,), log_density (B,).
+def padded(D):
+    """Return D, filled up to whole tiles."""
+    return D if D < SMALL else (D + TILE - 1) // TILE * TILE
 
-    B rows make a block: 256, or fewer if the whitened rows of all components would not stay in cache. P is D, filled up to whole tiles
-    with zeros.
+
+@compiled()
+def workspace(K, D, n):
+    """Return the arrays that a pass over n rows works in: block (D, B), z (K, P, B), joint (K, B), top (B,), log_density (B,).
+
+    B rows make a block: as many as keep the whitened rows of all components in cache. P is D, filled up to whole tiles with zeros.
     """
-    P = D if D < SMALL else (D + TILE - 1) // TILE * TILE
-    B = 256
-    while B > 64 and (8 * K * P * B > _L2 or 8 * P * B > 40000):
+    P = padded(D)
+    B = 256 if D <= 12 else 128
+    while B > 32 and (8 * K * P * B > _L2 or P * D * B > GEMM_ALONE):
         B //= 2
     B = min(B, max(n, 1))
-    return np.zeros((P, B)), np.zeros((P, B)), np.zeros((K, P, B)), np.empty((K, B)), np.empty(B), np.empty(B)
+    return np.zeros((D, B)), np.zeros((K, P, B)), np.empty((K, B)), np.empty(B), np.empty(B)
 
 
 @compiled(fastmath=FASTMATH)
-def prepare(log_weights, scale_tril):
-    """Return ``(constant (K,), whiten (K, P, P))``: the x-free part of the log joint density, and L_k^-1 filled up with zeros."""
+def prepare(log_weights, means, scale_tril):
+    """Return what of a mixture a pass over the data needs.
+
+    ``constant (K,)`` is the x-free part of the log joint density, ``whiten (K, P, D)`` holds L_k^-1 filled up with rows of zeros,
+    ``centre (D,)`` is the mixture's mean and ``offset (K, P)`` is ``whiten (mu_k - centre)``: rows are whitened about a point they all
+    share, which one matrix product does for all components, and far offsets of the data cancel before it.
+    """
     K, D, _ = scale_tril.shape
-    P = D if D < SMALL else (D + TILE - 1) // TILE * TILE
+    P = padded(D)
     constant = np.empty(K)
-    whiten = np.zeros((K, P, P))
+    whiten = np.zeros((K, P, D))
+    total = 0.0
+    centre = np.zeros(D)
+    for k in range(K):
+        w = math.exp(log_weights[k])
+        total += w
+        for d in range(D):
+            centre[d] += w * means[k, d]
+    centre /= total
+    offset = np.zeros((K, P))
     for k in range(K):
         log_det = 0.0
         for j in range(D):
@@ -49,65 +70,61 @@ def prepare(log_weights, scale_tril):
                 for m in range(j, i):
                     s += scale_tril[k, i, m] * whiten[k, m, j]
                 whiten[k, i, j] = -s / scale_tril[k, i, i]
+        for i in range(D):
+            for j in range(i + 1):
+                offset[k, i] += whiten[k, i, j] * (means[k, j] - centre[j])
         constant[k] = log_weights[k] - log_det - 0.5 * D * math.log(2.0 * math.pi)
-    return constant, whiten
+    return constant, whiten, centre, offset
 
 
 @compiled(fastmath=FASTMATH)
-def _load_block(X, start, size, block):
-    """Copy rows ``start .. start + size`` of X (N, D) into ``block (P, B)``, feature by feature."""
+def _load_block(X, start, size, centre, block):
+    """Copy rows ``start .. start + size`` of X (N, D), less the centre, into ``block (D, B)``, feature by feature."""
     for i in range(size):
         for d in range(X.shape[1]):
-            block[d, i] = X[start + i, d]
+            block[d, i] = X[start + i, d] - centre[d]
 
 
 @compiled(fastmath=FASTMATH)
-def _whiten(shifted, whiten, size, z):
-    """Fill ``z (P, B)`` with ``whiten @ shifted``; ``whiten (P, P)`` is lower triangular."""
-    P = z.shape[0]
-    step = 1 if P < SMALL else TILE
-    for d in range(P):
-        out = z[d]
-        for i in range(size):
-            out[i] = 0.0
-        for e in range(0, d + 1, step):
-            if step == 1:
-                a = whiten[d, e]
-                x = shifted[e]
-                for i in range(size):
-                    out[i] += a * x[i]
-            else:
-                a0, a1, a2, a3 = whiten[d, e], whiten[d, e + 1], whiten[d, e + 2], whiten[d, e + 3]
-                x0, x1, x2, x3 = shifted[e], shifted[e + 1], shifted[e + 2], shifted[e + 3]
-                for i in range(size):
-                    out[i] += a0 * x0[i] + a1 * x1[i] + a2 * x2[i] + a3 * x3[i]
-
-
-@compiled(fastmath=FASTMATH)
-def _log_joint(block, size, constant, means, whiten, diagonal, shifted, z, joint):
-    """Fill ``z (K, P, B)`` with whitened rows and ``joint (K, B)`` with log w_k N(x | mu_k, Sigma_k)."""
-    K, D = means.shape
-    for k in range(K):
-        for d in range(D):
-            m = means[k, d]
-            x, y = block[d], shifted[d]
-            for i in range(size):
-                y[i] = x[i] - m
-        if diagonal:
+def _whiten(block, whiten, size, diagonal, z):
+    """Fill ``z (K, P, B)`` with ``whiten_k @ block``."""
+    K, P, B = z.shape
+    D = block.shape[0]
+    if diagonal or D < SMALL:
+        for k in range(K):
             for d in range(D):
-                a = whiten[k, d, d]
-                y, out = shifted[d], z[k, d]
+                first = d if diagonal else 0
+                out, x, a = z[k, d], block[first], whiten[k, d, first]
                 for i in range(size):
-                    out[i] = a * y[i]
-        else:
-            _whiten(shifted, whiten[k], size, z[k])
+                    out[i] = a * x[i]
+                for e in range(first + 1, d + 1):
+                    x, a = block[e], whiten[k, d, e]
+                    for i in range(size):
+                        out[i] += a * x[i]
+        return
+    stacked, out_rows = whiten.reshape((K * P, D)), z.reshape((K * P, B))
+    # So few components in one product that BLAS does not wake threads of its own: the cores are taken already.
+    group = max(1, GEMM_ALONE // (P * D * B)) * P
+    for first in range(0, K * P, group):
+        last = min(first + group, K * P)
+        np.dot(stacked[first:last], block, out_rows[first:last])
+
+
+@compiled(fastmath=FASTMATH)
+def _log_joint(block, size, constant, whiten, offset, diagonal, z, joint):
+    """Fill ``z (K, P, B)`` with whitened rows and ``joint (K, B)`` with log w_k N(x | mu_k, Sigma_k)."""
+    D = block.shape[0]
+    _whiten(block, whiten, size, diagonal, z)
+    for k in range(len(constant)):
         row = joint[k]
         for i in range(size):
             row[i] = constant[k]
         for d in range(D):
-            out = z[k, d]
+            out, b = z[k, d], offset[k, d]
             for i in range(size):
-                row[i] -= 0.5 * out[i] * out[i]
+                v = out[i] - b
+                out[i] = v
+                row[i] -= 0.5 * v * v
 
 
 @compiled(fastmath=FASTMATH)
@@ -124,20 +141,21 @@ def _normalise(joint, size, top, log_density):
             top[i] = max(top[i], joint[k, i])
     for i in range(size):
         log_density[i] = 0.0
-        if top[i] == -np.inf:
-            for k in range(K):
-                joint[k, i] = 0.0
     for k in range(K):
         row = joint[k]
         for i in range(size):
-            row[i] = exp_nonpositive(min(row[i] - max(top[i], -1.7e308), 0.0))
-        for i in range(size):
-            log_density[i] += row[i]
-    for k in range(K):
-        for i in range(size):
-            joint[k, i] /= log_density[i]
+            # Where all are -inf the clamps make every exponential the same tiny number.
+            e = exp_nonpositive(min(row[i] - max(top[i], _LOWEST), 0.0))
+            row[i] = e
+            log_density[i] += e
     for i in range(size):
-        log_density[i] = top[i] + math.log(log_density[i])
+        inverse = 1.0 / log_density[i]
+        log_density[i] = top[i] + log_normal(log_density[i])
+        top[i] = inverse
+    for k in range(K):
+        row = joint[k]
+        for i in range(size):
+            row[i] *= top[i]
 
 
 @compiled(fastmath=FASTMATH)
@@ -211,20 +229,22 @@ def _add_tile(r, z, size, d, e, second):
 
 
 @compiled(fastmath=FASTMATH)
-def statistics_rows(X, sample_weight, start, stop, constant, means, whiten, diagonal, counts, first, second):
+def statistics_rows(X, sample_weight, start, stop, prepared, diagonal, counts, first, second):
     """E-step over rows ``start .. stop``: adds to the statistics and returns the (weighted) log-likelihood of the rows.
 
-    ``sample_weight`` is (N,), or empty for unit weights. ``second`` gets its lower triangle only.
+    ``prepared`` is what :func:`prepare` returns. ``sample_weight`` is (N,), or empty for unit weights. ``second`` gets its lower
+    triangle only.
     """
-    K, D = means.shape
-    block, shifted, z, joint, top, log_density = workspace(K, D, stop - start)
+    constant, whiten, centre, offset = prepared
+    K, D = first.shape
+    block, z, joint, top, log_density = workspace(K, D, stop - start)
     B = len(top)
     weighted = sample_weight.shape[0] > 0
     total = 0.0
     for row in range(start, stop, B):
         size = min(B, stop - row)
-        _load_block(X, row, size, block)
-        _log_joint(block, size, constant, means, whiten, diagonal, shifted, z, joint)
+        _load_block(X, row, size, centre, block)
+        _log_joint(block, size, constant, whiten, offset, diagonal, z, joint)
         _normalise(joint, size, top, log_density)
         if weighted:
             for k in range(K):
@@ -242,20 +262,46 @@ def statistics_rows(X, sample_weight, start, stop, constant, means, whiten, diag
     return total
 
 
+@compiled()
+def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
+    """Run the E-step on all rows, on the calling thread.
+
+    Returns ``(log-likelihood, counts (K,), first (K, D), second (K, D, D), whiten)``; ``second`` has both triangles.
+    """
+    K, D = means.shape
+    prepared = prepare(log_weights, means, scale_tril)
+    counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
+    total = statistics_rows(X, sample_weight, 0, X.shape[0], prepared, diagonal, counts, first, second)
+    for k in range(K):
+        for d in range(D):
+            for e in range(d):
+                second[k, e, d] = second[k, d, e]
+    return total, counts, first, second, prepared[1]
+
+
+@compiled()
+def statistics_chunks(X, sample_weight, size, first_chunk, last_chunk, prepared, diagonal, totals, counts, first, second):
+    """Run :func:`statistics_rows` on chunks ``first_chunk .. last_chunk`` of ``size`` rows, each into its own row of the outputs."""
+    for c in range(first_chunk, last_chunk):
+        stop = min((c + 1) * size, X.shape[0])
+        totals[c] = statistics_rows(X, sample_weight, c * size, stop, prepared, diagonal, counts[c], first[c], second[c])
+
+
 @compiled(fastmath=FASTMATH)
-def evaluate_rows(X, start, stop, constant, means, whiten, diagonal, log_joint, responsibilities, log_density):
+def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilities, log_density):
     """Evaluate rows ``start .. stop`` into outputs whose first row belongs to row ``start``; returns their log-likelihood.
 
     ``log_joint (n, K)``, ``responsibilities (n, K)`` and ``log_density (n,)`` are filled, each unless it is empty.
     """
-    K, D = means.shape
-    block, shifted, z, joint, top, density = workspace(K, D, stop - start)
+    constant, whiten, centre, offset = prepared
+    K, D = len(constant), X.shape[1]
+    block, z, joint, top, density = workspace(K, D, stop - start)
     B = len(top)
     total = 0.0
     for row in range(start, stop, B):
         size = min(B, stop - row)
-        _load_block(X, row, size, block)
-        _log_joint(block, size, constant, means, whiten, diagonal, shifted, z, joint)
+        _load_block(X, row, size, centre, block)
+        _log_joint(block, size, constant, whiten, offset, diagonal, z, joint)
         if log_joint.shape[0] > 0:
             for k in range(K):
                 for i in range(size):

@@ -3,12 +3,12 @@
 import numpy as np
 
 from bayesgmm.expectation._compile import FASTMATH, compiled
-from bayesgmm.expectation._kernel import prepare, statistics_rows
+from bayesgmm.expectation._kernel import statistics
 
 
 @compiled(fastmath=FASTMATH)
 def score_from_statistics(counts, first, second, whiten, diagonal, means_out, scale_out):
-    """Fill the gradients with respect to means (K, D) and Cholesky factors (K, D, D); only the lower triangle of ``second`` is read.
+    """Fill the gradients with respect to means (K, D) and Cholesky factors (K, D, D).
 
     The gradient with respect to the log weights is ``counts`` itself.
     """
@@ -23,10 +23,8 @@ def score_from_statistics(counts, first, second, whiten, diagonal, means_out, sc
             for j in range(d if diagonal else 0, d + 1):
                 s = 0.0
                 for e in range(d, last):
-                    v = second[k, e, j] if e >= j else second[k, j, e]
-                    if e == j:
-                        v -= counts[k]
-                    s += whiten[k, e, d] * v
+                    excess = second[k, e, j] - counts[k] if e == j else second[k, e, j]
+                    s += whiten[k, e, d] * excess
                 scale_out[k, d, j] = s
 
 
@@ -36,11 +34,7 @@ def value_and_score(X, sample_weight, log_weights, means, scale_tril, diagonal):
 
     ``sample_weight`` is (N,), or empty for unit weights. Under ``diagonal`` everything off the diagonals counts as zero.
     """
-    constant, whiten = prepare(log_weights, scale_tril)
-    counts = np.zeros_like(log_weights)
-    first = np.zeros_like(means)
-    second = np.zeros_like(scale_tril)
-    total = statistics_rows(X, sample_weight, 0, X.shape[0], constant, means, whiten, diagonal, counts, first, second)
+    total, counts, first, second, whiten = statistics(X, sample_weight, log_weights, means, scale_tril, diagonal)
     means_out = np.zeros_like(means)
     scale_out = np.zeros_like(scale_tril)
     score_from_statistics(counts, first, second, whiten, diagonal, means_out, scale_out)

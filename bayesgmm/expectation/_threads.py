@@ -34,6 +34,16 @@ def ordered_map[T](task: Callable[[int, int], T], parts: list[tuple[int, int]]) 
     return _executor().map(lambda part: task(*part), parts)
 
 
+def run_shared(task: Callable[[int, int], object], n: int) -> None:
+    """Call ``task(start, stop)`` so that all of ``range(n)`` is done, in as many parts as there are threads to do them."""
+    mine, *others = chunks(n, -(-n // min(n_threads(), n)))
+    # The calling thread does its share: waking another costs as much as a few thousand rows.
+    waiting = [_executor().submit(task, *part) for part in others]
+    task(*mine)
+    for part in waiting:
+        part.result()
+
+
 def _executor() -> ThreadPoolExecutor:
     global _pool  # noqa: PLW0603 - one per process is the point
     if _pool is None:

@@ -1,15 +1,13 @@
 """One mixture and data: sufficient statistics, or responsibilities and densities row by row."""
 
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm.expectation import _kernel
-from bayesgmm.expectation._threads import chunks, ordered_map
+from bayesgmm.expectation._threads import chunks, ordered_map, run_shared
 from bayesgmm.typing import FloatArray
 
-CHUNK = 8192  # rows per task: large enough that a thread's overhead does not show, small enough to share out.
 _NO_WEIGHTS = np.empty(0)
 
 
@@ -63,22 +61,31 @@ def expectation(
     >>> stats.counts, stats.second.ravel()
     (array([2.]), array([2.]))
     """
-    constant, whiten = _kernel.prepare(log_weights, scale_tril)
     weight = _NO_WEIGHTS if sample_weight is None else sample_weight
+    size = chunk_size(len(X))
+    n = -(-len(X) // size)
+    if n == 1:
+        return Statistics(*_kernel.statistics(X, weight, log_weights, means, scale_tril, diagonal)[:4])
     K, D = means.shape
+    prepared = _kernel.prepare(log_weights, means, scale_tril)
+    totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))
 
-    def task(start: int, stop: int) -> Statistics:
-        counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
-        total = _kernel.statistics_rows(X, weight, start, stop, constant, means, whiten, diagonal, counts, first, second)
-        return Statistics(total, counts, first, second)
+    def task(start: int, stop: int) -> None:
+        _kernel.statistics_chunks(
+            X, weight, size, start, stop, prepared, diagonal, totals, counts, first, second
+        )
 
-    stats = reduce(_add, ordered_map(task, chunks(len(X), CHUNK)))
-    lower = np.tril(stats.second, -1)
-    return stats._replace(second=stats.second + np.swapaxes(lower, -1, -2))
+    run_shared(task, n)
+    lower = second.sum(0)
+    return Statistics(float(totals.sum()), counts.sum(0), first.sum(0), lower + np.swapaxes(np.tril(lower, -1), -1, -2))
 
 
-def _add(a: Statistics, b: Statistics) -> Statistics:
-    return Statistics(a.log_likelihood + b.log_likelihood, a.counts + b.counts, a.first + b.first, a.second + b.second)
+def chunk_size(n_rows: int) -> int:
+    """Return the rows of a chunk, whose statistics are summed apart: at most 64 chunks, none smaller than 4,096 rows.
+
+    It depends on the data only, so the order of summation, and every bit of the result, is the same for any number of threads.
+    """
+    return max(4096, -(-n_rows // 64))
 
 
 def evaluate(
@@ -107,7 +114,7 @@ def evaluate(
     log_density : array of shape (N,)
         ``log p(x_i)``.
     """
-    constant, whiten = _kernel.prepare(log_weights, scale_tril)
+    prepared = _kernel.prepare(log_weights, means, scale_tril)
     N, K = len(X), len(means)
     empty = np.empty((0, K))
     table = np.empty((N, K)) if joint or responsibilities else empty
@@ -116,8 +123,8 @@ def evaluate(
     def task(start: int, stop: int) -> float:
         rows = slice(start, stop)
         outputs = (table[rows] if joint else empty, table[rows] if responsibilities else empty, log_density[rows])
-        return _kernel.evaluate_rows(X, start, stop, constant, means, whiten, diagonal, *outputs)
+        return _kernel.evaluate_rows(X, start, stop, prepared, diagonal, *outputs)
 
-    for _ in ordered_map(task, chunks(N, CHUNK)):
+    for _ in ordered_map(task, chunks(N, chunk_size(N))):
         pass
     return table, log_density

@@ -18,6 +18,8 @@ class Row:
     peer: float | None
     peer_name: str
     floor: float | None = None
+    absolute: bool = False
+    """Whether the floor is a number of ours that must not be exceeded, rather than a ratio."""
     unit: str = "s"
     note: str = ""
     higher_is_better: bool = False
@@ -35,13 +37,9 @@ class Row:
         """Whether the floor is met; None where there is none."""
         if self.floor is None:
             return None
-        value = self.ratio if self.ratio is not None else self.floor_over_ours
-        return value >= (self.floor if self.ratio is not None else 1.0)
-
-    @property
-    def floor_over_ours(self) -> float:
-        """For absolute floors (seconds, megabytes): at least one if met."""
-        return (self.floor or 0.0) / self.ours
+        if self.absolute or self.ratio is None:
+            return self.ours < self.floor
+        return self.ratio >= self.floor
 
 
 def clock(work: Callable[[], Any]) -> float:

@@ -124,7 +124,8 @@ def unpack(user):
     d = c + n_sds
     e = d + n_sds
     f = e + D * (D - 1)
-    X = user[f : f + N * D].reshape((N, D))
+    # Feature by feature, as the kernel wants its blocks.
+    X = user[f : f + N * D].reshape((D, N)).T
     head = (K, D, n_sds, n_matrices, family, int(user[4]), user[5], user[6])
     return Problem(*head, user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f], X)
 

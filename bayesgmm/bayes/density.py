@@ -36,19 +36,30 @@ class LogPosterior:
     user_data: FloatArray = field(init=False)
     """The flat array that the compiled density reads."""
 
+    _n_dim: int = field(init=False)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "user_data", self._pack())
+        object.__setattr__(self, "_n_dim", self.space.n_dim)
 
     def __call__(self, q: FloatArray) -> tuple[float, FloatArray]:
-        """Return log-density and gradient at q (n_dim,)."""
-        gradient = np.empty(self.space.n_dim)
+        """Return log-density and gradient at q (n_dim,).
+
+        Raises
+        ------
+        ValueError
+            If q does not have the space's length: the compiled code would read past its end.
+        """
+        if len(q) != self._n_dim:
+            raise ValueError(f"q must have length {self._n_dim}, got {len(q)}")
+        gradient = np.empty(len(q))
         return _density.log_posterior(np.ascontiguousarray(q, dtype=float), self.user_data, gradient), gradient
 
     def _pack(self) -> FloatArray:
         K, D = self.space.n_components, self.space.n_features
         a, b = (np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
         order = spiral(D) if D > 1 else np.empty(0)
-        parts = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, self.X)
+        parts = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, self.X.T)
         body = np.concatenate([np.ravel(part).astype(float) for part in parts])
         kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
         head = [len(self.X), D, K, *kinds, self.priors.eta, self._constant(), _density.HEADER + len(body)]

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import njit, types
 from numba.core import sigutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 """Fast-math flags of the kernels: sums may be reordered and fused, but NaN and infinity keep their meaning."""
@@ -46,6 +47,21 @@ def compiled_callback(signature: Any) -> Callable[[Callable[..., Any]], CFunc]:
         return callback
 
     return decorate
+
+
+@intrinsic
+def prefer_wide_vectors(typingctx: Any) -> Any:
+    """Mark the function being compiled so that LLVM uses 512-bit vectors where the processor has them.
+
+    By default it stays at 256 bits on most of them, which costs these kernels about a third of their speed. Elsewhere the mark means
+    nothing. The attribute is a string one, for which llvmlite has no method of its own.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 class _Cache(FunctionCache):

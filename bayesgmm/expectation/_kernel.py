@@ -9,11 +9,11 @@ import math
 
 import numpy as np
 
-from bayesgmm.expectation._compile import FASTMATH, compiled
+from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
 from bayesgmm.expectation._exp import exp_nonpositive, log_normal
 
 TILE = 4  # features per tile of the products' sums: sixteen sums in registers over one reading of eight rows
-SMALL = 4  # below this many features a tile would be mostly padding, and a call of BLAS mostly overhead
+SMALL = 3  # below this many features a tile would be mostly padding, and a call of BLAS mostly overhead
 GEMM_ALONE = 262_144  # multiplications up to which OpenBLAS stays on the calling thread
 _LOWEST = -1.7e308
 _L2 = 786_432  # bytes that the whitened block may take of the second-level cache
@@ -27,30 +27,32 @@ def padded(D):
 
 @compiled()
 def workspace(K, D, n):
-    """Return the arrays that a pass over n rows works in: block (D, B), z (K, P, B), joint (K, B), top (B,), log_density (B,).
+    """Return the arrays that a pass over n rows works in: block (D + 1, B), z (K, P, B), joint (K, B), top (B,), log_density (B,).
 
-    B rows make a block: as many as keep the whitened rows of all components in cache. P is D, filled up to whole tiles with zeros.
+    The last row of the block is ones, for the constant terms of the whitening. B rows make a block: as many as keep the whitened rows of all components in cache. P is D, filled up to whole tiles with zeros.
     """
     P = padded(D)
     B = 256 if D <= 12 else 128
     while B > 32 and (8 * K * P * B > _L2 or P * D * B > GEMM_ALONE):
         B //= 2
     B = min(B, max(n, 1))
-    return np.zeros((D, B)), np.zeros((K, P, B)), np.empty((K, B)), np.empty(B), np.empty(B)
+    block = np.zeros((D + 1, B))
+    block[D] = 1.0
+    return block, np.zeros((K, P, B)), np.empty((K, B)), np.empty(B), np.empty(B)
 
 
 @compiled(fastmath=FASTMATH)
 def prepare(log_weights, means, scale_tril):
     """Return what of a mixture a pass over the data needs.
 
-    ``constant (K,)`` is the x-free part of the log joint density, ``whiten (K, P, D)`` holds L_k^-1 filled up with rows of zeros,
-    ``centre (D,)`` is the mixture's mean and ``offset (K, P)`` is ``whiten (mu_k - centre)``: rows are whitened about a point they all
-    share, which one matrix product does for all components, and far offsets of the data cancel before it.
+    ``constant (K,)`` is the x-free part of the log joint density, ``centre (D,)`` the mixture's mean, and ``whiten (K, P, D + 1)`` holds
+    L_k^-1 and, in its last column, ``-L_k^-1 (mu_k - centre)``, filled up with rows of zeros. So rows are taken about a point that all
+    components share, which cancels far offsets of the data, and one matrix product then whitens them for every component.
     """
     K, D, _ = scale_tril.shape
     P = padded(D)
     constant = np.empty(K)
-    whiten = np.zeros((K, P, D))
+    whiten = np.zeros((K, P, D + 1))
     total = 0.0
     centre = np.zeros(D)
     for k in range(K):
@@ -59,7 +61,6 @@ def prepare(log_weights, means, scale_tril):
         for d in range(D):
             centre[d] += w * means[k, d]
     centre /= total
-    offset = np.zeros((K, P))
     for k in range(K):
         log_det = 0.0
         for j in range(D):
@@ -72,59 +73,90 @@ def prepare(log_weights, means, scale_tril):
                 whiten[k, i, j] = -s / scale_tril[k, i, i]
         for i in range(D):
             for j in range(i + 1):
-                offset[k, i] += whiten[k, i, j] * (means[k, j] - centre[j])
+                whiten[k, i, D] -= whiten[k, i, j] * (means[k, j] - centre[j])
         constant[k] = log_weights[k] - log_det - 0.5 * D * math.log(2.0 * math.pi)
-    return constant, whiten, centre, offset
+    return constant, whiten, centre
 
 
 @compiled(fastmath=FASTMATH)
 def _load_block(X, start, size, centre, block):
-    """Copy rows ``start .. start + size`` of X (N, D), less the centre, into ``block (D, B)``, feature by feature."""
-    for i in range(size):
-        for d in range(X.shape[1]):
-            block[d, i] = X[start + i, d] - centre[d]
+    """Copy rows ``start .. start + size`` of X (N, D), less the centre, into ``block``, feature by feature."""
+    prefer_wide_vectors()
+    D = X.shape[1]
+    if X.strides[0] == X.itemsize or D <= 4:
+        for d in range(D):
+            out, c = block[d], centre[d]
+            for i in range(size):
+                out[i] = X[start + i, d] - c
+    else:
+        for i in range(size):
+            for d in range(D):
+                block[d, i] = X[start + i, d] - centre[d]
 
 
 @compiled(fastmath=FASTMATH)
 def _whiten(block, whiten, size, diagonal, z):
     """Fill ``z (K, P, B)`` with ``whiten_k @ block``."""
+    prefer_wide_vectors()
     K, P, B = z.shape
-    D = block.shape[0]
-    if diagonal or D < SMALL:
+    D = block.shape[0] - 1
+    if diagonal or D == 1:
         for k in range(K):
             for d in range(D):
-                first = d if diagonal else 0
-                out, x, a = z[k, d], block[first], whiten[k, d, first]
+                out, x, a, b = z[k, d], block[d], whiten[k, d, d], whiten[k, d, D]
                 for i in range(size):
-                    out[i] = a * x[i]
-                for e in range(first + 1, d + 1):
-                    x, a = block[e], whiten[k, d, e]
-                    for i in range(size):
-                        out[i] += a * x[i]
-        return
-    stacked, out_rows = whiten.reshape((K * P, D)), z.reshape((K * P, B))
-    # So few components in one product that BLAS does not wake threads of its own: the cores are taken already.
-    group = max(1, GEMM_ALONE // (P * D * B)) * P
-    for first in range(0, K * P, group):
-        last = min(first + group, K * P)
-        np.dot(stacked[first:last], block, out_rows[first:last])
+                    out[i] = a * x[i] + b
+    elif D == 2:
+        x, y = block[0], block[1]
+        for k in range(K):
+            u, v = z[k, 0], z[k, 1]
+            a, b, c, d, e = whiten[k, 0, 0], whiten[k, 0, 2], whiten[k, 1, 0], whiten[k, 1, 1], whiten[k, 1, 2]
+            for i in range(size):
+                u[i] = a * x[i] + b
+            for i in range(size):
+                v[i] = c * x[i] + d * y[i] + e
+    elif P == TILE:
+        # With three features the fourth row of the block is the ones, and the fourth column the constant terms.
+        x0, x1, x2, x3 = block[0], block[1], block[2], block[3]
+        for k in range(K):
+            for d in range(D):
+                out, b = z[k, d], whiten[k, d, D] if D == TILE else 0.0
+                a0, a1, a2, a3 = whiten[k, d, 0], whiten[k, d, 1], whiten[k, d, 2], whiten[k, d, 3]
+                for i in range(size):
+                    out[i] = (a0 * x0[i] + a1 * x1[i]) + (a2 * x2[i] + a3 * x3[i]) + b
+    else:
+        stacked, out_rows = whiten.reshape((K * P, D + 1)), z.reshape((K * P, B))
+        # So few components in one product that BLAS does not wake threads of its own: the cores are taken already.
+        group = max(1, GEMM_ALONE // (P * (D + 1) * B)) * P
+        for first in range(0, K * P, group):
+            last = min(first + group, K * P)
+            np.dot(stacked[first:last], block, out_rows[first:last])
 
 
 @compiled(fastmath=FASTMATH)
-def _log_joint(block, size, constant, whiten, offset, diagonal, z, joint):
+def _log_joint(block, size, constant, whiten, diagonal, z, joint):
     """Fill ``z (K, P, B)`` with whitened rows and ``joint (K, B)`` with log w_k N(x | mu_k, Sigma_k)."""
-    D = block.shape[0]
+    prefer_wide_vectors()
+    P = z.shape[1]
     _whiten(block, whiten, size, diagonal, z)
     for k in range(len(constant)):
-        row = joint[k]
-        for i in range(size):
-            row[i] = constant[k]
-        for d in range(D):
-            out, b = z[k, d], offset[k, d]
+        row, c = joint[k], constant[k]
+        if P == 1:
+            u = z[k, 0]
             for i in range(size):
-                v = out[i] - b
-                out[i] = v
-                row[i] -= 0.5 * v * v
+                row[i] = c - 0.5 * u[i] * u[i]
+            continue
+        if P == 2:
+            u, v = z[k, 0], z[k, 1]
+            for i in range(size):
+                row[i] = c - 0.5 * (u[i] * u[i] + v[i] * v[i])
+            continue
+        for i in range(size):
+            row[i] = c
+        for d in range(0, P, TILE):
+            u, v, w, x = z[k, d], z[k, d + 1], z[k, d + 2], z[k, d + 3]
+            for i in range(size):
+                row[i] -= 0.5 * ((u[i] * u[i] + v[i] * v[i]) + (w[i] * w[i] + x[i] * x[i]))
 
 
 @compiled(fastmath=FASTMATH)
@@ -133,6 +165,7 @@ def _normalise(joint, size, top, log_density):
 
     A row so far from every component that its density underflows to zero even on the log scale gets ``-inf`` and equal responsibilities.
     """
+    prefer_wide_vectors()
     K = joint.shape[0]
     for i in range(size):
         top[i] = joint[0, i]
@@ -161,40 +194,133 @@ def _normalise(joint, size, top, log_density):
 @compiled(fastmath=FASTMATH)
 def _add_statistics(r, z, size, diagonal, counts, first, second):
     """Add a block's ``sum r``, ``sum r z`` and the lower triangle of ``sum r z z'`` for one component; returns nothing."""
-    n = 0.0
-    for i in range(size):
-        n += r[i]
-    counts[0] += n
-    for d in range(first.shape[0]):
-        zd = z[d]
-        s = 0.0
-        for i in range(size):
-            s += r[i] * zd[i]
-        first[d] += s
-    if diagonal or z.shape[0] < SMALL:
-        _add_products(r, z, size, diagonal, second)
+    prefer_wide_vectors()
+    P = z.shape[0]
+    if P == 1:
+        _add_one(r, z, size, counts, first, second)
+    elif P == 2:
+        _add_two(r, z, size, diagonal, counts, first, second)
+    elif P == TILE and not diagonal:
+        _add_four(r, z, size, counts, first, second)
     else:
-        for d in range(0, z.shape[0], TILE):
-            for e in range(0, d + 1, TILE):
+        for d in range(0, P, TILE):
+            _add_first(r, z, size, d, counts, first, second, diagonal)
+            for e in range(0, 0 if diagonal else d + 1, TILE):
                 _add_tile(r, z, size, d, e, second)
 
 
 @compiled(fastmath=FASTMATH)
-def _add_products(r, z, size, diagonal, second):
-    """Add ``sum r z_d z_e`` for each pair of features, or for the squares only."""
-    for d in range(second.shape[0]):
-        zd = z[d]
-        for e in range(d if diagonal else 0, d + 1):
-            ze = z[e]
-            s = 0.0
-            for i in range(size):
-                s += r[i] * zd[i] * ze[i]
-            second[d, e] += s
+def _add_one(r, z, size, counts, first, second):
+    """Add the sums for one feature, in one reading."""
+    prefer_wide_vectors()
+    u = z[0]
+    n = a = aa = 0.0
+    for i in range(size):
+        t = r[i] * u[i]
+        n += r[i]
+        a += t
+        aa += t * u[i]
+    counts[0] += n
+    first[0] += a
+    second[0, 0] += aa
+
+
+@compiled(fastmath=FASTMATH)
+def _add_two(r, z, size, diagonal, counts, first, second):
+    """Add the sums for two features, in one reading."""
+    prefer_wide_vectors()
+    u, v = z[0], z[1]
+    n = a = b = aa = ab = bb = 0.0
+    for i in range(size):
+        s, t = r[i] * u[i], r[i] * v[i]
+        n += r[i]
+        a += s
+        b += t
+        aa += s * u[i]
+        ab += s * v[i]
+        bb += t * v[i]
+    counts[0] += n
+    first[0] += a
+    first[1] += b
+    second[0, 0] += aa
+    second[1, 1] += bb
+    if not diagonal:
+        second[1, 0] += ab
+
+
+@compiled(fastmath=FASTMATH)
+def _add_four(r, z, size, counts, first, second):
+    """Add the sums for three or four features, in one reading: fifteen sums in registers."""
+    prefer_wide_vectors()
+    z0, z1, z2, z3 = z[0], z[1], z[2], z[3]
+    n = s0 = s1 = s2 = s3 = p00 = p10 = p11 = p20 = p21 = p22 = p30 = p31 = p32 = p33 = 0.0
+    for i in range(size):
+        u, v, w, x = z0[i], z1[i], z2[i], z3[i]
+        a, b, c, d = r[i] * u, r[i] * v, r[i] * w, r[i] * x
+        n += r[i]
+        s0 += a
+        s1 += b
+        s2 += c
+        s3 += d
+        p00 += a * u
+        p10 += b * u
+        p11 += b * v
+        p20 += c * u
+        p21 += c * v
+        p22 += c * w
+        p30 += d * u
+        p31 += d * v
+        p32 += d * w
+        p33 += d * x
+    counts[0] += n
+    sums = (s0, s1, s2, s3)
+    products = (p00, p10, p11, p20, p21, p22, p30, p31, p32, p33)
+    position = 0
+    for d in range(len(first)):
+        first[d] += sums[d]
+        for e in range(d + 1):
+            second[d, e] += products[position]
+            position += 1
+
+
+@compiled(fastmath=FASTMATH)
+def _add_first(r, z, size, d, counts, first, second, diagonal):
+    """Add ``sum r z`` for four features, with the first of them ``sum r``, and under ``diagonal`` their ``sum r z^2``."""
+    prefer_wide_vectors()
+    u, v, w, x = z[d], z[d + 1], z[d + 2], z[d + 3]
+    n = a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
+    if diagonal:
+        for i in range(size):
+            t = r[i]
+            n += t
+            a0 += t * u[i]
+            a1 += t * v[i]
+            a2 += t * w[i]
+            a3 += t * x[i]
+            b0 += t * u[i] * u[i]
+            b1 += t * v[i] * v[i]
+            b2 += t * w[i] * w[i]
+            b3 += t * x[i] * x[i]
+    else:
+        for i in range(size):
+            t = r[i]
+            n += t
+            a0 += t * u[i]
+            a1 += t * v[i]
+            a2 += t * w[i]
+            a3 += t * x[i]
+    if d == 0:
+        counts[0] += n
+    sums, squares = (a0, a1, a2, a3), (b0, b1, b2, b3)
+    for i in range(min(TILE, len(first) - d)):
+        first[d + i] += sums[i]
+        second[d + i, d + i] += squares[i]
 
 
 @compiled(fastmath=FASTMATH)
 def _add_tile(r, z, size, d, e, second):
     """Add ``sum r z_i z_j`` for four by four features: sixteen sums in registers over one reading of eight rows."""
+    prefer_wide_vectors()
     y0, y1, y2, y3 = z[d], z[d + 1], z[d + 2], z[d + 3]
     x0, x1, x2, x3 = z[e], z[e + 1], z[e + 2], z[e + 3]
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = 0.0
@@ -235,7 +361,8 @@ def statistics_rows(X, sample_weight, start, stop, prepared, diagonal, counts, f
     ``prepared`` is what :func:`prepare` returns. ``sample_weight`` is (N,), or empty for unit weights. ``second`` gets its lower
     triangle only.
     """
-    constant, whiten, centre, offset = prepared
+    prefer_wide_vectors()
+    constant, whiten, centre = prepared
     K, D = first.shape
     block, z, joint, top, log_density = workspace(K, D, stop - start)
     B = len(top)
@@ -244,7 +371,7 @@ def statistics_rows(X, sample_weight, start, stop, prepared, diagonal, counts, f
     for row in range(start, stop, B):
         size = min(B, stop - row)
         _load_block(X, row, size, centre, block)
-        _log_joint(block, size, constant, whiten, offset, diagonal, z, joint)
+        _log_joint(block, size, constant, whiten, diagonal, z, joint)
         _normalise(joint, size, top, log_density)
         if weighted:
             for k in range(K):
@@ -293,7 +420,8 @@ def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilitie
 
     ``log_joint (n, K)``, ``responsibilities (n, K)`` and ``log_density (n,)`` are filled, each unless it is empty.
     """
-    constant, whiten, centre, offset = prepared
+    prefer_wide_vectors()
+    constant, whiten, centre = prepared
     K, D = len(constant), X.shape[1]
     block, z, joint, top, density = workspace(K, D, stop - start)
     B = len(top)
@@ -301,7 +429,7 @@ def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilitie
     for row in range(start, stop, B):
         size = min(B, stop - row)
         _load_block(X, row, size, centre, block)
-        _log_joint(block, size, constant, whiten, offset, diagonal, z, joint)
+        _log_joint(block, size, constant, whiten, diagonal, z, joint)
         if log_joint.shape[0] > 0:
             for k in range(K):
                 for i in range(size):

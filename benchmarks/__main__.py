@@ -1,0 +1,46 @@
+"""``python -m benchmarks [--quick] [--only NAME ...]``: measure, and write results.md, results.json and the plots beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import em, gradient, interface, posterior
+from benchmarks.results import draw, environment, write_table
+from benchmarks.timing import Row
+
+PARTS = {"em": em.rows, "gradient": gradient.rows, "interface": interface.rows, "posterior": posterior.rows}
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rows and repetitions; nothing is written")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts to run")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    for name in options.only:
+        for row in PARTS[name](options.quick):
+            rows.append(row)
+            print(describe(row), flush=True)
+    if options.quick or set(options.only) != set(PARTS):
+        return
+    curves = em.growth()
+    facts = environment()
+    (HERE / "results.json").write_text(json.dumps({"environment": facts, "rows": [asdict(r) for r in rows], "em_growth": curves}, indent=1))
+    draw(curves, HERE / "em_growth.png")
+    write_table(rows, facts, HERE / "results.md")
+    print(f"written: {HERE.name}/results.md")
+
+
+def describe(row: Row) -> str:
+    """One line for the terminal."""
+    ratio = "" if row.ratio is None else f", {row.ratio:.1f} x {row.peer_name}"
+    met = {None: "", True: " (met)", False: " (NOT met)"}[row.met]
+    return f"{row.work}: {row.ours:.4g} {row.unit}{ratio}{met}"
+
+
+if __name__ == "__main__":
+    main()

@@ -5,14 +5,41 @@ import math
 import numpy as np
 from numba import njit
 
-from bayesgmm.expectation._compile import FASTMATH, compiled
+from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
+from bayesgmm.expectation._exp import log_normal
 from bayesgmm.expectation._kernel import evaluate_rows, prepare
+
+TINY = 1e-300  # stands for zero in p log p
 
 
 @compiled(fastmath=FASTMATH)
-def moments_rows(
-    X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy
-):
+def _entropy_terms(r, out):
+    """Fill ``out`` with ``- p log p``, without a branch, so that the loop vectorises; zero gives zero."""
+    prefer_wide_vectors()
+    p, q = r.reshape(r.size), out.reshape(out.size)
+    for i in range(p.shape[0]):
+        q[i] = -p[i] * log_normal(max(p[i], TINY))
+
+
+@compiled(fastmath=FASTMATH)
+def _add_moments(r, start, scratch, total, square, entropy):
+    """Add one draw's responsibilities ``r (n, K)`` to the sums of rows ``start ..``; returns the sum of the rows' entropies."""
+    n, K = r.shape
+    _entropy_terms(r, scratch)
+    all_rows = 0.0
+    for i in range(n):
+        h = 0.0
+        for k in range(K):
+            total[start + i, k] += r[i, k]
+            square[start + i, k] += r[i, k] * r[i, k]
+            h += scratch[i, k]
+        entropy[start + i] += h
+        all_rows += h
+    return all_rows
+
+
+@compiled(fastmath=FASTMATH)
+def moments_rows(X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy):
     """Add rows ``start .. stop`` of every draw to running sums.
 
     Per row (outputs of all N rows): ``total`` and ``square`` (N, K) are the sums over draws of r and r^2, ``entropy`` (N,) of the
@@ -22,21 +49,13 @@ def moments_rows(
     T, K, _ = means.shape
     n = stop - start
     empty = np.empty((0, K))
-    r = np.empty((n, K))
+    r, scratch = np.empty((n, K)), np.empty((n, K))
     density = np.empty(n)
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t])
         draw_log[t] += evaluate_rows(X, start, stop, prepared, diagonal, empty, r, density)
+        draw_entropy[t] += _add_moments(r, start, scratch, total, square, entropy)
         for i in range(n):
-            h = 0.0
-            for k in range(K):
-                p = r[i, k]
-                total[start + i, k] += p
-                square[start + i, k] += p * p
-                if p > 0.0:
-                    h -= p * math.log(p)
-            entropy[start + i] += h
-            draw_entropy[t] += h
             log_mean[start + i] = _log_add(log_mean[start + i], density[i])
 
 
@@ -89,23 +108,19 @@ def responsibilities_draws(X, first, last, log_weights, means, scale_tril, diago
 
 
 @compiled(fastmath=FASTMATH)
-def block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, out, entropy):
+def block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, out, total, square, entropy):
     """Fill ``out (n, K, T)`` with the responsibilities of rows ``start .. stop`` under every draw.
 
-    ``entropy (n,)`` gets the sum over draws of their entropies.
+    ``total``, ``square`` (n, K) and ``entropy`` (n,) get the sums over draws of r, r^2 and the rows' entropies.
     """
     T, K, _ = means.shape
     n = stop - start
     empty = np.empty((0, K))
-    r = np.empty((n, K))
+    r, scratch = np.empty((n, K)), np.empty((n, K))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t])
         evaluate_rows(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
+        _add_moments(r, 0, scratch, total, square, entropy)
         for i in range(n):
-            h = 0.0
             for k in range(K):
-                p = r[i, k]
-                out[i, k, t] = p
-                if p > 0.0:
-                    h -= p * math.log(p)
-            entropy[i] += h
+                out[i, k, t] = r[i, k]

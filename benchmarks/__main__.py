@@ -29,7 +29,9 @@ def main() -> None:
         return
     curves = em.growth()
     facts = environment()
-    (HERE / "results.json").write_text(json.dumps({"environment": facts, "rows": [asdict(r) for r in rows], "em_growth": curves}, indent=1))
+    (HERE / "results.json").write_text(
+        json.dumps({"environment": facts, "rows": [asdict(r) for r in rows], "em_growth": curves}, indent=1)
+    )
     draw(curves, HERE / "em_growth.png")
     write_table(rows, facts, HERE / "results.md")
     print(f"written: {HERE.name}/results.md")

@@ -82,7 +82,9 @@ def rows(quick: bool = False) -> list[Row]:
 def memory() -> Row:
     """Peak memory beyond the data at N = 10^6, D = 10, K = 10, in a process of its own each."""
     ours_mb, peer_mb = (_peak(which) for which in ("ours", "theirs"))
-    return Row("peak memory beyond the data, EM, N=1,000,000 D=10 K=10", ours_mb, peer_mb, "scikit-learn", 64.0, absolute=True, unit="MB")
+    return Row(
+        "peak memory beyond the data, EM, N=1,000,000 D=10 K=10", ours_mb, peer_mb, "scikit-learn", 64.0, absolute=True, unit="MB"
+    )
 
 
 def _peak(which: str) -> float:

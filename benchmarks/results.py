@@ -18,7 +18,9 @@ PACKAGES = ("bayesgmm", "numpy", "scipy", "numba", "scikit-learn", "pymc", "pyte
 
 def environment() -> dict[str, Any]:
     """Machine, versions, date, and what the machine can do at most."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
+    )
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": f"{model or platform.processor()}, {n_threads()} threads",
@@ -95,7 +97,9 @@ def _line(row: Row) -> str:
     unit = row.unit
     peer = "" if row.peer is None else f"{row.peer:.4g} {unit} ({row.peer_name})"
     ratio = "" if row.ratio is None else f"{row.ratio:.1f}"
-    floor = "" if row.floor is None else (f"under {row.floor:g} {unit}" if row.absolute or row.ratio is None else f"{row.floor:g} x")
+    floor = (
+        "" if row.floor is None else (f"under {row.floor:g} {unit}" if row.absolute or row.ratio is None else f"{row.floor:g} x")
+    )
     met = {None: "", True: "yes", False: "**no**"}[row.met]
     return f"| {row.work} | {row.ours:.4g} {unit} | {peer} | {ratio} | {floor} | {met} | {row.note} |"
 

@@ -124,8 +124,7 @@ def unpack(user):
     d = c + n_sds
     e = d + n_sds
     f = e + D * (D - 1)
-    # Feature by feature, as the kernel wants its blocks.
-    X = user[f : f + N * D].reshape((D, N)).T
+    X = user[f : f + N * D].reshape((N, D))  # of the type that EM passes, so that the E-step is compiled once for both
     head = (K, D, n_sds, n_matrices, family, int(user[4]), user[5], user[6])
     return Problem(*head, user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f], X)
 
@@ -159,7 +158,8 @@ def place(q, problem):
     n_factors = max(problem.n_matrices, 1)
     factors = np.zeros((n_factors, D, D))
     norms = np.ones((n_factors, D))
-    factors[0] = np.eye(D)
+    for i in range(D):  # np.eye would do, and take six seconds more to compile
+        factors[0, i, i] = 1.0
     for m in range(problem.n_matrices):
         start = first_sd + problem.n_sds + m * T
         value += _correlation_factor(q[start : start + T], problem.order, D, problem.eta, factors[m], norms[m])

@@ -59,7 +59,7 @@ class LogPosterior:
         K, D = self.space.n_components, self.space.n_features
         a, b = (np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
         order = spiral(D) if D > 1 else np.empty(0)
-        parts = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, self.X.T)
+        parts = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, self.X)
         body = np.concatenate([np.ravel(part).astype(float) for part in parts])
         kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
         head = [len(self.X), D, K, *kinds, self.priors.eta, self._constant(), _density.HEADER + len(body)]

@@ -180,7 +180,7 @@ def _place(start: Start, mixture: Mixture | None) -> Mixture:
     found = None if mixture is None else _params(mixture)
     names = ("weights", "means", "scale_tril")
     params = MixtureParams(*(getattr(found, name) if value is None else value for name, value in zip(names, given, strict=True)))
-    return Mixture(params.log_weights, params.means, params.scale_tril)
+    return Mixture(*params.arrays())
 
 
 def _params(mixture: Mixture) -> MixtureParams:

@@ -39,7 +39,9 @@ def _add_moments(r, start, scratch, total, square, entropy):
 
 
 @compiled(fastmath=FASTMATH)
-def moments_rows(X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy):
+def moments_rows(
+    X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy
+):
     """Add rows ``start .. stop`` of every draw to running sums.
 
     Per row (outputs of all N rows): ``total`` and ``square`` (N, K) are the sums over draws of r and r^2, ``entropy`` (N,) of the

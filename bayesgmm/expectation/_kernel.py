@@ -83,7 +83,7 @@ def _load_block(X, start, size, centre, block):
     """Copy rows ``start .. start + size`` of X (N, D), less the centre, into ``block``, feature by feature."""
     prefer_wide_vectors()
     D = X.shape[1]
-    if X.strides[0] == X.itemsize or D <= 4:
+    if D <= TILE:
         for d in range(D):
             out, c = block[d], centre[d]
             for i in range(size):

@@ -71,9 +71,7 @@ def expectation(
     totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))
 
     def task(start: int, stop: int) -> None:
-        _kernel.statistics_chunks(
-            X, weight, size, start, stop, prepared, diagonal, totals, counts, first, second
-        )
+        _kernel.statistics_chunks(X, weight, size, start, stop, prepared, diagonal, totals, counts, first, second)
 
     run_shared(task, n)
     lower = second.sum(0)

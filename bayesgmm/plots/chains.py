@@ -112,7 +112,9 @@ def _draw(
     numbers = {dim: range(posterior.sizes[dim]) for dim in ("chain", "draw")}
     groups = {"posterior": posterior.assign_coords(numbers)}
     if "sample_stats" in datatree.children and "diverging" in datatree["sample_stats"]:
-        groups["sample_stats"] = datatree["sample_stats"].to_dataset()[["diverging"]].isel(draw=slice(None, None, step)).assign_coords(numbers)
+        groups["sample_stats"] = (
+            datatree["sample_stats"].to_dataset()[["diverging"]].isel(draw=slice(None, None, step)).assign_coords(numbers)
+        )
     size = (panel[0] * min(n_cols, len(keys)), panel[1] * -(-len(keys) // n_cols) + 0.5)
     options.setdefault("figure_kwargs", {"figsize": size, "layout": "constrained"})
     colours = [colour(i) for i in range(posterior.sizes["chain"] + 2)]

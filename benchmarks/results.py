@@ -77,8 +77,10 @@ def write_table(rows: list[Row], facts: dict[str, Any], path: Path) -> None:
         "",
         "## How far from the machine's limit",
         "",
-        f"Measured in the same run: matrix products {limit['matrix_product_gflops']:.0f} GFlop/s on all threads, memory "
-        f"{limit['memory_gb_per_s']:.0f} GB/s on one, a vectorised exponential {limit['exp_ns']:.1f} ns on one.",
+        (
+            f"Measured in the same run: matrix products {limit['matrix_product_gflops']:.0f} GFlop/s on all threads, memory "
+            f"{limit['memory_gb_per_s']:.0f} GB/s on one, a vectorised exponential {limit['exp_ns']:.1f} ns on one."
+        ),
         "",
         "An EM iteration at D = 30 does its whitening as matrix products over the whole square of each Cholesky factor, of which half is",
         "zeros, and the products' sums in register tiles with 256-bit vectors. The flops in the notes count the triangle only. What would",

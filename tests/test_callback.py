@@ -1,12 +1,18 @@
 """nutpie on our C callbacks: its private names are where we expect them, the draws follow a known law, seeds and cores."""
 
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from bayesgmm.bayes.callback import sample_fast
+from bayesgmm.bayes import callback
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import STATISTICS
+from bayesgmm.bayes.nuts import sample_fast
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.priors import HalfNormal, Priors
@@ -81,3 +87,41 @@ def test_same_seed_same_bits_whatever_the_cores(normal_problem):
     other = run(normal_problem, draws=100, seed=4)
     assert not np.array_equal(one.params.means, other.params.means)
     assert not np.array_equal(one.params.means[0], one.params.means[1])
+
+
+def test_the_way_through_python_gives_the_same_draws(normal_problem):
+    c, python = (run(normal_problem, draws=50, tune=100, chains=2, callback=how) for how in ("c", "python"))
+    np.testing.assert_allclose(python.params.means, c.params.means, rtol=1e-9)
+    assert set(python.statistics) == set(c.statistics)
+
+
+def test_a_changed_nutpie_is_said_and_survived(normal_problem, monkeypatch):
+    monkeypatch.delattr(callback._lib, "LogpFunc")
+    with pytest.warns(UserWarning, match="nutpie .* has changed inside"):
+        draws = run(normal_problem, draws=20, tune=50, chains=2)
+    assert draws.params.batch_shape == (2, 20)
+
+
+def test_a_point_of_the_wrong_length_is_refused(normal_problem):
+    with pytest.raises(ValueError, match="length 2"):
+        normal_problem(np.zeros(3))
+
+
+def test_an_interrupt_returns_at_once():
+    """Ctrl-C in the middle of very many draws: the process ends within seconds, with Python's own exception."""
+    code = (
+        "import bayesgmm as bg\n"
+        "X = bg.datasets.load_faithful()\n"
+        "em = bg.GaussianMixture(3, random_state=1).fit(X)\n"
+        "bg.BayesianGaussianMixture(3, init=em, draws=20, tune=20, random_state=1, progressbar=False).fit(X)\n"
+        "print('ready', flush=True)\n"
+        "bg.BayesianGaussianMixture(3, init=em, draws=2_000_000, chains=2, random_state=1, progressbar=False).fit(X)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(1.0)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in errors
+    assert time.monotonic() - began < 10

@@ -1,4 +1,4 @@
-"""The fast road to the posterior: nutpie's NUTS on our compiled density, through C callbacks and without the GIL.
+"""Our compiled density as a model for nutpie, through C callbacks and without the GIL.
 
 Everything here that begins with ``_lib`` is private to nutpie, which has no public way to take a C function: the version range in
 ``pyproject.toml`` is narrow on purpose, and ``tests/test_callback.py`` says so in words when nutpie has changed.
@@ -6,13 +6,11 @@ Everything here that begins with ``_lib`` is private to nutpie, which has no pub
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import nutpie
 import pandas as pd
 from numba import carray, types
 from nutpie import _lib
@@ -20,11 +18,10 @@ from nutpie.sample import CompiledModel
 
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.draws import Draws, sampler_statistics
 from bayesgmm.expectation._compile import compiled_callback
 from bayesgmm.typing import FloatArray
 
-__all__ = ["sample_fast"]
+__all__ = ["c_model"]
 
 _GRADIENT_NOT_FINITE, _VALUE_NOT_FINITE = 3, 4  # nutpie's codes for a divergence
 _POINTER = types.CPointer(types.double)
@@ -53,6 +50,18 @@ def _expand_callback(n_dim, n_expanded, q_pointer, out_pointer, user_pointer):
     for i in range(n_dim):
         out[i] = q[i]
     return 0
+
+
+def c_model(density: LogPosterior, start: Callable[[int], FloatArray]) -> CompiledModel:
+    """Return the density as a model that nutpie samples without touching Python.
+
+    Parameters
+    ----------
+    density : LogPosterior
+    start : callable
+        Gives a chain's starting point from its seed.
+    """
+    return _CallbackModel(None, density=density, start=start)
 
 
 @dataclass(frozen=True)
@@ -91,67 +100,3 @@ class _CallbackModel(CompiledModel):
 
 def _no_adapter(*args: Any, **kwargs: Any) -> None:
     """What nutpie asks for only under ``adaptation="flow"``."""
-
-
-def sample_fast(
-    density: LogPosterior,
-    start: FloatArray,
-    *,
-    jitter: float,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int | None,
-    seed: int,
-    progressbar: bool,
-) -> Draws:
-    """Run NUTS on the compiled density.
-
-    Parameters
-    ----------
-    density : LogPosterior
-    start : array of shape (n_dim,)
-        Each chain starts here, plus normal noise.
-    jitter : float
-        Standard deviation of that noise.
-    draws, tune, chains : int
-    cores : int, optional
-        Number of chains that run at once; by default as many as there are cores.
-    seed : int
-    progressbar : bool
-        Shown on standard error, or in the notebook.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        As soon as the user interrupts; the unfinished chains are dropped.
-    """
-    model = _CallbackModel(None, density=density, start=_jittered(start, jitter))
-    began = time.perf_counter()
-    sampler = nutpie.sample(
-        model,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=cores,
-        seed=seed,
-        progress_bar=progressbar,
-        save_warmup=False,
-        adaptation="low_rank",
-        blocking=False,
-    )
-    try:
-        tree = sampler.wait()
-    except BaseException:
-        sampler.cancel()
-        raise
-    seconds = time.perf_counter() - began
-    q = tree["posterior"]["q"].transpose("chain", "draw", ...).to_numpy()
-    return Draws(density.space.constrain(q), sampler_statistics(tree["sample_stats"].to_dataset()), "nutpie", seconds, tune)
-
-
-def _jittered(start: FloatArray, jitter: float) -> Callable[[int], FloatArray]:
-    def point(seed: int) -> FloatArray:
-        return start + jitter * np.random.default_rng(seed).standard_normal(len(start))
-
-    return point

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bayesgmm.bayes.callback import sample_fast
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws
+from bayesgmm.bayes.nuts import sample_fast
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import Family
 from bayesgmm.params import MixtureParams

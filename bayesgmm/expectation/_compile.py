@@ -51,19 +51,30 @@ def compiled_callback(signature: Any) -> Callable[[Callable[..., Any]], CFunc]:
 
 @intrinsic
 def prefer_wide_vectors(typingctx: Any) -> Any:
-    """Mark the function being compiled as a block of its own with 512-bit vectors, where the processor has them.
+    """Mark the function being compiled so that LLVM uses 512-bit vectors where the processor has them.
 
     By default LLVM stays at 256 bits on most of them, which costs these kernels about a third of their speed. Elsewhere the mark means
     nothing. The attribute is a string one, for which llvmlite has no method of its own.
     """
+    return types.void(), _with_attribute('"prefer-vector-width"="512"')
 
+
+@intrinsic
+def never_inline(typingctx: Any) -> Any:
+    """Mark the function being compiled as one that is called, not copied into its callers.
+
+    A whole pass over the data, copied into everything that needs one, would be optimised again each time: a third of all the time that
+    compiling takes.
+    """
+    return types.void(), _with_attribute("noinline")
+
+
+def _with_attribute(name: str) -> Callable[..., Any]:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        # Inlined into every caller, the same loops would be optimised over and over: half of the time that compiling takes.
-        builder.function.attributes.add("noinline")
+        set.add(builder.function.attributes, name)
         return context.get_dummy_value()
 
-    return types.void(), generate
+    return generate
 
 
 class _Cache(FunctionCache):
@@ -86,6 +97,8 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             _warn_once(str(error))
+        except (EOFError, pickle.UnpicklingError):  # an index that cannot be read is thrown away, not repaired
+            self.flush()
 
 
 def _give_cache(compilable: Any, function: Callable[..., Any]) -> None:

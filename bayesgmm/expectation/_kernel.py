@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
+from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline, prefer_wide_vectors
 from bayesgmm.expectation._exp import exp_nonpositive, log_normal
 
 TILE = 4  # features per tile of the products' sums: sixteen sums in registers over one reading of eight rows
@@ -27,9 +27,11 @@ def padded(D):
 
 @compiled()
 def workspace(K, D, n):
-    """Return the arrays that a pass over n rows works in: block (D + 1, B), z (K, P, B), joint (K, B), top (B,), log_density (B,).
+    """Return the arrays that a pass over n rows works in.
 
-    The last row of the block is ones, for the constant terms of the whitening. B rows make a block: as many as keep the whitened rows of all components in cache. P is D, filled up to whole tiles with zeros.
+    They are block (D + 1, B), z (K, P, B), joint (K, B), top (B,) and log_density (B,). The last row of the block is ones, for the
+    constant terms of the whitening. B rows make a block: as many as keep the whitened rows of all components in cache. P is D, filled
+    up to whole tiles with zeros.
     """
     P = padded(D)
     B = 256 if D <= 12 else 128
@@ -362,6 +364,7 @@ def statistics_rows(X, sample_weight, start, stop, prepared, diagonal, counts, f
     triangle only.
     """
     prefer_wide_vectors()
+    never_inline()
     constant, whiten, centre = prepared
     K, D = first.shape
     block, z, joint, top, log_density = workspace(K, D, stop - start)
@@ -421,6 +424,7 @@ def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilitie
     ``log_joint (n, K)``, ``responsibilities (n, K)`` and ``log_density (n,)`` are filled, each unless it is empty.
     """
     prefer_wide_vectors()
+    never_inline()
     constant, whiten, centre = prepared
     K, D = len(constant), X.shape[1]
     block, z, joint, top, density = workspace(K, D, stop - start)

@@ -1,0 +1,117 @@
+"""The fast road to the posterior: nutpie's NUTS on our compiled density.
+
+The density goes to nutpie as a C function (:mod:`bayesgmm.bayes.callback`). That needs names private to nutpie; should a version no
+longer have them, the same density goes through nutpie's public Python callback, which gives the same draws more slowly.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import nutpie
+from nutpie.compiled_pyfunc import from_pyfunc
+
+from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.draws import Draws, sampler_statistics
+from bayesgmm.typing import FloatArray
+
+__all__ = ["sample_fast"]
+
+
+def sample_fast(
+    density: LogPosterior,
+    start: FloatArray,
+    *,
+    jitter: float,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int | None,
+    seed: int,
+    progressbar: bool,
+    callback: str = "c",
+) -> Draws:
+    """Run NUTS on the compiled density.
+
+    Parameters
+    ----------
+    density : LogPosterior
+    start : array of shape (n_dim,)
+        Each chain starts here, plus normal noise.
+    jitter : float
+        Standard deviation of that noise.
+    draws, tune, chains : int
+    cores : int, optional
+        Number of chains that run at once; by default as many as there are cores.
+    seed : int
+    progressbar : bool
+        Shown on standard error, or in the notebook.
+    callback : {"c", "python"}
+        How nutpie calls the density.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        As soon as the user interrupts; the unfinished chains are dropped.
+    """
+    make = _c_model_or_python if callback == "c" else python_model
+    model = make(density, partial(_jittered, start, jitter))
+    began = time.perf_counter()
+    sampler = nutpie.sample(
+        model,
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=cores,
+        seed=seed,
+        progress_bar=progressbar,
+        save_warmup=False,
+        adaptation="low_rank",
+        blocking=False,
+    )
+    try:
+        tree = sampler.wait()
+    except BaseException:
+        sampler.cancel()
+        raise
+    seconds = time.perf_counter() - began
+    q = tree["posterior"]["q"].transpose("chain", "draw", ...).to_numpy()
+    return Draws(density.space.constrain(q), sampler_statistics(tree["sample_stats"].to_dataset()), "nutpie", seconds, tune)
+
+
+def _jittered(start: FloatArray, jitter: float, seed: int) -> FloatArray:
+    return start + jitter * np.random.default_rng(seed).standard_normal(len(start))
+
+
+def _c_model_or_python(density: LogPosterior, start: Callable[[int], FloatArray]) -> Any:
+    try:
+        from bayesgmm.bayes.callback import c_model
+
+        model = c_model(density, start)
+        model._make_model(start(0))
+    except (ImportError, AttributeError, TypeError) as error:
+        warnings.warn(
+            f"nutpie {nutpie.__version__} has changed inside ({error}), so sampling takes the slower way through Python: "
+            "install the version that bayesgmm asks for",
+            stacklevel=2,
+        )
+        return python_model(density, start)
+    return model
+
+
+def python_model(density: LogPosterior, start: Callable[[int], FloatArray]) -> Any:
+    """Return the density as a model that nutpie calls through Python, holding the GIL at every step."""
+    n = density.space.n_dim
+
+    def make_log_density() -> Callable[..., tuple[float, FloatArray]]:
+        return density
+
+    def make_expand(seed1: int, seed2: int, chain: int) -> Callable[..., dict[str, FloatArray]]:
+        return lambda q: {"q": np.asarray(q, dtype=float)}
+
+    return from_pyfunc(n, make_log_density, make_expand, [np.dtype(float)], [(n,)], ["q"], make_initial_point_fn=start)

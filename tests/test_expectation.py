@@ -100,6 +100,17 @@ def test_score_is_the_slope_of_the_log_likelihood(rng, kind):
         assert slope.scale_tril[index] == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-5)
 
 
+def test_diagonal_means_that_nothing_off_the_diagonal_counts(rng):
+    params = random_mixture(rng, 3, 3)
+    X = rng.normal(size=(50, 3))
+    only = params.scale_tril * np.eye(3)
+    whole, part = (
+        ex.expectation(X, params.log_weights, params.means, factors, diagonal=True) for factors in (params.scale_tril.copy(), only)
+    )
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_score_vanishes_where_em_stands_still(faithful, em_faithful):
     """The one test that ties both halves of the package together: EM's fixed point is a zero of NUTS's gradient."""
     X = faithful.to_numpy()

@@ -106,7 +106,8 @@ class MixtureLogLikelihood(Op):
         log_weights, means, scale_tril, X, row_weight = map(np.ascontiguousarray, inputs)
         weight = row_weight if len(row_weight) else None
         stats = expectation(X, log_weights, means, scale_tril, sample_weight=weight, diagonal=self.diagonal)
-        gradient = score(stats, np.linalg.inv(scale_tril))
+        factors = scale_tril * np.eye(means.shape[1]) if self.diagonal else scale_tril
+        gradient = score(stats, np.linalg.inv(factors))
         for storage, value in zip(outputs, (np.asarray(stats.log_likelihood), *gradient), strict=True):
             storage[0] = value
 
@@ -237,7 +238,7 @@ def _numba_log_density(op: MixtureLogDensity, node: Apply | None = None, **kwarg
     @numba_dispatch.numba_njit
     def log_density(log_weights, means, scale_tril, X):  # type: ignore[no-untyped-def]
         means, X = np.ascontiguousarray(means), np.ascontiguousarray(X)
-        prepared = _kernel.prepare(np.ascontiguousarray(log_weights), means, np.ascontiguousarray(scale_tril))
+        prepared = _kernel.prepare(np.ascontiguousarray(log_weights), means, np.ascontiguousarray(scale_tril), diagonal)
         out = np.empty(X.shape[0])
         table = np.empty((0, means.shape[0]))
         _kernel.evaluate_rows(X, 0, X.shape[0], prepared, diagonal, table, table, out)

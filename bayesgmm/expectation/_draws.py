@@ -54,7 +54,7 @@ def moments_rows(
     r, scratch = np.empty((n, K)), np.empty((n, K))
     density = np.empty(n)
     for t in range(T):
-        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
         draw_log[t] += evaluate_rows(X, start, stop, prepared, diagonal, empty, r, density)
         draw_entropy[t] += _add_moments(r, start, scratch, total, square, entropy)
         for i in range(n):
@@ -79,7 +79,7 @@ def cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, referen
     empty = np.empty((0, K))
     r = np.empty((n, K))
     for t in range(T):
-        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
         evaluate_rows(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
         for i in range(n):
             for j in range(K):
@@ -94,7 +94,7 @@ def densities_draws(X, first, last, log_weights, means, scale_tril, diagonal, ou
     N = X.shape[0]
     empty = np.empty((0, K))
     for t in range(first, last):
-        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
         evaluate_rows(X, 0, N, prepared, diagonal, empty, empty, out[t])
 
 
@@ -105,7 +105,7 @@ def responsibilities_draws(X, first, last, log_weights, means, scale_tril, diago
     N = X.shape[0]
     empty = np.empty((0, K))
     for t in range(first, last):
-        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
         evaluate_rows(X, 0, N, prepared, diagonal, empty, out[t], np.empty(0))
 
 
@@ -120,7 +120,7 @@ def block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, out, t
     empty = np.empty((0, K))
     r, scratch = np.empty((n, K)), np.empty((n, K))
     for t in range(T):
-        prepared = prepare(log_weights[t], means[t], scale_tril[t])
+        prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
         evaluate_rows(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
         _add_moments(r, 0, scratch, total, square, entropy)
         for i in range(n):

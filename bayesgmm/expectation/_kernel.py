@@ -44,12 +44,13 @@ def workspace(K, D, n):
 
 
 @compiled(fastmath=FASTMATH)
-def prepare(log_weights, means, scale_tril):
+def prepare(log_weights, means, scale_tril, diagonal):
     """Return what of a mixture a pass over the data needs.
 
     ``constant (K,)`` is the x-free part of the log joint density, ``centre (D,)`` the mixture's mean, and ``whiten (K, P, D + 1)`` holds
     L_k^-1 and, in its last column, ``-L_k^-1 (mu_k - centre)``, filled up with rows of zeros. So rows are taken about a point that all
-    components share, which cancels far offsets of the data, and one matrix product then whitens them for every component.
+    components share, which cancels far offsets of the data, and one matrix product then whitens them for every component. Under
+    ``diagonal`` everything off the factors' diagonals counts as zero.
     """
     K, D, _ = scale_tril.shape
     P = padded(D)
@@ -68,7 +69,7 @@ def prepare(log_weights, means, scale_tril):
         for j in range(D):
             log_det += math.log(scale_tril[k, j, j])
             whiten[k, j, j] = 1.0 / scale_tril[k, j, j]
-            for i in range(j + 1, D):
+            for i in range(j + 1, j + 1 if diagonal else D):
                 s = 0.0
                 for m in range(j, i):
                     s += scale_tril[k, i, m] * whiten[k, m, j]
@@ -399,7 +400,7 @@ def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
     Returns ``(log-likelihood, counts (K,), first (K, D), second (K, D, D), whiten)``; ``second`` has both triangles.
     """
     K, D = means.shape
-    prepared = prepare(log_weights, means, scale_tril)
+    prepared = prepare(log_weights, means, scale_tril, diagonal)
     counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
     total = statistics_rows(X, sample_weight, 0, X.shape[0], prepared, diagonal, counts, first, second)
     for k in range(K):

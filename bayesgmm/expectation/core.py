@@ -67,7 +67,7 @@ def expectation(
     if n == 1:
         return Statistics(*_kernel.statistics(X, weight, log_weights, means, scale_tril, diagonal)[:4])
     K, D = means.shape
-    prepared = _kernel.prepare(log_weights, means, scale_tril)
+    prepared = _kernel.prepare(log_weights, means, scale_tril, diagonal)
     totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))
 
     def task(start: int, stop: int) -> None:
@@ -112,7 +112,7 @@ def evaluate(
     log_density : array of shape (N,)
         ``log p(x_i)``.
     """
-    prepared = _kernel.prepare(log_weights, means, scale_tril)
+    prepared = _kernel.prepare(log_weights, means, scale_tril, diagonal)
     N, K = len(X), len(means)
     empty = np.empty((0, K))
     table = np.empty((N, K)) if joint or responsibilities else empty

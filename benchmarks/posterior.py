@@ -34,7 +34,7 @@ print(tree["posterior"].attrs["sampling_time"])
 def rows(quick: bool = False) -> list[Row]:
     out = [_cold(quick)]
     if not quick:
-        out += [*_warm_process(), _effective_draws()]
+        out += _warm_process()
     return out
 
 
@@ -80,7 +80,7 @@ def _sampling_alone(peer: float) -> list[Row]:
     ]
 
 
-def _effective_draws() -> Row:
+def effective_draws(quick: bool = False) -> list[Row]:
     """Least bulk ESS of relabelled weights, means and sds per second of fit, N = 5000, D = 4, K = 4."""
     import pymc as pm
 
@@ -96,15 +96,17 @@ def _effective_draws() -> Row:
         tree = pm.sample(1000, tune=400, chains=4, cores=2, random_seed=1, nuts_sampler="nutpie", progressbar=False)
     seconds = time.perf_counter() - began
     peer = _least_ess(_relabelled(tree["posterior"])) / seconds
-    return Row(
-        "least bulk ESS of weights, means, sds per second of fit, N=5,000 D=4 K=4",
-        mine,
-        peer,
-        "pm.sample, nutpie, textbook model",
-        30.0,
-        unit="ESS/s",
-        higher_is_better=True,
-    )
+    return [
+        Row(
+            "least bulk ESS of weights, means, sds per second of fit, N=5,000 D=4 K=4",
+            mine,
+            peer,
+            "pm.sample, nutpie, textbook model",
+            30.0,
+            unit="ESS/s",
+            higher_is_better=True,
+        )
+    ]
 
 
 def _relabelled(posterior):

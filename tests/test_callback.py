@@ -11,7 +11,7 @@ from scipy import stats
 
 from bayesgmm.bayes import callback
 from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.draws import STATISTICS
+from bayesgmm.bayes.draws import STATISTICS, SamplerSettings
 from bayesgmm.bayes.nuts import sample_fast
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
@@ -29,7 +29,8 @@ def normal_problem():
 
 def run(density, **changes):
     how = {"jitter": 0.1, "draws": 1500, "tune": 500, "chains": 4, "cores": 2, "seed": 3, "progressbar": False} | changes
-    return sample_fast(density, np.zeros(density.space.n_dim), **how)
+    callback = how.pop("callback", "c")
+    return sample_fast(density, np.zeros(density.space.n_dim), SamplerSettings(**how), callback=callback)
 
 
 def test_nutpie_still_has_the_private_names_we_use():

@@ -7,7 +7,7 @@ from pymc.initial_point import make_initial_point_fn
 
 from bayesgmm.bayes import pymc_road
 from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.draws import STATISTICS
+from bayesgmm.bayes.draws import STATISTICS, SamplerSettings
 from bayesgmm.bayes.model import build_resolved
 from bayesgmm.bayes.pymc_road import sample_pymc
 from bayesgmm.bayes.space import Space
@@ -34,7 +34,7 @@ def problem(name, D, K, N=30):
 
 def draw(problem, sampler, **changes):
     how = {"jitter": 0.05, "draws": 12, "tune": 15, "chains": 2, "cores": 1, "seed": 4, "progressbar": False} | changes
-    return sample_pymc(*problem, sampler=sampler, **how)
+    return sample_pymc(*problem, SamplerSettings(**how), sampler=sampler)
 
 
 @pytest.mark.parametrize(("name", "D", "K"), [("full", 3, 2), ("tied", 2, 2), ("diag", 2, 3), ("spherical", 2, 2), ("full", 1, 1)])

@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm.params import MixtureParams
 
-__all__ = ["NUTPIE_NAMES", "STATISTICS", "Draws", "sampler_statistics"]
+__all__ = ["NUTPIE_NAMES", "STATISTICS", "Draws", "SamplerSettings", "sampler_statistics"]
 
 STATISTICS = (
     "lp",
@@ -21,6 +21,31 @@ STATISTICS = (
     "n_steps",
 )
 """Names of the sampler's statistics: PyMC's."""
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How to sample, whichever sampler does it.
+
+    Parameters
+    ----------
+    draws, tune, chains : int
+    cores : int or None
+        Chains that run at once; None for as many as there are cores. Samplers that run all chains in one program ignore it.
+    seed : int
+    progressbar : bool
+        Shown on standard error, or in the notebook.
+    jitter : float
+        Standard deviation of the chains' starts about the given one, on the unconstrained space.
+    """
+
+    draws: int
+    tune: int
+    chains: int
+    cores: int | None
+    seed: int
+    progressbar: bool
+    jitter: float
 
 
 @dataclass(frozen=True, eq=False)

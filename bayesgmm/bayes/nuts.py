@@ -17,7 +17,7 @@ import nutpie
 from nutpie.compiled_pyfunc import from_pyfunc
 
 from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.draws import Draws, sampler_statistics
+from bayesgmm.bayes.draws import Draws, SamplerSettings, sampler_statistics
 from bayesgmm.typing import FloatArray
 
 __all__ = ["sample_fast"]
@@ -26,14 +26,8 @@ __all__ = ["sample_fast"]
 def sample_fast(
     density: LogPosterior,
     start: FloatArray,
+    settings: SamplerSettings,
     *,
-    jitter: float,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int | None,
-    seed: int,
-    progressbar: bool,
     callback: str = "c",
 ) -> Draws:
     """Run NUTS on the compiled density.
@@ -43,14 +37,7 @@ def sample_fast(
     density : LogPosterior
     start : array of shape (n_dim,)
         Each chain starts here, plus normal noise.
-    jitter : float
-        Standard deviation of that noise.
-    draws, tune, chains : int
-    cores : int, optional
-        Number of chains that run at once; by default as many as there are cores.
-    seed : int
-    progressbar : bool
-        Shown on standard error, or in the notebook.
+    settings : SamplerSettings
     callback : {"c", "python"}
         How nutpie calls the density.
 
@@ -60,16 +47,16 @@ def sample_fast(
         As soon as the user interrupts; the unfinished chains are dropped.
     """
     make = _c_model_or_python if callback == "c" else python_model
-    model = make(density, partial(_jittered, start, jitter))
+    model = make(density, partial(_jittered, start, settings.jitter))
     began = time.perf_counter()
     sampler = nutpie.sample(
         model,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=cores,
-        seed=seed,
-        progress_bar=progressbar,
+        draws=settings.draws,
+        tune=settings.tune,
+        chains=settings.chains,
+        cores=settings.cores,
+        seed=settings.seed,
+        progress_bar=settings.progressbar,
         save_warmup=False,
         adaptation="low_rank",
         blocking=False,
@@ -81,7 +68,9 @@ def sample_fast(
         raise
     seconds = time.perf_counter() - began
     q = tree["posterior"]["q"].transpose("chain", "draw", ...).to_numpy()
-    return Draws(density.space.constrain(q), sampler_statistics(tree["sample_stats"].to_dataset()), "nutpie", seconds, tune)
+    return Draws(
+        density.space.constrain(q), sampler_statistics(tree["sample_stats"].to_dataset()), "nutpie", seconds, settings.tune
+    )
 
 
 def _jittered(start: FloatArray, jitter: float, seed: int) -> FloatArray:

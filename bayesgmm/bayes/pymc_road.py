@@ -9,7 +9,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from bayesgmm.bayes.draws import Draws, sampler_statistics
+from bayesgmm.bayes.draws import Draws, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.model import build_resolved
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import Family
@@ -31,15 +31,9 @@ def sample_pymc(
     family: Family,
     priors: ResolvedPriors,
     start: MixtureParams,
+    settings: SamplerSettings,
     *,
     sampler: str,
-    jitter: float,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int | None,
-    seed: int,
-    progressbar: bool,
 ) -> Draws:
     """Draw from the posterior with ``pm.sample``.
 
@@ -52,15 +46,9 @@ def sample_pymc(
         In the coordinates of X.
     start : MixtureParams
         A single mixture, in the coordinates of X.
+    settings : SamplerSettings
+        Under "nutpie", to which ``pm.sample`` gives one start only, all chains share one jittered start.
     sampler : {"pymc", "nutpie", "numpyro", "blackjax"}
-    jitter : float
-        Standard deviation of the chains' starts about ``start``, on the unconstrained space. Under "nutpie", to which
-        ``pm.sample`` gives one start only, all chains share one jittered start.
-    draws, tune, chains : int
-    cores : int, optional
-        Ignored by "numpyro" and "blackjax", which run all chains in one vectorised program.
-    seed : int
-    progressbar : bool
 
     Raises
     ------
@@ -70,18 +58,18 @@ def sample_pymc(
     _require(sampler)
     model = build_resolved(X, n_components, family, priors, default_names(X.shape[1]))
     space = Space(n_components, X.shape[1], family)
-    rng = np.random.default_rng(seed)
-    noise = jitter * rng.standard_normal((1 if sampler == "nutpie" else chains, space.n_dim))
+    rng = np.random.default_rng(settings.seed)
+    noise = settings.jitter * rng.standard_normal((1 if sampler == "nutpie" else settings.chains, space.n_dim))
     points = [_point(mixture, space) for mixture in _each(space.constrain(space.unconstrain(start) + noise))]
     with model:
         tree = pm.sample(
-            draws=draws,
-            tune=tune,
-            chains=chains,
-            cores=cores,
-            random_seed=seed,
-            progressbar=progressbar,
-            quiet=not progressbar,
+            draws=settings.draws,
+            tune=settings.tune,
+            chains=settings.chains,
+            cores=settings.cores,
+            random_seed=settings.seed,
+            progressbar=settings.progressbar,
+            quiet=not settings.progressbar,
             nuts_sampler=sampler,
             initvals=points[0] if len(points) == 1 else points,
             # Deterministics are computed from the draws afterwards, all at once.
@@ -94,7 +82,7 @@ def sample_pymc(
     if sampler == "numpyro":
         # PyMC 6.4 hands on NumPyro's potential energy under the name of the log-posterior.
         statistics["lp"] = -statistics["lp"]
-    return Draws(_params(posterior, space), sampler_statistics(statistics), sampler, seconds, tune)
+    return Draws(_params(posterior, space), sampler_statistics(statistics), sampler, seconds, settings.tune)
 
 
 def _require(sampler: str) -> None:

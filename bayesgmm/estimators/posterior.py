@@ -10,7 +10,7 @@ import xarray as xr
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.bayes.draws import Draws
+from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence
 from bayesgmm.estimators.em import GaussianMixture
@@ -164,20 +164,23 @@ class BayesianGaussianMixture(MixtureEstimator):
         # Imported here so that an EM fit never waits for PyMC, nor the compiled road for PyMC's.
         from bayesgmm.bayes.sampling import sample
 
-        return sample(
-            frame.standardise(X),
-            self.n_components,
-            self._family,
-            priors.standardised(frame.center, np.diag(frame.factor)),
-            frame.params_in(start),
-            sampler=self.sampler,
-            jitter=JITTER,
+        settings = SamplerSettings(
             draws=self.draws,
             tune=self.tune,
             chains=self.chains,
             cores=self.cores,
             seed=int(seed_sequence(self.random_state).generate_state(1)[0]),
             progressbar=self.progressbar,
+            jitter=JITTER,
+        )
+        return sample(
+            frame.standardise(X),
+            self.n_components,
+            self._family,
+            priors.standardised(frame.center, np.diag(frame.factor)),
+            frame.params_in(start),
+            settings,
+            sampler=self.sampler,
         )
 
     def responsibility_draws(self, X: ArrayLike | None = None, *, n_draws: int | None = None) -> xr.DataArray:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import em, gradient, interface, posterior
+from benchmarks import em, gradient, interface, mclust, posterior
 from benchmarks.results import draw, environment, write_table
 from benchmarks.timing import Row
 
 PARTS = {
     "em": em.rows,
+    "mclust": mclust.rows,
     "gradient": gradient.rows,
     "interface": interface.rows,
     "posterior": posterior.rows,
@@ -34,18 +36,20 @@ def main() -> None:
             print(describe(row), flush=True)
     if options.quick or not (options.write or set(options.only) == set(PARTS)):
         return
-    curves = em.growth()
+    curves = [part.growth() for part in (em, gradient, interface, posterior)]
     facts = environment()
     (HERE / "results.json").write_text(
-        json.dumps({"environment": facts, "rows": [asdict(r) for r in rows], "em_growth": curves}, indent=1)
+        json.dumps({"environment": facts, "rows": [asdict(r) for r in rows], "growth": [asdict(c) for c in curves]}, indent=1)
     )
-    draw(curves, HERE / "em_growth.png")
+    draw(curves, HERE / "growth.png")
     write_table(rows, facts, HERE / "results.md")
     print(f"written: {HERE.name}/results.md")
 
 
 def describe(row: Row) -> str:
     """One line for the terminal."""
+    if math.isnan(row.ours):
+        return f"{row.work}: {row.note}"
     ratio = "" if row.ratio is None else f", {row.ratio:.1f} x {row.peer_name}"
     met = {None: "", True: " (met)", False: " (NOT met)"}[row.met]
     return f"{row.work}: {row.ours:.4g} {row.unit}{ratio}{met}"

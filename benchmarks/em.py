@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 from bayesgmm.covariance import family
 from bayesgmm.em.iterate import Mixture, Settings, run_em
 from bayesgmm.frame import Frame
-from benchmarks.timing import Row, clock
+from benchmarks.timing import Curves, Row, clock
 
 ITERATIONS = 6
 SHAPES = [((200_000, 2, 3), 20.0), ((200_000, 10, 10), 15.0), ((100_000, 30, 10), 8.0)]
@@ -106,11 +106,11 @@ def peak_memory(first: str, then: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def growth() -> dict[str, list[tuple[int, float]]]:
+def growth() -> Curves:
     """Seconds per iteration against N, D = 5, K = 5."""
     curves: dict[str, list[tuple[int, float]]] = {"bayesgmm": [], "scikit-learn": []}
     for N in (1_000, 10_000, 100_000, 1_000_000):
         args = problem(N, 5, 5)
         curves["bayesgmm"].append((N, min(per_iteration(ours, args) for _ in range(3))))
         curves["scikit-learn"].append((N, min(per_iteration(theirs, args) for _ in range(2))))
-    return curves
+    return Curves("one EM iteration, D = 5, K = 5, full covariance", curves)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-import time
 
 import numpy as np
 
 from bayesgmm.params import MixtureParams
 from benchmarks.em import peak_memory
-from benchmarks.timing import Row
+from benchmarks.timing import Curves, Row, clock
 
 
 def rows(quick: bool = False) -> list[Row]:
@@ -26,27 +25,31 @@ def _import() -> Row:
     return Row("import bayesgmm", statistics.median(seconds), None, "", 0.7)
 
 
-def draws() -> tuple[np.ndarray, MixtureParams]:
-    """4,000 draws about four groups, and 10,000 rows of them."""
+def draws(N: int = 10_000) -> tuple[np.ndarray, MixtureParams]:
+    """4,000 draws about four groups, and N rows of them."""
     rng = np.random.default_rng(0)
     means = 2 * rng.normal(size=(4, 4))
     batch = means + 0.05 * rng.normal(size=(4, 1000, 4, 4))
     params = MixtureParams(rng.dirichlet(np.full(4, 50.0), size=(4, 1000)), batch, np.tile(np.eye(4), (4, 1000, 4, 1, 1)))
-    return means[rng.integers(4, size=10_000)] + rng.normal(size=(10_000, 4)), params
+    return means[rng.integers(4, size=N)] + rng.normal(size=(N, 4)), params
 
 
-def summarise() -> None:
+def growth() -> Curves:
+    """Seconds of the posterior's responsibilities against N, D = 4, K = 4, 4,000 draws."""
+    points = [(N, min(clock(lambda: summarise(N)) for _ in range(2))) for N in (100, 1_000, 10_000, 50_000)]  # noqa: B023
+    return Curves("responsibilities (mean, 90 % interval) of 4,000 draws, D = 4, K = 4", {"bayesgmm": points})
+
+
+def summarise(N: int = 10_000) -> None:
     from bayesgmm.expectation import responsibility_summary
 
-    X, params = draws()
+    X, params = draws(N)
     responsibility_summary(X, *params.reshape(-1).arrays(), prob=0.9)
 
 
 def _responsibilities() -> list[Row]:
     summarise()
-    began = time.perf_counter()
-    summarise()
-    seconds = time.perf_counter() - began
+    seconds = statistics.median(clock(summarise) for _ in range(3))
     work = "responsibilities, mean and 90 % interval, of 4,000 draws on 10,000 x 4 points, K=4"
     return [
         Row(work, seconds, None, "", 4.0),

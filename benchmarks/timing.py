@@ -42,6 +42,14 @@ class Row:
         return self.ratio >= self.floor
 
 
+@dataclass
+class Curves:
+    """Seconds against the number of rows, one curve for each name."""
+
+    title: str
+    points: dict[str, list[tuple[int, float]]]
+
+
 def clock(work: Callable[[], Any]) -> float:
     """Seconds of one call."""
     began = time.perf_counter()

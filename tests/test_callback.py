@@ -118,11 +118,16 @@ def test_an_interrupt_returns_at_once():
         "print('ready', flush=True)\n"
         "bg.BayesianGaussianMixture(3, init=em, draws=2_000_000, chains=2, random_state=1, progressbar=False).fit(X)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-X", "faulthandler", "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     time.sleep(1.0)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert "KeyboardInterrupt" in errors
+    try:
+        _, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # the fault handler then says where it hangs
+        _, errors = process.communicate()
+    assert "KeyboardInterrupt" in errors, errors
     assert time.monotonic() - began < 10

@@ -61,6 +61,25 @@ def test_iterates_are_scikit_learns_from_the_same_start(name, faithful, rng):
     np.testing.assert_allclose(fam.pack(ours.params.covariances), reference.covariances_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_trace_is_scikit_learns_also_in_units_where_its_own_fails(offset, faithful):
+    """Columns times 1e-6 and 1e6, far from the origin: the trace is scikit-learn's on the plain data, plus the change of units."""
+    X = faithful.to_numpy()
+    center, spread = X.mean(0), X.std(0)
+    Z = (X - center) / spread  # where scikit-learn is at ease
+    units = np.array([1e-6, 1e6])
+    awkward = Z * units + offset * units
+    weights, means = np.array([0.5, 0.5]), Z[[10, 100]]
+    reference = SklearnMixture(
+        2, tol=0, max_iter=25, reg_covar=0, weights_init=weights, means_init=means, precisions_init=np.stack([np.eye(2)] * 2)
+    )
+    with pytest.warns(bg.exceptions.ConvergenceWarning):
+        reference.fit(Z)
+    start = Start(weights, means * units + offset * units, np.stack([np.diag(units**2)] * 2))
+    ours = fit(awkward, 2, "full", tol=0.0, max_iter=25, reg_covar=None, start=start)
+    np.testing.assert_allclose(ours.trace[:-1] / len(X) + np.log(units).sum(), reference.lower_bounds_, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("name", "K", "best", "tolerance"),
     [("full", 2, -1130.264, 0.001), ("tied", 3, -1126.326, 0.001), ("full", 1, None, 1e-9)],

@@ -150,6 +150,77 @@ def test_far_points_and_empty_components_never_give_nan(rng):
     assert (r[[0, 2, 3], 2] < 1e-300).all()
 
 
+def test_a_row_of_density_zero_makes_the_log_likelihood_minus_infinity_and_no_sum_nan(rng):
+    params = random_mixture(rng, 3, 2)
+    X = np.vstack([rng.normal(size=(40, 2)), [[-1e300, 1e300]]])
+    stats = ex.expectation(X, *arrays(params))
+    assert stats.log_likelihood == -np.inf
+    assert stats.counts.sum() == pytest.approx(41)
+    without = ex.expectation(X, *arrays(params), sample_weight=np.r_[np.ones(40), 0.0])
+    np.testing.assert_allclose(without.log_likelihood, scipy_log_likelihood(X[:40], params), rtol=1e-12)
+
+
+@pytest.mark.parametrize("far", [1e4, 1e8, 1e12])
+def test_points_a_hundred_million_sds_away_have_finite_densities(far):
+    params = MixtureParams([0.5, 0.5], [[0.0, 0.0], [3.0, 0.0]], np.stack([np.eye(2)] * 2))
+    X = np.array([[far, 0.0], [0.0, -far], [far, far]])
+    r, log_density = ex.evaluate(X, *arrays(params), responsibilities=True)
+    assert np.isfinite(log_density).all()
+    np.testing.assert_allclose(r.sum(1), 1.0, rtol=1e-15)
+    assert r[0, 1] == 1.0  # the nearer of the two, by far
+
+
+def test_many_equal_components_share_a_row(rng):
+    """The sums behind eight rows' logarithm reach K^8 here."""
+    K = 3000
+    params = MixtureParams(np.full(K, 1 / K), np.zeros((K, 1)), np.ones((K, 1, 1)))
+    X = rng.normal(size=(70, 1))
+    stats = ex.expectation(X, *arrays(params))
+    np.testing.assert_allclose(stats.log_likelihood, -0.5 * np.sum(X**2 + np.log(2 * np.pi)), rtol=1e-12)
+    np.testing.assert_allclose(stats.counts, 70 / K, rtol=1e-12)
+
+
+@pytest.mark.parametrize("N", [1, 2])
+def test_more_components_than_rows(rng, N):
+    params = random_mixture(rng, 5, 3)
+    X = rng.normal(size=(N, 3))
+    stats = ex.expectation(X, *arrays(params))
+    np.testing.assert_allclose(stats.log_likelihood, scipy_log_likelihood(X, params), rtol=1e-12)
+    assert stats.counts.sum() == pytest.approx(N)
+    assert all(np.isfinite(part).all() for part in stats)
+
+
+def test_any_array_of_numbers_will_do(rng):
+    params = random_mixture(rng, 3, 3)
+    X = rng.integers(-3, 4, size=(50, 3)).astype(float)
+    expected = params.responsibilities(X)
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    strided = np.repeat(np.repeat(X, 2, axis=0), 2, axis=1)[::2, ::2]
+    others = [read_only, strided, np.asfortranarray(X), X[::-1][::-1], X.astype(np.float32), X.astype(np.int64), X.tolist()]
+    for other in others:
+        np.testing.assert_array_equal(params.responsibilities(other), expected)
+        np.testing.assert_allclose(ex.expectation(np.ascontiguousarray(other, float), *arrays(params)).counts, expected.sum(0))
+
+
+def test_blas_gets_its_threads_back_when_the_last_fit_ends():
+    pools = _threads._threadpools()
+
+    def threads():
+        return [lib["num_threads"] for lib in pools.info() if lib["user_api"] == "blas"]
+
+    with pools.limit(limits=2, user_api="blas"):
+        before = threads()
+        first, second = ex.blas_on_one_thread(), ex.blas_on_one_thread()
+        first.__enter__()
+        second.__enter__()
+        assert set(threads()) == {1}
+        first.__exit__(None, None, None)  # not the one that was entered last
+        assert set(threads()) == {1}
+        second.__exit__(None, None, None)
+        assert threads() == before
+
+
 def test_draw_streams_equal_one_draw_at_a_time(rng):
     params = random_mixture(rng, 3, 2, batch=(50,))
     X = 2 * rng.normal(size=(1500, 2))

@@ -34,6 +34,32 @@ def test_an_em_fit_loads_neither_pymc_nor_matplotlib() -> None:
     assert not loaded & HEAVY
 
 
+def test_a_posterior_fit_loads_neither_pymc_nor_arviz_and_leaves_both_usable() -> None:
+    code = (
+        "import bayesgmm as bg\n"
+        "X = bg.datasets.load_faithful()\n"
+        "bg.BayesianGaussianMixture(2, draws=20, tune=50, chains=2, random_state=1, progressbar=False).fit(X)\n"
+    )
+    loaded = loaded_after(code)
+    assert "nutpie" in loaded
+    assert not loaded & {"arviz", "arviz_plots", "matplotlib", "pymc", "pytensor"}
+    assert "arviz_stats" in loaded_after(f"{code}\nimport arviz, nutpie.sample\nassert nutpie.sample.arviz.ess is arviz.ess")
+
+
+def test_what_is_imported_later_comes_when_it_is_used() -> None:
+    code = (
+        "import sys\n"
+        "from bayesgmm.bayes._lazy import imported_later\n"
+        "with imported_later('colorsys'), imported_later('json'):\n"
+        "    import colorsys, json\n"
+        "assert 'colorsys' not in sys.modules\n"
+        "assert colorsys.rgb_to_hsv(0, 0, 0) == (0, 0, 0)\n"
+        "import colorsys as itself\n"
+        "assert itself is not colorsys and itself.__spec__ is not None\n"
+    )
+    assert "colorsys" in loaded_after(code)
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["report", "--help"], ["fit", "--help"]])
 def test_help_answers_without_loading_numpy(words: list[str]) -> None:
     loaded = loaded_after(f"from bayesgmm.cli import main; assert main({words!r}) == 0")

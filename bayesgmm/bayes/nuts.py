@@ -13,12 +13,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import nutpie
-from nutpie.compiled_pyfunc import from_pyfunc
+import pyarrow as pa
 
+from bayesgmm.bayes._lazy import imported_later
 from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.draws import Draws, SamplerSettings, sampler_statistics
+from bayesgmm.bayes.draws import NUTPIE_NAMES, STATISTICS, Draws, SamplerSettings, sampler_statistics
 from bayesgmm.typing import FloatArray
+
+# nutpie imports ArviZ, and with it matplotlib, to make a tree that we make ourselves: one to two seconds of every process.
+with imported_later("arviz"):
+    import nutpie
+    from nutpie.compiled_pyfunc import from_pyfunc
 
 __all__ = ["sample_fast"]
 
@@ -59,18 +64,39 @@ def sample_fast(
         progress_bar=settings.progressbar,
         save_warmup=False,
         adaptation="low_rank",
+        return_raw_trace=True,
         blocking=False,
     )
     try:
-        tree = sampler.wait()
+        trace = sampler.wait()
     except BaseException:
         sampler.cancel()
         raise
     seconds = time.perf_counter() - began
-    q = tree["posterior"]["q"].transpose("chain", "draw", ...).to_numpy()
-    return Draws(
-        density.space.constrain(q), sampler_statistics(tree["sample_stats"].to_dataset()), "nutpie", seconds, settings.tune
-    )
+    tables, statistics_tables = trace.get_arrow_trace()
+    q, statistics = _arrays(tables, statistics_tables, density.space.n_dim)
+    return Draws(density.space.constrain(q), sampler_statistics(statistics), "nutpie", seconds, settings.tune)
+
+
+def _arrays(draws: list[Any], statistics: list[Any], n_dim: int) -> tuple[FloatArray, dict[str, np.ndarray]]:
+    """Turn nutpie's tables, a pair for each chain, into draws (chain, draw, n_dim) and statistics (chain, draw), warm-up left out."""
+    warmed_up = [~_column(table, "tuning") for table in statistics]
+    chains = zip(draws, warmed_up, strict=True)
+    q = np.stack([_column(table, "q").reshape(-1, n_dim)[keep] for table, keep in chains])
+    names = [*STATISTICS, *NUTPIE_NAMES]
+    kept = {
+        name: np.stack([_column(table, name)[keep] for table, keep in zip(statistics, warmed_up, strict=True)])
+        for name in statistics[0].column_names
+        if name in names
+    }
+    return q, kept
+
+
+def _column(table: Any, name: str) -> np.ndarray:
+    """Return a column as one flat array: nutpie's tables speak Arrow's C interface, and lists lie flat behind it."""
+    column = pa.array(table.column(name))
+    flat = column.flatten() if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) else column
+    return np.asarray(flat.to_numpy(zero_copy_only=False))
 
 
 def _jittered(start: FloatArray, jitter: float, seed: int) -> FloatArray:

@@ -17,6 +17,7 @@ from bayesgmm.em.fit import Start
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
+from bayesgmm.expectation import blas_on_one_thread
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 
@@ -133,6 +134,7 @@ class GaussianMixture(MixtureEstimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
+    @blas_on_one_thread()
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Fit the mixture to X (N, D).
 

@@ -15,7 +15,7 @@ from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import responsibility_summary
+from bayesgmm.expectation import blas_on_one_thread, responsibility_summary
 from bayesgmm.frame import Frame
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
@@ -123,6 +123,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.random_state = random_state
         self.progressbar = progressbar
 
+    @blas_on_one_thread()
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Sample the posterior given X (N, D).
 

@@ -5,6 +5,7 @@ densities, relabelling. Mixtures come in as ``log_weights (K,)``, ``means (K, D)
 factors of the covariances; a batch of T of them has a leading T.
 """
 
+from bayesgmm.expectation._threads import blas_on_one_thread
 from bayesgmm.expectation.core import Statistics, evaluate, expectation
 from bayesgmm.expectation.draws import (
     DrawMoments,
@@ -22,6 +23,7 @@ __all__ = [
     "ResponsibilitySummary",
     "Score",
     "Statistics",
+    "blas_on_one_thread",
     "cross_sums",
     "evaluate",
     "expectation",

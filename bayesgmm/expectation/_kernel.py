@@ -16,6 +16,8 @@ from bayesgmm.expectation._sums import TILE, add_statistics
 SMALL = 3  # below this many features a tile would be mostly padding, and a call of BLAS mostly overhead
 GEMM_ALONE = 262_144  # multiplications up to which OpenBLAS stays on the calling thread
 _LOWEST = -1.7e308
+_LINE = 8  # doubles in a cache line, and in the widest vector
+_STEP = 32  # rows that a vectorised loop takes at once; what is left over it would do one by one
 _L2 = 786_432  # bytes that the whitened block may take of the second-level cache
 
 
@@ -26,21 +28,36 @@ def padded(D):
 
 
 @compiled()
-def workspace(K, D, n):
-    """Return the arrays that a pass over n rows works in.
+def _whole_steps(n):
+    """Return n, filled up to whole steps."""
+    return (n + _STEP - 1) // _STEP * _STEP
 
-    They are block (D + 1, B), z (K, P, B), joint (K, B), top (B,) and log_density (B,). The last row of the block is ones, for the
-    constant terms of the whitening. B rows make a block: as many as keep the whitened rows of all components in cache. P is D, filled
-    up to whole tiles with zeros.
+
+@compiled()
+def workspace(K, D, n):
+    """Return the arrays that a pass over n rows works in: block (D + 1, B), z (K, P, B), joint (K, B), top, sums and inverse (B,).
+
+    The last row of the block is ones, for the constant terms of the whitening. B rows make a block: as many as keep the whitened rows
+    of all components in cache. P is D, filled up to whole tiles with zeros. All are cut from one piece of memory that begins at the
+    beginning of a cache line, so that no vector lies across two lines: that alone is a third of the whitening's time.
     """
     P = padded(D)
     B = 256 if D <= 12 else 128
     while B > 32 and (8 * K * P * B > _L2 or P * D * B > GEMM_ALONE):
         B //= 2
-    B = min(B, max(n, 1))
-    block = np.zeros((D + 1, B))
+    B = min(B, _whole_steps(max(n, 1)))
+    length = (D + 1 + K * P + K + 3) * B
+    memory = np.empty(length + _LINE)
+    skip = (-(memory.ctypes.data // 8)) % _LINE
+    memory = memory[skip : skip + length]
+    a = (D + 1) * B
+    b = a + K * P * B
+    c = b + K * B
+    block, z = memory[:a].reshape((D + 1, B)), memory[a:b].reshape((K, P, B))
     block[D] = 1.0
-    return block, np.zeros((K, P, B)), np.empty((K, B)), np.empty(B), np.empty(B)
+    if P > D:
+        z[:, D:] = 0.0
+    return block, z, memory[b:c].reshape((K, B)), memory[c : c + B], memory[c + B : c + 2 * B], memory[c + 2 * B :]
 
 
 @compiled(fastmath=FASTMATH)
@@ -83,18 +100,44 @@ def prepare(log_weights, means, scale_tril, diagonal):
 
 @compiled(fastmath=FASTMATH)
 def _load_block(X, start, size, centre, block):
-    """Copy rows ``start .. start + size`` of X (N, D), less the centre, into ``block``, feature by feature."""
+    """Copy rows ``start .. start + size`` of X (N, D), less the centre, into ``block``, feature by feature, and zeros after them.
+
+    Returns the size filled up to whole steps.
+    """
     prefer_wide_vectors()
     D = X.shape[1]
-    if D <= TILE:
-        for d in range(D):
-            out, c = block[d], centre[d]
+    filled = _whole_steps(size)
+    for d in range(D):
+        for i in range(size, filled):
+            block[d, i] = 0.0
+    rows = X[start : start + size]
+    if D == 2 or D == TILE:
+        for d in range(0, D, 2):  # two at a time, so that a row's numbers are fetched together
+            u, v, a, b = block[d], block[d + 1], centre[d], centre[d + 1]
             for i in range(size):
-                out[i] = X[start + i, d] - c
+                u[i] = rows[i, d] - a
+                v[i] = rows[i, d + 1] - b
+    elif D <= TILE:
+        for d in range(D):
+            out, a = block[d], centre[d]
+            for i in range(size):
+                out[i] = rows[i, d] - a
     else:
         for i in range(size):
             for d in range(D):
-                block[d, i] = X[start + i, d] - centre[d]
+                block[d, i] = rows[i, d] - centre[d]
+    return filled
+
+
+@compiled()
+def _drop_fill(joint, size, filled, top, sums):
+    """Let the rows after the first ``size``, which no data stand behind, count for nothing."""
+    for i in range(size, filled):
+        top[i] = 0.0
+        sums[i] = 1.0
+    for k in range(joint.shape[0]):
+        for i in range(size, filled):
+            joint[k, i] = 0.0
 
 
 @compiled(fastmath=FASTMATH)
@@ -119,14 +162,22 @@ def _whiten(block, whiten, size, diagonal, z):
             for i in range(size):
                 v[i] = c * x[i] + d * y[i] + e
     elif P == TILE:
-        # With three features the fourth row of the block is the ones, and the fourth column the constant terms.
         x0, x1, x2, x3 = block[0], block[1], block[2], block[3]
         for k in range(K):
-            for d in range(D):
-                out, b = z[k, d], whiten[k, d, D] if D == TILE else 0.0
-                a0, a1, a2, a3 = whiten[k, d, 0], whiten[k, d, 1], whiten[k, d, 2], whiten[k, d, 3]
+            w = whiten[k]
+            out, a0, b = z[k, 0], w[0, 0], w[0, D]
+            for i in range(size):
+                out[i] = a0 * x0[i] + b
+            out, a0, a1, b = z[k, 1], w[1, 0], w[1, 1], w[1, D]
+            for i in range(size):
+                out[i] = a0 * x0[i] + (a1 * x1[i] + b)
+            out, a0, a1, a2, b = z[k, 2], w[2, 0], w[2, 1], w[2, 2], w[2, D]
+            for i in range(size):
+                out[i] = (a0 * x0[i] + a1 * x1[i]) + (a2 * x2[i] + b)
+            if D == TILE:
+                out, a0, a1, a2, a3, b = z[k, 3], w[3, 0], w[3, 1], w[3, 2], w[3, 3], w[3, D]
                 for i in range(size):
-                    out[i] = (a0 * x0[i] + a1 * x1[i]) + (a2 * x2[i] + a3 * x3[i]) + b
+                    out[i] = (a0 * x0[i] + a1 * x1[i]) + (a2 * x2[i] + (a3 * x3[i] + b))
     else:
         stacked, out_rows = whiten.reshape((K * P, D + 1)), z.reshape((K * P, B))
         # So few components in one product that BLAS does not wake threads of its own: the cores are taken already.
@@ -154,19 +205,21 @@ def _log_joint(block, size, constant, whiten, diagonal, z, joint):
             for i in range(size):
                 row[i] = c - 0.5 * (u[i] * u[i] + v[i] * v[i])
             continue
+        u, v, w, x = z[k, 0], z[k, 1], z[k, 2], z[k, 3]
         for i in range(size):
-            row[i] = c
-        for d in range(0, P, TILE):
+            row[i] = c - 0.5 * ((u[i] * u[i] + v[i] * v[i]) + (w[i] * w[i] + x[i] * x[i]))
+        for d in range(TILE, P, TILE):
             u, v, w, x = z[k, d], z[k, d + 1], z[k, d + 2], z[k, d + 3]
             for i in range(size):
                 row[i] -= 0.5 * ((u[i] * u[i] + v[i] * v[i]) + (w[i] * w[i] + x[i] * x[i]))
 
 
 @compiled(fastmath=FASTMATH)
-def _normalise(joint, size, top, log_density):
-    """Turn log joint densities into responsibilities, in place; ``log_density`` gets their log-sum-exp over components.
+def _normalise(joint, size, top, sums, inverse):
+    """Turn log joint densities into responsibilities, in place.
 
-    A row so far from every component that its density underflows to zero even on the log scale gets ``-inf`` and equal responsibilities.
+    The log-density of a row is ``top + log(sums)`` afterwards. A row so far from every component that its density underflows to zero
+    even on the log scale gets ``top = -inf`` and equal responsibilities.
     """
     prefer_wide_vectors()
     K = joint.shape[0]
@@ -175,23 +228,50 @@ def _normalise(joint, size, top, log_density):
     for k in range(1, K):
         for i in range(size):
             top[i] = max(top[i], joint[k, i])
+    shift = inverse
     for i in range(size):
-        log_density[i] = 0.0
+        # Where all are -inf, a finite shift makes every exponential the same tiny number instead of NaN.
+        shift[i] = max(top[i], _LOWEST)
+        sums[i] = 0.0
     for k in range(K):
         row = joint[k]
         for i in range(size):
-            # Where all are -inf the clamps make every exponential the same tiny number.
-            e = exp_nonpositive(min(row[i] - max(top[i], _LOWEST), 0.0))
+            e = exp_nonpositive(row[i] - shift[i])
             row[i] = e
-            log_density[i] += e
+            sums[i] += e
     for i in range(size):
-        inverse = 1.0 / log_density[i]
-        log_density[i] = top[i] + log_normal(log_density[i])
-        top[i] = inverse
+        inverse[i] = 1.0 / sums[i]
     for k in range(K):
         row = joint[k]
         for i in range(size):
-            row[i] *= top[i]
+            row[i] *= inverse[i]
+
+
+@compiled(fastmath=FASTMATH)
+def _add_logs(top, sums, size):
+    """Replace ``top`` by the rows' log-densities."""
+    prefer_wide_vectors()
+    for i in range(size):
+        top[i] += log_normal(sums[i])
+
+
+@compiled(fastmath=FASTMATH)
+def _log_likelihood(top, sums, size):
+    """Return the sum of the rows' log-densities, and leave products in ``sums``: one logarithm serves up to eight rows."""
+    prefer_wide_vectors()
+    total = 0.0
+    for i in range(size):
+        total += top[i]
+    n = size
+    for _ in range(3):  # fold the second half onto the first; sums lie between 1 and K, so eight of them make no infinity
+        half = n // 2
+        low, high = sums[:half], sums[n - half : n]
+        for i in range(half):
+            low[i] *= high[i]
+        n -= half
+    for i in range(n):
+        total += log_normal(sums[i])
+    return total
 
 
 @compiled(fastmath=FASTMATH)
@@ -205,28 +285,29 @@ def statistics_rows(X, sample_weight, start, stop, prepared, diagonal, counts, f
     never_inline()
     constant, whiten, centre = prepared
     K, D = first.shape
-    block, z, joint, top, log_density = workspace(K, D, stop - start)
+    block, z, joint, top, sums, inverse = workspace(K, D, stop - start)
     B = len(top)
     weighted = sample_weight.shape[0] > 0
     total = 0.0
     for row in range(start, stop, B):
         size = min(B, stop - row)
-        _load_block(X, row, size, centre, block)
-        _log_joint(block, size, constant, whiten, diagonal, z, joint)
-        _normalise(joint, size, top, log_density)
+        filled = _load_block(X, row, size, centre, block)
+        _log_joint(block, filled, constant, whiten, diagonal, z, joint)
+        _normalise(joint, filled, top, sums, inverse)
+        _drop_fill(joint, size, filled, top, sums)
         if weighted:
+            _add_logs(top, sums, size)
             for k in range(K):
                 for i in range(size):
                     joint[k, i] *= sample_weight[row + i]
             for i in range(size):
                 # A row of weight zero is a row that is not there, even where its density is zero.
                 if sample_weight[row + i] != 0.0:
-                    total += sample_weight[row + i] * log_density[i]
+                    total += sample_weight[row + i] * top[i]
         else:
-            for i in range(size):
-                total += log_density[i]
+            total += _log_likelihood(top, sums, filled)
         for k in range(K):
-            add_statistics(joint[k], z[k], size, diagonal, counts[k : k + 1], first[k], second[k])
+            add_statistics(joint[k], z[k], filled, diagonal, counts[k : k + 1], first[k], second[k])
     return total
 
 
@@ -265,25 +346,26 @@ def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilitie
     never_inline()
     constant, whiten, centre = prepared
     K, D = len(constant), X.shape[1]
-    block, z, joint, top, density = workspace(K, D, stop - start)
+    block, z, joint, top, sums, inverse = workspace(K, D, stop - start)
     B = len(top)
     total = 0.0
     for row in range(start, stop, B):
         size = min(B, stop - row)
-        _load_block(X, row, size, centre, block)
-        _log_joint(block, size, constant, whiten, diagonal, z, joint)
+        filled = _load_block(X, row, size, centre, block)
+        _log_joint(block, filled, constant, whiten, diagonal, z, joint)
         if log_joint.shape[0] > 0:
             for k in range(K):
                 for i in range(size):
                     log_joint[row - start + i, k] = joint[k, i]
-        _normalise(joint, size, top, density)
+        _normalise(joint, filled, top, sums, inverse)
+        _add_logs(top, sums, filled)
         if responsibilities.shape[0] > 0:
             for k in range(K):
                 for i in range(size):
                     responsibilities[row - start + i, k] = joint[k, i]
         if log_density.shape[0] > 0:
             for i in range(size):
-                log_density[row - start + i] = density[i]
+                log_density[row - start + i] = top[i]
         for i in range(size):
-            total += density[i]
+            total += top[i]
     return total

@@ -17,21 +17,23 @@ import lazy_loader
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bayesgmm import datasets, diagnostics, exceptions, labels, plots, priors, report
+    from bayesgmm import datasets, diagnostics, exceptions, labels, plots, priors, report, selection
     from bayesgmm.bayes.model import build_model
     from bayesgmm.comparison import Comparison, compare
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from bayesgmm.params import MixtureParams
     from bayesgmm.priors import Priors
+    from bayesgmm.selection import BootstrapLRT, Merging, Selection, bootstrap_lrt, merge_components, select
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
     __name__,
-    submodules=["datasets", "diagnostics", "exceptions", "labels", "plots", "priors", "report"],
+    submodules=["datasets", "diagnostics", "exceptions", "labels", "plots", "priors", "report", "selection"],
     submod_attrs={
         "bayes.model": ["build_model"],
         "comparison": ["Comparison", "compare"],
         "estimators": ["BayesianGaussianMixture", "GaussianMixture"],
         "params": ["MixtureParams"],
         "priors": ["Priors"],
+        "selection": ["BootstrapLRT", "Merging", "Selection", "bootstrap_lrt", "merge_components", "select"],
     },
 )

@@ -2,7 +2,7 @@
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["BayesGMMError", "ConvergenceWarning", "InvalidDataError", "InvalidParameterError"]
+__all__ = ["BayesGMMError", "ConvergenceWarning", "InvalidDataError", "InvalidParameterError", "LikelihoodDecreaseError"]
 
 
 class BayesGMMError(Exception):
@@ -15,3 +15,7 @@ class InvalidDataError(BayesGMMError, ValueError):
 
 class InvalidParameterError(BayesGMMError, ValueError):
     """A setting or a parameter value cannot be used; the message says which and what is allowed."""
+
+
+class LikelihoodDecreaseError(BayesGMMError, RuntimeError):
+    """An iteration of EM lowered the log-likelihood by more than rounding can: a mistake in bayesgmm, not in the data."""

@@ -8,12 +8,14 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from bayesgmm.expectation import expectation
+from bayesgmm.expectation import Gaps, Statistics, expectation
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Frame"]
 
+_MOST_PASSES = 100
+_STILL = 1e-6  # a frame need not be exact: every fit in it is
 _COLLINEAR = 1e-10  # smallest eigenvalue of the correlation matrix that is still taken for information
 
 
@@ -32,12 +34,12 @@ class Frame:
     factor: FloatArray
 
     @classmethod
-    def of(cls, X: FloatArray, invariance: str, sample_weight: FloatArray | None = None) -> Frame:
+    def of(cls, X: FloatArray | Gaps, invariance: str, sample_weight: FloatArray | None = None) -> Frame:
         """Return the frame in which X (N, D) is centred and scaled.
 
         Parameters
         ----------
-        X : array of shape (N, D)
+        X : array of shape (N, D), or Gaps
         invariance : {"affine", "columns", "scale"}
             ``Family.invariance``: the linear maps that a covariance family survives. "affine" makes the total covariance the identity
             (column by column where columns are collinear), "columns" makes every standard deviation one, "scale" divides all columns
@@ -86,18 +88,46 @@ class Frame:
         return self.factor @ covariance @ self.factor.T
 
 
-def total_moments(X: FloatArray, sample_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-    """Return mean (D,) and covariance (D, D) of the rows of X (N, D), in one pass and without a copy of the data.
+def total_moments(X: FloatArray | Gaps, sample_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+    """Return mean (D,) and covariance (D, D) of the rows of X (N, D), without a copy of the data.
 
     They are the M-step of one component, so the E-step computes them; a rough mean and spread of some rows keep its sums of order one.
+    Complete rows take one pass. With gaps they are the maximum-likelihood estimates of a normal distribution given what is there, which
+    take a few.
     """
-    some = X[:: max(1, len(X) // 1000)]
-    rough, spread = some.mean(0), some.std(0)
-    spread = np.where(spread > 0, spread, 1.0)
-    stats = expectation(X, np.zeros(1), rough[None], np.diag(spread)[None], sample_weight=sample_weight)
+    rough, spread = _rough(X)
+    mean, factor = rough, np.diag(np.where(spread > 0, spread, 1.0))
+    for _ in range(_MOST_PASSES if isinstance(X, Gaps) else 1):
+        stats = expectation(X, np.zeros(1), mean[None], factor[None], sample_weight=sample_weight)
+        mean, covariance, moved = _one_component(stats, mean, factor)
+        if moved < _STILL or np.linalg.eigvalsh(covariance)[0] <= 0:
+            break
+        if isinstance(X, Gaps):
+            factor = np.linalg.cholesky(covariance)
+    return mean, covariance
+
+
+def _one_component(stats: Statistics, mean: FloatArray, factor: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Return the M-step of one component, and by how much (in standard deviations and their shares) it moved."""
     shift = stats.first[0] / stats.counts[0]
     scaled = stats.second[0] / stats.counts[0] - np.outer(shift, shift)
-    return rough + spread * shift, scaled * np.outer(spread, spread)
+    moved = max(float(np.abs(shift).max()), float(np.abs(scaled - np.eye(len(shift))).max()))
+    return mean + factor @ shift, factor @ scaled @ factor.T, moved
+
+
+def _rough(X: FloatArray | Gaps) -> tuple[FloatArray, FloatArray]:
+    """Return means and standard deviations of the columns over some rows; with gaps, over all values that are there."""
+    if not isinstance(X, Gaps):
+        some = X[:: max(1, len(X) // 1000)]
+        return some.mean(0), some.std(0)
+    n, total, square = np.zeros(X.n_features), np.zeros(X.n_features), np.zeros(X.n_features)
+    for part in X.patterns:
+        n[part.columns] += len(part.rows)
+        total[part.columns] += part.X.sum(0)
+    mean = total / np.maximum(n, 1)
+    for part in X.patterns:
+        square[part.columns] += ((part.X - mean[part.columns]) ** 2).sum(0)
+    return mean, np.sqrt(square / np.maximum(n, 1))
 
 
 def _correlation_factor(correlation: FloatArray) -> FloatArray:

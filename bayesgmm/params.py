@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import evaluate, log_density_draws, responsibility_draws
+from bayesgmm.expectation import Gaps, evaluate, log_density_draws, responsibility_draws, rows_of
+from bayesgmm.mixture import build, hills, line, pairs, parts, store
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 
 __all__ = ["MixtureParams", "generator"]
@@ -79,6 +81,66 @@ class MixtureParams:
         if not np.allclose(covariances, np.swapaxes(covariances, -1, -2), rtol=1e-8, atol=0.0):
             raise InvalidParameterError("covariances must be symmetric matrices")
         return cls(np.asarray(weights, float), np.asarray(means, float), cholesky(covariances))
+
+    @classmethod
+    def from_parameters(
+        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: build.CovarianceShape = "full"
+    ) -> MixtureParams:
+        """Build the value from numbers that somebody wrote down; the first mistake is named with its place.
+
+        Parameters
+        ----------
+        weights, means : arrays of shape (..., K) and (..., K, D)
+        covariances : array
+            In scikit-learn's shape for the type: (..., K, D, D) for "full", (..., D, D) for "tied", variances (..., K, D) for "diag" and
+            (..., K) for "spherical".
+        covariance_type : {"full", "tied", "diag", "spherical"}
+
+        Raises
+        ------
+        InvalidParameterError
+            If shapes disagree, a value is not a finite number, weights are negative or don't add up to one, or a covariance matrix is
+            not symmetric positive definite.
+
+        Examples
+        --------
+        >>> MixtureParams.from_parameters([0.7, 0.3], [[0.0, 1.0], [4.0, 5.0]], [1.0, 4.0], "spherical").sds
+        array([[1., 1.],
+               [2., 2.]])
+        >>> MixtureParams.from_parameters([0.7, 0.4], [[0.0], [4.0]], [1.0, 4.0], "spherical")
+        Traceback (most recent call last):
+        bayesgmm.exceptions.InvalidParameterError: weights add up to 1.1, not to one: divide them by their sum
+        """
+        return build.from_parameters(cls, weights, means, covariances, covariance_type)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MixtureParams:
+        """Read a mixture that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Its ending, ``.json`` or ``.npz``, says how to read it. Nothing in the file is unpickled or run.
+
+        Raises
+        ------
+        InvalidDataError
+            If there is no such file or it does not hold a mixture; the message names the file and what is wrong.
+        InvalidParameterError
+            If the name has another ending.
+        """
+        return store.load(cls, path)
+
+    # What can be asked of a mixture as a distribution; each is described where it is written.
+    marginal = parts.marginal
+    condition = parts.condition
+    conditional_mean = parts.conditional_mean
+    cdf = line.cdf
+    ppf = line.ppf
+    modes = hills.modes
+    component_kl = pairs.component_kl
+    overlap = pairs.overlap
+    save = store.save
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -173,29 +235,29 @@ class MixtureParams:
 
     def log_density(self, X: ArrayLike) -> FloatArray:
         """Return the log-densities ``(..., N)`` of the rows of X (N, D)."""
-        X = self._rows(X)
+        rows = self._rows(X)
         if not self.batch_shape:
-            return evaluate(X, *self.arrays(), diagonal=self.is_diagonal)[1]
-        out = log_density_draws(X, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
-        return out.reshape(*self.batch_shape, len(X))
+            return evaluate(rows, *self.arrays(), diagonal=self.is_diagonal)[1]
+        out = log_density_draws(rows, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
+        return out.reshape(*self.batch_shape, len(rows))
 
     def responsibilities(self, X: ArrayLike) -> FloatArray:
         """Return the probabilities ``(..., N, K)`` that each row of X (N, D) came from each component."""
-        X = self._rows(X)
+        rows = self._rows(X)
         if not self.batch_shape:
-            return evaluate(X, *self.arrays(), diagonal=self.is_diagonal, responsibilities=True)[0]
-        out = responsibility_draws(X, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
-        return out.reshape(*self.batch_shape, len(X), self.n_components)
+            return evaluate(rows, *self.arrays(), diagonal=self.is_diagonal, responsibilities=True)[0]
+        out = responsibility_draws(rows, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
+        return out.reshape(*self.batch_shape, len(rows), self.n_components)
 
     def log_responsibilities(self, X: ArrayLike) -> FloatArray:
         """Return the logs of the responsibilities ``(..., N, K)``, which do not underflow however far a row lies."""
-        X = self._rows(X)
+        rows = self._rows(X)
         flat = self.reshape(-1)
-        out = np.empty((len(flat.weights), len(X), self.n_components))
+        out = np.empty((len(flat.weights), len(rows), self.n_components))
         for t, mixture in enumerate(zip(*flat.arrays(), strict=True)):
-            table, log_density = evaluate(X, *mixture, diagonal=self.is_diagonal, joint=True)
+            table, log_density = evaluate(rows, *mixture, diagonal=self.is_diagonal, joint=True)
             out[t] = table - log_density[:, None]
-        return out.reshape(*self.batch_shape, len(X), self.n_components)
+        return out.reshape(*self.batch_shape, len(rows), self.n_components)
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
         """Draw rows from each mixture of the batch.
@@ -228,11 +290,11 @@ class MixtureParams:
         """Return copies that may be written to: the kernels are compiled once more for read-only arrays."""
         return self.log_weights, self.means.copy(), self.scale_tril.copy()
 
-    def _rows(self, X: ArrayLike) -> FloatArray:
+    def _rows(self, X: ArrayLike) -> FloatArray | Gaps:
         X = np.ascontiguousarray(X, dtype=float)
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise InvalidDataError(f"X must have shape (N, {self.n_features}) for this mixture, got {X.shape}")
-        return X
+        return rows_of(X)
 
 
 def generator(random_state: RandomState) -> np.random.Generator:

@@ -13,5 +13,8 @@ __all__ = ["ArrayLike", "CovarianceType", "FloatArray", "IntArray", "RandomState
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
-CovarianceType = Literal["full", "tied", "diag", "spherical"]
+CovarianceType = Literal[
+    "full", "tied", "diag", "spherical",
+    "EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV",
+]  # fmt: skip
 RandomState = int | np.random.Generator | np.random.RandomState | None

@@ -1,6 +1,7 @@
 """What data must be like before anything is fitted: one clear error each, before any work is done."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from sklearn.utils.validation import validate_data
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.typing import FloatArray
 
-__all__ = ["check_data", "check_fittable", "column_names", "default_names"]
+__all__ = ["check_data", "check_fittable", "check_weights", "column_names", "default_names"]
 
 _MOST_NAMED = 5
 
 
-def check_data(estimator: Any, X: Any, *, reset: bool) -> FloatArray:
+def check_data(estimator: Any, X: Any, *, reset: bool, allow_missing: bool = False) -> FloatArray:
     """Return X as a float64 C-contiguous (N, D) array for a scikit-learn estimator, or say what is wrong with it.
 
     Parameters
@@ -25,6 +26,8 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> FloatArray:
     X : array-like or DataFrame of shape (N, D)
     reset : bool
         True in ``fit``, False in every other method.
+    allow_missing : bool
+        Whether NaN may stand for a missing value.
 
     Raises
     ------
@@ -36,13 +39,46 @@ def check_data(estimator: Any, X: Any, *, reset: bool) -> FloatArray:
     _refuse_one_dimensional(X)
     _refuse_text_columns(X)
     values = validate_data(estimator, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False)
-    _refuse_not_finite(values, column_names(X, values.shape[1]))
+    _refuse_not_finite(values, column_names(X, values.shape[1]), allow_missing=allow_missing)
     return values
 
 
+def check_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
+    """Return frequencies of the rows as a float64 (N,) array, or None where none are given.
+
+    Raises
+    ------
+    InvalidDataError
+        For another length, negative or not finite weights (the first is named), or nothing but zeros.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_rows, sample_weight)
+    weight = np.ascontiguousarray(sample_weight, dtype=float)
+    if weight.shape != (n_rows,):
+        raise InvalidDataError(f"sample_weight must have one number for each of the {n_rows} rows of X, got shape {weight.shape}")
+    bad = np.flatnonzero(~(weight >= 0) | np.isinf(weight))
+    if len(bad):
+        raise InvalidDataError(
+            f"sample_weight must be zero or positive and finite: it is {weight[bad[0]]} in row {bad[0]}"
+            + (f", and {len(bad) - 1} more rows are at fault" if len(bad) > 1 else "")
+        )
+    if not weight.any():
+        raise InvalidDataError("sample_weight is zero in every row: there is nothing to fit")
+    return weight
+
+
 def check_fittable(X: FloatArray, names: Sequence[str], n_components: int) -> None:
-    """Raise InvalidDataError unless K components can be fitted: enough distinct rows, and no column without variation."""
-    constant = [name for name, spread in zip(names, np.ptp(X, axis=0), strict=True) if spread == 0.0]
+    """Raise InvalidDataError unless K components can be fitted: enough distinct rows, and no column without variation.
+
+    NaN stands for a missing value; a column must not have nothing else.
+    """
+    empty = [name for name, missing in zip(names, np.isnan(X.max(axis=0)) & np.isnan(X).all(axis=0), strict=True) if missing]
+    if empty:
+        raise InvalidDataError(f"{_columns(empty)} no value at all (NaN in every row): leave {_it(empty)} out")
+    spreads = np.nanmax(X, axis=0) - np.nanmin(X, axis=0)
+    constant = [name for name, spread in zip(names, spreads, strict=True) if spread == 0.0]
     if constant and len(X) > 1:
         raise InvalidDataError(
             f"{_columns(constant)} the same value in every row and cannot tell groups apart: leave {_it(constant)} out"
@@ -89,19 +125,24 @@ def _refuse_text_columns(X: Any) -> None:
         )
 
 
-def _refuse_not_finite(X: FloatArray, names: Sequence[str]) -> None:
+def _refuse_not_finite(X: FloatArray, names: Sequence[str], *, allow_missing: bool) -> None:
     # The sum of finite numbers is finite unless it overflows, and costs no memory.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(X.sum()):
             return
-    bad = ~np.isfinite(X)
+    bad = np.isinf(X) if allow_missing else ~np.isfinite(X)
     if not bad.any():
         return
     counts = [(int(n), names[d]) for d, n in enumerate(bad.sum(0)) if n]
     listed = ", ".join(f"{n} in {name!r}" for n, name in counts[:_MOST_NAMED])
     more = f" and {len(counts) - _MOST_NAMED} more columns" if len(counts) > _MOST_NAMED else ""
-    kind, remedy = "NaN (missing)", "Drop these rows (X.dropna()) or fill the gaps first"
-    if np.isinf(X).any():
+    kind, remedy = (
+        "NaN (missing)",
+        "Drop these rows (X.dropna()), or fill the gaps first: GaussianMixture(...).fit(X).impute(X) can",
+    )
+    if allow_missing:
+        kind, remedy = "infinite", "Replace or drop these rows first"
+    elif np.isinf(X).any():
         kind, remedy = "NaN (missing) or infinite", "Replace or drop these rows first"
     raise InvalidDataError(
         f"X contains {int(bad.sum())} {kind} value(s): {listed}{more}, in {int(bad.any(1).sum())} of {len(X)} rows. {remedy}"

@@ -10,8 +10,8 @@ import bayesgmm as bg
 from bayesgmm.covariance import family
 from bayesgmm.em import bootstrap, fit_em
 from bayesgmm.em.fit import AUTO_STARTS, FLOOR, Start
-from bayesgmm.em.iterate import Settings
-from bayesgmm.em.starts import MOST_ROWS, START_METHODS, starting_points
+from bayesgmm.em.starts import MOST_ROWS, START_METHODS, Sample, starting_points
+from bayesgmm.em.steps import Settings
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.frame import Frame
 from tests.conftest import random_mixture
@@ -76,7 +76,7 @@ def test_trace_is_scikit_learns_also_in_units_where_its_own_fails(offset, faithf
     with pytest.warns(bg.exceptions.ConvergenceWarning):
         reference.fit(Z)
     start = Start(weights, means * units + offset * units, np.stack([np.diag(units**2)] * 2))
-    ours = fit(awkward, 2, "full", tol=0.0, max_iter=25, reg_covar=None, start=start)
+    ours = fit(awkward, 2, "full", tol=0.0, max_iter=25, n_init=1, start=start)
     np.testing.assert_allclose(ours.trace[:-1] / len(X) + np.log(units).sum(), reference.lower_bounds_, rtol=1e-9)
 
 
@@ -142,7 +142,8 @@ def test_same_seed_same_bits_and_weights_count_rows(faithful, rng):
 def test_every_start_gives_every_component_some_rows(method, faithful):
     X = faithful.to_numpy(float)
     settings = Settings(family("full"), 1e-8, 10, Frame.of(X, "affine"), floor=FLOOR)
-    found = list(starting_points(X, None, 4, method, 6, settings, np.random.SeedSequence(1)))
+    sample = Sample(X, np.ones(len(X)), is_all=True)
+    found = list(starting_points(sample, 4, method, 6, settings, np.random.SeedSequence(1)))
     assert len(found) == 6
     for mixture in found:
         assert np.exp(mixture.log_weights).sum() == pytest.approx(1.0)

@@ -203,15 +203,15 @@ def test_any_array_of_numbers_will_do(rng):
         np.testing.assert_allclose(ex.expectation(np.ascontiguousarray(other, float), *arrays(params)).counts, expected.sum(0))
 
 
-def test_blas_gets_its_threads_back_when_the_last_fit_ends():
+def test_libraries_get_their_threads_back_when_the_last_fit_ends():
     pools = _threads._threadpools()
 
     def threads():
-        return [lib["num_threads"] for lib in pools.info() if lib["user_api"] == "blas"]
+        return [lib["num_threads"] for lib in pools.info()]
 
-    with pools.limit(limits=2, user_api="blas"):
+    with pools.limit(limits=2):
         before = threads()
-        first, second = ex.blas_on_one_thread(), ex.blas_on_one_thread()
+        first, second = ex.libraries_on_one_thread(), ex.libraries_on_one_thread()
         first.__enter__()
         second.__enter__()
         assert set(threads()) == {1}

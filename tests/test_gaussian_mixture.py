@@ -109,8 +109,8 @@ def test_verbose_tells_how_starts_end(faithful, capsys):
     [
         (np.arange(5.0), r"X\.reshape\(-1, 1\)"),
         (
-            pd.DataFrame({"a": [1.0, np.nan, 3, np.nan], "b": [1.0, 2, np.nan, 4]}),
-            r"3 NaN \(missing\) value\(s\): 2 in 'a', 1 in 'b'",
+            pd.DataFrame({"a": [1.0, np.nan, 3, 0], "b": [1.0, 2, np.inf, np.inf]}),
+            r"2 infinite value\(s\): 2 in 'b', in 2 of 4 rows",
         ),
         (np.array([[1.0], [np.inf], [2.0]]), "infinite"),
         (pd.DataFrame({"a": [1.0, 2, 3], "name": ["x", "y", "z"]}), "Column 'name' is not numeric"),
@@ -155,8 +155,8 @@ def test_other_columns_than_in_fit_are_refused(faithful, em_faithful):
         em_faithful.predict(faithful[["waiting"]])
     with pytest.raises(ValueError, match="feature names"):
         em_faithful.predict(faithful.set_axis(["a", "b"], axis=1))
-    with pytest.raises(InvalidDataError, match="1 NaN"):
-        em_faithful.predict(faithful.assign(waiting=faithful.waiting.where(faithful.index != 3)))
+    with pytest.raises(InvalidDataError, match="1 infinite"):
+        em_faithful.predict(faithful.assign(waiting=faithful.waiting.where(faithful.index != 3, np.inf)))
     with pytest.raises(InvalidParameterError, match="n_replicates"):
         em_faithful.responsibility_draws(n_replicates=0)
 
@@ -170,3 +170,29 @@ def test_float32_integers_and_fortran_order_give_the_same(faithful):
     ]
     for other in fits[1:]:
         np.testing.assert_allclose(other, fits[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["sandwich", "observed", "empirical", "nonparametric", "parametric", "weighted", "jackknife"])
+def test_standard_errors_of_every_kind_are_labelled_and_of_a_size(kind, em_faithful):
+    """R's mclust gives .03 and .46, .03 and .60 for the means by its bootstrap; other kinds believe more, or less, of the model."""
+    errors = em_faithful.standard_errors(kind, n_replicates=400)
+    assert errors.means.dims == ("component", "feature")
+    assert list(errors.feature.values) == ["eruptions", "waiting"]
+    np.testing.assert_allclose(errors.means, [[0.032, 0.46], [0.029, 0.60]], rtol=0.25)
+    assert errors.attrs["kind"] == kind
+
+
+@pytest.mark.parametrize("kind", ["nonparametric", "sandwich"])
+def test_arviz_summarises_the_sampling_distribution(kind, em_faithful):
+    import arviz as az
+
+    tree = em_faithful.sampling_distribution(kind, n_draws=500, random_state=1)
+    table = az.summary(tree, var_names=["means"], kind="stats")
+    assert len(table) == 4
+    values = tree["posterior"]["means"].mean(("chain", "draw"))
+    errors = em_faithful.standard_errors(kind, n_replicates=500)
+    assert (abs(values - em_faithful.means_) < 0.3 * errors.means).all()
+    with pytest.raises(InvalidParameterError, match="no draws"):
+        em_faithful.sampling_distribution("jackknife")
+    with pytest.raises(InvalidParameterError, match="kind"):
+        em_faithful.standard_errors("guess")

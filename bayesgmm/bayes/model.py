@@ -13,6 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 from sklearn.base import BaseEstimator
 
 from bayesgmm.bayes.op import mixture_log_density
+from bayesgmm.bayes.space import FAMILIES
 from bayesgmm.covariance import Family, family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.priors import (
@@ -104,6 +105,11 @@ def build_model(
     """
     _check_n_components(n_components)
     kind = family(covariance_type)
+    if kind.name not in FAMILIES:
+        raise InvalidParameterError(
+            f"covariance_type must be one of {', '.join(map(repr, FAMILIES))} for a posterior, got {covariance_type!r}: "
+            "mclust's other families can be fitted by EM"
+        )
     values = check_data(BaseEstimator(), X, reset=True)
     names = column_names(X, values.shape[1])
     check_fittable(values, names, n_components)

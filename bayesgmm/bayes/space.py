@@ -15,7 +15,10 @@ from bayesgmm.covariance import Family
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Space", "spiral"]
+__all__ = ["FAMILIES", "Space", "spiral"]
+
+FAMILIES = ("full", "tied", "diag", "spherical")
+"""Names of the covariance families that a posterior can have: those made of free standard deviations and correlations."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,25 @@
 """Maximum likelihood by EM: pure functions of data and starting values. Knows nothing of PyMC."""
 
-from bayesgmm.em.bootstrap import bootstrap
-from bayesgmm.em.fit import EMFit, fit_em
-from bayesgmm.em.iterate import EMRun, Settings, run_em
+from bayesgmm.em.bootstrap import Replicates, bootstrap, resample
+from bayesgmm.em.fit import EMFit, Start, fit_em
+from bayesgmm.em.impute import impute
+from bayesgmm.em.information import StandardErrors, standard_errors
+from bayesgmm.em.iterate import EMRun, run_em
 from bayesgmm.em.starts import START_METHODS
+from bayesgmm.em.steps import Settings
 
-__all__ = ["START_METHODS", "EMFit", "EMRun", "Settings", "bootstrap", "fit_em", "run_em"]
+__all__ = [
+    "START_METHODS",
+    "EMFit",
+    "EMRun",
+    "Replicates",
+    "Settings",
+    "StandardErrors",
+    "Start",
+    "bootstrap",
+    "fit_em",
+    "impute",
+    "resample",
+    "run_em",
+    "standard_errors",
+]

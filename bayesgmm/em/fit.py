@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesgmm.covariance import Family
-from bayesgmm.em.iterate import EMRun, Mixture, Settings, run_em
-from bayesgmm.em.starts import MOST_ROWS, starting_points
+from bayesgmm.em.health import Health, describe, examine
+from bayesgmm.em.iterate import EMRun, run_em
+from bayesgmm.em.starts import Sample, distinct_rows, filled, some_rows, starting_points
+from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import Gaps, rows_of
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import FloatArray
@@ -54,15 +57,26 @@ class EMFit:
     params : MixtureParams
     trace : array of shape (n_iter + 1,)
         Log-likelihood of the best run at its start and after every iteration.
-    converged : bool
+    status : {"converged", "max_iter", "collapsed", "spurious"}
+    message : str
+        A sentence that says how the fit ended.
     run_log_likelihoods : array
-        Final log-likelihood of every run, best first.
+        Final log-likelihood of every run, best first; runs whose components collapsed come last.
+    n_saved : float
+        Iterations that acceleration saved the best run: an estimate.
     """
 
     params: MixtureParams
     trace: FloatArray
-    converged: bool
+    status: str
+    message: str
     run_log_likelihoods: FloatArray
+    n_saved: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether EM came to a standstill; also at a maximum that means nothing, as `status` then says."""
+        return self.status != "max_iter"
 
     @property
     def log_likelihood(self) -> float:
@@ -72,7 +86,20 @@ class EMFit:
     @property
     def n_at_best(self) -> int:
         """Number of runs that ended within 0.01 nats of the best."""
-        return int((self.run_log_likelihoods > self.log_likelihood - SAME_OPTIMUM).sum())
+        return int((np.abs(self.run_log_likelihoods - self.log_likelihood) < SAME_OPTIMUM).sum())
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A run and the state of its components."""
+
+    run: EMRun
+    health: Health
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Regular before degenerate, then higher before lower."""
+        return not self.health.is_regular, -self.run.log_likelihood
 
 
 def fit_em(
@@ -84,7 +111,7 @@ def fit_em(
     max_iter: int,
     reg_covar: float | None = None,
     n_init: int | str = "auto",
-    init_params: str = "auto",
+    init_params: str | FloatArray = "auto",
     start: Start = NO_START,
     seeds: np.random.SeedSequence | None = None,
     sample_weight: FloatArray | None = None,
@@ -92,8 +119,8 @@ def fit_em(
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
 
-    Parameters are those of :class:`bayesgmm.GaussianMixture`; ``on_run`` is called with every run that ends. Nothing as large as the
-    data is made beside them.
+    Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K);
+    ``on_run`` is called with every run that ends.
 
     Raises
     ------
@@ -101,77 +128,120 @@ def fit_em(
         If no start leads anywhere: every one ended in a component without spread.
     """
     seeds = seeds or np.random.SeedSequence()
-    some = _some_rows(X, seeds, sample_weight)
-    settings = _settings(X, family, tol, max_iter, reg_covar, sample_weight)
+    given, given_weight = X, sample_weight
+    X, sample_weight = distinct_rows(X, sample_weight)
+    rows = rows_of(X)
+    settings = _settings(rows, family, tol, max_iter, reg_covar, sample_weight, accelerate=n_init == "auto" and reg_covar is None)
+    search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run)
     if start.is_complete:
-        first = [_place(start, None)]
+        ended = search.from_points([_place(start, None)], short=False)
+    elif not isinstance(init_params, str):
+        complete = rows_of(given)
+        complete = filled(complete, None) if isinstance(complete, Gaps) else complete
+        mixture = from_responsibilities(complete, init_params, settings, given_weight)
+        ended = search.from_points([_place(start, mixture)], short=False)
     else:
-        n_starts = 1 if n_components == 1 else AUTO_STARTS if n_init == "auto" else int(n_init)
-        found = starting_points(*some, n_components, init_params, n_starts, settings, seeds)
-        first = [_place(start, mixture) for mixture in found]
-    best, *others = _best_of(X, some, first, settings, sample_weight, on_run, short=n_init == "auto")
-    return EMFit(_params(best.mixture), best.trace, best.converged, np.array([run.log_likelihood for run in (best, *others)]))
+        auto = n_init == "auto"
+        n_starts = 1 if n_components == 1 else AUTO_STARTS if auto else int(n_init)
+        ended = []
+        for _ in range(2 if auto else 1):
+            found = starting_points(search.sample, n_components, init_params, n_starts, settings, seeds)
+            ended += search.from_points([_place(start, mixture) for mixture in found], short=auto)
+            # Where every start ended in a component that has collapsed, try as many once more before saying so.
+            if any(end.health.is_regular for end in ended):
+                break
+    return _best(_ranked(ended, by_health=n_init == "auto"), given, settings)
 
 
-def _some_rows(
-    X: FloatArray, seeds: np.random.SeedSequence, sample_weight: FloatArray | None
-) -> tuple[FloatArray, FloatArray | None]:
-    """Return all rows, or as many as it takes to find good starting points, with their weights."""
-    if len(X) <= MOST_ROWS:
-        return X, sample_weight
-    rows = np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(len(X), MOST_ROWS, replace=False))
-    return X[rows], None if sample_weight is None else sample_weight[rows]
+def _best(ended: list[_Ended], X: FloatArray, settings: Settings) -> EMFit:
+    best = ended[0]
+    run, mixture = best.run, best.run.mixture
+    log_likelihoods = np.array([end.run.log_likelihood for end in ended])
+    fit = EMFit(_params(mixture), run.trace, run.status, "", log_likelihoods, run.n_saved)
+    if run.status == "max_iter":
+        gain = run.trace[-1] - run.trace[-2]
+        message = (
+            f"EM stopped after max_iter={settings.max_iter} iterations while the log-likelihood still grew by {gain:.3g} per iteration: "
+            "raise max_iter, or tol if that is close enough"
+        )
+        return replace(fit, message=message)
+    if not best.health.is_regular:
+        return replace(fit, status=best.health.status, message=describe(best.health, rows_of(X), mixture, settings))
+    others = f"; {fit.n_at_best} of {len(ended)} starts ended at this maximum" if len(ended) > 1 else ""
+    return replace(fit, message=f"EM converged after {run.n_iter} iterations{others}")
 
 
 def _settings(
-    X: FloatArray, family: Family, tol: float, max_iter: int, reg_covar: float | None, sample_weight: FloatArray | None
+    X: Rows,
+    family: Family,
+    tol: float,
+    max_iter: int,
+    reg_covar: float | None,
+    sample_weight: FloatArray | None,
+    *,
+    accelerate: bool,
 ) -> Settings:
     if reg_covar is None:
-        return Settings(family, tol, max_iter, Frame.of(X, family.invariance, sample_weight), floor=FLOOR)
+        frame = Frame.of(X, family.invariance, sample_weight)
+        return Settings(family, tol, max_iter, frame, floor=FLOOR, accelerate=accelerate)
     # With the user's own ridge, collinear columns are the user's choice: look at no more than each column's spread.
     frame = Frame.of(X, "scale" if family.invariance == "scale" else "columns", sample_weight)
-    return Settings(family, tol, max_iter, frame, ridge=reg_covar)
+    return Settings(family, tol, max_iter, frame, ridge=reg_covar, accelerate=accelerate)
 
 
-def _best_of(
-    X: FloatArray,
-    some: tuple[FloatArray, FloatArray | None],
-    first: list[Mixture],
-    settings: Settings,
-    sample_weight: FloatArray | None,
-    on_run: Callable[[EMRun], None] | None,
-    *,
-    short: bool,
-) -> list[EMRun]:
-    """Run EM from every starting point and return the runs, best first; with ``short``, only the most promising go to the end.
+@dataclass(frozen=True)
+class _Search:
+    """The runs of one fit."""
 
-    Short runs see some rows only when there are very many; the best of them then start on all rows.
-    """
-    short = short and len(first) > 1
-    trial = replace(settings, max_iter=min(SHORT_RUN, settings.max_iter)) if short else settings
-    sampled = short and len(some[0]) < len(X)
-    runs = []
-    for mixture in first:
-        runs.append(run_em(*some[:1], mixture, trial, some[1]) if short else run_em(X, mixture, trial, sample_weight))
-        if on_run is not None:
-            on_run(runs[-1])
-    runs = _ranked(runs)
-    if sampled:
-        return _ranked([run_em(X, run.mixture, settings, sample_weight) for run in runs[:REFINED]])
-    if short:
-        runs[:REFINED] = [run.continued(X, settings, sample_weight) for run in runs[:REFINED]]
-    return _ranked(runs)
+    X: Rows
+    sample: Sample
+    settings: Settings
+    sample_weight: FloatArray | None
+    on_run: Callable[[EMRun], None] | None
+
+    @property
+    def total(self) -> float:
+        return len(self.X) if self.sample_weight is None else float(self.sample_weight.sum())
+
+    def from_points(self, first: list[Mixture], *, short: bool) -> list[_Ended]:
+        """Run EM from every starting point; with ``short``, only the most promising go to the end.
+
+        Short runs see some rows only when there are very many; the best of them then start on all rows.
+        """
+        short = short and len(first) > 1
+        sampled = short and not self.sample.is_all
+        trial = replace(self.settings, max_iter=min(SHORT_RUN, self.settings.max_iter)) if short else self.settings
+        ended = []
+        for mixture in first:
+            run = run_em(self.sample.X, mixture, trial, self.sample.weight) if sampled else self._run(mixture, trial)
+            ended.append(_Ended(run, examine(run.mixture, self.settings, self.total)))
+            if self.on_run is not None:
+                self.on_run(run)
+        ended = sorted(ended, key=lambda end: end.rank)
+        if not short:
+            return ended
+        promising, others = ended[:REFINED], ended[REFINED:]
+        refined = [
+            self._run(end.run.mixture, self.settings) if sampled else end.run.continued(self.X, self.settings, self.sample_weight)
+            for end in promising
+            if np.isfinite(end.run.log_likelihood)
+        ]
+        # Log-likelihoods of runs on some rows cannot be compared with those on all.
+        return [_Ended(run, examine(run.mixture, self.settings, self.total)) for run in refined] + ([] if sampled else others)
+
+    def _run(self, mixture: Mixture, settings: Settings) -> EMRun:
+        return run_em(self.X, mixture, settings, self.sample_weight)
 
 
-def _ranked(runs: list[EMRun]) -> list[EMRun]:
-    """Return the runs that did not collapse, best first."""
-    alive = [run for run in runs if np.isfinite(run.log_likelihood)]
+def _ranked(ended: list[_Ended], *, by_health: bool) -> list[_Ended]:
+    """Return the runs that did not end without a covariance, best first; ``by_health`` puts regular ones before degenerate ones."""
+    alive = [end for end in ended if np.isfinite(end.run.log_likelihood)]
     if not alive:
         raise InvalidParameterError(
             "every start of EM ended in a component without spread: ask for fewer components, "
             "or leave reg_covar at None, so that variances have a floor"
         )
-    return sorted(alive, key=lambda run: -run.log_likelihood)
+    return sorted(alive, key=lambda end: end.rank if by_health else (False, -end.run.log_likelihood))
 
 
 def _place(start: Start, mixture: Mixture | None) -> Mixture:

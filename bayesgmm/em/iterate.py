@@ -1,64 +1,22 @@
-"""The EM iteration: E-step, M-step, when to stop."""
+"""A run of EM: iterate, extrapolate where it is slow, and know when to stop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
-from bayesgmm.covariance import Family
+from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step
+from bayesgmm.exceptions import LikelihoodDecreaseError
 from bayesgmm.expectation import Statistics, expectation
-from bayesgmm.frame import Frame
 from bayesgmm.typing import FloatArray
 
-_EMPTY = 10 * np.finfo(float).eps  # a component with less than this expected number of rows keeps its old shape
-
-
-class Collapse(ArithmeticError):
-    """A covariance estimate has no Cholesky factor: a component has lost its spread, and nothing keeps it from doing so."""
-
-
-class Mixture(NamedTuple):
-    """Parameters inside the iteration: plain arrays, not checked at every step."""
-
-    log_weights: FloatArray
-    means: FloatArray
-    scale_tril: FloatArray
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What governs one run of EM.
-
-    Parameters
-    ----------
-    family : Family
-    tol : float
-        The run has converged when the mean log-likelihood of a row grows by less than this in one iteration.
-    max_iter : int
-    frame : Frame
-        The coordinates in which the floor is meant.
-    floor : float
-        Smallest eigenvalue that a covariance may have in that frame; zero for no floor.
-    ridge : float
-        Added to every variance, in squared units of the data (scikit-learn's ``reg_covar``).
-    """
-
-    family: Family
-    tol: float
-    max_iter: int
-    frame: Frame
-    floor: float = 0.0
-    ridge: float = 0.0
-
-    def bounded(self, covariances: FloatArray) -> FloatArray:
-        """Return the covariances with eigenvalues below the floor raised to it."""
-        if self.floor == 0:
-            return covariances
-        inside = self.frame.covariance_in(covariances)
-        raised = self.family.floor(inside, self.floor)
-        return covariances if raised is inside else self.frame.covariance_out(raised)
+_ROUNDING = 1e-8  # a log-likelihood may fall by this much of itself, or by this much per row, from rounding alone
+_SLOW = 1.0  # nats: where an iteration gains less, the basin is decided and extrapolation cannot leave it
+_CONFIRM = 5  # plain steps after an extrapolation before its end is believed: what it stirred up dies first, and hides a slow climb
+_STEADY = 0.02
+_LONGEST = 1e4
+_LONGEST_FIRST = 4.0  # how far the first extrapolation may go, in iterations
 
 
 @dataclass(frozen=True)
@@ -69,13 +27,21 @@ class EMRun:
     ----------
     mixture : Mixture
     trace : array of shape (n_iter + 1,)
-        Log-likelihood at the start and after every iteration.
-    converged : bool
+        Log-likelihood at the start and after every iteration; an accepted extrapolation counts as one.
+    status : {"converged", "max_iter", "collapsed"}
+    n_saved : float
+        Iterations that plain EM would have needed, at the rate it had, for what extrapolation gained: an estimate.
     """
 
     mixture: Mixture
     trace: FloatArray
-    converged: bool
+    status: str
+    n_saved: float = 0.0
+
+    @property
+    def converged(self) -> bool:
+        """Whether the run came to a standstill."""
+        return self.status == "converged"
 
     @property
     def log_likelihood(self) -> float:
@@ -87,23 +53,25 @@ class EMRun:
         """Number of iterations."""
         return len(self.trace) - 1
 
-    def continued(self, X: FloatArray, settings: Settings, sample_weight: FloatArray | None = None) -> EMRun:
+    def continued(self, X: Rows, settings: Settings, sample_weight: FloatArray | None = None) -> EMRun:
         """Return this run carried on under ``settings``, its trace joined to the one so far."""
-        if self.converged or self.n_iter >= settings.max_iter:
+        if self.status != "max_iter" or self.n_iter >= settings.max_iter:
             return self
         rest = replace(settings, max_iter=settings.max_iter - self.n_iter)
         run = run_em(X, self.mixture, rest, sample_weight)
-        return replace(run, trace=np.concatenate([self.trace, run.trace[1:]]))
+        return replace(run, trace=np.concatenate([self.trace, run.trace[1:]]), n_saved=self.n_saved + run.n_saved)
 
 
-def run_em(X: FloatArray, start: Mixture, settings: Settings, sample_weight: FloatArray | None = None) -> EMRun:
+def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None = None) -> EMRun:
     """Iterate EM from ``start`` until the log-likelihood stands still.
 
-    Dempster, Laird and Rubin (1977), Journal of the Royal Statistical Society B 39, 1-38.
+    Dempster, Laird and Rubin (1977), Journal of the Royal Statistical Society B 39, 1-38; the extrapolation is SQUAREM (Varadhan and
+    Roland 2008, Scandinavian Journal of Statistics 35, 335-353), taken only where EM is slow and only where it does not lower the
+    log-likelihood.
 
     Parameters
     ----------
-    X : array of shape (N, D)
+    X : array of shape (N, D), or Gaps
     start : Mixture
     settings : Settings
     sample_weight : array of shape (N,), optional
@@ -113,52 +81,161 @@ def run_em(X: FloatArray, start: Mixture, settings: Settings, sample_weight: Flo
     -------
     EMRun
         With a last log-likelihood of minus infinity if a component collapsed.
+
+    Raises
+    ------
+    LikelihoodDecreaseError
+        If an iteration lowers the log-likelihood by more than rounding can: a mistake in this package.
     """
-    diagonal = settings.family.diagonal
-    total = len(X) if sample_weight is None else float(sample_weight.sum())
-    mixture = start
-    statistics = expectation(X, *mixture, sample_weight=sample_weight, diagonal=diagonal)
-    trace = [statistics.log_likelihood]
-    converged = False
-    while not converged and len(trace) <= settings.max_iter:
-        try:
-            mixture = m_step(statistics, mixture, settings)
-        except Collapse:
-            return EMRun(mixture, np.array([*trace, -np.inf]), converged=False)
-        statistics = expectation(X, *mixture, sample_weight=sample_weight, diagonal=diagonal)
-        trace.append(statistics.log_likelihood)
-        converged = abs(trace[-1] - trace[-2]) < settings.tol * total
-    return EMRun(mixture, np.array(trace), converged)
-
-
-def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixture:
-    """Return the mixture that maximises the expected complete-data log-likelihood.
-
-    The statistics are in coordinates whitened by ``mixture``; shifts and scatters are turned back by its Cholesky factors.
-    """
-    counts = np.maximum(statistics.counts, _EMPTY)
-    shift = statistics.first / counts[:, None]
-    means = mixture.means + (mixture.scale_tril @ shift[..., None])[..., 0]
-    whitened = statistics.second - counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
-    scatter = mixture.scale_tril @ whitened @ np.swapaxes(mixture.scale_tril, -1, -2)
-    return assemble(counts, means, scatter, settings)
-
-
-def assemble(counts: FloatArray, means: FloatArray, scatter: FloatArray, settings: Settings) -> Mixture:
-    """Return the mixture with these expected counts (K,), means (K, D) and scatters about them (K, D, D)."""
-    covariances = settings.bounded(settings.family.update(scatter, counts) + settings.ridge * np.eye(means.shape[1]))
+    climb = Climb(X, start, settings, sample_weight)
     try:
-        return Mixture(np.log(counts / counts.sum()), means, np.linalg.cholesky(covariances))
-    except np.linalg.LinAlgError:
-        raise Collapse from None
+        while not climb.is_over:
+            climb.step()
+            if settings.accelerate and not climb.is_over:
+                climb.extrapolate()
+    except Collapse:
+        return EMRun(climb.mixture, np.array([*climb.trace, -np.inf]), "collapsed", climb.n_saved)
+    status = "converged" if climb.stands_still else "max_iter"
+    return EMRun(climb.mixture, np.array(climb.trace), status, climb.n_saved)
 
 
-def from_responsibilities(
-    X: FloatArray, responsibilities: FloatArray, settings: Settings, sample_weight: FloatArray | None = None
-) -> Mixture:
-    """Return the M-step of given responsibilities (N, K): how a run starts from a partition."""
-    r = responsibilities if sample_weight is None else responsibilities * sample_weight[:, None]
-    counts = np.maximum(r.sum(0), _EMPTY)
-    means = r.T @ X / counts[:, None]
-    scatter = np.stack([(r[:, k] * (X - m).T) @ (X - m) for k, m in enumerate(means)])
-    return assemble(counts, means, scatter, settings)
+class Climb:
+    """The state of a run: where it is, how high, and the last steps, from which the next are guessed."""
+
+    def __init__(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> None:
+        self.X, self.settings, self.sample_weight = X, settings, sample_weight
+        self.total = len(X) if sample_weight is None else float(sample_weight.sum())
+        self.mixture = start
+        self.statistics = self._e_step(start)
+        self.trace = [self.statistics.log_likelihood]
+        self.last: list[Mixture] = [start]  # mixtures of the plain steps since the last extrapolation
+        self.longest = _LONGEST_FIRST
+        self.n_saved = 0.0
+
+    @property
+    def n_iter(self) -> int:
+        """Iterations so far."""
+        return len(self.trace) - 1
+
+    def step(self) -> None:
+        """One iteration of EM."""
+        self._move_to(m_step(self.statistics, self.mixture, self.settings))
+        fall = self.trace[-2] - self.trace[-1]
+        if fall > _ROUNDING * (abs(self.trace[-1]) + self.total) and self.settings.ridge == 0:
+            raise LikelihoodDecreaseError(
+                f"EM lowered the log-likelihood by {fall:.3g} in iteration {self.n_iter}, which it never may: "
+                "this is a mistake in bayesgmm; please report it with the data and settings"
+            )
+        self.last.append(self.mixture)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no next iteration."""
+        return self.n_iter >= self.settings.max_iter or self.stands_still
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether there is nothing left to gain that is worth an iteration.
+
+        Plain: the last gain was below the tolerance (scikit-learn's rule). Accelerated: gains of linear convergence are a geometric
+        series, whose rest is known from the last two (Aitken; Boehning et al. 1994, Annals of the Institute of Statistical Mathematics
+        46, 373-388). A slow climb with small gains is then not taken for its end.
+        """
+        if self.n_iter == 0:
+            return False
+        gain = self.trace[-1] - self.trace[-2]
+        if not self.settings.accelerate:
+            return abs(gain) < self.settings.tol * self.total
+        if gain <= 4 * np.finfo(float).eps * abs(self.trace[-1]):
+            return True
+        return len(self.last) > _CONFIRM and self._seems_still
+
+    @property
+    def _seems_still(self) -> bool:
+        if len(self.last) < 4:
+            return False
+        first, before, gain = np.diff(self.trace[-4:])
+        enough = self.settings.tol * self.total
+        if gain <= 1e-3 * enough:
+            return True
+        # While the rate still rises, faster components of the error die out and the slowest has yet to show itself.
+        rate = gain / before if gain < before else 1.0
+        steady = first > before and rate < before / first + _STEADY
+        return bool(steady and gain * rate < (1 - rate) * enough)
+
+    def extrapolate(self) -> None:
+        """After two slow steps, try one long one in their direction; it is taken if the log-likelihood does not fall."""
+        gain = self.trace[-1] - self.trace[-2]
+        if len(self.last) < 3 or gain > _SLOW or self._seems_still or not self.settings.extrapolates:
+            return
+        first, second, third = self.last[-3:]
+        found = _squarem(first, second, third, self.longest)
+        if found is None:
+            return
+        mixture, length = found
+        statistics = self._e_step(mixture)
+        if statistics.log_likelihood >= self.trace[-1] and self._is_allowed(mixture):
+            self.n_saved += _iterations_worth(statistics.log_likelihood - self.trace[-1], gain, self.trace[-2] - self.trace[-3])
+            self.mixture, self.statistics = mixture, statistics
+            self.trace.append(statistics.log_likelihood)
+            self.longest = min(4 * self.longest, _LONGEST) if length >= self.longest else self.longest
+        else:
+            self.longest = max(2.0, self.longest / 4)
+        self.last = [self.mixture]
+
+    def _move_to(self, mixture: Mixture) -> None:
+        self.statistics = self._e_step(mixture)
+        self.mixture = mixture
+        self.trace.append(self.statistics.log_likelihood)
+
+    def _e_step(self, mixture: Mixture) -> Statistics:
+        return expectation(self.X, *mixture, sample_weight=self.sample_weight, diagonal=self.settings.family.diagonal)
+
+    def _is_allowed(self, mixture: Mixture) -> bool:
+        """Whether the floor leaves the covariances as they are: the next M-step would have to take the gain back."""
+        covariances = mixture.covariances
+        return self.settings.bounded(covariances) is covariances
+
+
+def _squarem(first: Mixture, second: Mixture, third: Mixture, longest: float) -> tuple[Mixture, float] | None:
+    """Return where two steps lead if they go on as they began, and the length in steps; None where that is no further than they went.
+
+    Coordinates are log weights, and means and Cholesky factors in the first mixture's own units, the factors' diagonals as logs.
+    """
+    points = np.stack([_coordinates(m, first) for m in (first, second, third)])
+    if not np.isfinite(points).all():
+        return None
+    r = points[1] - points[0]
+    v = points[2] - points[1] - r
+    size = float(np.linalg.norm(v))
+    length = min(float(np.linalg.norm(r)) / size, longest) if size > 0 else 0.0
+    if not length > 1:
+        return None
+    return _mixture(points[0] + 2 * length * r + length**2 * v, first), length
+
+
+def _coordinates(mixture: Mixture, base: Mixture) -> FloatArray:
+    means = np.linalg.solve(base.scale_tril, mixture.means[..., None])[..., 0]
+    factors = np.linalg.solve(base.scale_tril, mixture.scale_tril)
+    i = np.arange(factors.shape[-1])
+    factors[:, i, i] = np.log(np.maximum(factors[:, i, i], np.finfo(float).tiny))
+    return np.concatenate([mixture.log_weights, means.ravel(), factors.ravel()])
+
+
+def _mixture(point: FloatArray, base: Mixture) -> Mixture:
+    K, D = base.means.shape
+    log_weights = point[:K] - np.logaddexp.reduce(point[:K])
+    means = (base.scale_tril @ point[K : K + K * D].reshape(K, D, 1))[..., 0]
+    factors = np.tril(point[K + K * D :].reshape(K, D, D))
+    i = np.arange(D)
+    factors[:, i, i] = np.exp(np.clip(factors[:, i, i], -50, 50))
+    return Mixture(log_weights, means, np.tril(base.scale_tril @ factors))
+
+
+def _iterations_worth(gained: float, last_gain: float, gain_before: float) -> float:
+    """Return how many iterations would have gained as much, each gaining the same share of the one before."""
+    rate = last_gain / gain_before if gain_before > 0 else 0.0
+    if not 0 < rate < 1:
+        return 1.0
+    rest = 1 - gained * (1 - rate) / (last_gain * rate)
+    return float(np.log(max(rest, 1e-6)) / np.log(rate))

@@ -1,25 +1,85 @@
-"""Where EM starts from: partitions by k-means, distant points, random points, random responsibilities."""
+"""Where EM starts from: partitions by k-means, distant points, random points, random responsibilities, or a tree of mergers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import cycle, islice
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 
-from bayesgmm.em.iterate import Collapse, Mixture, Settings, from_responsibilities
+from bayesgmm.em.hierarchy import hierarchical_labels
+from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities
+from bayesgmm.expectation import Gaps, conditional_moments
+from bayesgmm.frame import total_moments
+from bayesgmm.params import cholesky
 from bayesgmm.typing import FloatArray
 
-START_METHODS = ("kmeans", "k-means++", "random", "random_from_data")
+START_METHODS = ("kmeans", "k-means++", "random", "random_from_data", "hierarchical")
 _MIXED = ("kmeans", "k-means++", "random_from_data", "k-means++")
 MOST_ROWS = 20_000  # more are not needed to find starting points
+MOST_SORTED = 50_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Complete rows to find starting points in, each with a weight.
+
+    Parameters
+    ----------
+    X : array of shape (n, D)
+        Gaps are filled.
+    weight : array of shape (n,)
+    is_all : bool
+        Whether they are all rows.
+    """
+
+    X: FloatArray
+    weight: FloatArray
+    is_all: bool
+
+
+def distinct_rows(X: FloatArray, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
+    """Return the distinct rows of X (N, D), sorted, and how often each counts; None where every row counts once.
+
+    A row of weight two is then the same as a row given twice, to the last bit, and the order of rows does not matter. Of more than
+    50,000 rows only those of weight zero are left out: sorting would cost as much as some iterations.
+    """
+    if sample_weight is not None and not sample_weight.all():
+        X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
+    if len(X) > MOST_SORTED:
+        return X, sample_weight
+    rows, which = np.unique(X, axis=0, return_inverse=True)  # NaN equals NaN here: rows are compared bit by bit
+    weight = np.bincount(which.reshape(-1), weights=sample_weight, minlength=len(rows)).astype(float)
+    return np.ascontiguousarray(rows), None if (weight == 1).all() else weight
+
+
+def some_rows(X: Rows, sample_weight: FloatArray | None, seeds: np.random.SeedSequence) -> Sample:
+    """Return as many rows as it takes to find starting points."""
+    values = filled(X, sample_weight) if isinstance(X, Gaps) else X
+    weight = np.ones(len(values)) if sample_weight is None else sample_weight
+    if len(values) <= MOST_ROWS:
+        return Sample(values, weight, is_all=True)
+    chosen = np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(len(values), MOST_ROWS, replace=False))
+    return Sample(values[chosen], weight[chosen], is_all=False)
+
+
+def filled(X: Gaps, sample_weight: FloatArray | None) -> FloatArray:
+    """Return the rows with what is missing put at its expectation under one normal distribution: good enough to start from."""
+    mean, covariance = total_moments(X, sample_weight)
+    factor = cholesky(covariance + 1e-12 * np.diag(np.maximum(np.diag(covariance), 1e-300)))
+    out = np.empty((X.n_rows, X.n_features))
+    for part in X.patterns:
+        out[np.ix_(part.rows, part.columns)] = part.X
+    for part, missing, _, means, _ in conditional_moments(X, np.zeros(1), mean[None], factor[None]):
+        out[np.ix_(part.rows, missing)] = means[:, 0]
+    return out
 
 
 def starting_points(
-    X: FloatArray,
-    sample_weight: FloatArray | None,
+    sample: Sample,
     n_components: int,
     method: str,
     n_starts: int,
@@ -30,51 +90,46 @@ def starting_points(
 
     Parameters
     ----------
-    X : array of shape (N, D)
-    sample_weight : array of shape (N,) or None
+    sample : Sample
     n_components : int
     method : str
-        One of `START_METHODS`, or "auto": k-means, k-means++ and random points in turn.
+        One of `START_METHODS`, or "auto": one from a tree of mergers, then k-means, k-means++ and random points in turn.
     n_starts : int
     settings : Settings
         Distances are taken in its frame, where units do not matter.
     seeds : SeedSequence
         One child is spawned per start.
     """
-    Z = settings.frame.standardise(X)
-    methods = islice(cycle(_MIXED), n_starts) if method == "auto" else [method] * n_starts
+    Z = settings.frame.standardise(sample.X)
+    methods = ["hierarchical", *islice(cycle(_MIXED), n_starts - 1)] if method == "auto" else [method] * n_starts
     for name, seed in zip(methods, seeds.spawn(n_starts), strict=True):
-        r = _responsibilities(Z, n_components, name, np.random.default_rng(seed), sample_weight)
+        r = _responsibilities(Z, n_components, name, np.random.default_rng(seed), sample.weight)
         with suppress(Collapse):
-            yield from_responsibilities(X, r, settings, sample_weight)
+            yield from_responsibilities(sample.X, r, settings, sample.weight)
 
 
-def _responsibilities(
-    X: FloatArray, n_components: int, method: str, rng: np.random.Generator, sample_weight: FloatArray | None
-) -> FloatArray:
+def _responsibilities(Z: FloatArray, n_components: int, method: str, rng: np.random.Generator, weight: FloatArray) -> FloatArray:
     if method == "random":
-        r = rng.random((len(X), n_components))
+        r = rng.random((len(Z), n_components))
         return r / r.sum(1, keepdims=True)
-    return np.eye(n_components)[_nearest(X, _centres(X, n_components, method, rng, sample_weight))]
+    if method == "hierarchical":
+        return np.eye(n_components)[hierarchical_labels(Z, n_components, weight, rng)]
+    return np.eye(n_components)[_nearest(Z, _centres(Z, n_components, method, rng, weight))]
 
 
-def _centres(
-    X: FloatArray, n_components: int, method: str, rng: np.random.Generator, sample_weight: FloatArray | None
-) -> FloatArray:
-    part = X if sample_weight is None else X[sample_weight > 0]
-    weight = None if sample_weight is None else sample_weight[sample_weight > 0]
+def _centres(Z: FloatArray, n_components: int, method: str, rng: np.random.Generator, weight: FloatArray) -> FloatArray:
     seed = int(rng.integers(2**31))
     if method == "kmeans":
-        return KMeans(n_components, n_init=1, random_state=seed).fit(part, sample_weight=weight).cluster_centers_
+        return KMeans(n_components, n_init=1, random_state=seed).fit(Z, sample_weight=weight).cluster_centers_
     if method == "k-means++":
-        return kmeans_plusplus(part, n_components, sample_weight=weight, random_state=seed)[0]
-    distinct = np.unique(part, axis=0)
+        return kmeans_plusplus(Z, n_components, sample_weight=weight, random_state=seed)[0]
+    distinct = np.unique(Z, axis=0)
     return distinct[rng.choice(len(distinct), n_components, replace=False)]
 
 
-def _nearest(X: FloatArray, centres: FloatArray) -> np.ndarray:
+def _nearest(Z: FloatArray, centres: FloatArray) -> np.ndarray:
     """Index of the nearest centre of each row; a centre without rows of its own gets the row nearest to it."""
-    distance = ((centres**2).sum(1) - 2 * X @ centres.T) + (X**2).sum(1)[:, None]
+    distance = ((centres**2).sum(1) - 2 * Z @ centres.T) + (Z**2).sum(1)[:, None]
     labels = distance.argmin(1)
     for k in np.setdiff1d(np.arange(len(centres)), labels):
         labels[distance[:, k].argmin()] = k

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import InvalidParameterError as SklearnParameterError
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family, family
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import DrawMoments, responsibility_moments
+from bayesgmm.expectation import DrawMoments, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
-from bayesgmm.validation import check_data, check_fittable, column_names
+from bayesgmm.validation import check_data, check_fittable, check_weights, column_names
 
 LARGEST_TABLE = 4e8
 """Most numbers that draws x rows x components may come to in memory (3.2 GB)."""
@@ -33,18 +36,28 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     n_features_in_: int
     _fit_X: FloatArray
     _fit_obs: pd.Index
+    _fit_weight: FloatArray | None
 
-    def _start_fit(self, X: Any) -> FloatArray:
-        """Check settings and data before anything about the estimator changes, then remember the data."""
+    _takes_missing = False
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._takes_missing
+        return tags
+
+    def _start_fit(self, X: Any, sample_weight: Any = None) -> FloatArray:
+        """Check settings, data and weights, then remember the data."""
         try:
             self._validate_params()
         except SklearnParameterError as error:
             raise InvalidParameterError(str(error)) from None
-        values = check_data(self, X, reset=True)
+        values = check_data(self, X, reset=True, allow_missing=self._takes_missing)
         names = column_names(X, values.shape[1])
-        check_fittable(values, names, self.n_components)
+        weight = check_weights(sample_weight, len(values))
+        check_fittable(values if weight is None else values[weight > 0], names, self.n_components)
         self.feature_names_ = names
         self._fit_X = values
+        self._fit_weight = weight
         self._fit_obs = _observations(X, len(values))
         return values
 
@@ -88,9 +101,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """Return the log-density (N,) of each row of X (N, D); for a posterior the log of the posterior predictive density."""
         return self._moments(self._check(X)).log_density
 
-    def score(self, X: ArrayLike, y: None = None) -> float:
-        """Return the mean log-density of the rows of X (N, D)."""
-        return float(self.score_samples(X).mean())
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the mean log-density of the rows of X (N, D), which count ``sample_weight`` (N,) times each if given."""
+        log_density = self.score_samples(X)
+        return float(np.average(log_density, weights=check_weights(sample_weight, len(log_density))))
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
         """Draw new rows; from a posterior each row comes from a draw of its own (the posterior predictive distribution).
@@ -135,7 +149,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _check(self, X: ArrayLike) -> FloatArray:
         check_is_fitted(self, "params_")
-        return check_data(self, X, reset=False)
+        return check_data(self, X, reset=False, allow_missing=self._takes_missing)
 
     def _rows(self, X: ArrayLike | None) -> tuple[FloatArray, pd.Index]:
         if X is None:
@@ -145,7 +159,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _moments(self, X: FloatArray) -> DrawMoments:
         flat = self.params_.reshape(-1)
-        return responsibility_moments(X, *flat.arrays(), diagonal=flat.is_diagonal)
+        return responsibility_moments(rows_of(X), *flat.arrays(), diagonal=flat.is_diagonal)
 
     def _draw_table(self, params: MixtureParams, X: ArrayLike | None, dims: tuple[str, ...]) -> xr.DataArray:
         """Return responsibilities of a batch, dims ``(*dims, obs, component)``, unless they would not fit into memory."""
@@ -161,6 +175,23 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Fit to X (N, D)."""
         raise NotImplementedError
+
+
+def unchanged_on_failure[**P, T](method: Callable[P, T]) -> Callable[P, T]:
+    """Let a method of an estimator leave the estimator as it was if it fails, or is interrupted."""
+
+    @wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        estimator: Any = args[0]
+        before = dict(vars(estimator))
+        try:
+            return method(*args, **kwargs)
+        except BaseException:
+            vars(estimator).clear()
+            vars(estimator).update(before)
+            raise
+
+    return guarded
 
 
 def _table(values: FloatArray, obs: pd.Index, dims: tuple[str, ...] = ()) -> xr.DataArray:

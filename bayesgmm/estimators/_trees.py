@@ -11,6 +11,7 @@ import xarray as xr
 
 from bayesgmm import __version__
 from bayesgmm.covariance import Family
+from bayesgmm.em.information import ParameterErrors
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
@@ -45,6 +46,18 @@ def parameters(params: MixtureParams, family: Family, features: list[str], sampl
     coords: dict[str, Any] = {dim: np.arange(size) for dim, size in zip(sample_dims, params.batch_shape, strict=True)}
     coords |= {"component": np.arange(params.n_components), "feature": features, "feature_bis": features}
     return xr.Dataset({name: ((*sample_dims, *dims), values) for name, (dims, values) in variables.items()}, coords=coords)
+
+
+def errors(values: ParameterErrors, features: list[str], attrs: dict[str, Any]) -> xr.Dataset:
+    """Return standard errors of weights, means, sds and covariances, with their dims named."""
+    variables = {
+        "weights": (("component",), values.weights),
+        "means": (("component", "feature"), values.means),
+        "sds": (("component", "feature"), values.sds),
+        "covariances": (("component", "feature", "feature_bis"), values.covariances),
+    }
+    coords = {"component": np.arange(len(values.weights)), "feature": features, "feature_bis": features}
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 
 def responsibilities(table: xr.DataArray) -> xr.Dataset:

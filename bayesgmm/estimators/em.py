@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import xarray as xr
 from scipy.linalg import solve_triangular
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.em import START_METHODS, EMFit, EMRun, bootstrap, fit_em
-from bayesgmm.em.fit import Start
+from bayesgmm.covariance import names
+from bayesgmm.em import START_METHODS, EMFit, EMRun, Replicates, StandardErrors, Start, fit_em, impute, resample, standard_errors
+from bayesgmm.em.refits import ReplicateKind
 from bayesgmm.estimators import _trees
-from bayesgmm.estimators._base import MixtureEstimator, seed_sequence
+from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
-from bayesgmm.expectation import blas_on_one_thread
-from bayesgmm.params import MixtureParams, cholesky
+from bayesgmm.expectation import libraries_on_one_thread
+from bayesgmm.params import MixtureParams, cholesky, generator
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
+from bayesgmm.validation import check_weights
+
+_FROM_CURVATURE = ("sandwich", "observed", "empirical")
 
 
 class GaussianMixture(MixtureEstimator):
@@ -29,8 +33,11 @@ class GaussianMixture(MixtureEstimator):
     ----------
     n_components : int
         Number of components K.
-    covariance_type : {"full", "tied", "diag", "spherical"}
-        Each component its own covariance matrix, one for all, a diagonal one each, or one variance each.
+    covariance_type : {"full", "tied", "diag", "spherical"} or one of mclust's fourteen
+        Each component its own covariance matrix, one for all, a diagonal one each, or one variance each. mclust's names say with three
+        letters whether volume, shape and orientation are equal (E), varying (V) or those of the identity (I): "EII", "VII", "EEI",
+        "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV" (Celeux and Govaert 1995, Pattern Recognition 28,
+        781-793).
     tol : float
         EM stops when the mean log-likelihood of a row grows by less in one iteration. Tighter than scikit-learn's 1e-3, at which EM
         often stops long before the maximum.
@@ -41,8 +48,10 @@ class GaussianMixture(MixtureEstimator):
         Most iterations of one run.
     n_init : int or "auto"
         Number of starts. "auto" makes 20 short runs and carries the best four to the end; a number carries each to the end.
-    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}
-        How to start; "auto" takes k-means, k-means++ and random rows in turn, on standardised data.
+    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data", "hierarchical"}, array or mixture
+        How to start; "auto" takes one start from a tree of mergers ("hierarchical"), then k-means, k-means++ and random rows in turn, all
+        on standardised data. Or your own labels (N,), responsibilities (N, K), a MixtureParams or another fit: the components then keep
+        its order.
     weights_init, means_init, precisions_init : array-like, optional
         Starting values of shape (K,), (K, D), and precisions in scikit-learn's shape for the covariance type; what is not given is
         found from the data. If any is given, components keep its order.
@@ -64,7 +73,13 @@ class GaussianMixture(MixtureEstimator):
     log_likelihood_trace_ : array of shape (n_iter_ + 1,)
         At the start and after every iteration of the best run.
     converged_ : bool
+    status_ : {"converged", "max_iter", "collapsed", "spurious"}
+        How the fit ended; "collapsed" and "spurious" mean that no start led to a maximum whose components all have enough rows and spread.
+    message_ : str
+        The same as a sentence, with the components and rows at fault.
     n_iter_ : int
+    n_iter_saved_ : float
+        Iterations that plain EM would have needed on top (an estimate), had no step been extrapolated.
     lower_bound_ : float
         Mean log-likelihood of a row.
     n_starts_at_best_ : int
@@ -74,7 +89,11 @@ class GaussianMixture(MixtureEstimator):
 
     Notes
     -----
-    Components come in order of decreasing weight. Results don't depend on the units or the offset of the data.
+    Components come in order of decreasing weight. Results don't depend on the units or the offset of the data, nor on the order of its
+    rows.
+
+    With ``n_init="auto"`` slow runs are extrapolated (SQUAREM) and stop when Aitken's estimate of all that is left to gain falls below
+    ``tol`` per row. With a number, iterations and stopping rule are scikit-learn's.
 
     Examples
     --------
@@ -84,14 +103,15 @@ class GaussianMixture(MixtureEstimator):
     -1130.264
     """
 
+    _takes_missing = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "covariance_type": [StrOptions(set(names(aliases=True)))],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left"), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "init_params": [StrOptions({"auto", *START_METHODS})],
+        "init_params": [StrOptions({"auto", *START_METHODS}), "array-like", MixtureParams, HasMethods(["fit", "predict_proba"])],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
@@ -110,7 +130,7 @@ class GaussianMixture(MixtureEstimator):
         reg_covar: float | None = None,
         max_iter: int = 1000,
         n_init: int | str = "auto",
-        init_params: str = "auto",
+        init_params: Any = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -134,9 +154,19 @@ class GaussianMixture(MixtureEstimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    @blas_on_one_thread()
-    def fit(self, X: ArrayLike, y: None = None) -> Self:
+    @unchanged_on_failure
+    @libraries_on_one_thread()
+    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the mixture to X (N, D).
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+        y : None
+            Not used.
+        sample_weight : array-like of shape (N,), optional
+            How often each row counts: weight 2 is the row twice, weight 0 the row left out.
 
         Raises
         ------
@@ -146,8 +176,9 @@ class GaussianMixture(MixtureEstimator):
             If a setting or a starting value cannot be used.
         """
         previous = getattr(self, "params_", None) if self.warm_start else None
-        values = self._start_fit(X)
-        start = self._user_start(values.shape[1]) if previous is None else _start_at(previous)
+        values = self._start_fit(X, sample_weight)
+        method, start = self._user_start(len(values), values.shape[1]) if previous is None else ("auto", _start_at(previous))
+        keeps_order = start.is_given or not isinstance(method, str)
         fit = fit_em(
             values,
             self.n_components,
@@ -156,41 +187,65 @@ class GaussianMixture(MixtureEstimator):
             max_iter=self.max_iter,
             reg_covar=self.reg_covar,
             n_init=self.n_init,
-            init_params=self.init_params,
+            init_params=method,
             start=start,
             seeds=seed_sequence(self.random_state),
+            sample_weight=self._fit_weight,
             on_run=_Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
         )
-        self._store(fit, fit.params if start.is_given else fit.params.permute(fit.params.canonical_order()))
+        self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))
         return self
 
     def _store(self, fit: EMFit, params: MixtureParams) -> None:
         self.params_ = params
         self.log_likelihood_trace_ = fit.trace
         self.log_likelihood_ = fit.log_likelihood
-        self.lower_bounds_ = fit.trace / len(self._fit_X)
+        self.lower_bounds_ = fit.trace / _total(self._fit_weight, len(self._fit_X))
         self.lower_bound_ = float(self.lower_bounds_[-1])
         self.converged_ = fit.converged
+        self.status_ = fit.status
+        self.message_ = fit.message
         self.n_iter_ = len(fit.trace) - 1
+        self.n_iter_saved_ = fit.n_saved
         self.n_starts_ = len(fit.run_log_likelihoods)
         self.n_starts_at_best_ = fit.n_at_best
-        if not fit.converged:
-            gain = fit.trace[-1] - fit.trace[-2]
-            warnings.warn(
-                f"EM stopped after max_iter={self.max_iter} iterations while the log-likelihood still grew by {gain:.3g} per iteration: "
-                "raise max_iter, or tol if that is close enough",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.
+        if fit.status == "max_iter" or (fit.status != "converged" and self.n_init == "auto"):
+            warnings.warn(fit.message, ConvergenceWarning, stacklevel=5)
 
-    def _user_start(self, n_features: int) -> Start:
+    @property
+    def effective_sample_size_(self) -> float:
+        """Number of rows that the data are worth.
+
+        The rows' number or, with whole weights, their sum; with other weights ``(sum w)^2 / sum w^2`` (Kish 1965, Survey Sampling),
+        because only frequencies can be whole.
+        """
+        check_is_fitted(self, "params_")
+        weight = self._fit_weight
+        if weight is None or np.array_equal(weight, np.round(weight)):
+            return _total(weight, len(self._fit_X))
+        return float(weight.sum() ** 2 / (weight**2).sum())
+
+    def _user_start(self, n_rows: int, n_features: int) -> tuple[str | FloatArray, Start]:
+        """Return how to find a start, and what of it the user has given."""
         K, D = self.n_components, n_features
         weights = _given("weights_init", self.weights_init, (K,))
         if weights is not None and ((weights < 0).any() or not np.isclose(weights.sum(), 1.0)):
             raise InvalidParameterError("weights_init must be at least zero and add up to one")
         means = _given("means_init", self.means_init, (K, D))
         packed = _given("precisions_init", self.precisions_init, self._family.packed_shape(K, D))
-        return Start(weights, means, None if packed is None else self._covariances_of(packed, D))
+        start = Start(weights, means, None if packed is None else self._covariances_of(packed, D))
+        if isinstance(self.init_params, str):
+            return self.init_params, start
+        params = getattr(self.init_params, "params_", self.init_params)
+        if isinstance(params, MixtureParams):
+            if (params.batch_shape, params.n_components, params.n_features) != ((), K, D):
+                raise InvalidParameterError(
+                    f"init_params is a mixture of {params.n_components} components in {params.n_features} columns"
+                    f"{' (a batch of them)' if params.batch_shape else ''}: one of {K} in {D} is needed"
+                )
+            return "auto", _start_at(params)
+        return _given_responsibilities(self.init_params, n_rows, K), start
 
     def _covariances_of(self, precisions: FloatArray, n_features: int) -> FloatArray:
         matrices = self._family.unpack(precisions, self.n_components, n_features)
@@ -219,23 +274,66 @@ class GaussianMixture(MixtureEstimator):
         """Number of free parameters."""
         return self._family.n_parameters(self.n_components, self.n_features_in_)
 
-    def bic(self, X: ArrayLike) -> float:
+    def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion on X (N, D): lower is better (Schwarz 1978)."""
-        log_density = self.score_samples(X)
-        return float(-2 * log_density.sum() + self.n_parameters_ * np.log(len(log_density)))
+        log_likelihood, n = self._log_likelihood(X, sample_weight)
+        return float(-2 * log_likelihood + self.n_parameters_ * np.log(n))
 
-    def aic(self, X: ArrayLike) -> float:
+    def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X (N, D): lower is better (Akaike 1974)."""
-        return float(-2 * self.score_samples(X).sum() + 2 * self.n_parameters_)
+        return float(-2 * self._log_likelihood(X, sample_weight)[0] + 2 * self.n_parameters_)
 
-    def icl(self, X: ArrayLike) -> float:
+    def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the integrated complete-data likelihood criterion on X (N, D): lower is better.
 
         BIC plus ``-2 sum_i log max_k r_ik``, the price of rows whose group is in doubt (Biernacki, Celeux and Govaert 2000, IEEE PAMI 22,
         719-725): it favours groups that are apart.
         """
-        log_r = self.params_.log_responsibilities(self._check(X))
-        return self.bic(X) - 2 * float(log_r.max(axis=1).sum())
+        certainty = self.params_.log_responsibilities(self._check(X)).max(axis=1)
+        weight = check_weights(sample_weight, len(certainty))
+        return self.bic(X, sample_weight) - 2 * float(certainty.sum() if weight is None else weight @ certainty)
+
+    def _log_likelihood(self, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[float, float]:
+        """Log-likelihood of X, and how many rows it is of."""
+        log_density = self.score_samples(X)
+        weight = check_weights(sample_weight, len(log_density))
+        return float(log_density.sum() if weight is None else weight @ log_density), _total(weight, len(log_density))
+
+    def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
+        """Fill what is missing in X (N, D), where NaN stands for it.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+        n_draws : int, optional
+            Draw so many fillings instead of one of conditional means. Draws have the spread that missing values have; means have none,
+            and data filled with them look more certain than they are.
+        random_state : int, Generator, RandomState or None
+            Source of the draws; None takes the estimator's.
+
+        Returns
+        -------
+        array of shape (N, D), or (n_draws, N, D)
+            What is there stays as it is.
+
+        Notes
+        -----
+        Given what a row has, the rest of it is a mixture of normals: the components' conditional ones, weighted by the row's
+        responsibilities (Ghahramani and Jordan 1994, Advances in Neural Information Processing Systems 6, 120-127).
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> faithful = bg.datasets.load_faithful().to_numpy()
+        >>> em = bg.GaussianMixture(2, random_state=1).fit(faithful)
+        >>> em.impute([[4.5, float("nan")]]).round(1)
+        array([[ 4.5, 81.1]])
+        """
+        values = self._check(X)
+        if n_draws is not None and n_draws < 1:
+            raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
+        rng = generator(self.random_state if random_state is None else random_state)
+        return impute(values, self.params_, n_draws, rng)
 
     def responsibility_draws(
         self, X: ArrayLike | None = None, *, n_replicates: int = 100, random_state: RandomState = None
@@ -257,17 +355,101 @@ class GaussianMixture(MixtureEstimator):
         check_is_fitted(self, "params_")
         if n_replicates < 1:
             raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
-        replicates = bootstrap(
+        seed = self.random_state if random_state is None else random_state
+        return self._draw_table(self._resample("nonparametric", n_replicates, seed).params, X, ("replicate",))
+
+    def standard_errors(self, kind: str = "sandwich", *, n_replicates: int = 999, random_state: RandomState = None) -> xr.Dataset:
+        """Return standard errors of weights, means, standard deviations and covariances.
+
+        Parameters
+        ----------
+        kind : {"sandwich", "observed", "empirical", "nonparametric", "parametric", "weighted", "jackknife"}
+            The first three come from the likelihood's slope and curvature at the maximum: "observed" and "empirical" believe the model,
+            "sandwich" holds also where the groups are not quite normal. The others refit: rows drawn with replacement, rows drawn from
+            the fit, random weights, or one row left out at a time.
+        n_replicates : int
+            Refits of the first three of those.
+        random_state : int, Generator, RandomState or None
+            Source of randomness of refits; None takes the estimator's.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``weights``, ``means``, ``sds``, ``covariances`` with dims of component and feature; NaN with a reason in ``attrs["note"]``
+            where the data do not determine a parameter.
+
+        Notes
+        -----
+        Louis 1982, Journal of the Royal Statistical Society B 44, 226-233 (information); White 1982, Econometrica 50, 1-25 (sandwich);
+        O'Hagan, Murphy, Scrucca and Gormley 2019, Computational Statistics 34, 1779-1813 (refits).
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
+        >>> em.standard_errors().means.round(2).values
+        array([[0.03, 0.46],
+               [0.03, 0.6 ]])
+        """
+        check_is_fitted(self, "params_")
+        if kind in _FROM_CURVATURE:
+            errors = self._errors_from_curvature(kind)
+            return _trees.errors(errors, self.feature_names_, {"kind": kind, "note": errors.note})
+        seed = self.random_state if random_state is None else random_state
+        replicates = self._resample(kind, n_replicates, seed)
+        attrs = {"kind": kind, "n_replicates": len(replicates.params.weights), "ambiguous_share": replicates.ambiguous_share}
+        return _trees.errors(replicates.standard_errors(), self.feature_names_, attrs)
+
+    def sampling_distribution(
+        self, kind: str = "nonparametric", *, n_draws: int = 999, random_state: RandomState = None
+    ) -> xr.DataTree:
+        """Return draws of the parameters as other data of the same kind would give them, in ArviZ's schema.
+
+        ``arviz.summary`` and ``arviz.plot_forest`` then show EM's intervals as they show a posterior's.
+
+        Parameters
+        ----------
+        kind : {"nonparametric", "parametric", "weighted", "sandwich", "observed", "empirical"}
+            Refits, or normal draws with the covariance of :meth:`standard_errors`, in coordinates without constraints.
+        n_draws : int
+        random_state : int, Generator, RandomState or None
+            None takes the estimator's.
+
+        Returns
+        -------
+        xarray.DataTree
+            Group ``posterior`` (ArviZ's name for draws; these are not a posterior's) with one chain.
+        """
+        check_is_fitted(self, "params_")
+        seed = self.random_state if random_state is None else random_state
+        if kind in _FROM_CURVATURE:
+            params = self._errors_from_curvature(kind).draws(n_draws, generator(seed))
+        elif kind == "jackknife":
+            raise InvalidParameterError("the jackknife leaves out one row at a time: its refits are no draws; ask for another kind")
+        else:
+            params = self._resample(kind, n_draws, seed).params
+        draws = _trees.parameters(params.reshape(1, -1), self._family, self.feature_names_, ("chain", "draw"))
+        return _trees.tree({"posterior": draws}, {"inference": f"em, {kind}", **_trees.provenance(self)})
+
+    def _errors_from_curvature(self, kind: str) -> StandardErrors:
+        named = cast("Literal['sandwich', 'observed', 'empirical']", kind)
+        return standard_errors(self._fit_X, self.params_, self._family, named, sample_weight=self._fit_weight)
+
+    def _resample(self, kind: str, n_replicates: int, random_state: RandomState) -> Replicates:
+        if n_replicates < 1:
+            raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
+        return resample(
             self._fit_X,
             self.params_,
             self._family,
+            kind=cast("ReplicateKind", kind),
             n_replicates=n_replicates,
             tol=self.tol,
             max_iter=self.max_iter,
             reg_covar=self.reg_covar,
-            seeds=seed_sequence(self.random_state if random_state is None else random_state),
+            seeds=seed_sequence(random_state),
+            sample_weight=self._fit_weight,
         )
-        return self._draw_table(replicates, X, ("replicate",))
 
     @property
     def datatree_(self) -> xr.DataTree:
@@ -306,6 +488,30 @@ def _given(name: str, value: Any, shape: tuple[int, ...]) -> FloatArray | None:
     if not np.isfinite(array).all():
         raise InvalidParameterError(f"{name} must be finite numbers")
     return array
+
+
+def _given_responsibilities(value: Any, n_rows: int, n_components: int) -> FloatArray:
+    """Return the user's labels (N,) or responsibilities (N, K) as responsibilities."""
+    array = np.asarray(value)
+    if array.shape == (n_rows,):
+        if array.dtype.kind not in "iub" or not np.array_equal(np.unique(array), np.arange(n_components)):
+            raise InvalidParameterError(
+                f"labels given as init_params must be whole numbers from 0 to {n_components - 1}, each of them in some row"
+            )
+        return np.eye(n_components)[array.astype(int)]
+    r = np.asarray(value, dtype=float)
+    if r.shape != (n_rows, n_components):
+        raise InvalidParameterError(
+            f"init_params must be the name of a method, a mixture, labels of shape ({n_rows},) or responsibilities of shape "
+            f"({n_rows}, {n_components}), got an array of shape {r.shape}"
+        )
+    if not (r >= 0).all() or not np.allclose(r.sum(1), 1.0):
+        raise InvalidParameterError("responsibilities given as init_params must be at least zero and add up to one in every row")
+    return np.ascontiguousarray(r)
+
+
+def _total(weight: FloatArray | None, n_rows: int) -> float:
+    return float(n_rows) if weight is None else float(weight.sum())
 
 
 def _start_at(params: MixtureParams) -> Start:

@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.estimators import _trees
-from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence
+from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import blas_on_one_thread, responsibility_summary
+from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary
 from bayesgmm.frame import Frame
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
@@ -123,7 +123,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.random_state = random_state
         self.progressbar = progressbar
 
-    @blas_on_one_thread()
+    @unchanged_on_failure
+    @libraries_on_one_thread()
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Sample the posterior given X (N, D).
 

@@ -5,31 +5,38 @@ densities, relabelling. Mixtures come in as ``log_weights (K,)``, ``means (K, D)
 factors of the covariances; a batch of T of them has a leading T.
 """
 
-from bayesgmm.expectation._threads import blas_on_one_thread
-from bayesgmm.expectation.core import Statistics, evaluate, expectation
-from bayesgmm.expectation.draws import (
-    DrawMoments,
-    ResponsibilitySummary,
-    cross_sums,
+from bayesgmm.expectation._threads import libraries_on_one_thread
+from bayesgmm.expectation.core import Statistics
+from bayesgmm.expectation.draws import DrawMoments, ResponsibilitySummary, cross_sums, responsibility_summary
+from bayesgmm.expectation.missing import (
+    Gaps,
+    conditional_moments,
+    evaluate,
+    expectation,
+    has_gaps,
     log_density_draws,
     responsibility_draws,
     responsibility_moments,
-    responsibility_summary,
+    rows_of,
 )
 from bayesgmm.expectation.score import Score, score
 
 __all__ = [
     "DrawMoments",
+    "Gaps",
     "ResponsibilitySummary",
     "Score",
     "Statistics",
-    "blas_on_one_thread",
+    "conditional_moments",
     "cross_sums",
     "evaluate",
     "expectation",
+    "has_gaps",
+    "libraries_on_one_thread",
     "log_density_draws",
     "responsibility_draws",
     "responsibility_moments",
     "responsibility_summary",
+    "rows_of",
     "score",
 ]

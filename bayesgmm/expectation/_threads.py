@@ -2,8 +2,9 @@
 
 Work is cut into chunks whose size does not depend on the number of threads, and results are combined in the chunks' order, so that the
 same data give the same bits on any machine. The kernels release the GIL. Chains of the sampler run in nutpie's own threads and call
-the kernels directly, without this module. While either is at work BLAS stays on one thread (`blas_on_one_thread`): its idle threads
-spin for tens of milliseconds after every product large enough to wake them, which a second chain paid with a third of its speed.
+the kernels directly, without this module. While either is at work BLAS and OpenMP stay on one thread
+(`libraries_on_one_thread`): their idle threads spin for tens of milliseconds after every piece of work large enough to wake them, which
+a second chain paid with a third of its speed, and k-means on small data with most of its time.
 """
 
 import os
@@ -17,8 +18,8 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 _pool: ThreadPoolExecutor | None = None
-_blas_limits: list[Any] = []
-_blas_lock = Lock()
+_limits: list[Any] = []
+_limits_lock = Lock()
 
 
 def n_threads() -> int:
@@ -54,20 +55,20 @@ def run_shared(task: Callable[[int, int], object], n: int) -> None:
 
 
 @contextmanager
-def blas_on_one_thread() -> Iterator[None]:
-    """Keep NumPy's and SciPy's BLAS from waking threads of its own; also a decorator.
+def libraries_on_one_thread() -> Iterator[None]:
+    """Keep BLAS and OpenMP (scikit-learn's k-means) from waking threads of their own; also a decorator.
 
-    BLAS knows only one limit for the whole process: the first of several fits that run at once sets it, and the last to end puts
+    They know only one limit for the whole process: the first of several fits that run at once sets it, and the last to end puts
     back what was there before.
     """
-    with _blas_lock:
-        _blas_limits.append(_threadpools().limit(limits=1, user_api="blas"))
+    with _limits_lock:
+        _limits.append(_threadpools().limit(limits=1))
     try:
         yield
     finally:
-        with _blas_lock:
+        with _limits_lock:
             # Limits come off from the last to the first whoever ends, and the first one knows what was there before.
-            _blas_limits.pop().restore_original_limits()
+            _limits.pop().restore_original_limits()
 
 
 @cache

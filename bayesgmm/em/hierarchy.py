@@ -1,0 +1,98 @@
+"""A start from a tree of mergers: rows are joined where a mixture of normals loses the least.
+
+Two stages. Ward's criterion, which is the classification likelihood of equal spherical groups, joins rows into a few dozen groups
+(SciPy's linkage); from there groups with covariances of their own are joined, each time the pair whose union lowers the classification
+likelihood least (Banfield and Raftery 1993, Biometrics 49, 803-821; Fraley 1998, SIAM Journal on Scientific Computing 20, 270-281).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from bayesgmm.expectation import evaluate
+from bayesgmm.typing import FloatArray, IntArray
+
+MOST_ROWS = 2000  # the first stage needs all distances between rows
+_GROUPS = 40
+_SHRINK = 1.0  # rows' worth of the total covariance (over K^(2/D)) that every group's covariance is given: small groups have none
+
+
+def hierarchical_labels(Z: FloatArray, n_components: int, weight: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Return the group (N,) of each row of standardised data Z (N, D).
+
+    Of more than 2000 rows a random part is joined, and the others go to the group they are most probably from.
+    """
+    if len(Z) <= max(n_components, 2):
+        return np.arange(len(Z)) % n_components
+    rows = np.arange(len(Z)) if len(Z) <= MOST_ROWS else np.sort(rng.choice(len(Z), MOST_ROWS, replace=False))
+    n_groups = min(len(rows), max(_GROUPS, 5 * n_components))
+    labels = fcluster(linkage(Z[rows], "ward"), n_groups, "maxclust") - 1
+    groups = _Groups(Z[rows], labels, weight[rows], n_components)
+    while len(groups.n) > n_components:
+        groups.join_cheapest()
+    labels = groups.of[labels]
+    if len(rows) == len(Z):
+        return labels
+    log_joint, _ = evaluate(Z, *groups.mixture(), joint=True)
+    return log_joint.argmax(1)
+
+
+class _Groups:
+    """Groups of rows by their sums: weight n, mean and scatter each."""
+
+    def __init__(self, Z: FloatArray, labels: IntArray, weight: FloatArray, n_components: int) -> None:
+        M, D = int(labels.max()) + 1, Z.shape[1]
+        self.n = np.maximum(np.bincount(labels, weights=weight, minlength=M), np.finfo(float).tiny)
+        self.mean = np.stack([np.bincount(labels, weights=weight * z, minlength=M) for z in Z.T], axis=1) / self.n[:, None]
+        centred = Z - self.mean[labels]
+        self.scatter = np.zeros((M, D, D))
+        np.add.at(self.scatter, labels, weight[:, None, None] * centred[:, :, None] * centred[:, None, :])
+        total = np.cov(Z.T, aweights=weight, ddof=0).reshape(D, D)
+        self.shrink = _SHRINK * (total + 1e-9 * np.eye(D)) / n_components ** (2 / D)
+        self.of = np.arange(M)
+        self.cost = self._cost(self.n, self.scatter)
+        self.loss = np.full((M, M), np.inf)
+        for i in range(1, M):
+            self.loss[i, :i] = self._losses(i, np.arange(i))
+
+    def _cost(self, n: FloatArray, scatter: FloatArray) -> FloatArray:
+        """Minus twice the classification log-likelihood of groups, up to what all partitions share."""
+        return n * np.linalg.slogdet((scatter + self.shrink) / (n + _SHRINK)[:, None, None])[1]
+
+    def _union(self, i: int, others: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        n = self.n[i] + self.n[others]
+        apart = self.mean[others] - self.mean[i]
+        between = (self.n[i] * self.n[others] / n)[:, None, None] * apart[:, :, None] * apart[:, None, :]
+        mean = self.mean[i] + (self.n[others] / n)[:, None] * apart
+        return n, mean, self.scatter[i] + self.scatter[others] + between
+
+    def _losses(self, i: int, others: IntArray) -> FloatArray:
+        n, _, scatter = self._union(i, others)
+        return self._cost(n, scatter) - self.cost[i] - self.cost[others]
+
+    def join_cheapest(self) -> None:
+        """Join the two groups whose union costs least; the last group takes the place that becomes free."""
+        i, j = (int(index) for index in np.unravel_index(self.loss.argmin(), self.loss.shape))
+        n, mean, scatter = self._union(i, np.array([j]))
+        last = len(self.n) - 1
+        self.n[j], self.mean[j], self.scatter[j] = n[0], mean[0], scatter[0]
+        self.of[self.of == i] = j
+        self.of[self.of == last] = i
+        for array in (self.n, self.mean, self.scatter, self.cost):
+            array[i] = array[last]
+        if i != last:
+            whole = np.minimum(self.loss, self.loss.T)
+            whole[i], whole[:, i] = whole[last], whole[:, last]
+            self.loss = np.where(np.tri(last + 1, k=-1, dtype=bool), whole, np.inf)
+        self.n, self.mean, self.scatter, self.cost = self.n[:last], self.mean[:last], self.scatter[:last], self.cost[:last]
+        self.loss = self.loss[:last, :last]
+        self.cost[j] = self._cost(self.n[j : j + 1], self.scatter[j : j + 1])[0]
+        others = np.setdiff1d(np.arange(last), [j])
+        losses = self._losses(j, others)
+        self.loss[np.maximum(j, others), np.minimum(j, others)] = losses
+
+    def mixture(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the groups as a mixture: log weights, means, Cholesky factors."""
+        covariances = (self.scatter + self.shrink) / (self.n + _SHRINK)[:, None, None]
+        return np.log(self.n / self.n.sum()), np.ascontiguousarray(self.mean), np.linalg.cholesky(covariances)

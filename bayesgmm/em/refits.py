@@ -1,0 +1,185 @@
+"""Replicates of data, and a mixture refitted to each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bayesgmm.covariance import Family
+from bayesgmm.em import _replicates
+from bayesgmm.em.fit import FLOOR, Start, fit_em
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.expectation import has_gaps, rows_of
+from bayesgmm.frame import Frame
+from bayesgmm.params import MixtureParams
+from bayesgmm.typing import FloatArray
+
+type ReplicateKind = Literal["nonparametric", "parametric", "weighted", "jackknife"]
+_COMPILED = {
+    "full": _replicates.FULL,
+    "tied": _replicates.TIED,
+    "diag": _replicates.DIAGONAL,
+    "spherical": _replicates.SPHERICAL,
+}
+_NO_WEIGHTS = np.empty(0)
+_COPIED = 1_000_000  # numbers in the data up to which rows that a replicate leaves out are really left out
+
+
+class Original(NamedTuple):
+    """What the replicates are made from."""
+
+    X: FloatArray
+    params: MixtureParams
+    weight: FloatArray | None
+
+    @property
+    def total(self) -> float:
+        """Number of rows, counted with their frequencies."""
+        return float(len(self.X) if self.weight is None else self.weight.sum())
+
+
+type Replicate = tuple[FloatArray, FloatArray | None]
+"""Rows and their weights; None for one each."""
+
+
+type Make = Callable[[int, np.random.Generator], Replicate]
+
+
+def plan(data: Original, kind: ReplicateKind, n_replicates: int) -> tuple[Make, FloatArray]:
+    """Return how to make replicate i, and how often each counts."""
+    if kind == "jackknife":
+        return _jackknife(data)
+    makers: dict[str, Callable[[Original, np.random.Generator], Replicate]]
+    makers = {"nonparametric": _redrawn, "parametric": _simulated, "weighted": _reweighted}
+    if kind not in makers:
+        raise InvalidParameterError(f"kind must be one of {', '.join(map(repr, (*makers, 'jackknife')))}, got {kind!r}")
+    if n_replicates < 1:
+        raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
+    return lambda _, rng: makers[kind](data, rng), np.ones(n_replicates)
+
+
+def _redrawn(data: Original, rng: np.random.Generator) -> Replicate:
+    """Rows drawn with replacement are the rows with their counts as weights."""
+    n = len(data.X)
+    if data.weight is None:
+        return data.X, np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
+    whole = max(1, round(data.total))
+    counts = rng.multinomial(whole, data.weight / data.total).astype(np.float64)
+    return data.X, counts * (data.total / whole)
+
+
+def _reweighted(data: Original, rng: np.random.Generator) -> Replicate:
+    """Weights of rows with frequency f are sums of f exponential ones: gamma distributed with shape f."""
+    weight = rng.standard_exponential(len(data.X)) if data.weight is None else rng.standard_gamma(data.weight)
+    return data.X, weight * (data.total / weight.sum())
+
+
+def _simulated(data: Original, rng: np.random.Generator) -> Replicate:
+    """Rows of the fit, with the gaps of the data."""
+    if data.weight is not None:
+        return data.params.sample(max(2, round(data.total)), rng)[0], None
+    X = data.params.sample(len(data.X), rng)[0]
+    return np.where(np.isnan(data.X), np.nan, X), None
+
+
+def _jackknife(data: Original) -> tuple[Make, FloatArray]:
+    weight = np.ones(len(data.X)) if data.weight is None else data.weight
+    if (weight != np.round(weight)).any():
+        raise InvalidDataError(
+            "a jackknife leaves out one row at a time, so sample_weight must be whole numbers: use kind='weighted'"
+        )
+    there = np.flatnonzero(weight)
+
+    def make(i: int, _: np.random.Generator) -> Replicate:
+        less = weight.copy()
+        less[there[i]] -= 1
+        return data.X, less
+
+    return make, weight[there]
+
+
+class Refitted(NamedTuple):
+    """A replicate's mixture (weights, means, scale_tril) and how EM ended."""
+
+    mixture: tuple[FloatArray, FloatArray, FloatArray]
+    converged: bool
+    at_floor: bool
+
+
+@dataclass(frozen=True)
+class Refit:
+    """EM on a replicate, from the fit, with the floor of the fit to the data themselves."""
+
+    data: Original
+    family: Family
+    tol: float
+    max_iter: int
+    reg_covar: float | None
+    start: tuple[FloatArray, FloatArray, FloatArray]
+    inward: FloatArray
+    outward: FloatArray
+    is_compiled: bool
+
+    @classmethod
+    def of(cls, data: Original, family: Family, tol: float, max_iter: int, reg_covar: float | None) -> Refit:
+        """Return what refits replicates of these data under the settings of a fit."""
+        is_compiled = family.name in _COMPILED and not has_gaps(data.X)
+        outward = Frame.of(rows_of(data.X), family.invariance, data.weight).factor
+        return cls(data, family, tol, max_iter, reg_covar, data.params.arrays(), np.linalg.inv(outward), outward, is_compiled)
+
+    def __call__(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
+        """Return the fit to rows (N, D) with weights (N,), or None for one each."""
+        if weight is not None and X.size <= _COPIED and not weight.all():
+            rows = weight.nonzero()[0]
+            X, weight = X.take(rows, axis=0), weight.take(rows)
+        return self._compiled(X, weight) if self.is_compiled else self._general(X, weight)
+
+    def _compiled(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
+        ridge, floor = (0.0, FLOOR) if self.reg_covar is None else (float(self.reg_covar), 0.0)
+        log_weights, means, scale_tril = mixture = tuple(array.copy() for array in self.start)
+        _, _, converged, state = _replicates.run(
+            X,
+            _NO_WEIGHTS if weight is None else weight,
+            _COMPILED[self.family.name],
+            ridge,
+            self.inward,
+            self.outward,
+            floor,
+            float(self.tol),
+            int(self.max_iter),
+            *mixture,
+        )
+        if state == _replicates.COLLAPSED:
+            return self._failed()
+        weights = np.exp(log_weights)
+        at_floor = state == _replicates.FLOORED or (floor == 0.0 and self._is_below_floor(scale_tril))
+        return Refitted((weights / weights.sum(), means, scale_tril), converged, at_floor)
+
+    def _is_below_floor(self, scale_tril: FloatArray) -> bool:
+        """Whether a variance is less than the floor would be, where there is none."""
+        return bool(np.linalg.svd(self.inward @ scale_tril, compute_uv=False).min() ** 2 < FLOOR)
+
+    def _general(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
+        p = self.data.params
+        try:
+            fit = fit_em(
+                X,
+                p.n_components,
+                self.family,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                reg_covar=self.reg_covar,
+                start=Start(p.weights, p.means, p.covariances),
+                sample_weight=weight,
+            )
+        except InvalidParameterError:  # the only start collapsed
+            return self._failed()
+        q = fit.params
+        return Refitted((q.weights, q.means, q.scale_tril), fit.converged, fit.status == "collapsed")
+
+    def _failed(self) -> Refitted:
+        p = self.data.params
+        return Refitted((p.weights, p.means, p.scale_tril), converged=False, at_floor=True)

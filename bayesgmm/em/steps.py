@@ -1,0 +1,123 @@
+"""One iteration of EM on plain arrays, and what governs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesgmm.covariance import Family
+from bayesgmm.expectation import Gaps, Statistics
+from bayesgmm.frame import Frame
+from bayesgmm.typing import FloatArray
+
+type Rows = FloatArray | Gaps
+"""Data (N, D): complete, or sorted by what is missing."""
+
+_EMPTY = 10 * np.finfo(float).eps  # a component with less than this expected number of rows keeps its old shape
+
+
+class Collapse(ArithmeticError):
+    """A covariance estimate has no Cholesky factor: a component has lost its spread, and nothing keeps it from doing so."""
+
+
+class Mixture(NamedTuple):
+    """Parameters inside the iteration: plain arrays, not checked at every step."""
+
+    log_weights: FloatArray
+    means: FloatArray
+    scale_tril: FloatArray
+
+    @property
+    def covariances(self) -> FloatArray:
+        """Covariance matrices (K, D, D)."""
+        return self.scale_tril @ np.swapaxes(self.scale_tril, -1, -2)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What governs one run of EM.
+
+    Parameters
+    ----------
+    family : Family
+    tol : float
+        Log-likelihood per row. A plain run stops when one iteration gains less; an accelerated one when all that is left to gain, by
+        Aitken's extrapolation, is less.
+    max_iter : int
+    frame : Frame
+        The coordinates in which the floor is meant.
+    floor : float
+        Smallest eigenvalue that a covariance may have in that frame; zero for no floor.
+    ridge : float
+        Added to every variance, in squared units of the data (scikit-learn's ``reg_covar``).
+    accelerate : bool
+        Whether to extrapolate (SQUAREM) where EM is slow.
+    """
+
+    family: Family
+    tol: float
+    max_iter: int
+    frame: Frame
+    floor: float = 0.0
+    ridge: float = 0.0
+    accelerate: bool = False
+
+    @property
+    def extrapolates(self) -> bool:
+        """Whether a family's covariances stay in it when their Cholesky factors (diagonals as logs) are extrapolated."""
+        return self.family.diagonal or self.family.separable
+
+    def bounded(self, covariances: FloatArray) -> FloatArray:
+        """Return the covariances with eigenvalues below the floor raised to it; the same array if there are none."""
+        if self.floor == 0:
+            return covariances
+        inside = self.frame.covariance_in(covariances)
+        raised = self.family.floor(inside, self.floor)
+        return covariances if raised is inside else self.frame.covariance_out(raised)
+
+    def covariances(self, scatter: FloatArray, counts: FloatArray, previous: Mixture | None) -> FloatArray:
+        """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""
+        # A ridge inside the scatters is scikit-learn's for its four families, and keeps the others in their family.
+        scatter = scatter + self.ridge * counts[:, None, None] * np.eye(scatter.shape[-1])
+        if self.family.separable:  # raising eigenvalues is then the exact maximum under the floor
+            return self.bounded(self.family.update(scatter, counts))
+        before = None if previous is None else self.frame.covariance_in(previous.covariances)
+        inside = self.family.update(self.frame.covariance_in(scatter), counts, before, self.floor)
+        return self.frame.covariance_out(inside)
+
+
+def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixture:
+    """Return the mixture that maximises the expected complete-data log-likelihood.
+
+    The statistics are in coordinates whitened by ``mixture``; shifts and scatters are turned back by its Cholesky factors.
+    """
+    counts = np.maximum(statistics.counts, _EMPTY)
+    shift = statistics.first / counts[:, None]
+    means = mixture.means + (mixture.scale_tril @ shift[..., None])[..., 0]
+    whitened = statistics.second - counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    scatter = mixture.scale_tril @ whitened @ np.swapaxes(mixture.scale_tril, -1, -2)
+    return assemble(counts, means, scatter, settings, mixture)
+
+
+def assemble(
+    counts: FloatArray, means: FloatArray, scatter: FloatArray, settings: Settings, previous: Mixture | None = None
+) -> Mixture:
+    """Return the mixture with these expected counts (K,), means (K, D) and scatters about them (K, D, D)."""
+    covariances = settings.covariances(scatter, counts, previous)
+    try:
+        return Mixture(np.log(counts / counts.sum()), means, np.linalg.cholesky(covariances))
+    except np.linalg.LinAlgError:
+        raise Collapse from None
+
+
+def from_responsibilities(
+    X: FloatArray, responsibilities: FloatArray, settings: Settings, sample_weight: FloatArray | None = None
+) -> Mixture:
+    """Return the M-step of given responsibilities (N, K): how a run starts from a partition."""
+    r = responsibilities if sample_weight is None else responsibilities * sample_weight[:, None]
+    counts = np.maximum(r.sum(0), _EMPTY)
+    means = r.T @ X / counts[:, None]
+    scatter = np.stack([(r[:, k] * (X - m).T) @ (X - m) for k, m in enumerate(means)])
+    return assemble(counts, means, scatter, settings)

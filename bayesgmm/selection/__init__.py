@@ -1,0 +1,8 @@
+"""How many groups, of what shape: criteria over many models, a bootstrap test of one more component, and merging of components."""
+
+from bayesgmm.selection.grid import select
+from bayesgmm.selection.lrt import BootstrapLRT, bootstrap_lrt
+from bayesgmm.selection.merging import Merging, merge_components
+from bayesgmm.selection.value import CRITERIA, Selection
+
+__all__ = ["CRITERIA", "BootstrapLRT", "Merging", "Selection", "bootstrap_lrt", "merge_components", "select"]

@@ -1,0 +1,39 @@
+"""What every fit of many has in common: settings checked once, one seed, no warnings, no idle threads."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.estimators import GaussianMixture
+from bayesgmm.estimators._base import seed_sequence
+from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
+from bayesgmm.typing import ArrayLike, RandomState
+
+__all__ = ["check_settings", "fit_quietly", "one_seed"]
+
+
+def fit_quietly(model: GaussianMixture, X: ArrayLike, sample_weight: ArrayLike | None = None) -> GaussianMixture:
+    """Fit without the warning that EM ended badly: it would be one of many, and the fit remembers it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(X, sample_weight=sample_weight)
+
+
+def one_seed(random_state: RandomState) -> int:
+    """Return the number given, or one drawn from the source of randomness."""
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(seed_sequence(random_state).generate_state(1)[0])
+
+
+def check_settings(settings: dict[str, Any], taken: dict[str, str]) -> None:
+    """Raise InvalidParameterError for settings that `GaussianMixture` does not have, or that have another name here."""
+    known = set(GaussianMixture().get_params())
+    for name in settings:
+        if name in taken:
+            raise InvalidParameterError(f"{name} is not a setting here: use {taken[name]}")
+        if name not in known:
+            raise InvalidParameterError(f"GaussianMixture has no setting {name!r}; it has {', '.join(sorted(known - set(taken)))}")

@@ -1,0 +1,128 @@
+"""Fit many models, write down how each did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.covariance import family
+from bayesgmm.estimators import GaussianMixture
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import libraries_on_one_thread
+from bayesgmm.selection.criteria import describe, failed
+from bayesgmm.selection.fitting import check_settings, fit_quietly, one_seed
+from bayesgmm.selection.progress import steps
+from bayesgmm.selection.value import CRITERIA, Selection
+from bayesgmm.typing import ArrayLike, RandomState
+
+__all__ = ["select"]
+
+_TAKEN = {"n_components": "n_components", "covariance_type": "covariance_types"}
+
+
+def select(
+    X: ArrayLike,
+    n_components: int | Iterable[int] = range(1, 8),
+    covariance_types: str | Iterable[str] = ("full", "tied", "diag", "spherical"),
+    *,
+    sample_weight: ArrayLike | None = None,
+    random_state: RandomState = None,
+    progressbar: bool = True,
+    **settings: Any,
+) -> Selection:
+    """Fit every number of components with every covariance type by EM, and compare the models.
+
+    Smaller is better for every criterion here: AIC, BIC and both ICL are ``-2 log L`` plus a price (R's mclust reports BIC and ICL
+    with the opposite sign, and there larger is better).
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (N, D)
+    n_components : int or iterable of int
+        Numbers of components to try.
+    covariance_types : str or iterable of str
+        Covariance types to try, as `GaussianMixture` takes them.
+    sample_weight : array-like of shape (N,), optional
+        How often each row counts; the N of BIC is then their sum.
+    random_state : int, Generator, RandomState or None
+        A number goes to every model as it is, so that each can be fitted again on its own with the same result.
+    progressbar : bool
+        Show progress on stderr, when that is a terminal.
+    **settings
+        Passed to every `GaussianMixture`, for example ``n_init`` or ``max_iter``.
+
+    Returns
+    -------
+    Selection
+        ``print`` it for the result in words. Models that cannot be fitted are rows of its table with NaN and the reason.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a setting is unknown, or there is nothing to try.
+    InvalidParameterError or InvalidDataError
+        If not one of the models can be fitted: the first one's error.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> from bayesgmm.selection import select
+    >>> found = select(bg.datasets.load_faithful(), [1, 2, 3], ["full", "diag"], n_init=2, random_state=1)
+    >>> found.best().n_components
+    2
+    """
+    check_settings(settings, _TAKEN)
+    models = list(product(_types(covariance_types), _numbers(n_components)))
+    seed = one_seed(random_state)
+    fitted: list[GaussianMixture | None] = []
+    rows: list[dict[str, Any]] = []
+    errors: list[ValueError] = []
+    with libraries_on_one_thread(), steps("Fitting mixtures", len(models), shown=progressbar) as advance:
+        for kind, K in models:
+            model = GaussianMixture(K, **{**settings, "covariance_type": kind, "random_state": seed})
+            try:
+                fit_quietly(model, X, sample_weight)
+                rows.append(describe(model, X, sample_weight))
+                fitted.append(model)
+            except ValueError as error:
+                errors.append(error)
+                rows.append(failed(kind, K, error))
+                fitted.append(None)
+            advance()
+    if len(errors) == len(models):
+        raise errors[0]
+    return Selection(_table(rows), tuple(fitted), X, sample_weight)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows)
+    counts = ["n_parameters", "n_starts", "n_starts_at_best"]
+    table[counts] = table[counts].astype("Int64")
+    table.attrs = {"direction": "smaller is better", "criteria": list(CRITERIA)}
+    return table
+
+
+def _numbers(n_components: int | Iterable[int]) -> list[int]:
+    numbers = [n_components] if isinstance(n_components, (int, np.integer)) else list(n_components)
+    wrong = [n for n in numbers if not _is_count(n)]
+    if wrong or not numbers:
+        what = f"got {wrong[0]!r}" if wrong else "there is none"
+        raise InvalidParameterError(f"n_components must be whole numbers from 1 up, {what}")
+    return list(dict.fromkeys(int(n) for n in numbers))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _types(covariance_types: str | Iterable[str]) -> list[str]:
+    types = [covariance_types] if isinstance(covariance_types, str) else list(covariance_types)
+    if not types:
+        raise InvalidParameterError("covariance_types must name at least one covariance type, there is none")
+    for name in types:
+        family(name)
+    return list(dict.fromkeys(types))

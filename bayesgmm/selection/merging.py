@@ -1,0 +1,225 @@
+"""Merge components that overlap into groups, the most entangled pair first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import entr
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.params import MixtureParams
+from bayesgmm.selection.criteria import soft_entropy
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
+from bayesgmm.validation import check_weights
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Merging", "elbow", "merge_components"]
+
+FEWEST_FOR_ELBOW = 4
+"""Two straight pieces go through any three points: fewer than four say nothing about a bend."""
+APART = 0.01
+"""Nats of entropy a row: components that overlap less are groups already."""
+
+type Group = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Merging:
+    """Partitions of a mixture's components into K, K - 1, ..., 1 groups; ``print`` it for the suggestion in words.
+
+    Attributes
+    ----------
+    steps : tuple
+        ``steps[n - 1]`` holds the n groups, each a tuple of component numbers; groups are in the order of their first components.
+    component_responsibilities : array of shape (N, K)
+    row_weight : array of shape (N,)
+        How often each row counts.
+    """
+
+    steps: tuple[tuple[Group, ...], ...]
+    component_responsibilities: FloatArray = field(repr=False)
+    row_weight: FloatArray = field(repr=False)
+
+    @property
+    def n_components(self) -> int:
+        """Number of components K before any merging."""
+        return len(self.steps)
+
+    @property
+    def entropy(self) -> pd.Series:
+        """Entropy ``-sum_i sum_g t_ig log t_ig`` of the responsibilities t, in nats, by number of groups; 0 with one group."""
+        numbers = pd.RangeIndex(1, self.n_components + 1, name="n_groups")
+        return pd.Series([soft_entropy(self.responsibilities(n), self.row_weight) for n in numbers], index=numbers, name="entropy")
+
+    def groups(self, n: int) -> tuple[Group, ...]:
+        """Return the components in each of n groups.
+
+        Parameters
+        ----------
+        n : int
+            From 1 to K.
+        """
+        if not 1 <= n <= self.n_components:
+            raise InvalidParameterError(f"n must be from 1 to {self.n_components}, the number of components, got {n}")
+        return self.steps[n - 1]
+
+    def responsibilities(self, n: int) -> FloatArray:
+        """Return the probabilities (N, n) of n groups: the sums of their components'."""
+        return _merged(self.component_responsibilities, self.groups(n))
+
+    def labels(self, n: int) -> IntArray:
+        """Return the most probable of n groups (N,) of each row."""
+        return self.responsibilities(n).argmax(axis=1)
+
+    @property
+    def suggested(self) -> int | None:
+        """Number of groups at the bend of the entropy, a hint to be checked against `plot`: the bend is often slight.
+
+        K where components hardly overlap, and None where there are too few of them to see a bend.
+        """
+        entropy = self.entropy.to_numpy()
+        if entropy[-1] < APART * self.row_weight.sum():
+            return self.n_components
+        return elbow(entropy) if self.n_components >= FEWEST_FOR_ELBOW else None
+
+    def __str__(self) -> str:
+        K, total = self.n_components, self.entropy.iloc[-1]
+        n = self.suggested
+        if n is None:
+            return (
+                f"{K} components, entropy {total:.1f} nats: too few components to see a bend, so no number of groups is suggested."
+            )
+        if n == K:
+            return f"{K} components, entropy {total:.1f} nats: they hardly overlap, each is a group of its own."
+        groups = "; ".join("+".join(map(str, group)) for group in self.groups(n))
+        return (
+            f"{K} components make {n} group(s) of components: {groups}. Merging to {n} lowers the entropy from {total:.1f} to "
+            f"{self.entropy[n]:.1f} nats, after which it falls more slowly."
+        )
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the entropy against the number of groups, with the two straight pieces that meet at the suggestion.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from bayesgmm.selection import pictures
+
+        return pictures.plot_entropy(self, ax)
+
+
+def merge_components(fit: Any, X: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Merging:
+    """Merge the components of a mixture into groups, two at a time.
+
+    BIC counts the normal components that a density needs; a group that is not normal takes several. Each step merges the pair whose
+    union lowers the entropy of the responsibilities most. The density stays the same, only what is called a group changes (Baudry,
+    Raftery, Celeux, Lo and Gottardo 2010, Journal of Computational and Graphical Statistics 19, 332-353).
+
+    Parameters
+    ----------
+    fit : fitted estimator or MixtureParams
+        Of a posterior, the mean responsibilities over draws are merged.
+    X : array-like of shape (N, D)
+    sample_weight : array-like of shape (N,), optional
+        How often each row counts.
+
+    Returns
+    -------
+    Merging
+
+    Raises
+    ------
+    InvalidParameterError
+        If ``fit`` is neither a fitted estimator nor a mixture.
+
+    Examples
+    --------
+    >>> from bayesgmm.params import MixtureParams
+    >>> from bayesgmm.selection import merge_components
+    >>> mixture = MixtureParams.from_covariances([0.4, 0.3, 0.3], [[0.0], [9.0], [10.0]], [[[1.0]]] * 3)
+    >>> X, _ = mixture.sample(200, random_state=0)
+    >>> merge_components(mixture, X).groups(2)
+    ((0,), (1, 2))
+    """
+    table = _responsibilities(fit, X)
+    given = check_weights(sample_weight, len(table))
+    weight = np.ones(len(table)) if given is None else given
+    groups: tuple[Group, ...] = tuple((k,) for k in range(table.shape[1]))
+    found = [groups]
+    while len(groups) > 1:
+        groups = _merge(groups, *_most_entangled(_merged(table, groups), weight))
+        found.append(groups)
+    return Merging(tuple(reversed(found)), table, weight)
+
+
+def elbow(values: ArrayLike) -> int:
+    """Return the number, counted from 1, at which two straight lines that share this point fit the values best.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        At 1, 2, ..., n; at least three.
+
+    Notes
+    -----
+    Each line is fitted by least squares to its own points; both have the point of change among them (Baudry et al. 2010, section 4.1).
+
+    Examples
+    --------
+    >>> elbow([0.0, 1.0, 2.0, 7.0, 12.0])
+    3
+    """
+    y = np.asarray(values, dtype=float)
+    x = np.arange(1.0, len(y) + 1)
+    if len(y) < 3:
+        raise InvalidParameterError(f"an elbow takes at least 3 values, got {len(y)}")
+    changes = range(2, len(y))
+    return min(changes, key=lambda c: _residual(x[:c], y[:c]) + _residual(x[c - 1 :], y[c - 1 :]))
+
+
+def _residual(x: FloatArray, y: FloatArray) -> float:
+    return float(((y - np.polyval(np.polyfit(x, y, 1), x)) ** 2).sum())
+
+
+def _responsibilities(fit: Any, X: ArrayLike) -> FloatArray:
+    if isinstance(fit, MixtureParams):
+        table = fit.responsibilities(X)
+        return table.reshape(-1, *table.shape[-2:]).mean(0)
+    if not hasattr(fit, "predict_proba"):
+        raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
+    check_is_fitted(fit, "params_")
+    return np.asarray(fit.predict_proba(X), dtype=float)
+
+
+def _merged(table: FloatArray, groups: tuple[Group, ...]) -> FloatArray:
+    sums = np.column_stack([table[:, list(group)].sum(axis=1) for group in groups])
+    # Rounding can take a sum just above one, where the entropy would be negative.
+    return np.minimum(sums, 1.0)
+
+
+def _most_entangled(table: FloatArray, weight: FloatArray) -> tuple[int, int]:
+    """Return the pair of columns whose sum has the least entropy compared with theirs apart."""
+    apart = weight @ entr(table)
+
+    def drop(pair: tuple[int, int]) -> float:
+        a, b = pair
+        return float(apart[a] + apart[b] - weight @ entr(table[:, a] + table[:, b]))
+
+    return max(combinations(range(table.shape[1]), 2), key=drop)
+
+
+def _merge(groups: tuple[Group, ...], a: int, b: int) -> tuple[Group, ...]:
+    union = tuple(sorted(groups[a] + groups[b]))
+    return tuple(union if g == a else group for g, group in enumerate(groups) if g != b)

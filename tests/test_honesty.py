@@ -1,0 +1,201 @@
+"""EM says how it ended: acceleration never costs, degenerate maxima are refused or named, weights are rows, failures change nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_iris
+from sklearn.utils.estimator_checks import check_estimator
+
+import bayesgmm as bg
+from bayesgmm.covariance import family
+from bayesgmm.em.hierarchy import hierarchical_labels
+from bayesgmm.em.iterate import run_em
+from bayesgmm.em.starts import Sample, starting_points
+from bayesgmm.em.steps import Settings
+from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, LikelihoodDecreaseError
+from bayesgmm.frame import Frame
+from tests.conftest import random_mixture
+
+IRIS = load_iris().data
+
+
+def run_settings(X, name, **changes):
+    fam = family(name)
+    return Settings(fam, **({"tol": 1e-9, "max_iter": 3000, "frame": Frame.of(X, fam.invariance), "floor": 1e-6} | changes))
+
+
+def some_start(X, K, how, seed, method="random_from_data"):
+    return next(starting_points(Sample(X, np.ones(len(X)), is_all=True), K, method, 1, how, np.random.SeedSequence(seed)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    K=st.integers(1, 4),
+    D=st.integers(1, 3),
+    name=st.sampled_from(["full", "tied", "diag", "spherical"]),
+)
+def test_acceleration_climbs_and_ends_no_lower_than_plain_em(seed, K, D, name):
+    rng = np.random.default_rng(seed)
+    X = random_mixture(rng, max(K, 2), D).sample(80, rng)[0]
+    fast, plain = (run_settings(X, name, accelerate=accelerate, tol=tol) for accelerate, tol in ((True, 1e-9), (False, 1e-12)))
+    start = some_start(X, K, plain, seed)
+    one, other = run_em(X, start, fast), run_em(X, start, plain)
+    assert (np.diff(one.trace) >= -1e-8 * (np.abs(one.trace[:-1]) + len(X))).all()
+    if other.status == "converged":
+        assert one.log_likelihood >= other.log_likelihood - 1e-4
+
+
+def test_acceleration_saves_iterations_where_em_is_slow(rng):
+    """Two groups that overlap almost wholly: EM's rate of convergence is close to one."""
+    X = np.concatenate([rng.normal(0, 1, 400), rng.normal(1.2, 1, 400)])[:, None]
+    plain = run_settings(X, "full", tol=1e-11, max_iter=100_000)
+    fast = run_settings(X, "full", tol=1e-9, accelerate=True)
+    start = some_start(X, 2, plain, 0)
+    slow, quick = run_em(X, start, plain), run_em(X, start, fast)
+    assert quick.log_likelihood == pytest.approx(slow.log_likelihood, abs=1e-4)
+    assert quick.n_iter < slow.n_iter / 4
+    assert quick.n_saved > 0
+
+
+def test_aitken_does_not_take_a_slow_climb_for_its_end(rng):
+    X = np.concatenate([rng.normal(0, 1, 400), rng.normal(1.2, 1, 400)])[:, None]
+    start = some_start(X, 2, run_settings(X, "full"), 0)
+    gains_little = run_em(X, start, run_settings(X, "full", tol=1e-5))
+    extrapolates = run_em(X, start, run_settings(X, "full", tol=1e-5, accelerate=True))
+    best = run_em(X, start, run_settings(X, "full", tol=1e-13, max_iter=100_000)).log_likelihood
+    assert best - extrapolates.log_likelihood < 3 * 1e-5 * len(X) < best - gains_little.log_likelihood
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_regular_maximum_of_raw_iris_is_chosen_over_degenerate_ones(seed):
+    em = bg.GaussianMixture(3, random_state=seed).fit(IRIS)
+    assert em.log_likelihood_ == pytest.approx(-180.1855, abs=1e-3)
+    assert em.status_ == "converged"
+    assert "starts ended at this maximum" in em.message_
+
+
+def test_a_collapse_that_cannot_be_avoided_is_named_with_its_rows():
+    """Three rows the same, far from everything: a component for them has no spread, and with so many components one goes there."""
+    X = bg.datasets.load_galaxies().to_numpy(float)
+    with pytest.warns(
+        ConvergenceWarning, match=r"omponent \d+ has collapsed: only the floor of its covariance holds it up \(1.0 rows"
+    ):
+        em = bg.GaussianMixture(20, random_state=0).fit(X)
+    assert em.status_ == "collapsed"
+    assert "fewer components" in em.message_
+    assert np.isfinite(em.log_likelihood_)
+    assert np.isfinite(em.predict_proba(X)).all()
+
+
+def test_a_fit_that_runs_out_of_iterations_says_so(faithful):
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        em = bg.GaussianMixture(3, max_iter=2, random_state=0).fit(faithful)
+    assert (em.status_, em.converged_) == ("max_iter", False)
+
+
+def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
+    """An M-step with a mistake in it (means that move the wrong way) does not go unnoticed."""
+    from bayesgmm.em import iterate
+
+    X = faithful.to_numpy()
+    how = run_settings(X, "full")
+    right = iterate.m_step
+
+    def wrong(statistics, mixture, settings):
+        good = right(statistics, mixture, settings)
+        return good._replace(means=2 * mixture.means - good.means)
+
+    monkeypatch.setattr(iterate, "m_step", wrong)
+    with pytest.raises(LikelihoodDecreaseError, match="please report"):
+        run_em(X, some_start(X, 3, how, 1), how)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_weights_are_rows(kind, faithful, rng):
+    X = faithful.to_numpy()
+    weight = rng.integers(0, 4, size=len(X))
+    repeated = np.repeat(X, weight, axis=0)[rng.permutation(weight.sum())]
+    one = bg.GaussianMixture(3, covariance_type=kind, random_state=3).fit(X, sample_weight=weight)
+    other = bg.GaussianMixture(3, covariance_type=kind, random_state=3).fit(repeated)
+    assert one.log_likelihood_ == other.log_likelihood_
+    np.testing.assert_array_equal(one.means_, other.means_)
+    np.testing.assert_array_equal(one.covariances_, other.covariances_)
+    assert one.score(X, sample_weight=weight) == pytest.approx(other.score(repeated), rel=1e-12)
+    for criterion in ("bic", "aic", "icl"):
+        assert getattr(one, criterion)(X, weight) == pytest.approx(getattr(other, criterion)(repeated), rel=1e-12)
+    assert one.effective_sample_size_ == weight.sum()
+
+
+def test_weights_that_are_not_whole_are_worth_fewer_rows(faithful):
+    weight = np.where(np.arange(272) % 2, 0.5, 1.5)
+    em = bg.GaussianMixture(2, random_state=0).fit(faithful, sample_weight=weight)
+    assert em.effective_sample_size_ == pytest.approx(272**2 / (weight**2).sum())
+
+
+def test_cyclists_are_fitted_by_their_frequencies():
+    table = bg.datasets.cyclists() if hasattr(bg.datasets, "cyclists") else None
+    assert table is not None
+    speed, frequency = table.iloc[:, :1].to_numpy(float), table.iloc[:, 1].to_numpy()
+    em = bg.GaussianMixture(1).fit(speed, sample_weight=frequency)
+    assert em.means_[0, 0] == pytest.approx(np.average(speed[:, 0], weights=frequency))
+    assert em.covariances_[0, 0, 0] == pytest.approx(np.cov(speed[:, 0], fweights=frequency, ddof=0), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        ([1, 2], "one number for each of the 272 rows"),
+        (np.r_[-1.0, np.ones(271)], "it is -1.0 in row 0"),
+        (np.r_[np.ones(271), np.nan], "it is nan in row 271"),
+        (np.zeros(272), "zero in every row"),
+    ],
+)
+def test_weights_that_cannot_be_used_get_one_sentence(weight, words, faithful):
+    with pytest.raises(InvalidDataError, match=words):
+        bg.GaussianMixture(2).fit(faithful, sample_weight=weight)
+
+
+def test_a_fit_that_fails_changes_nothing(faithful):
+    em = bg.GaussianMixture(2, random_state=0).fit(faithful)
+    before = dict(vars(em))
+    em.means_init = np.zeros((3, 3))
+    before["means_init"] = em.means_init
+    with pytest.raises(ValueError, match="means_init"):
+        em.fit(faithful.to_numpy()[:50, :1])
+    assert list(vars(em)) == list(before)
+    assert all(vars(em)[name] is value for name, value in before.items())
+    with pytest.raises(ValueError, match="sample_weight"):
+        bg.GaussianMixture(2).fit(faithful, sample_weight=[1.0])
+
+
+def test_the_order_of_rows_does_not_matter(faithful, rng):
+    X = faithful.to_numpy()
+    one = bg.GaussianMixture(3, random_state=5).fit(X)
+    other = bg.GaussianMixture(3, random_state=5).fit(X[rng.permutation(len(X))])
+    np.testing.assert_array_equal(other.means_, one.means_)
+
+
+def test_the_tree_finds_groups_of_different_shape(rng):
+    """Two long thin crossing groups and a round one: a start that only knows distances cuts the long ones."""
+    a = rng.normal(size=(150, 2)) * [8, 0.3]
+    b = rng.normal(size=(150, 2)) * [0.3, 8] + [0, 20]
+    Z = np.concatenate([a, b])
+    Z = (Z - Z.mean(0)) / Z.std(0)
+    labels = hierarchical_labels(Z, 2, np.ones(300), rng)
+    truth = np.repeat([0, 1], 150)
+    assert max((labels == truth).mean(), (labels != truth).mean()) > 0.98
+    assert set(hierarchical_labels(Z[:2], 2, np.ones(2), rng)) == {0, 1}
+    many = np.concatenate([rng.normal(size=(3000, 2)), rng.normal(size=(1000, 2)) + 9])
+    labels = hierarchical_labels(many / many.std(0), 2, np.ones(4000), rng)
+    assert sorted(np.bincount(labels)) == [1000, 3000]
+
+
+def test_scikit_learns_own_checks_pass():
+    failed = [
+        (result["check_name"], result["exception"])
+        for result in check_estimator(bg.GaussianMixture(n_init=2, tol=1e-4), on_fail=None, on_skip=None)
+        if result["status"] == "failed"
+    ]
+    assert failed == []

@@ -7,10 +7,11 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks import em, gradient, interface, mclust, posterior
 from benchmarks.results import draw, environment, write_table
-from benchmarks.timing import Row
+from benchmarks.timing import Curves, Row
 
 PARTS = {
     "em": em.rows,
@@ -20,30 +21,45 @@ PARTS = {
     "posterior": posterior.rows,
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
 }
+GROWTH = {"em": em.growth, "gradient": gradient.growth, "interface": interface.growth, "posterior": posterior.growth}
 HERE = Path(__file__).parent
+STORE = HERE / "results.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows and repetitions; nothing is written")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts to run")
-    parser.add_argument("--write", action="store_true", help="write the results of the parts that were run; always done for all")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the results of these parts beside earlier ones of the others",
+    )
     options = parser.parse_args()
-    rows: list[Row] = []
+    facts = environment()
+    stored = json.loads(STORE.read_text()) if STORE.exists() else {}
     for name in options.only:
+        rows = []
         for row in PARTS[name](options.quick):
             rows.append(row)
             print(describe(row), flush=True)
-    if options.quick or not (options.write or set(options.only) == set(PARTS)):
-        return
-    curves = [part.growth() for part in (em, gradient, interface, posterior)]
-    facts = environment()
-    (HERE / "results.json").write_text(
-        json.dumps({"environment": facts, "rows": [asdict(r) for r in rows], "growth": [asdict(c) for c in curves]}, indent=1)
-    )
-    draw(curves, HERE / "growth.png")
-    write_table(rows, facts, HERE / "results.md")
-    print(f"written: {HERE.name}/results.md")
+        if options.quick or not (options.write or set(options.only) == set(PARTS)):
+            continue
+        part: dict[str, Any] = {"environment": facts, "rows": [asdict(row) for row in rows]}
+        if name in GROWTH:
+            part["growth"] = asdict(GROWTH[name]())
+        stored[name] = part
+        # After every part, so that nothing is lost when a long one is interrupted.
+        write(stored)
+
+
+def write(stored: dict[str, Any]) -> None:
+    """Write what has been measured so far, by this run and by earlier ones of other parts."""
+    STORE.write_text(json.dumps(stored, indent=1) + "\n")
+    order = [stored[name] for name in PARTS if name in stored]
+    write_table([(part["environment"], [Row(**row) for row in part["rows"]]) for part in order], HERE / "results.md")
+    draw([Curves(**part["growth"]) for part in order if "growth" in part], HERE / "growth.png")
+    print(f"written: {HERE.name}/results.md", flush=True)
 
 
 def describe(row: Row) -> str:

@@ -58,21 +58,23 @@ def limits() -> dict[str, float]:
     }
 
 
-def write_table(rows: list[Row], facts: dict[str, Any], path: Path) -> None:
-    """Write the Markdown page."""
+def write_table(parts: list[tuple[dict[str, Any], list[Row]]], path: Path) -> None:
+    """Write the Markdown page from the parts of the benchmarks, each with the environment it ran in."""
+    facts = parts[-1][0]
+    days = sorted({environment["date"] for environment, _ in parts})
     lines = [
         "# Results",
         "",
-        f"{facts['date']}, {facts['machine']}, Python {facts['python']}; "
+        f"{' and '.join(days)}, {facts['machine']}, Python {facts['python']}; "
         + ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
         + ".",
-        "Ours and the peer's run in alternation in one go; numbers are medians, ratios above 1 are in our favour. Absolute times move by",
-        "a factor of two with what else the machine is doing; ratios much less.",
+        "Ours and the peer's run in alternation in one process; numbers are medians, ratios above 1 are in our favour. Absolute times move",
+        "by a factor of two with what else the machine is doing; ratios less.",
         "",
         "| work | ours | peer | ratio | to reach | met | note |",
         "|---|---|---|---|---|---|---|",
     ]
-    lines += [_line(row) for row in rows]
+    lines += [_line(row) for _, rows in parts for row in rows]
     limit = facts["limits"]
     lines += [
         "",

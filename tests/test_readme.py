@@ -20,10 +20,12 @@ def commands(program: str) -> list[str]:
 
 
 def test_the_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = blocks("python")
+    both, em_alone = blocks("python")
     names: dict[str, object] = {}
-    exec(compile(example, "README.md", "exec"), names)
+    exec(compile(both, "README.md", "exec"), names)
     assert len(capsys.readouterr().out.splitlines()) == len(names["comparison"].verdicts) > 0  # type: ignore[attr-defined]
+    exec(compile(em_alone, "README.md", "exec"), names)
+    assert "starts ended at this maximum" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", commands("make"))

@@ -111,6 +111,8 @@ def test_a_point_of_the_wrong_length_is_refused(normal_problem):
 def test_an_interrupt_returns_at_once():
     """Ctrl-C in the middle of very many draws: the process ends within seconds, with Python's own exception."""
     code = (
+        # A process started in the background of a shell inherits that interrupts are ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import bayesgmm as bg\n"
         "X = bg.datasets.load_faithful()\n"
         "em = bg.GaussianMixture(3, random_state=1).fit(X)\n"

@@ -62,7 +62,7 @@ def test_summary_streams_what_the_draws_say(faithful, posterior_faithful):
     summary = posterior_faithful.responsibility_summary(X, prob=0.8)
     flat = draws.values.reshape(-1, 150, 2)
     np.testing.assert_allclose(summary["mean"], flat.mean(0), atol=1e-12)
-    np.testing.assert_allclose(summary["sd"], flat.std(0), atol=1e-7)
+    np.testing.assert_allclose(summary["sd"], flat.std(0), atol=1e-6)  # sqrt(draws x rounding)
     np.testing.assert_allclose(summary["lower"], np.quantile(flat, 0.1, axis=0), atol=1e-12)
     np.testing.assert_allclose(summary["upper"], np.quantile(flat, 0.9, axis=0), atol=1e-12)
     entropy = -np.where(flat > 0, flat * np.log(np.maximum(flat, 1e-300)), 0).sum(-1).mean(0)

@@ -120,7 +120,9 @@ def draw(growth: list[Curves], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
-    for ax, curves in zip(axes.flat, growth, strict=True):
+    for ax in axes.flat[len(growth) :]:
+        ax.set_visible(False)
+    for ax, curves in zip(axes.flat, growth, strict=False):
         for (name, points), colour in zip(curves.points.items(), ("#0072B2", "#D55E00"), strict=False):
             ax.loglog(*zip(*points, strict=True), "o-", label=name, color=colour)
         ax.set(xlabel="rows N", ylabel="seconds")

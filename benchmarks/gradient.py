@@ -38,7 +38,7 @@ def growth() -> Curves:
             ours, theirs, q = _pair(N, 2, 3)
             curves["bayesgmm"].append((N, min(_from_compiled_code(ours, q, 0.1)() for _ in range(3))))
             curves["pm.Mixture of pm.MvNormal"].append((N, min(per_call(lambda: theirs(q), 0.1)() for _ in range(2))))  # noqa: B023
-    return Curves("value and gradient of the log-posterior, D = 2, K = 3, one thread", curves)
+    return Curves("value and gradient, D = 2, K = 3, one thread", curves)
 
 
 def _pair(N: int, D: int, K: int) -> tuple[LogPosterior, Callable[[np.ndarray], tuple[float, np.ndarray]], np.ndarray]:

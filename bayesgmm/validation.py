@@ -74,11 +74,11 @@ def check_fittable(X: FloatArray, names: Sequence[str], n_components: int) -> No
 
     NaN stands for a missing value; a column must not have nothing else.
     """
-    empty = [name for name, missing in zip(names, np.isnan(X.max(axis=0)) & np.isnan(X).all(axis=0), strict=True) if missing]
+    lowest, highest = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)  # NaN only where there is nothing else
+    empty = [name for name, value in zip(names, highest, strict=True) if np.isnan(value)]
     if empty:
         raise InvalidDataError(f"{_columns(empty)} no value at all (NaN in every row): leave {_it(empty)} out")
-    spreads = np.nanmax(X, axis=0) - np.nanmin(X, axis=0)
-    constant = [name for name, spread in zip(names, spreads, strict=True) if spread == 0.0]
+    constant = [name for name, spread in zip(names, highest - lowest, strict=True) if spread == 0.0]
     if constant and len(X) > 1:
         raise InvalidDataError(
             f"{_columns(constant)} the same value in every row and cannot tell groups apart: leave {_it(constant)} out"

@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 
 import bayesgmm as bg
 from bayesgmm.covariance import family
-from bayesgmm.em import bootstrap, fit_em
+from bayesgmm.em import fit_em, resample
 from bayesgmm.em.fit import AUTO_STARTS, FLOOR, Start
 from bayesgmm.em.starts import MOST_ROWS, START_METHODS, Sample, starting_points
 from bayesgmm.em.steps import Settings
@@ -185,6 +185,6 @@ def test_bootstrap_spread_is_the_standard_error_of_one_component(rng):
     X = rng.normal([3.0, -1.0], [2.0, 0.5], size=(200, 2))
     params = fit(X, 1).params
     how = {"tol": 1e-8, "max_iter": 50, "reg_covar": None, "seeds": np.random.SeedSequence(4)}
-    replicates = bootstrap(X, params, family("full"), n_replicates=400, **how)
+    replicates = resample(X, params, family("full"), n_replicates=400, **how).params
     assert replicates.batch_shape == (400,)
     np.testing.assert_allclose(replicates.means[:, 0].std(0), X.std(0) / np.sqrt(200), rtol=4 / np.sqrt(2 * 400))

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import logsumexp
 
 from bayesgmm.covariance import family
-from bayesgmm.em import _replicates, bootstrap, fit_em
+from bayesgmm.em import _replicates, fit_em
 from bayesgmm.em import refits as refits_module
 from bayesgmm.em.bootstrap import resample
 from bayesgmm.em.coordinates import Coordinates
@@ -480,14 +480,6 @@ def test_progress_is_told_as_it_is_made(faithful_fit):
 def test_one_replicate_has_no_spread(faithful_fit):
     X, params = faithful_fit
     assert np.isnan(resample(X, params, family("full"), n_replicates=1).standard_errors().means).all()
-
-
-def test_the_thin_function_returns_the_mixtures(faithful_fit):
-    X, params = faithful_fit
-    how = {"n_replicates": 10, "tol": 1e-8, "max_iter": 200, "reg_covar": None}
-    thin = bootstrap(X, params, family("full"), seeds=np.random.SeedSequence(4), **how)
-    whole = resample(X, params, family("full"), seeds=np.random.SeedSequence(4), **how)
-    np.testing.assert_array_equal(thin.means, whole.params.means)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Maximum likelihood by EM: pure functions of data and starting values. Knows nothing of PyMC."""
 
-from bayesgmm.em.bootstrap import Replicates, bootstrap, resample
+from bayesgmm.em.bootstrap import Replicates, resample
 from bayesgmm.em.fit import EMFit, Start, fit_em
 from bayesgmm.em.impute import impute
 from bayesgmm.em.information import StandardErrors, standard_errors
@@ -16,7 +16,6 @@ __all__ = [
     "Settings",
     "StandardErrors",
     "Start",
-    "bootstrap",
     "fit_em",
     "impute",
     "resample",

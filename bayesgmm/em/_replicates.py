@@ -15,7 +15,9 @@ from bayesgmm.expectation._kernel import statistics
 FULL, TIED, DIAGONAL, SPHERICAL = 0, 1, 2, 3
 REGULAR, FLOORED, COLLAPSED = 0, 1, 2
 _EMPTY = 10 * np.finfo(float).eps  # the least expected number of rows that anything is divided by
-_ROUNDING = 4 * np.finfo(float).eps
+ROUNDING = 4 * np.finfo(float).eps
+"""A gain of so little, relative to the log-likelihood, is none."""
+STEADY = 0.02
 _SWEEPS = 60  # Jacobi's method is done after about ten
 
 
@@ -255,18 +257,19 @@ def _copy(source, target):
 
 
 @compiled()
-def stands_still(gain, before, value, enough, ridge):
-    """Say whether less than ``enough`` is left to gain after gains of ``before`` and ``gain``.
+def seems_still(first, before, gain, enough):
+    """Say whether less than ``enough`` is left to gain after three gains in a row, the last of them ``gain``.
 
     Gains of linear convergence are a geometric series, whose rest is known from two of its terms (Aitken; Boehning, Dietz, Schaub,
-    Schlattmann and Lindsay 1994, Annals of the Institute of Statistical Mathematics 46, 373-388). With a ridge EM climbs something else
-    than the likelihood, whose changes need not shrink so: then a change below ``enough`` will do.
+    Schlattmann and Lindsay 1994, Annals of the Institute of Statistical Mathematics 46, 373-388). While their ratio still rises, faster
+    components of the error die out and the slowest has yet to show itself: that takes a third term to see.
     """
-    if ridge > 0.0:
-        return abs(gain) < enough
-    if gain <= _ROUNDING * abs(value):
+    if gain <= 1e-3 * enough:
         return True
-    return gain < before and before < np.inf and gain * gain / (before - gain) < enough
+    if not (gain < before and before < first):
+        return False
+    rate = gain / before
+    return rate < before / first + STEADY and gain * rate < (1.0 - rate) * enough
 
 
 @compiled()
@@ -281,14 +284,20 @@ def run(X, weight, family, ridge, inward, outward, floor, tol, max_iter, log_wei
     for i in range(len(weight)):
         total += weight[i]
     value, counts, first, second, _ = statistics(X, weight, log_weights, means, scale_tril, diagonal)
-    gain, state = np.inf, REGULAR
+    first_gain = before = gain = np.inf
+    state = REGULAR
     for i in range(max_iter):
         state = m_step(counts, first, second, family, ridge, inward, outward, floor, log_weights, means, scale_tril)
         if state == COLLAPSED:
             return value, i, False, COLLAPSED
-        before, last = gain, value
+        first_gain, before, last = before, gain, value
         value, counts, first, second, _ = statistics(X, weight, log_weights, means, scale_tril, diagonal)
         gain = value - last
-        if stands_still(gain, before, value, tol * total, ridge):
+        enough = tol * total
+        if ridge > 0.0:  # scikit-learn's rule: EM then climbs something else than the likelihood
+            still = abs(gain) < enough
+        else:
+            still = gain <= ROUNDING * abs(value) or (first_gain < np.inf and seems_still(first_gain, before, gain, enough))
+        if still:
             return value, i + 1, True, state
     return value, max_iter, False, state

@@ -17,7 +17,7 @@ from bayesgmm.labels import align, match
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Replicates", "bootstrap", "resample"]
+__all__ = ["Replicates", "resample"]
 
 AMBIGUOUS = 0.05
 """A replicate whose labels have a smaller margin than this is said to be ambiguous."""
@@ -169,23 +169,6 @@ def resample(
     batch, margin = _matched(data, batch)
     converged, at_floor = (np.array([getattr(fit, name) for fit in done]) for name in ("converged", "at_floor"))
     return Replicates(batch, kind, margin, converged, at_floor, frequency)
-
-
-def bootstrap(
-    X: FloatArray,
-    params: MixtureParams,
-    family: Family,
-    *,
-    n_replicates: int,
-    tol: float,
-    max_iter: int,
-    reg_covar: float | None,
-    seeds: np.random.SeedSequence,
-) -> MixtureParams:
-    """Return the mixtures of a nonparametric bootstrap alone; arguments as in :func:`resample`."""
-    return resample(
-        X, params, family, n_replicates=n_replicates, tol=tol, max_iter=max_iter, reg_covar=reg_covar, seeds=seeds
-    ).params
 
 
 def _matched(data: Original, batch: MixtureParams) -> tuple[MixtureParams, FloatArray]:

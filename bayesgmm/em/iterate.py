@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesgmm.em import _replicates
+from bayesgmm.em._replicates import ROUNDING
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step
 from bayesgmm.exceptions import LikelihoodDecreaseError
 from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.typing import FloatArray
 
-_ROUNDING = 1e-8  # a log-likelihood may fall by this much of itself, or by this much per row, from rounding alone
+# The rule of the compiled replicates, as the plain function that it was compiled from: one rule, and nothing compiled for EM's sake.
+seems_still: Callable[[float, float, float, float], bool] = _replicates.seems_still.py_func
+_FALL = 1e-8  # a log-likelihood may fall by this much of itself, or by this much per row, from rounding alone
 _SLOW = 1.0  # nats: where an iteration gains less, the basin is decided and extrapolation cannot leave it
 _CONFIRM = 5  # plain steps after an extrapolation before its end is believed: what it stirred up dies first, and hides a slow climb
-_STEADY = 0.02
 _LONGEST = 1e4
 _LONGEST_FIRST = 4.0  # how far the first extrapolation may go, in iterations
 
@@ -91,7 +95,7 @@ def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArra
     try:
         while not climb.is_over:
             climb.step()
-            if settings.accelerate and not climb.is_over:
+            if settings.accelerate:
                 climb.extrapolate()
     except Collapse:
         return EMRun(climb.mixture, np.array([*climb.trace, -np.inf]), "collapsed", climb.n_saved)
@@ -121,7 +125,7 @@ class Climb:
         """One iteration of EM."""
         self._move_to(m_step(self.statistics, self.mixture, self.settings))
         fall = self.trace[-2] - self.trace[-1]
-        if fall > _ROUNDING * (abs(self.trace[-1]) + self.total) and self.settings.ridge == 0:
+        if fall > _FALL * (abs(self.trace[-1]) + self.total) and self.settings.ridge == 0:
             raise LikelihoodDecreaseError(
                 f"EM lowered the log-likelihood by {fall:.3g} in iteration {self.n_iter}, which it never may: "
                 "this is a mistake in bayesgmm; please report it with the data and settings"
@@ -146,7 +150,7 @@ class Climb:
         gain = self.trace[-1] - self.trace[-2]
         if not self.settings.accelerate:
             return abs(gain) < self.settings.tol * self.total
-        if gain <= 4 * np.finfo(float).eps * abs(self.trace[-1]):
+        if gain <= ROUNDING * abs(self.trace[-1]):
             return True
         return len(self.last) > _CONFIRM and self._seems_still
 
@@ -154,19 +158,15 @@ class Climb:
     def _seems_still(self) -> bool:
         if len(self.last) < 4:
             return False
-        first, before, gain = np.diff(self.trace[-4:])
-        enough = self.settings.tol * self.total
-        if gain <= 1e-3 * enough:
-            return True
-        # While the rate still rises, faster components of the error die out and the slowest has yet to show itself.
-        rate = gain / before if gain < before else 1.0
-        steady = first > before and rate < before / first + _STEADY
-        return bool(steady and gain * rate < (1 - rate) * enough)
+        a, b, c, d = self.trace[-4:]
+        return seems_still(b - a, c - b, d - c, self.settings.tol * self.total)
 
     def extrapolate(self) -> None:
         """After two slow steps, try one long one in their direction; it is taken if the log-likelihood does not fall."""
         gain = self.trace[-1] - self.trace[-2]
-        if len(self.last) < 3 or gain > _SLOW or self._seems_still or not self.settings.extrapolates:
+        if len(self.last) < 3 or gain > _SLOW or not self.settings.extrapolates:
+            return
+        if self.n_iter >= self.settings.max_iter or self._seems_still:
             return
         first, second, third = self.last[-3:]
         found = _squarem(first, second, third, self.longest)

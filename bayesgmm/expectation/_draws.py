@@ -7,7 +7,7 @@ from numba import njit
 
 from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
 from bayesgmm.expectation._exp import log_normal
-from bayesgmm.expectation._kernel import evaluate_rows, prepare
+from bayesgmm.expectation._kernel import FIRST_ROW, evaluate_rows, prepare
 
 TINY = 1e-300  # stands for zero in p log p
 
@@ -95,7 +95,7 @@ def densities_draws(X, first, last, log_weights, means, scale_tril, diagonal, ou
     empty = np.empty((0, K))
     for t in range(first, last):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate_rows(X, 0, N, prepared, diagonal, empty, empty, out[t])
+        evaluate_rows(X, FIRST_ROW, N, prepared, diagonal, empty, empty, out[t])
 
 
 @compiled(fastmath=FASTMATH)
@@ -106,7 +106,7 @@ def responsibilities_draws(X, first, last, log_weights, means, scale_tril, diago
     empty = np.empty((0, K))
     for t in range(first, last):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate_rows(X, 0, N, prepared, diagonal, empty, out[t], np.empty(0))
+        evaluate_rows(X, FIRST_ROW, N, prepared, diagonal, empty, out[t], np.empty(0))
 
 
 @compiled(fastmath=FASTMATH)

@@ -15,6 +15,7 @@ from bayesgmm.expectation._sums import TILE, add_statistics
 
 SMALL = 3  # below this many features a tile would be mostly padding, and a call of BLAS mostly overhead
 GEMM_ALONE = 262_144  # multiplications up to which OpenBLAS stays on the calling thread
+FIRST_ROW = np.int64(0)  # a plain 0 is a type of its own to numba, for which the pass would be compiled once more
 _LOWEST = -1.7e308
 _LINE = 8  # doubles in a cache line, and in the widest vector
 _STEP = 32  # rows that a vectorised loop takes at once; what is left over it would do one by one
@@ -320,7 +321,7 @@ def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
     K, D = means.shape
     prepared = prepare(log_weights, means, scale_tril, diagonal)
     counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
-    total = statistics_rows(X, sample_weight, 0, X.shape[0], prepared, diagonal, counts, first, second)
+    total = statistics_rows(X, sample_weight, FIRST_ROW, X.shape[0], prepared, diagonal, counts, first, second)
     for k in range(K):
         for d in range(D):
             for e in range(d):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison, compare
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from bayesgmm.params import MixtureParams
-    from bayesgmm.priors import Priors
+    from bayesgmm.priors import ConjugatePriors, Priors
     from bayesgmm.selection import BootstrapLRT, Merging, Selection, bootstrap_lrt, merge_components, select
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
@@ -33,7 +33,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, 
         "comparison": ["Comparison", "compare"],
         "estimators": ["BayesianGaussianMixture", "GaussianMixture"],
         "params": ["MixtureParams"],
-        "priors": ["Priors"],
+        "priors": ["ConjugatePriors", "Priors"],
         "selection": ["BootstrapLRT", "Merging", "Selection", "bootstrap_lrt", "merge_components", "select"],
     },
 )

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy import stats
+from scipy.special import gammaln
 
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = [
+    "ConjugatePriors",
     "Exponential",
     "Gamma",
     "HalfCauchy",
@@ -21,8 +23,10 @@ __all__ = [
     "HalfStudentT",
     "LogNormal",
     "Priors",
+    "ResolvedConjugatePriors",
     "ResolvedPriors",
     "ScalePrior",
+    "lkj_log_constant",
 ]
 
 Numbers = float | FloatArray
@@ -41,6 +45,10 @@ class ScalePrior(ABC):
     @abstractmethod
     def parameters(self) -> Pair:
         """Return the two parameters that the compiled density takes (the second is zero where there is one only)."""
+
+    @abstractmethod
+    def slope(self, sd: FloatArray) -> FloatArray:
+        """Return the derivative of the log-density of a standard deviation in its log, of the density's own measure (no Jacobian)."""
 
     @abstractmethod
     def scaled(self, factor: Numbers) -> ScalePrior:
@@ -84,6 +92,9 @@ class HalfNormal(ScalePrior):
     def parameters(self) -> Pair:
         return self.scale, np.zeros_like(self.scale)
 
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return -np.square(sd / self.scale)
+
     def scaled(self, factor: Numbers) -> ScalePrior:
         return HalfNormal(self.scale * factor)
 
@@ -103,6 +114,10 @@ class HalfCauchy(ScalePrior):
 
     def parameters(self) -> Pair:
         return self.scale, np.zeros_like(self.scale)
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        t = np.square(sd / self.scale)
+        return -2.0 * t / (1.0 + t)
 
     def scaled(self, factor: Numbers) -> ScalePrior:
         return HalfCauchy(self.scale * factor)
@@ -125,6 +140,10 @@ class HalfStudentT(ScalePrior):
     def parameters(self) -> Pair:
         return self.nu, self.scale
 
+    def slope(self, sd: FloatArray) -> FloatArray:
+        t = np.square(sd / self.scale) / self.nu
+        return -(self.nu + 1.0) * t / (1.0 + t)
+
     def scaled(self, factor: Numbers) -> ScalePrior:
         return HalfStudentT(self.nu, self.scale * factor)
 
@@ -146,6 +165,9 @@ class LogNormal(ScalePrior):
     def parameters(self) -> Pair:
         return self.mu, self.sigma
 
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return -1.0 - (np.log(sd) - self.mu) / np.square(self.sigma)
+
     def scaled(self, factor: Numbers) -> ScalePrior:
         return LogNormal(self.mu + np.log(factor), self.sigma)
 
@@ -165,6 +187,9 @@ class Exponential(ScalePrior):
 
     def parameters(self) -> Pair:
         return self.scale, np.zeros_like(self.scale)
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return -sd / self.scale
 
     def scaled(self, factor: Numbers) -> ScalePrior:
         return Exponential(self.scale * factor)
@@ -186,6 +211,9 @@ class Gamma(ScalePrior):
 
     def parameters(self) -> Pair:
         return self.alpha, self.beta
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return self.alpha - 1.0 - self.beta * sd
 
     def scaled(self, factor: Numbers) -> ScalePrior:
         return Gamma(self.alpha, self.beta / factor)
@@ -257,15 +285,18 @@ class Priors:
                 f"Priors: sds must be a prior from bayesgmm.priors, such as HalfNormal(1.0), got {self.sds!r}"
             )
 
-    def resolve(self, X: FloatArray, n_components: int, family: Family) -> ResolvedPriors:
+    def resolve(self, X: FloatArray, n_components: int, family: Family, sample_weight: FloatArray | None = None) -> ResolvedPriors:
         """Return these priors with every default filled in from the data and every array in its full shape.
 
         Parameters
         ----------
         X : array of shape (N, D)
+            NaN stands for a missing value.
         n_components : int
         family : Family
             Decides how many standard deviations there are.
+        sample_weight : array of shape (N,), optional
+            Frequencies of the rows.
 
         Raises
         ------
@@ -273,12 +304,12 @@ class Priors:
             If an array does not have a shape that fits K and D.
         """
         D = X.shape[1]
-        column_sd = X.std(0)
+        column_mean, column_sd = _columns(X, sample_weight)
         spread = column_sd if "feature" in family.sds_dims else np.sqrt(np.mean(column_sd**2))
         default = LogNormal(np.log(spread) - np.log(n_components) / D, DEFAULT_LOG_SD)
         return ResolvedPriors(
             concentration=_broadcast("concentration", self.concentration, (n_components,)),
-            means_loc=_broadcast("means_loc", X.mean(0) if self.means_loc is None else self.means_loc, (n_components, D)),
+            means_loc=_broadcast("means_loc", column_mean if self.means_loc is None else self.means_loc, (n_components, D)),
             means_scale=_broadcast(
                 "means_scale", DEFAULT_MEANS_SDS * column_sd if self.means_scale is None else self.means_scale, (n_components, D)
             ),
@@ -324,6 +355,113 @@ class ResolvedPriors:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class ConjugatePriors:
+    """Fraley and Raftery's conjugate prior, with which EM's M-step stays a closed formula.
+
+    Covariances are inverse Wishart (variances of diagonal and spherical families inverse gamma), means normal given them, with
+    ``shrinkage`` rows' worth of belief in a common centre (Fraley and Raftery 2007, Journal of Classification 24, 155-181). ``None``
+    stands for their default.
+
+    Parameters
+    ----------
+    concentration : float or array of shape (K,)
+        Of the weights' Dirichlet distribution; 1 adds nothing to the likelihood.
+    means_loc : float or array of shape (D,), optional
+        Centre of the means; by default the column means.
+    shrinkage : float
+        How many rows the belief in that centre is worth.
+    df : float, optional
+        Degrees of freedom of the covariances; by default D + 2.
+    scale : float or array of shape (D, D), optional
+        Scale matrix of the covariances (a number times the identity); by default the data's covariance matrix over ``K^(2/D)``.
+
+    Examples
+    --------
+    >>> ConjugatePriors(shrinkage=1.0).shrinkage
+    1.0
+    """
+
+    concentration: ArrayLike = 1.0
+    means_loc: ArrayLike | None = None
+    shrinkage: float = 0.01
+    df: float | None = None
+    scale: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("concentration", "shrinkage", "df"):
+            value = getattr(self, name)
+            if value is not None and not _positive(value):
+                raise InvalidParameterError(f"ConjugatePriors: {name} must be positive and finite, got {value!r}")
+        if self.means_loc is not None and not np.isfinite(np.asarray(self.means_loc, dtype=float)).all():
+            raise InvalidParameterError(f"ConjugatePriors: means_loc must be finite, got {self.means_loc!r}")
+
+    def resolve(self, mean: FloatArray, covariance: FloatArray, n_components: int) -> ResolvedConjugatePriors:
+        """Return these priors with every default filled in.
+
+        Parameters
+        ----------
+        mean, covariance : arrays of shape (D,) and (D, D)
+            Of the data.
+        n_components : int
+
+        Raises
+        ------
+        InvalidParameterError
+            If an array does not have a shape that fits K and D, df is too small or the scale is not positive definite.
+        """
+        D = len(mean)
+        df = float(D + 2 if self.df is None else self.df)
+        if df <= D - 1:
+            raise InvalidParameterError(f"ConjugatePriors: df must be above {D - 1} for {D} columns, got {df:g}")
+        scale = covariance / n_components ** (2 / D) if self.scale is None else np.asarray(self.scale, dtype=float)
+        scale = scale * np.eye(D) if scale.ndim == 0 else scale
+        if scale.shape != (D, D) or not np.allclose(scale, scale.T) or not np.linalg.eigvalsh(scale)[0] > 0:
+            raise InvalidParameterError(
+                f"ConjugatePriors: scale must be a positive number or a symmetric positive definite matrix of shape ({D}, {D})"
+            )
+        loc = _broadcast("means_loc", mean if self.means_loc is None else self.means_loc, (D,))
+        return ResolvedConjugatePriors(
+            _broadcast("concentration", self.concentration, (n_components,)), loc, self.shrinkage, df, scale
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedConjugatePriors:
+    """Conjugate priors with nothing left to decide.
+
+    Parameters
+    ----------
+    concentration : array of shape (K,)
+    means_loc : array of shape (D,)
+    shrinkage, df : float
+    scale : array of shape (D, D)
+    """
+
+    concentration: FloatArray
+    means_loc: FloatArray
+    shrinkage: float
+    df: float
+    scale: FloatArray
+
+
+def lkj_log_constant(eta: float, n_features: int) -> float:
+    """Return the log of the LKJ density's normalising constant: Lewandowski, Kurowicka and Joe (2009), equation 16."""
+    k = np.arange(1, n_features)
+    pis = np.sum(0.5 * k * np.log(np.pi) + gammaln(eta + 0.5 * (n_features - 1 - k)))
+    return float((n_features - 1) * gammaln(eta + 0.5 * (n_features - 1)) - pis)
+
+
+def _columns(X: FloatArray, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """Return means and standard deviations (D,) of what is there in each column."""
+    if sample_weight is None and not np.isnan(X).any():
+        return X.mean(0), X.std(0)
+    weight = np.where(np.isnan(X), 0.0, 1.0 if sample_weight is None else sample_weight[:, None])
+    filled = np.nan_to_num(X)
+    mean = (weight * filled).sum(0) / weight.sum(0)
+    return mean, np.sqrt((weight * (filled - mean) ** 2).sum(0) / weight.sum(0))
+
+
 def _positive(value: ArrayLike) -> bool:
     array = np.asarray(value, dtype=float)
     return bool(np.isfinite(array).all() and (array > 0).all())
@@ -334,5 +472,5 @@ def _broadcast(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArra
         return np.ascontiguousarray(np.broadcast_to(np.asarray(value, dtype=float), shape))
     except ValueError:
         raise InvalidParameterError(
-            f"Priors: {name} must be a number or have a shape that fits {shape}, got {np.shape(value)}"
+            f"priors: {name} must be a number or have a shape that fits {shape}, got {np.shape(value)}"
         ) from None

@@ -9,7 +9,7 @@ from scipy.special import gammaln
 
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.space import Space, spiral
-from bayesgmm.priors import ResolvedPriors
+from bayesgmm.priors import ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LogPosterior"]
@@ -71,16 +71,10 @@ class LogPosterior:
         alpha = self.priors.concentration
         dirichlet = gammaln(alpha.sum()) - gammaln(alpha).sum() + (np.log(K) if K > 1 else 0.0)
         normal = -np.log(self.priors.means_scale).sum() - 0.5 * K * D * np.log(2 * np.pi)
-        return float(dirichlet + normal + self._sds_constant() + self.space.n_matrices * _lkj_constant(self.priors.eta, D))
+        return float(dirichlet + normal + self._sds_constant() + self.space.n_matrices * lkj_log_constant(self.priors.eta, D))
 
     def _sds_constant(self) -> float:
         """At sd = 1 the compiled density leaves out exactly what it always leaves out."""
         a, b = (np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
         without = [_density.sd_prior(self.priors.sds.kind, x, y, 0.0)[0] for x, y in zip(a.flat, b.flat, strict=True)]
         return float(np.sum(self.priors.sds.frozen().logpdf(np.ones(self.space.sds_shape))) - np.sum(without))
-
-
-def _lkj_constant(eta: float, D: int) -> float:
-    """Log of the LKJ density's normalising constant: Lewandowski, Kurowicka and Joe (2009), equation 16."""
-    k = np.arange(1, D)
-    return float((D - 1) * gammaln(eta + 0.5 * (D - 1)) - np.sum(0.5 * k * np.log(np.pi) + gammaln(eta + 0.5 * (D - 1 - k))))

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.covariance import Family
+from bayesgmm.covariance import WITH_PRIORS, Family
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["FAMILIES", "Space", "spiral"]
 
-FAMILIES = ("full", "tied", "diag", "spherical")
+FAMILIES = WITH_PRIORS
 """Names of the covariance families that a posterior can have: those made of free standard deviations and correlations."""
 
 

@@ -11,7 +11,10 @@ from bayesgmm.covariance.decomposed import Decomposed
 from bayesgmm.covariance.plain import Diagonal, Full, Spherical, Tied
 from bayesgmm.exceptions import InvalidParameterError
 
-__all__ = ["Family", "family", "names"]
+__all__ = ["WITH_PRIORS", "Family", "family", "names"]
+
+WITH_PRIORS = ("full", "tied", "diag", "spherical")
+"""Names of the families made of free standard deviations and correlations, which priors can be put on."""
 
 _FAMILIES: dict[str, Family] = {f.name: f for f in (Full(), Tied(), Diagonal(), Spherical())}
 _FAMILIES |= {name: Decomposed(name) for name in ("EII", "EEI", "VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV")}

@@ -10,6 +10,7 @@ import numpy as np
 from bayesgmm.covariance import Family
 from bayesgmm.em.health import Health, describe, examine
 from bayesgmm.em.iterate import EMRun, run_em
+from bayesgmm.em.penalties import Penalty
 from bayesgmm.em.starts import Sample, distinct_rows, filled, some_rows, starting_points
 from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities
 from bayesgmm.exceptions import InvalidParameterError
@@ -64,6 +65,8 @@ class EMFit:
         Final log-likelihood of every run, best first; runs whose components collapsed come last.
     n_saved : float
         Iterations that acceleration saved the best run: an estimate.
+    log_prior : float
+        Log-density of the prior at ``params``; zero without one. Traces and runs then are of log-likelihood plus log-prior.
     """
 
     params: MixtureParams
@@ -72,6 +75,7 @@ class EMFit:
     message: str
     run_log_likelihoods: FloatArray
     n_saved: float
+    log_prior: float = 0.0
 
     @property
     def converged(self) -> bool:
@@ -81,12 +85,12 @@ class EMFit:
     @property
     def log_likelihood(self) -> float:
         """Log-likelihood of ``params``."""
-        return float(self.trace[-1])
+        return float(self.trace[-1]) - self.log_prior
 
     @property
     def n_at_best(self) -> int:
         """Number of runs that ended within 0.01 nats of the best."""
-        return int((np.abs(self.run_log_likelihoods - self.log_likelihood) < SAME_OPTIMUM).sum())
+        return int((np.abs(self.run_log_likelihoods - self.trace[-1]) < SAME_OPTIMUM).sum())
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,14 @@ def fit_em(
     start: Start = NO_START,
     seeds: np.random.SeedSequence | None = None,
     sample_weight: FloatArray | None = None,
+    penalty: Penalty | None = None,
+    equal_weights: bool = False,
     on_run: Callable[[EMRun], None] | None = None,
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
 
-    Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K);
+    Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K), and
+    ``penalty`` the prior as EM needs it;
     ``on_run`` is called with every run that ends.
 
     Raises
@@ -132,6 +139,7 @@ def fit_em(
     X, sample_weight = distinct_rows(X, sample_weight)
     rows = rows_of(X)
     settings = _settings(rows, family, tol, max_iter, reg_covar, sample_weight, accelerate=n_init == "auto" and reg_covar is None)
+    settings = replace(settings, penalty=penalty, equal_weights=equal_weights)
     search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run)
     if start.is_complete:
         ended = search.from_points([_place(start, None)], short=False)
@@ -157,11 +165,12 @@ def _best(ended: list[_Ended], X: FloatArray, settings: Settings) -> EMFit:
     best = ended[0]
     run, mixture = best.run, best.run.mixture
     log_likelihoods = np.array([end.run.log_likelihood for end in ended])
-    fit = EMFit(_params(mixture), run.trace, run.status, "", log_likelihoods, run.n_saved)
+    fit = EMFit(_params(mixture), run.trace, run.status, "", log_likelihoods, run.n_saved, settings.log_prior(mixture))
     if run.status == "max_iter":
         gain = run.trace[-1] - run.trace[-2]
+        climbed = "log-likelihood" if settings.penalty is None else "log-posterior"
         message = (
-            f"EM stopped after max_iter={settings.max_iter} iterations while the log-likelihood still grew by {gain:.3g} per iteration: "
+            f"EM stopped after max_iter={settings.max_iter} iterations while the {climbed} still grew by {gain:.3g} per iteration: "
             "raise max_iter, or tol if that is close enough"
         )
         return replace(fit, message=message)

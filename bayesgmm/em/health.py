@@ -58,7 +58,8 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float) -> Health:
     inside = settings.frame.covariance_in(mixture.covariances)
     smallest = np.linalg.eigvalsh(inside)[:, 0]
     own_shape = family.n_covariance_parameters(2, D) > family.n_covariance_parameters(1, D)
-    needed = (2 if family.diagonal else D + 1) if own_shape else 0
+    # A prior makes up for rows that are missing.
+    needed = (2 if family.diagonal else D + 1) if own_shape and settings.penalty is None else 0
     at_floor = smallest < _NEAR_FLOOR * settings.floor if own_shape else np.zeros(K, bool)
     # One component is the whole data: nothing to be spurious against.
     return Health(at_floor & (K > 1), (counts < needed) & (K > 1), counts)

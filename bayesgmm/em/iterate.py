@@ -31,7 +31,7 @@ class EMRun:
     ----------
     mixture : Mixture
     trace : array of shape (n_iter + 1,)
-        Log-likelihood at the start and after every iteration; an accepted extrapolation counts as one.
+        Log-likelihood (with a prior: plus log-prior) at the start and after every iteration; an accepted extrapolation counts as one.
     status : {"converged", "max_iter", "collapsed"}
     n_saved : float
         Iterations that plain EM would have needed, at the rate it had, for what extrapolation gained: an estimate.
@@ -49,7 +49,7 @@ class EMRun:
 
     @property
     def log_likelihood(self) -> float:
-        """Log-likelihood of ``mixture``."""
+        """Log-likelihood (with a prior: plus log-prior) of ``mixture``."""
         return float(self.trace[-1])
 
     @property
@@ -111,7 +111,7 @@ class Climb:
         self.total = len(X) if sample_weight is None else float(sample_weight.sum())
         self.mixture = start
         self.statistics = self._e_step(start)
-        self.trace = [self.statistics.log_likelihood]
+        self.trace = [self._height(start, self.statistics)]
         self.last: list[Mixture] = [start]  # mixtures of the plain steps since the last extrapolation
         self.longest = _LONGEST_FIRST
         self.n_saved = 0.0
@@ -174,10 +174,11 @@ class Climb:
             return
         mixture, length = found
         statistics = self._e_step(mixture)
-        if statistics.log_likelihood >= self.trace[-1] and self._is_allowed(mixture):
-            self.n_saved += _iterations_worth(statistics.log_likelihood - self.trace[-1], gain, self.trace[-2] - self.trace[-3])
+        height = self._height(mixture, statistics)
+        if height >= self.trace[-1] and self._is_allowed(mixture):
+            self.n_saved += _iterations_worth(height - self.trace[-1], gain, self.trace[-2] - self.trace[-3])
             self.mixture, self.statistics = mixture, statistics
-            self.trace.append(statistics.log_likelihood)
+            self.trace.append(height)
             self.longest = min(4 * self.longest, _LONGEST) if length >= self.longest else self.longest
         else:
             self.longest = max(2.0, self.longest / 4)
@@ -186,7 +187,10 @@ class Climb:
     def _move_to(self, mixture: Mixture) -> None:
         self.statistics = self._e_step(mixture)
         self.mixture = mixture
-        self.trace.append(self.statistics.log_likelihood)
+        self.trace.append(self._height(mixture, self.statistics))
+
+    def _height(self, mixture: Mixture, statistics: Statistics) -> float:
+        return statistics.log_likelihood + self.settings.log_prior(mixture)
 
     def _e_step(self, mixture: Mixture) -> Statistics:
         return expectation(self.X, *mixture, sample_weight=self.sample_weight, diagonal=self.settings.family.diagonal)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.covariance import Family
+from bayesgmm.em.penalties import Moments, Penalty
 from bayesgmm.expectation import Gaps, Statistics
 from bayesgmm.frame import Frame
 from bayesgmm.typing import FloatArray
@@ -54,6 +55,10 @@ class Settings:
         Added to every variance, in squared units of the data (scikit-learn's ``reg_covar``).
     accelerate : bool
         Whether to extrapolate (SQUAREM) where EM is slow.
+    penalty : Penalty, optional
+        A prior: EM then climbs log-likelihood plus log-prior.
+    equal_weights : bool
+        Whether all components have the same weight.
     """
 
     family: Family
@@ -63,6 +68,8 @@ class Settings:
     floor: float = 0.0
     ridge: float = 0.0
     accelerate: bool = False
+    penalty: Penalty | None = None
+    equal_weights: bool = False
 
     @property
     def extrapolates(self) -> bool:
@@ -77,6 +84,20 @@ class Settings:
         raised = self.family.floor(inside, self.floor)
         return covariances if raised is inside else self.frame.covariance_out(raised)
 
+    def log_weights(self, counts: FloatArray) -> FloatArray:
+        """Return the logs of the weights (K,) for expected counts (K,)."""
+        if self.equal_weights:
+            return np.full(len(counts), -np.log(len(counts)))
+        if self.penalty is not None:
+            counts = self.penalty.weights(counts)
+        return np.log(counts / counts.sum())
+
+    def log_prior(self, mixture: Mixture) -> float:
+        """Return what EM climbs beside the log-likelihood: the log-density of the prior, if there is one."""
+        if self.penalty is None:
+            return 0.0
+        return self.penalty.log_density(np.exp(mixture.log_weights), mixture.means, mixture.covariances)
+
     def covariances(self, scatter: FloatArray, counts: FloatArray, previous: Mixture | None) -> FloatArray:
         """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""
         # A ridge inside the scatters is scikit-learn's for its four families, and keeps the others in their family.
@@ -86,6 +107,16 @@ class Settings:
         before = None if previous is None else self.frame.covariance_in(previous.covariances)
         inside = self.family.update(self.frame.covariance_in(scatter), counts, before, self.floor)
         return self.frame.covariance_out(inside)
+
+    def penalised(self, moments: Moments, previous: Mixture | None) -> tuple[FloatArray, FloatArray]:
+        """Return means and covariances under the prior: better ones than before, or, at the start, than those without it."""
+        assert self.penalty is not None
+        if previous is None:
+            means, covariances = moments.means, self.covariances(moments.scatter, moments.counts, None)
+        else:
+            means, covariances = previous.means, previous.covariances
+        bound = self.frame.covariance_out(self.floor * np.eye(means.shape[1]))
+        return self.penalty.update(moments, means, covariances, bound)
 
 
 def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixture:
@@ -105,9 +136,12 @@ def assemble(
     counts: FloatArray, means: FloatArray, scatter: FloatArray, settings: Settings, previous: Mixture | None = None
 ) -> Mixture:
     """Return the mixture with these expected counts (K,), means (K, D) and scatters about them (K, D, D)."""
-    covariances = settings.covariances(scatter, counts, previous)
+    if settings.penalty is None:
+        covariances = settings.covariances(scatter, counts, previous)
+    else:
+        means, covariances = settings.penalised(Moments(counts, means, scatter), previous)
     try:
-        return Mixture(np.log(counts / counts.sum()), means, np.linalg.cholesky(covariances))
+        return Mixture(settings.log_weights(counts), means, np.linalg.cholesky(covariances))
     except np.linalg.LinAlgError:
         raise Collapse from None
 

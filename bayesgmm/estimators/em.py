@@ -13,13 +13,27 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import names
-from bayesgmm.em import START_METHODS, EMFit, EMRun, Replicates, StandardErrors, Start, fit_em, impute, resample, standard_errors
+from bayesgmm.em import (
+    START_METHODS,
+    EMFit,
+    EMRun,
+    Penalty,
+    Replicates,
+    StandardErrors,
+    Start,
+    fit_em,
+    impute,
+    penalty_of,
+    resample,
+    standard_errors,
+)
 from bayesgmm.em.refits import ReplicateKind
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.params import MixtureParams, cholesky, generator
+from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.validation import check_weights
 
@@ -55,6 +69,11 @@ class GaussianMixture(MixtureEstimator):
     weights_init, means_init, precisions_init : array-like, optional
         Starting values of shape (K,), (K, D), and precisions in scikit-learn's shape for the covariance type; what is not given is
         found from the data. If any is given, components keep its order.
+    priors : Priors or ConjugatePriors, optional
+        Then EM climbs log-likelihood plus log-prior and ends at the posterior's mode (maximum a posteriori). `Priors` are those of the
+        posterior estimator; `ConjugatePriors` Fraley and Raftery's. Covariance families "full", "tied", "diag", "spherical".
+    equal_weights : bool
+        Whether all components have the weight 1 / K.
     random_state : int, Generator, RandomState or None
     warm_start : bool
         Start from the last fit, if there is one.
@@ -71,7 +90,9 @@ class GaussianMixture(MixtureEstimator):
     log_likelihood_ : float
         Of the data, in their units.
     log_likelihood_trace_ : array of shape (n_iter_ + 1,)
-        At the start and after every iteration of the best run.
+        At the start and after every iteration of the best run; with priors, of log-likelihood plus log-prior.
+    log_prior_ : float
+        Log-density of the prior at the fit, of weights, means, standard deviations and correlation matrices themselves; 0 without priors.
     converged_ : bool
     status_ : {"converged", "max_iter", "collapsed", "spurious"}
         How the fit ended; "collapsed" and "spurious" mean that no start led to a maximum whose components all have enough rows and spread.
@@ -115,6 +136,8 @@ class GaussianMixture(MixtureEstimator):
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
+        "priors": [Priors, ConjugatePriors, None],
+        "equal_weights": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -134,6 +157,8 @@ class GaussianMixture(MixtureEstimator):
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
+        priors: Priors | ConjugatePriors | None = None,
+        equal_weights: bool = False,
         random_state: RandomState = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -149,6 +174,8 @@ class GaussianMixture(MixtureEstimator):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.priors = priors
+        self.equal_weights = equal_weights
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -178,7 +205,9 @@ class GaussianMixture(MixtureEstimator):
         previous = getattr(self, "params_", None) if self.warm_start else None
         values = self._start_fit(X, sample_weight)
         method, start = self._user_start(len(values), values.shape[1]) if previous is None else ("auto", _start_at(previous))
-        keeps_order = start.is_given or not isinstance(method, str)
+        penalty = self._penalty(values)
+        # Components keep the order of the user's start, and of priors that tell them apart.
+        keeps_order = start.is_given or not isinstance(method, str) or not (penalty is None or penalty.is_exchangeable)
         fit = fit_em(
             values,
             self.n_components,
@@ -191,15 +220,25 @@ class GaussianMixture(MixtureEstimator):
             start=start,
             seeds=seed_sequence(self.random_state),
             sample_weight=self._fit_weight,
+            penalty=penalty,
+            equal_weights=self.equal_weights,
             on_run=_Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
         )
         self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))
         return self
 
+    def _penalty(self, values: FloatArray) -> Penalty | None:
+        if self.priors is None:
+            return None
+        if self.reg_covar is not None:
+            raise InvalidParameterError("reg_covar and priors both hold covariances up: give one of them")
+        return penalty_of(self.priors, values, self.n_components, self._family, self._fit_weight)
+
     def _store(self, fit: EMFit, params: MixtureParams) -> None:
         self.params_ = params
         self.log_likelihood_trace_ = fit.trace
         self.log_likelihood_ = fit.log_likelihood
+        self.log_prior_ = fit.log_prior
         self.lower_bounds_ = fit.trace / _total(self._fit_weight, len(self._fit_X))
         self.lower_bound_ = float(self.lower_bounds_[-1])
         self.converged_ = fit.converged
@@ -272,7 +311,8 @@ class GaussianMixture(MixtureEstimator):
     @property
     def n_parameters_(self) -> int:
         """Number of free parameters."""
-        return self._family.n_parameters(self.n_components, self.n_features_in_)
+        fixed = self.n_components - 1 if self.equal_weights else 0
+        return self._family.n_parameters(self.n_components, self.n_features_in_) - fixed
 
     def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion on X (N, D): lower is better (Schwarz 1978)."""
@@ -433,11 +473,13 @@ class GaussianMixture(MixtureEstimator):
 
     def _errors_from_curvature(self, kind: str) -> StandardErrors:
         named = cast("Literal['sandwich', 'observed', 'empirical']", kind)
+        self._require_plain_likelihood()
         return standard_errors(self._fit_X, self.params_, self._family, named, sample_weight=self._fit_weight)
 
     def _resample(self, kind: str, n_replicates: int, random_state: RandomState) -> Replicates:
         if n_replicates < 1:
             raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
+        self._require_plain_likelihood()
         return resample(
             self._fit_X,
             self.params_,
@@ -450,6 +492,16 @@ class GaussianMixture(MixtureEstimator):
             seeds=seed_sequence(random_state),
             sample_weight=self._fit_weight,
         )
+
+    def _require_plain_likelihood(self) -> None:
+        """Refuse what holds for maximum likelihood with free weights only."""
+        if self.priors is not None:
+            raise InvalidParameterError(
+                "standard errors are those of maximum likelihood: fit without priors, or fit BayesianGaussianMixture with the same priors "
+                "and take its posterior's standard deviations"
+            )
+        if self.equal_weights:
+            raise InvalidParameterError("standard errors are of fits with free weights: set equal_weights=False")
 
     @property
     def datatree_(self) -> xr.DataTree:

@@ -1,0 +1,316 @@
+"""What a prior adds to EM: a log-density to climb with the log-likelihood, and an M-step that climbs both.
+
+EM then ends at the mode of the posterior density (Dempster, Laird and Rubin 1977, section 1.3). A mode depends on the measure: it is meant
+here for weights, means, standard deviations and correlation matrices themselves, without the Jacobian of any transform. Means are
+updated given the old covariances and covariances given the new means (ECM: Meng and Rubin 1993, Biometrika 80, 267-278).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, override
+
+import numpy as np
+from scipy.special import gammaln, multigammaln
+
+from bayesgmm.covariance import WITH_PRIORS, Family
+from bayesgmm.covariance.base import as_matrices, diagonals
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import rows_of
+from bayesgmm.frame import total_moments
+from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors, lkj_log_constant
+from bayesgmm.typing import FloatArray
+
+__all__ = ["ConjugatePenalty", "ModelPenalty", "Moments", "Penalty", "penalty_of"]
+
+_INNER_STEPS = 4  # of one M-step; EM itself comes back
+_HALVINGS = 30
+_STILL = 1e-12
+_LOG_2PI = float(np.log(2 * np.pi))
+
+
+class Moments(NamedTuple):
+    """Counts (K,), means (K, D) and scatters about them (K, D, D) of the rows that a mixture expects in each component."""
+
+    counts: FloatArray
+    means: FloatArray
+    scatter: FloatArray
+
+    def about(self, centres: FloatArray) -> FloatArray:
+        """Return the scatters about other centres (K, D)."""
+        off = self.means - centres
+        return self.scatter + self.counts[:, None, None] * off[:, :, None] * off[:, None, :]
+
+
+class Penalty(ABC):
+    """A prior of weights (a Dirichlet distribution), means and covariances, as EM needs it."""
+
+    concentration: FloatArray
+    family: Family
+
+    @abstractmethod
+    def log_density(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> float:
+        """Return the log of the prior density of weights (K,), means (K, D) and covariances (K, D, D)."""
+
+    @abstractmethod
+    def update(
+        self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return means and covariances that are no worse for the penalised expected log-likelihood than those given.
+
+        Parameters
+        ----------
+        moments : Moments
+        means, covariances : arrays of shape (K, D) and (K, D, D)
+            The ones before.
+        smallest : array of shape (D, D)
+            A covariance has to be larger than it, as matrices are; zeros where there is no bound.
+        """
+
+    @property
+    @abstractmethod
+    def is_exchangeable(self) -> bool:
+        """Whether the prior is the same for every component."""
+
+    def weights(self, counts: FloatArray) -> FloatArray:
+        """Return counts whose shares are the mode of the weights; those that the prior would make negative are cut at next to nothing."""
+        return np.maximum(counts + self.concentration - 1.0, np.finfo(float).tiny ** 0.25)
+
+    def _log_dirichlet(self, weights: FloatArray) -> float:
+        alpha = self.concentration
+        with np.errstate(divide="ignore"):
+            logs = np.where(alpha == 1.0, 0.0, (alpha - 1.0) * np.log(weights))
+        return float(logs.sum() + gammaln(alpha.sum()) - gammaln(alpha).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPenalty(Penalty):
+    """The priors of the PyMC model: Normal means, a prior of the standard deviations, LKJ correlations.
+
+    Parameters
+    ----------
+    priors : ResolvedPriors
+    family : Family
+        One whose standard deviations and correlations are free.
+    n_features : int
+    """
+
+    priors: ResolvedPriors
+    family: Family
+    n_features: int
+
+    @property
+    def concentration(self) -> FloatArray:  # type: ignore[override]
+        """The Dirichlet distribution's parameters (K,)."""
+        return self.priors.concentration
+
+    @property
+    @override
+    def is_exchangeable(self) -> bool:
+        p = self.priors
+        of_components = [p.concentration, p.means_loc, p.means_scale]
+        if "component" in self.family.sds_dims:
+            of_components += [np.asarray(a) for a in p.sds.parameters()]
+        return all((a == a[:1]).all() for a in of_components)
+
+    @cached_property
+    def _sds(self) -> Any:
+        return self.priors.sds.frozen()
+
+    @cached_property
+    def _from_lkj(self) -> float:
+        """``2 (eta - 1)``: the LKJ density is ``|R|^(eta - 1)``, with ``|R| = |Sigma| / prod sd^2``."""
+        return 2.0 * (self.priors.eta - 1.0) if self.family.has_correlations(self.n_features) else 0.0
+
+    @override
+    def log_density(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> float:
+        z = (means - self.priors.means_loc) / self.priors.means_scale
+        normal = -0.5 * float((z**2).sum()) - float(np.log(self.priors.means_scale).sum()) - 0.5 * z.size * _LOG_2PI
+        blocks = self._blocks(covariances)
+        value = self._log_dirichlet(weights) + normal + float(self._sds.logpdf(self._free(_sds_of(blocks))).sum())
+        if not self.family.has_correlations(self.n_features):
+            return value
+        log_det = np.linalg.slogdet(blocks)[1] - 2.0 * np.log(_sds_of(blocks)).sum(-1)
+        constant = lkj_log_constant(self.priors.eta, self.n_features)
+        return value + float(0.5 * self._from_lkj * log_det.sum() + len(blocks) * constant)
+
+    @override
+    def update(
+        self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        loc, scale = self.priors.means_loc, self.priors.means_scale
+        pull = moments.counts[:, None, None] * np.linalg.inv(covariances)
+        towards = pull @ (moments.means - loc)[..., None]
+        means = loc + np.linalg.solve(pull + as_matrices(scale**-2.0), towards)[..., 0]
+        counts, scatter = self._pooled(moments.counts, moments.about(means))
+        blocks = self._climb(self._blocks(covariances), counts, scatter, smallest)
+        return means, self._expanded(blocks, len(means))
+
+    def _climb(self, blocks: FloatArray, counts: FloatArray, scatter: FloatArray, smallest: FloatArray) -> FloatArray:
+        """Climb from the old covariances by natural-gradient steps, each halved until it does not descend.
+
+        With ``m = n - 2 (eta - 1)`` and h the slopes of the rest of the log-prior in the variances (times two), the gradient in Sigma
+        vanishes where ``m Sigma = S + Sigma diag(h) Sigma``: without a prior the first step is the M-step.
+        """
+        m = counts - self._from_lkj
+        size = np.maximum(m, 1.0)[:, None, None]
+        value = self._value(blocks, m, scatter, smallest)
+        for _ in range(_INNER_STEPS):
+            sds = _sds_of(blocks)
+            slopes = self._like(blocks, self.priors.sds.slope(self._free(sds)))
+            h = (slopes - self._from_lkj) / sds**2
+            step = (scatter + blocks @ (h[..., None] * blocks) - m[:, None, None] * blocks) / size
+            blocks, value, moved = self._line_search(blocks, value, step, (m, scatter, smallest))
+            if not moved:
+                break
+        return blocks
+
+    def _line_search(
+        self, blocks: FloatArray, value: FloatArray, step: FloatArray, rest: tuple[FloatArray, FloatArray, FloatArray]
+    ) -> tuple[FloatArray, FloatArray, bool]:
+        length = np.ones(len(blocks))
+        for _ in range(_HALVINGS):
+            new = blocks + length[:, None, None] * step
+            new_value = self._value(new, *rest)
+            worse = ~(new_value >= value)
+            if not worse.any():
+                return new, new_value, bool((np.abs(new - blocks) > _STILL * np.abs(blocks)).any())
+            length[worse] /= 2
+        length[worse] = 0.0
+        new = blocks + length[:, None, None] * step
+        return new, self._value(new, *rest), not worse.all()
+
+    def _value(self, blocks: FloatArray, m: FloatArray, scatter: FloatArray, smallest: FloatArray) -> FloatArray:
+        """Return what the M-step climbs, for each block; minus infinity where a matrix is not above the bound."""
+        out = np.full(len(blocks), -np.inf)
+        bound = self._blocks(np.broadcast_to(smallest, (len(smallest), *smallest.shape)))[:1] if smallest.any() else 0.0
+        good = np.linalg.eigvalsh(blocks - bound)[:, 0] > 0
+        if not good.any():
+            return out
+        sds = _sds_of(np.where(good[:, None, None], blocks, np.eye(blocks.shape[-1])))
+        prior = self._like(blocks, self._sds.logpdf(self._free(sds))).sum(-1) - self._from_lkj * np.log(sds).sum(-1)
+        log_det = np.linalg.slogdet(blocks[good])[1]
+        trace = np.trace(np.linalg.solve(blocks[good], scatter[good]), axis1=1, axis2=2)
+        out[good] = -0.5 * m[good] * log_det - 0.5 * trace + prior[good]
+        return out
+
+    def _blocks(self, covariances: FloatArray) -> FloatArray:
+        """Return the free matrices (B, d, d): one per component, one for all, or one number per component."""
+        if self.family.sds_dims == ("feature",):
+            return covariances[:1]
+        return covariances[:, :1, :1] if self.family.sds_dims == ("component",) else covariances
+
+    def _pooled(self, counts: FloatArray, scatter: FloatArray) -> tuple[FloatArray, FloatArray]:
+        if self.family.sds_dims == ("feature",):
+            return counts.sum(keepdims=True), scatter.sum(0, keepdims=True)
+        if self.family.sds_dims == ("component",):
+            return counts * self.n_features, np.trace(scatter, axis1=1, axis2=2)[:, None, None]
+        return counts, as_matrices(diagonals(scatter)) if self.family.diagonal else scatter
+
+    def _expanded(self, blocks: FloatArray, n_components: int) -> FloatArray:
+        if self.family.sds_dims == ("component",):
+            return blocks * np.eye(self.n_features)
+        return np.broadcast_to(blocks, (n_components, self.n_features, self.n_features))
+
+    def _free(self, sds: FloatArray) -> FloatArray:
+        """Give standard deviations of blocks (B, d) the prior's shape."""
+        return sds.reshape([len(sds) if dim == "component" else sds.shape[-1] for dim in self.family.sds_dims])
+
+    @staticmethod
+    def _like(blocks: FloatArray, values: FloatArray) -> FloatArray:
+        return np.reshape(values, blocks.shape[:2])
+
+
+@dataclass(frozen=True, eq=False)
+class ConjugatePenalty(Penalty):
+    """Fraley and Raftery's prior: inverse Wishart covariances, and means that are normal given them.
+
+    Its M-step is closed (Fraley and Raftery 2007, Journal of Classification 24, 155-181, section 3). The measure is that of weights, means
+    and covariance matrices (variances, for diagonal and spherical ones).
+
+    Parameters
+    ----------
+    priors : ResolvedConjugatePriors
+    family : Family
+    """
+
+    priors: ResolvedConjugatePriors
+    family: Family
+
+    @property
+    def concentration(self) -> FloatArray:  # type: ignore[override]
+        """The Dirichlet distribution's parameters (K,)."""
+        return self.priors.concentration
+
+    @property
+    @override
+    def is_exchangeable(self) -> bool:
+        return bool((self.priors.concentration == self.priors.concentration[0]).all())
+
+    @override
+    def log_density(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> float:
+        p, (K, D) = self.priors, means.shape
+        off = means - p.means_loc
+        quadratic = (off * np.linalg.solve(covariances, off[..., None])[..., 0]).sum()
+        log_det = np.linalg.slogdet(covariances)[1]
+        normal = 0.5 * (K * D * (np.log(p.shrinkage) - _LOG_2PI) - log_det.sum() - p.shrinkage * quadratic)
+        return self._log_dirichlet(weights) + float(normal) + self._log_spread(covariances, log_det)
+
+    def _log_spread(self, covariances: FloatArray, log_det: FloatArray) -> float:
+        p, D = self.priors, covariances.shape[-1]
+        if self.family.diagonal:
+            spherical = self.family.sds_dims == ("component",)
+            variances = covariances[:, 0, 0] if spherical else diagonals(covariances)
+            scale = np.trace(p.scale) / D if spherical else np.diag(p.scale)
+            shape = 0.5 * p.df
+            logs = shape * np.log(0.5 * scale) - gammaln(shape) - (shape + 1.0) * np.log(variances) - 0.5 * scale / variances
+            return float(np.sum(logs))
+        free = slice(0, 1) if self.family.sds_dims == ("feature",) else slice(None)
+        trace = np.trace(np.linalg.solve(covariances[free], np.broadcast_to(p.scale, covariances[free].shape)), axis1=1, axis2=2)
+        constant = 0.5 * p.df * (np.linalg.slogdet(p.scale)[1] - D * np.log(2.0)) - multigammaln(0.5 * p.df, D)
+        return float((constant - 0.5 * (p.df + D + 1.0) * log_det[free] - 0.5 * trace).sum())
+
+    @override
+    def update(
+        self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        p, n, (K, D) = self.priors, moments.counts, moments.means.shape
+        means = p.means_loc + (n / (n + p.shrinkage))[:, None] * (moments.means - p.means_loc)
+        off = moments.means - p.means_loc
+        pull = (p.shrinkage * n / (p.shrinkage + n))[:, None, None] * off[:, :, None] * off[:, None, :]
+        scatter = moments.scatter + pull
+        if self.family.sds_dims == ("component",):
+            total = np.trace(p.scale) / D + np.trace(scatter, axis1=1, axis2=2)
+            return means, (total / (p.df + D * (n + 1.0) + 2.0))[:, None, None] * np.eye(D)
+        if self.family.diagonal:
+            return means, as_matrices((np.diag(p.scale) + diagonals(scatter)) / (p.df + n + 3.0)[:, None])
+        if self.family.sds_dims == ("feature",):
+            tied = (p.scale + scatter.sum(0)) / (p.df + D + 1.0 + n.sum() + K)
+            return means, np.broadcast_to(tied, scatter.shape)
+        return means, (p.scale + scatter) / (p.df + n + D + 2.0)[:, None, None]
+
+
+def penalty_of(
+    priors: Priors | ConjugatePriors, X: FloatArray, n_components: int, family: Family, sample_weight: FloatArray | None = None
+) -> Penalty:
+    """Return what priors add to EM on the data X (N, D), where NaN stands for a missing value.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the family has no free standard deviations and correlations to put priors on, or a prior's shape does not fit.
+    """
+    if family.name not in WITH_PRIORS:
+        raise InvalidParameterError(
+            f"priors can be put on covariance_type {', '.join(map(repr, WITH_PRIORS))}, not on {family.name!r}: choose one of those, "
+            "or priors=None"
+        )
+    if isinstance(priors, Priors):
+        return ModelPenalty(priors.resolve(X, n_components, family, sample_weight), family, X.shape[1])
+    return ConjugatePenalty(priors.resolve(*total_moments(rows_of(X), sample_weight), n_components), family)
+
+
+def _sds_of(blocks: FloatArray) -> FloatArray:
+    return np.sqrt(diagonals(blocks))

@@ -24,6 +24,11 @@ PRIORS = {
 FAMILIES = ["full", "tied", "diag", "spherical"]
 
 
+def two_groups(rng, N, D):
+    X, labels = random_mixture(rng, 2, D).sample(N, rng)
+    return X, labels
+
+
 def natural_log_posterior(q, X, K, fam, priors):
     """The fast density (which equals the model's) with the Jacobian of every transform taken away: by an independent route."""
     space = Space(K, X.shape[1], fam)
@@ -53,9 +58,9 @@ def slopes(function, q, h=1e-5):
 @pytest.mark.parametrize("prior", PRIORS)
 def test_the_slope_of_the_log_posterior_vanishes_at_the_mode(name, prior, rng):
     fam = family(name)
-    X = random_mixture(rng, 2, 3).sample(60, rng)[0]
+    X, labels = two_groups(rng, 60, 3)
     priors = bg.Priors(concentration=[2.0, 3.0], sds=PRIORS[prior], eta=2.5, means_loc=0.5, means_scale=3.0)
-    em = bg.GaussianMixture(2, covariance_type=name, priors=priors, tol=1e-14, random_state=0).fit(X)
+    em = bg.GaussianMixture(2, covariance_type=name, priors=priors, tol=1e-14, init_params=labels).fit(X)
     assert em.status_ == "converged"
     resolved = priors.resolve(X, 2, fam)
     q = Space(2, 3, fam).unconstrain(em.params_)
@@ -64,3 +69,168 @@ def test_the_slope_of_the_log_posterior_vanishes_at_the_mode(name, prior, rng):
     assert found == pytest.approx(em.log_likelihood_ + log_prior, rel=1e-10)
     assert em.log_prior_ == pytest.approx(log_prior)
     np.testing.assert_allclose(slopes(lambda p: natural_log_posterior(p, X, 2, fam, resolved), q), 0.0, atol=2e-4)
+
+
+def test_the_models_own_slope_vanishes_at_the_mode(rng):
+    """In two dimensions the model's measure, of correlations' Cholesky factors, is that of correlations."""
+    X, labels = two_groups(rng, 40, 2)
+    priors = bg.Priors(eta=3.0)
+    em = bg.GaussianMixture(2, priors=priors, tol=1e-14, init_params=labels).fit(X)
+    model = bg.build_model(X, 2, priors=priors)
+    slope = model.compile_dlogp(jacobian=False, mode="FAST_COMPILE")
+    q = Space(2, 2, family("full")).unconstrain(em.params_)
+    names = [variable.name for variable in model.value_vars]
+    pieces = np.split(q, np.cumsum([1, 4, 4]))
+    start = model.initial_point()
+    point = {name: piece.reshape(start[name].shape) for name, piece in zip(names, pieces, strict=True)}
+    np.testing.assert_allclose(slope(point), 0.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_conjugate_mode_beats_its_neighbours(name, rng):
+    """The penalised likelihood, written with SciPy's distributions, is lower wherever one looks around the fit."""
+    X, labels = two_groups(rng, 50, 2)
+    priors = bg.ConjugatePriors(concentration=2.0, shrinkage=0.5)
+    em = bg.GaussianMixture(2, covariance_type=name, priors=priors, tol=1e-14, init_params=labels).fit(X)
+    p = priors.resolve(X.mean(0), np.cov(X.T, bias=True), 2)
+
+    def height(weights, means, covariances):
+        value = stats.dirichlet.logpdf(weights, p.concentration)
+        value += sum(
+            stats.multivariate_normal.logpdf(m, p.means_loc, S / p.shrinkage) for m, S in zip(means, covariances, strict=True)
+        )
+        if name == "spherical":
+            value += stats.invgamma.logpdf(covariances[:, 0, 0], p.df / 2, scale=np.trace(p.scale) / 4).sum()
+        elif name == "diag":
+            value += stats.invgamma.logpdf(np.diagonal(covariances, axis1=1, axis2=2), p.df / 2, scale=np.diag(p.scale) / 2).sum()
+        else:
+            free = covariances[:1] if name == "tied" else covariances
+            value += sum(stats.invwishart.logpdf(S, p.df, p.scale) for S in free)
+        return value + bg.MixtureParams.from_covariances(weights, means, covariances).log_density(X).sum()
+
+    at_mode = height(em.weights_, em.means_, em.params_.covariances)
+    assert at_mode == pytest.approx(em.log_likelihood_ + em.log_prior_, rel=1e-10)
+    for _ in range(60):
+        weights = em.weights_ * np.exp(0.01 * rng.normal(size=2))
+        turn = np.exp(0.01 * rng.normal(size=(2, 1, 1)))
+        if name == "tied":
+            turn[:] = turn[0]
+        assert height(weights / weights.sum(), em.means_ + 0.01 * rng.normal(size=(2, 2)), em.params_.covariances * turn) < at_mode
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # some correlations go to one
+@pytest.mark.parametrize("priors", [bg.Priors(), bg.ConjugatePriors()], ids=["model", "conjugate"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_em_with_a_prior_never_falls(name, priors):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = random_mixture(rng, 3, 2).sample(25, rng)[0]
+        em = bg.GaussianMixture(4, covariance_type=name, priors=priors, n_init=1, init_params="random_from_data", random_state=seed)
+        trace = em.fit(X).log_likelihood_trace_
+        assert (np.diff(trace) >= -1e-9 * (np.abs(trace[:-1]) + 25)).all()
+        assert np.isfinite(trace).all()
+
+
+def test_default_priors_know_no_units_nor_the_order_of_columns(rng):
+    X, labels = two_groups(rng, 80, 3)
+    settings = {"priors": bg.Priors(), "tol": 1e-12, "init_params": labels}
+    here = bg.GaussianMixture(2, **settings).fit(X)
+    scale, order = np.array([1e-3, 1.0, 1e4]), [2, 0, 1]
+    there = bg.GaussianMixture(2, **settings).fit((1e3 + X * scale)[:, order])
+    np.testing.assert_allclose(there.means_, (1e3 + here.means_ * scale)[:, order], rtol=1e-6)
+    sds = here.params_.sds * scale
+    np.testing.assert_allclose(there.params_.sds, sds[:, order], rtol=1e-4)
+
+
+def test_a_weight_of_two_is_the_row_twice_and_gaps_are_allowed(rng):
+    X, _ = two_groups(rng, 60, 2)
+    X[::7, 0] = np.nan
+    twice = np.concatenate([X, X[:20]])
+    weight = np.ones(60)
+    weight[:20] = 2
+    for priors in (bg.Priors(), bg.ConjugatePriors()):
+        one = bg.GaussianMixture(2, priors=priors, random_state=0).fit(X, sample_weight=weight)
+        other = bg.GaussianMixture(2, priors=priors, random_state=0).fit(twice)
+        assert one.log_likelihood_ == pytest.approx(other.log_likelihood_, rel=1e-9)
+        np.testing.assert_allclose(one.means_, other.means_, rtol=1e-5)
+
+
+def test_a_prior_holds_up_what_the_likelihood_lets_collapse(rng):
+    """Three equal rows far out: maximum likelihood closes in on them, the prior does not."""
+    X = np.concatenate([rng.normal(size=(50, 2)), np.full((3, 2), 9.0)])
+    with pytest.warns(bg.exceptions.ConvergenceWarning, match="collapsed"):
+        bg.GaussianMixture(2, random_state=0).fit(X)
+    for priors in (bg.Priors(eta=4.0), bg.ConjugatePriors()):
+        em = bg.GaussianMixture(2, priors=priors, random_state=0).fit(X)
+        assert em.status_ == "converged"
+        assert em.predict([[9.0, 9.0]]) == 1
+        assert em.params_.sds[1].min() > 0.01
+
+
+def test_much_data_outweighs_the_prior(rng):
+    X, labels = two_groups(rng, 20_000, 2)
+    free = bg.GaussianMixture(2, init_params=labels).fit(X)
+    held = bg.GaussianMixture(2, init_params=labels, priors=bg.Priors()).fit(X)
+    np.testing.assert_allclose(held.means_, free.means_, atol=5e-3)
+    np.testing.assert_allclose(held.covariances_, free.covariances_, rtol=5e-3, atol=5e-3)
+
+
+def test_priors_that_tell_components_apart_keep_their_order(rng):
+    X = np.concatenate([rng.normal(0, 1, 30), rng.normal(8, 1, 70)])[:, None]
+    priors = bg.Priors(means_loc=[[0.0], [8.0]], means_scale=1.0)
+    em = bg.GaussianMixture(2, priors=priors, random_state=0).fit(X)
+    assert em.means_[0, 0] < em.means_[1, 0]
+    assert em.weights_[0] < em.weights_[1]
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_slopes_of_scale_priors_are_those_of_their_densities(prior):
+    sd, h = np.array([0.1, 0.7, 3.0]), 1e-6
+    up, down = (PRIORS[prior].frozen().logpdf(sd * np.exp(s)) for s in (h, -h))
+    np.testing.assert_allclose(PRIORS[prior].slope(sd), (up - down) / (2 * h), rtol=1e-6, atol=1e-6)
+
+
+def test_equal_weights(rng):
+    X = np.concatenate([rng.normal(0, 1, 30), rng.normal(5, 1, 90)])[:, None]
+    em = bg.GaussianMixture(2, equal_weights=True, random_state=0).fit(X)
+    free = bg.GaussianMixture(2, random_state=0).fit(X)
+    np.testing.assert_array_equal(em.weights_, 0.5)
+    assert em.n_parameters_ == free.n_parameters_ - 1
+    assert em.log_likelihood_ < free.log_likelihood_
+    trace = em.log_likelihood_trace_
+    assert (np.diff(trace) >= -1e-9 * np.abs(trace[:-1])).all()
+    # Stationary in what is free: a step of any mean or spread goes down.
+    for shift in (0.02, -0.02):
+        moved = bg.MixtureParams(em.weights_, em.means_ + np.array([[shift], [0.0]]), em.params_.scale_tril)
+        assert moved.log_density(X).sum() < em.log_likelihood_
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"covariance_type": "VEV", "priors": bg.Priors()},
+            "priors can be put on covariance_type 'full', 'tied', 'diag', 'spherical'",
+        ),
+        ({"priors": bg.Priors(), "reg_covar": 1e-6}, "give one of them"),
+        ({"priors": bg.Priors(concentration=[1.0, 2.0, 3.0])}, r"concentration must be a number or have a shape that fits \(2,\)"),
+        ({"priors": bg.ConjugatePriors(df=0.5)}, "df must be above 1 for 2 columns"),
+        ({"priors": bg.ConjugatePriors(scale=-1.0)}, "scale must be a positive number"),
+        ({"priors": "weak"}, "priors"),
+    ],
+)
+def test_priors_that_cannot_be_used_are_refused(settings, message, rng):
+    X, _ = two_groups(rng, 30, 2)
+    with pytest.raises(ValueError, match=message):
+        bg.GaussianMixture(2, **settings).fit(X)
+    with pytest.raises(InvalidParameterError, match="shrinkage must be positive"):
+        bg.ConjugatePriors(shrinkage=-1.0)
+
+
+def test_errors_of_maximum_likelihood_are_refused_for_others(rng):
+    X, labels = two_groups(rng, 30, 2)
+    for settings, message in (({"priors": bg.Priors()}, "fit without priors"), ({"equal_weights": True}, "free weights")):
+        em = bg.GaussianMixture(2, init_params=labels, **settings).fit(X)
+        for kind in ("sandwich", "nonparametric"):
+            with pytest.raises(InvalidParameterError, match=message):
+                em.standard_errors(kind)

@@ -74,7 +74,9 @@ def describe(health: Health, X: Rows, mixture: Mixture, settings: Settings) -> s
         what = "has collapsed: only the floor of its covariance holds it up" if health.at_floor[k] else "has too few rows"
         parts.append(f"component {k} {what} ({health.counts[k]:.1f} rows in expectation{_named(rows)})")
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}. Ask for fewer components or a simpler covariance_type, or give priors"
+    # Priors of standard deviations alone leave correlations free to become one.
+    priors = "priors" if settings.penalty is None else "priors that hold more (a larger eta)"
+    return f"{text[0].upper()}{text[1:]}. Ask for fewer components or a simpler covariance_type, or give {priors}"
 
 
 def _named(rows: IntArray) -> str:

@@ -28,6 +28,7 @@ __all__ = ["ConjugatePenalty", "ModelPenalty", "Moments", "Penalty", "penalty_of
 _INNER_STEPS = 4  # of one M-step; EM itself comes back
 _HALVINGS = 30
 _STILL = 1e-12
+_WITHIN = 0.99  # of the bound, so that a matrix on it is not taken for one below it
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -174,7 +175,7 @@ class ModelPenalty(Penalty):
         for _ in range(_HALVINGS):
             new = blocks + length[:, None, None] * step
             new_value = self._value(new, *rest)
-            worse = ~(new_value >= value)
+            worse = ~((new_value >= value) & np.isfinite(new_value))
             if not worse.any():
                 return new, new_value, bool((np.abs(new - blocks) > _STILL * np.abs(blocks)).any())
             length[worse] /= 2
@@ -186,7 +187,7 @@ class ModelPenalty(Penalty):
         """Return what the M-step climbs, for each block; minus infinity where a matrix is not above the bound."""
         out = np.full(len(blocks), -np.inf)
         bound = self._blocks(np.broadcast_to(smallest, (len(smallest), *smallest.shape)))[:1] if smallest.any() else 0.0
-        good = np.linalg.eigvalsh(blocks - bound)[:, 0] > 0
+        good = np.linalg.eigvalsh(blocks - _WITHIN * bound)[:, 0] > 0
         if not good.any():
             return out
         sds = _sds_of(np.where(good[:, None, None], blocks, np.eye(blocks.shape[-1])))

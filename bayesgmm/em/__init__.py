@@ -5,6 +5,7 @@ from bayesgmm.em.fit import EMFit, Start, fit_em
 from bayesgmm.em.impute import impute
 from bayesgmm.em.information import StandardErrors, standard_errors
 from bayesgmm.em.iterate import EMRun, run_em
+from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty, penalty_of
 from bayesgmm.em.starts import START_METHODS
 from bayesgmm.em.steps import Settings
@@ -13,6 +14,7 @@ __all__ = [
     "START_METHODS",
     "EMFit",
     "EMRun",
+    "Noise",
     "Penalty",
     "Replicates",
     "Settings",

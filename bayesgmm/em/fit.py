@@ -10,6 +10,7 @@ import numpy as np
 from bayesgmm.covariance import Family
 from bayesgmm.em.health import Health, describe, examine
 from bayesgmm.em.iterate import EMRun, run_em
+from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
 from bayesgmm.em.starts import Sample, distinct_rows, filled, some_rows, starting_points
 from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities
@@ -67,6 +68,8 @@ class EMFit:
         Iterations that acceleration saved the best run: an estimate.
     log_prior : float
         Log-density of the prior at ``params``; zero without one. Traces and runs then are of log-likelihood plus log-prior.
+    noise_weight : float
+        Share of the rows that belong to no component; the weights in ``params`` are shares of the others.
     """
 
     params: MixtureParams
@@ -76,6 +79,7 @@ class EMFit:
     run_log_likelihoods: FloatArray
     n_saved: float
     log_prior: float = 0.0
+    noise_weight: float = 0.0
 
     @property
     def converged(self) -> bool:
@@ -121,6 +125,7 @@ def fit_em(
     sample_weight: FloatArray | None = None,
     penalty: Penalty | None = None,
     equal_weights: bool = False,
+    noise: Noise | None = None,
     on_run: Callable[[EMRun], None] | None = None,
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
@@ -139,7 +144,7 @@ def fit_em(
     X, sample_weight = distinct_rows(X, sample_weight)
     rows = rows_of(X)
     settings = _settings(rows, family, tol, max_iter, reg_covar, sample_weight, accelerate=n_init == "auto" and reg_covar is None)
-    settings = replace(settings, penalty=penalty, equal_weights=equal_weights)
+    settings = replace(settings, penalty=penalty, equal_weights=equal_weights, noise=noise)
     search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run)
     if start.is_complete:
         ended = search.from_points([_place(start, None)], short=False)
@@ -165,7 +170,16 @@ def _best(ended: list[_Ended], X: FloatArray, settings: Settings) -> EMFit:
     best = ended[0]
     run, mixture = best.run, best.run.mixture
     log_likelihoods = np.array([end.run.log_likelihood for end in ended])
-    fit = EMFit(_params(mixture), run.trace, run.status, "", log_likelihoods, run.n_saved, settings.log_prior(mixture))
+    fit = EMFit(
+        _params(mixture),
+        run.trace,
+        run.status,
+        "",
+        log_likelihoods,
+        run.n_saved,
+        settings.log_prior(mixture),
+        _noise_weight(mixture),
+    )
     if run.status == "max_iter":
         gain = run.trace[-1] - run.trace[-2]
         climbed = "log-likelihood" if settings.penalty is None else "log-posterior"
@@ -263,5 +277,9 @@ def _place(start: Start, mixture: Mixture | None) -> Mixture:
 
 
 def _params(mixture: Mixture) -> MixtureParams:
-    weights = np.exp(mixture.log_weights)
+    weights = np.exp(mixture.log_weights[: len(mixture.means)])
     return MixtureParams(weights / weights.sum(), mixture.means, mixture.scale_tril)
+
+
+def _noise_weight(mixture: Mixture) -> float:
+    return float(np.exp(mixture.log_weights[len(mixture.means) :]).sum())

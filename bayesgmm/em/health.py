@@ -54,7 +54,7 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float) -> Health:
     """Return the state of a fitted mixture's components; ``n_rows`` is the data's total weight."""
     K, D = mixture.means.shape
     family = settings.family
-    counts = np.exp(mixture.log_weights) * n_rows
+    counts = np.exp(mixture.log_weights[:K]) * n_rows
     inside = settings.frame.covariance_in(mixture.covariances)
     smallest = np.linalg.eigvalsh(inside)[:, 0]
     own_shape = family.n_covariance_parameters(2, D) > family.n_covariance_parameters(1, D)
@@ -67,7 +67,7 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float) -> Health:
 
 def describe(health: Health, X: Rows, mixture: Mixture, settings: Settings) -> str:
     """Return a sentence or two that name the components at fault, their rows, and what to do."""
-    r, _ = evaluate(X, *mixture, diagonal=settings.family.diagonal, responsibilities=True)
+    r, _ = evaluate(X, *settings.arrays(mixture), diagonal=settings.family.diagonal, responsibilities=True)
     parts = []
     for k in np.flatnonzero(health.at_floor | health.too_few):
         rows = np.flatnonzero(r[:, k] > 0.5)

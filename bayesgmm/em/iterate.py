@@ -109,7 +109,7 @@ class Climb:
     def __init__(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> None:
         self.X, self.settings, self.sample_weight = X, settings, sample_weight
         self.total = len(X) if sample_weight is None else float(sample_weight.sum())
-        self.mixture = start
+        self.mixture = start = settings.started(start)
         self.statistics = self._e_step(start)
         self.trace = [self._height(start, self.statistics)]
         self.last: list[Mixture] = [start]  # mixtures of the plain steps since the last extrapolation
@@ -193,7 +193,9 @@ class Climb:
         return statistics.log_likelihood + self.settings.log_prior(mixture)
 
     def _e_step(self, mixture: Mixture) -> Statistics:
-        return expectation(self.X, *mixture, sample_weight=self.sample_weight, diagonal=self.settings.family.diagonal)
+        return expectation(
+            self.X, *self.settings.arrays(mixture), sample_weight=self.sample_weight, diagonal=self.settings.family.diagonal
+        )
 
     def _is_allowed(self, mixture: Mixture) -> bool:
         """Whether the floor leaves the covariances as they are: the next M-step would have to take the gain back."""
@@ -228,12 +230,12 @@ def _coordinates(mixture: Mixture, base: Mixture) -> FloatArray:
 
 def _mixture(point: FloatArray, base: Mixture) -> Mixture:
     K, D = base.means.shape
-    log_weights = point[:K] - np.logaddexp.reduce(point[:K])
-    means = (base.scale_tril @ point[K : K + K * D].reshape(K, D, 1))[..., 0]
-    factors = np.tril(point[K + K * D :].reshape(K, D, D))
+    logs, means, factors = np.split(point, np.cumsum([len(base.log_weights), K * D]))
+    means = (base.scale_tril @ means.reshape(K, D, 1))[..., 0]
+    factors = np.tril(factors.reshape(K, D, D))
     i = np.arange(D)
     factors[:, i, i] = np.exp(np.clip(factors[:, i, i], -50, 50))
-    return Mixture(log_weights, means, np.tril(base.scale_tril @ factors))
+    return Mixture(logs - np.logaddexp.reduce(logs), means, np.tril(base.scale_tril @ factors))
 
 
 def _iterations_worth(gained: float, last_gain: float, gain_before: float) -> float:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.covariance import Family
+from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
 from bayesgmm.expectation import Gaps, Statistics
 from bayesgmm.frame import Frame
@@ -24,7 +25,10 @@ class Collapse(ArithmeticError):
 
 
 class Mixture(NamedTuple):
-    """Parameters inside the iteration: plain arrays, not checked at every step."""
+    """Parameters inside the iteration: plain arrays, not checked at every step.
+
+    Log weights (K,), means (K, D) and Cholesky factors (K, D, D); where there is noise, its log weight comes last of (K + 1,).
+    """
 
     log_weights: FloatArray
     means: FloatArray
@@ -59,6 +63,8 @@ class Settings:
         A prior: EM then climbs log-likelihood plus log-prior.
     equal_weights : bool
         Whether all components have the same weight.
+    noise : Noise, optional
+        Takes rows that belong to no component.
     """
 
     family: Family
@@ -70,6 +76,7 @@ class Settings:
     accelerate: bool = False
     penalty: Penalty | None = None
     equal_weights: bool = False
+    noise: Noise | None = None
 
     @property
     def extrapolates(self) -> bool:
@@ -84,19 +91,33 @@ class Settings:
         raised = self.family.floor(inside, self.floor)
         return covariances if raised is inside else self.frame.covariance_out(raised)
 
-    def log_weights(self, counts: FloatArray) -> FloatArray:
-        """Return the logs of the weights (K,) for expected counts (K,)."""
+    def started(self, mixture: Mixture) -> Mixture:
+        """Return a starting mixture with some weight for the noise, where there is to be any."""
+        if self.noise is None or len(mixture.log_weights) > len(mixture.means):
+            return mixture
+        return mixture._replace(log_weights=np.append(mixture.log_weights + np.log1p(-START), np.log(START)))
+
+    def arrays(self, mixture: Mixture) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the mixture as the E-step takes it."""
+        return mixture if self.noise is None else self.noise.beside(*mixture)
+
+    def log_weights(self, counts: FloatArray, n_components: int) -> FloatArray:
+        """Return the logs of the weights for expected counts (K,), or (K + 1,) with the noise's."""
+        counts = counts.copy()
+        own = slice(n_components)
         if self.equal_weights:
-            return np.full(len(counts), -np.log(len(counts)))
-        if self.penalty is not None:
-            counts = self.penalty.weights(counts)
+            counts[own] = counts[own].mean()
+        elif self.penalty is not None:
+            shares = self.penalty.weights(counts[own])  # of what is not noise
+            counts[own] = counts[own].sum() * shares / shares.sum()
         return np.log(counts / counts.sum())
 
     def log_prior(self, mixture: Mixture) -> float:
         """Return what EM climbs beside the log-likelihood: the log-density of the prior, if there is one."""
         if self.penalty is None:
             return 0.0
-        return self.penalty.log_density(np.exp(mixture.log_weights), mixture.means, mixture.covariances)
+        weights = np.exp(mixture.log_weights[: len(mixture.means)])
+        return self.penalty.log_density(weights / weights.sum(), mixture.means, mixture.covariances)
 
     def covariances(self, scatter: FloatArray, counts: FloatArray, previous: Mixture | None) -> FloatArray:
         """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""
@@ -124,10 +145,12 @@ def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixt
 
     The statistics are in coordinates whitened by ``mixture``; shifts and scatters are turned back by its Cholesky factors.
     """
+    K = len(mixture.means)
     counts = np.maximum(statistics.counts, _EMPTY)
-    shift = statistics.first / counts[:, None]
+    own = counts[:K, None, None]
+    shift = statistics.first[:K] / own[..., 0]
     means = mixture.means + (mixture.scale_tril @ shift[..., None])[..., 0]
-    whitened = statistics.second - counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    whitened = statistics.second[:K] - own * shift[:, :, None] * shift[:, None, :]
     scatter = mixture.scale_tril @ whitened @ np.swapaxes(mixture.scale_tril, -1, -2)
     return assemble(counts, means, scatter, settings, mixture)
 
@@ -135,13 +158,14 @@ def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixt
 def assemble(
     counts: FloatArray, means: FloatArray, scatter: FloatArray, settings: Settings, previous: Mixture | None = None
 ) -> Mixture:
-    """Return the mixture with these expected counts (K,), means (K, D) and scatters about them (K, D, D)."""
+    """Return the mixture with these expected counts, of the noise too if there is any, means (K, D) and scatters (K, D, D)."""
+    own = counts[: len(means)]
     if settings.penalty is None:
-        covariances = settings.covariances(scatter, counts, previous)
+        covariances = settings.covariances(scatter, own, previous)
     else:
-        means, covariances = settings.penalised(Moments(counts, means, scatter), previous)
+        means, covariances = settings.penalised(Moments(own, means, scatter), previous)
     try:
-        return Mixture(settings.log_weights(counts), means, np.linalg.cholesky(covariances))
+        return Mixture(settings.log_weights(counts, len(means)), means, np.linalg.cholesky(covariances))
     except np.linalg.LinAlgError:
         raise Collapse from None
 

@@ -17,6 +17,7 @@ from bayesgmm.em import (
     START_METHODS,
     EMFit,
     EMRun,
+    Noise,
     Penalty,
     Replicates,
     StandardErrors,
@@ -31,10 +32,10 @@ from bayesgmm.em.refits import ReplicateKind
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
-from bayesgmm.expectation import libraries_on_one_thread
+from bayesgmm.expectation import DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, cholesky, generator
 from bayesgmm.priors import ConjugatePriors, Priors
-from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
+from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_weights
 
 _FROM_CURVATURE = ("sandwich", "observed", "empirical")
@@ -73,7 +74,10 @@ class GaussianMixture(MixtureEstimator):
         Then EM climbs log-likelihood plus log-prior and ends at the posterior's mode (maximum a posteriori). `Priors` are those of the
         posterior estimator; `ConjugatePriors` Fraley and Raftery's. Covariance families "full", "tied", "diag", "spherical".
     equal_weights : bool
-        Whether all components have the weight 1 / K.
+        Whether all components have the weight 1 / K (of what is not noise).
+    noise : bool
+        Whether to add a component for rows that belong to no group, spread evenly over a box around the data (Banfield and Raftery 1993).
+        Its label is -1, and its responsibilities are the last column.
     random_state : int, Generator, RandomState or None
     warm_start : bool
         Start from the last fit, if there is one.
@@ -91,6 +95,8 @@ class GaussianMixture(MixtureEstimator):
         Of the data, in their units.
     log_likelihood_trace_ : array of shape (n_iter_ + 1,)
         At the start and after every iteration of the best run; with priors, of log-likelihood plus log-prior.
+    noise_weight_ : float
+        Share of the rows that belong to no group; ``weights_`` are shares of the others. 0 without ``noise``.
     log_prior_ : float
         Log-density of the prior at the fit, of weights, means, standard deviations and correlation matrices themselves; 0 without priors.
     converged_ : bool
@@ -138,6 +144,7 @@ class GaussianMixture(MixtureEstimator):
         "precisions_init": ["array-like", None],
         "priors": [Priors, ConjugatePriors, None],
         "equal_weights": ["boolean"],
+        "noise": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -159,6 +166,7 @@ class GaussianMixture(MixtureEstimator):
         precisions_init: ArrayLike | None = None,
         priors: Priors | ConjugatePriors | None = None,
         equal_weights: bool = False,
+        noise: bool = False,
         random_state: RandomState = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -176,6 +184,7 @@ class GaussianMixture(MixtureEstimator):
         self.precisions_init = precisions_init
         self.priors = priors
         self.equal_weights = equal_weights
+        self.noise = noise
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -206,6 +215,7 @@ class GaussianMixture(MixtureEstimator):
         values = self._start_fit(X, sample_weight)
         method, start = self._user_start(len(values), values.shape[1]) if previous is None else ("auto", _start_at(previous))
         penalty = self._penalty(values)
+        noise = Noise.around(values) if self.noise else None
         # Components keep the order of the user's start, and of priors that tell them apart.
         keeps_order = start.is_given or not isinstance(method, str) or not (penalty is None or penalty.is_exchangeable)
         fit = fit_em(
@@ -222,8 +232,10 @@ class GaussianMixture(MixtureEstimator):
             sample_weight=self._fit_weight,
             penalty=penalty,
             equal_weights=self.equal_weights,
+            noise=noise,
             on_run=_Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
         )
+        self._noise = noise
         self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))
         return self
 
@@ -239,6 +251,7 @@ class GaussianMixture(MixtureEstimator):
         self.log_likelihood_trace_ = fit.trace
         self.log_likelihood_ = fit.log_likelihood
         self.log_prior_ = fit.log_prior
+        self.noise_weight_ = fit.noise_weight
         self.lower_bounds_ = fit.trace / _total(self._fit_weight, len(self._fit_X))
         self.lower_bound_ = float(self.lower_bounds_[-1])
         self.converged_ = fit.converged
@@ -251,6 +264,59 @@ class GaussianMixture(MixtureEstimator):
         # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.
         if fit.status == "max_iter" or (fit.status != "converged" and self.n_init == "auto"):
             warnings.warn(fit.message, ConvergenceWarning, stacklevel=5)
+
+    def predict(self, X: ArrayLike) -> IntArray:
+        """Return the most probable component (N,) of each row of X (N, D); -1 for noise."""
+        labels = super().predict(X)
+        return np.where(labels == self.n_components, -1, labels)
+
+    def responsibilities(self, X: ArrayLike | None = None) -> xr.DataArray:
+        """Return the probability of each component for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D), optional
+            The training data when absent.
+
+        Returns
+        -------
+        xarray.DataArray, dims (obs, component)
+            A DataFrame's index becomes the ``obs`` coordinate; component -1 is the noise, if there is any.
+        """
+        table = super().responsibilities(X)
+        return table if self._noise is None else table.assign_coords(component=[*range(self.n_components), -1])
+
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
+        """Draw new rows.
+
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, Generator, RandomState or None
+            Source of randomness; None takes the estimator's.
+
+        Returns
+        -------
+        X : array of shape (n_samples, D)
+        labels : int array of shape (n_samples,)
+            -1 for noise.
+        """
+        rng = generator(self.random_state if random_state is None else random_state)
+        X, labels = super().sample(n_samples, rng)
+        if self._noise is not None:
+            is_noise = rng.random(n_samples) < self.noise_weight_
+            X[is_noise] = self._noise.sample(int(is_noise.sum()), rng)
+            labels[is_noise] = -1
+        return X, labels
+
+    def _moments(self, X: FloatArray) -> DrawMoments:
+        if self._noise is None:
+            return super()._moments(X)
+        log_weights, means, scale_tril = self.params_.arrays()
+        with np.errstate(divide="ignore"):
+            logs = np.append(log_weights + np.log1p(-self.noise_weight_), np.log(self.noise_weight_))
+        arrays = (a[None] for a in self._noise.beside(logs, means, scale_tril))
+        return responsibility_moments(rows_of(X), *arrays, diagonal=self.params_.is_diagonal)
 
     @property
     def effective_sample_size_(self) -> float:
@@ -311,8 +377,8 @@ class GaussianMixture(MixtureEstimator):
     @property
     def n_parameters_(self) -> int:
         """Number of free parameters."""
-        fixed = self.n_components - 1 if self.equal_weights else 0
-        return self._family.n_parameters(self.n_components, self.n_features_in_) - fixed
+        free = self._family.n_parameters(self.n_components, self.n_features_in_) + self.noise
+        return free - (self.n_components - 1 if self.equal_weights else 0)
 
     def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion on X (N, D): lower is better (Schwarz 1978)."""
@@ -329,7 +395,7 @@ class GaussianMixture(MixtureEstimator):
         BIC plus ``-2 sum_i log max_k r_ik``, the price of rows whose group is in doubt (Biernacki, Celeux and Govaert 2000, IEEE PAMI 22,
         719-725): it favours groups that are apart.
         """
-        certainty = self.params_.log_responsibilities(self._check(X)).max(axis=1)
+        certainty = np.log(self.predict_proba(X).max(axis=1))
         weight = check_weights(sample_weight, len(certainty))
         return self.bic(X, sample_weight) - 2 * float(certainty.sum() if weight is None else weight @ certainty)
 
@@ -370,6 +436,8 @@ class GaussianMixture(MixtureEstimator):
         array([[ 4.5, 81.1]])
         """
         values = self._check(X)
+        if self.noise:
+            raise InvalidParameterError("rows that may be noise say nothing about what they lack: set noise=False to impute")
         if n_draws is not None and n_draws < 1:
             raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
         rng = generator(self.random_state if random_state is None else random_state)
@@ -500,8 +568,9 @@ class GaussianMixture(MixtureEstimator):
                 "standard errors are those of maximum likelihood: fit without priors, or fit BayesianGaussianMixture with the same priors "
                 "and take its posterior's standard deviations"
             )
-        if self.equal_weights:
-            raise InvalidParameterError("standard errors are of fits with free weights: set equal_weights=False")
+        if self.equal_weights or self.noise:
+            name = "equal_weights" if self.equal_weights else "noise"
+            raise InvalidParameterError(f"standard errors are those of a mixture with free weights and no noise: set {name}=False")
 
     @property
     def datatree_(self) -> xr.DataTree:

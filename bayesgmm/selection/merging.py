@@ -200,6 +200,8 @@ def _responsibilities(fit: Any, X: ArrayLike) -> FloatArray:
     if not hasattr(fit, "predict_proba"):
         raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
     check_is_fitted(fit, "params_")
+    if getattr(fit, "noise", False):
+        raise InvalidParameterError("noise is no group to merge with others: fit with noise=False")
     return np.asarray(fit.predict_proba(X), dtype=float)
 
 

@@ -13,9 +13,9 @@ from bayesgmm.covariance import family
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
+from bayesgmm.progress import steps
 from bayesgmm.selection.criteria import describe, failed
 from bayesgmm.selection.fitting import check_settings, fit_quietly, one_seed
-from bayesgmm.selection.progress import steps
 from bayesgmm.selection.value import CRITERIA, Selection
 from bayesgmm.typing import ArrayLike, RandomState
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.bayes.space import FAMILIES
 from bayesgmm.cli import main
-from bayesgmm.cli.options import COVARIANCE_TYPES, Data, Sampling
+from bayesgmm.cli.options import COVARIANCE_TYPES, POSTERIOR_COVARIANCE_TYPES, Data, Model, Sampling, for_posterior
+from bayesgmm.typing import CovarianceType
 
 BAYESGMM = Path(sys.executable).with_name("bayesgmm")
 SHORT = ["--draws", "150", "--tune", "150", "--chains", "2", "--random-state", "1", "--quiet"]
@@ -64,8 +65,9 @@ class TestHelp:
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in lines] == list(bg.datasets.names())
 
-    def test_covariance_types_are_those_of_both_estimators(self) -> None:
-        assert COVARIANCE_TYPES == FAMILIES
+    def test_covariance_types_are_those_of_the_estimators(self) -> None:
+        assert get_args(CovarianceType) == COVARIANCE_TYPES
+        assert POSTERIOR_COVARIANCE_TYPES == FAMILIES
 
     def test_settings_left_out_are_left_to_the_estimator(self) -> None:
         assert Sampling(draws=5).chosen() == {"draws": 5}
@@ -146,6 +148,14 @@ class TestBadInput:
 
     def test_em_has_no_draws(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "--method posterior" in fails(capsys, *self.FIT, "2", "faithful", "--save-draws", "draws.nc")
+
+    @pytest.mark.parametrize("command", [REPORT, ("fit", "--method", "posterior", *FIT[1:])])
+    def test_a_covariance_type_that_no_posterior_has(
+        self, here: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+    ) -> None:
+        says = fails(capsys, *command, "2", "faithful", "--covariance-type", "VEV")
+        assert says.endswith("VEV is for EM alone (bayesgmm fit --method em): a posterior can have full, tied, diag, spherical.")
+        assert entries(here) == []
 
     def test_an_unknown_sampler(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "guesswork" in fails(capsys, *self.REPORT, "2", "faithful", "--sampler", "guesswork")
@@ -232,6 +242,14 @@ class TestFit:
         assert model["feature_names"] == ["body_mass_g", "bill_length_mm"]
         assert "342 rows (2 with missing values left out)" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("name", ["EEV", "VVI"])
+    def test_mclust_s_families(self, here: Path, name: str) -> None:
+        assert main(["fit", "faithful", "-k", "2", "-o", "m.json", "--covariance-type", name, "--n-init", "2", "--seed", "3"]) == 0
+        model = json.loads(Path("m.json").read_text())
+        em = bg.GaussianMixture(2, covariance_type=name, n_init=2, random_state=3).fit(bg.datasets.load_faithful())
+        assert model["covariance_type"] == name
+        np.testing.assert_array_equal(model["covariances"], em.params_.covariances)
+
     def test_quiet(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["fit", "galaxies", "-k", "3", "-o", "m.json", "--quiet"]) == 0
         out, err = capsys.readouterr()
@@ -259,6 +277,10 @@ class TestFit:
             np.testing.assert_allclose(model["sd"][key], posterior[key].std(("chain", "draw")))
         assert model["verdicts"]
         assert capsys.readouterr().out.splitlines()[-1] == model["verdicts"][-1]["sentence"]
+
+    def test_a_posterior_s_family_by_mclust_s_name(self) -> None:
+        assert for_posterior(Model(2, "VVI")) == Model(2, "diag")
+        assert for_posterior(Model(2, "tied")) == Model(2, "tied")
 
 
 class TestReport:

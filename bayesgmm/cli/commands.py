@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from bayesgmm import __version__
-from bayesgmm.cli.options import data_options, model_options, sampling_options, values
+from bayesgmm.cli.options import data_options, for_posterior, model_options, sampling_options, values
 
 __all__ = ["cli"]
 
@@ -47,6 +47,7 @@ def report(quiet: bool, output: str, **settings: Any) -> None:
     from bayesgmm.report import build_report
 
     data, model, sampling = values(settings)
+    model = for_posterior(model)
     progress = Progress(quiet)
     check_writable(output, folder=True)
     X = load(data, progress)
@@ -88,6 +89,8 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     data, model, sampling = values(settings)
     if save_draws is not None and method == "em":
         raise click.UsageError("EM has no draws to save: --save-draws goes with --method posterior.")
+    if method == "posterior":
+        model = for_posterior(model)
     for path in filter(None, (output, save_draws)):
         check_writable(path)
     progress = Progress(quiet)

@@ -2,10 +2,10 @@
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -14,17 +14,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COVARIANCE_TYPES",
+    "POSTERIOR_COVARIANCE_TYPES",
     "Data",
     "Model",
     "Sampling",
     "data_options",
+    "for_posterior",
     "model_options",
     "sampling_options",
     "values",
 ]
 
-# `bayesgmm.typing.CovarianceType`, written out because that module imports NumPy; a test holds the two together.
-COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+# Names known elsewhere, written out because those modules import NumPy; tests hold them together.
+POSTERIOR_COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+MCLUST_NAMES = ("EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV")
+COVARIANCE_TYPES = (*POSTERIOR_COVARIANCE_TYPES, *MCLUST_NAMES)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,25 @@ def values(settings: dict[str, Any]) -> tuple[Data, Model, Sampling]:
     return _pick(Data, settings), _pick(Model, settings), _pick(Sampling, settings)
 
 
+def for_posterior(model: Model) -> Model:
+    """Return the model under the name that the posterior has for its covariance type.
+
+    Raises
+    ------
+    click.UsageError
+        If the posterior has no such type.
+    """
+    from bayesgmm.covariance import family
+
+    name = family(model.covariance_type).name
+    if name not in POSTERIOR_COVARIANCE_TYPES:
+        known = ", ".join(POSTERIOR_COVARIANCE_TYPES)
+        raise click.UsageError(
+            f"--covariance-type {model.covariance_type} is for EM alone (bayesgmm fit --method em): a posterior can have {known}."
+        )
+    return replace(model, covariance_type=cast("CovarianceType", name))
+
+
 def _pick[T: (Data, Model, Sampling)](kind: type[T], settings: dict[str, Any]) -> T:
     return kind(**{field.name: settings[field.name] for field in fields(kind)})
 
@@ -99,7 +122,9 @@ model_options = _together(
         type=click.Choice(COVARIANCE_TYPES),
         default="full",
         show_default=True,
-        help="The groups' shapes: any ellipse each, one for all, along the axes, or round.",
+        metavar="NAME",
+        help="The groups' shapes: any ellipse each (full), one for all (tied), along the axes (diag), or round (spherical). "
+        f"EM alone also takes mclust's names: {', '.join(MCLUST_NAMES)}.",
     ),
     click.option("--n-init", type=_AT_LEAST_ONE, metavar="N", help="Starts of EM, the best wins; 20 short ones if not given."),
     click.option("--random-state", "--seed", type=click.IntRange(0), metavar="INT", help="Gives the same result every time."),

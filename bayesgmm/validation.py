@@ -32,13 +32,17 @@ def check_data(estimator: Any, X: Any, *, reset: bool, allow_missing: bool = Fal
     Raises
     ------
     InvalidDataError
-        For one-dimensional arrays, columns that are not numbers (named), and missing or infinite values (counted by column).
+        For one-dimensional arrays, columns and entries that are not numbers (named), and missing or infinite values (counted by
+        column).
     ValueError, TypeError
         What scikit-learn raises for the rest: sparse matrices, complex numbers, no rows, other columns than in ``fit``.
     """
     _refuse_one_dimensional(X)
     _refuse_text_columns(X)
-    values = validate_data(estimator, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False)
+    try:
+        values = validate_data(estimator, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False)
+    except (TypeError, ValueError) as error:
+        raise _about_its_entry(error, X) from None
     _refuse_not_finite(values, column_names(X, values.shape[1]), allow_missing=allow_missing)
     return values
 
@@ -55,7 +59,10 @@ def check_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
         return None
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
-    weight = np.ascontiguousarray(sample_weight, dtype=float)
+    try:
+        weight = np.ascontiguousarray(sample_weight, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InvalidDataError(f"sample_weight must be numbers, one for each of the {n_rows} rows of X: {error}") from None
     if weight.shape != (n_rows,):
         raise InvalidDataError(f"sample_weight must have one number for each of the {n_rows} rows of X, got shape {weight.shape}")
     bad = np.flatnonzero(~(weight >= 0) | np.isinf(weight))
@@ -123,6 +130,29 @@ def _refuse_text_columns(X: Any) -> None:
         raise InvalidDataError(
             f"{_columns(text, 'is not', 'are not')} numeric: leave {_it(text)} out or choose the numeric columns"
         )
+
+
+def _about_its_entry(error: TypeError | ValueError, X: Any) -> TypeError | ValueError:
+    """Return an error of the conversion to numbers with the place of the entry that caused it; any other error as it is."""
+    try:
+        table = np.asarray(X)
+    except ValueError:
+        return InvalidDataError("X must be a table of numbers: its rows have different lengths")
+    if table.ndim != 2 or table.dtype.kind not in "OSU":
+        return error
+    for place, value in np.ndenumerate(table):
+        try:
+            float(value)
+        except ValueError:
+            row, column = place
+            return InvalidDataError(
+                f"X has {str(value)!r} in row {row}, column {column}, which is not a number: choose the numeric columns, "
+                "or turn the others into numbers first"
+            )
+        except TypeError:
+            if value is not None:  # NumPy takes it for a missing value
+                return type(error)(f"X has no number in row {place[0]}, column {place[1]}: {error}")
+    return error
 
 
 def _refuse_not_finite(X: FloatArray, names: Sequence[str], *, allow_missing: bool) -> None:

@@ -196,3 +196,25 @@ def test_arviz_summarises_the_sampling_distribution(kind, em_faithful):
         em_faithful.sampling_distribution("jackknife")
     with pytest.raises(InvalidParameterError, match="kind"):
         em_faithful.standard_errors("guess")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_refits_show_their_progress_on_a_terminal_when_asked(em_faithful, capsys, monkeypatch, terminal):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+    else:
+        monkeypatch.delenv("FORCE_COLOR", raising=False)
+    em_faithful.standard_errors("parametric", n_replicates=20)
+    em_faithful.sampling_distribution("weighted", n_draws=20)
+    assert capsys.readouterr().err == ""
+    for ask in (
+        lambda: em_faithful.standard_errors("parametric", n_replicates=20, progressbar=True),
+        lambda: em_faithful.sampling_distribution("weighted", n_draws=20, progressbar=True),
+    ):
+        ask()
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert ("Refitting" in err) is terminal
+        assert ("20/20" in err) is terminal

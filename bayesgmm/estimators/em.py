@@ -35,6 +35,7 @@ from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
 from bayesgmm.expectation import DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, cholesky, generator
 from bayesgmm.priors import ConjugatePriors, Priors
+from bayesgmm.progress import counter
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_weights
 
@@ -354,6 +355,8 @@ class GaussianMixture(MixtureEstimator):
 
     def _covariances_of(self, precisions: FloatArray, n_features: int) -> FloatArray:
         matrices = self._family.unpack(precisions, self.n_components, n_features)
+        if not np.allclose(matrices, np.swapaxes(matrices, -1, -2)):
+            raise InvalidParameterError("precisions_init: every matrix must be equal to its transpose")
         try:
             cholesky(matrices)
         except InvalidParameterError as error:
@@ -466,7 +469,9 @@ class GaussianMixture(MixtureEstimator):
         seed = self.random_state if random_state is None else random_state
         return self._draw_table(self._resample("nonparametric", n_replicates, seed).params, X, ("replicate",))
 
-    def standard_errors(self, kind: str = "sandwich", *, n_replicates: int = 999, random_state: RandomState = None) -> xr.Dataset:
+    def standard_errors(
+        self, kind: str = "sandwich", *, n_replicates: int = 999, random_state: RandomState = None, progressbar: bool = False
+    ) -> xr.Dataset:
         """Return standard errors of weights, means, standard deviations and covariances.
 
         Parameters
@@ -479,6 +484,8 @@ class GaussianMixture(MixtureEstimator):
             Refits of the first three of those.
         random_state : int, Generator, RandomState or None
             Source of randomness of refits; None takes the estimator's.
+        progressbar : bool
+            Show on stderr how many refits are done, when that is a terminal.
 
         Returns
         -------
@@ -504,12 +511,12 @@ class GaussianMixture(MixtureEstimator):
             errors = self._errors_from_curvature(kind)
             return _trees.errors(errors, self.feature_names_, {"kind": kind, "note": errors.note})
         seed = self.random_state if random_state is None else random_state
-        replicates = self._resample(kind, n_replicates, seed)
+        replicates = self._resample(kind, n_replicates, seed, progressbar=progressbar)
         attrs = {"kind": kind, "n_replicates": len(replicates.params.weights), "ambiguous_share": replicates.ambiguous_share}
         return _trees.errors(replicates.standard_errors(), self.feature_names_, attrs)
 
     def sampling_distribution(
-        self, kind: str = "nonparametric", *, n_draws: int = 999, random_state: RandomState = None
+        self, kind: str = "nonparametric", *, n_draws: int = 999, random_state: RandomState = None, progressbar: bool = False
     ) -> xr.DataTree:
         """Return draws of the parameters as other data of the same kind would give them, in ArviZ's schema.
 
@@ -522,6 +529,8 @@ class GaussianMixture(MixtureEstimator):
         n_draws : int
         random_state : int, Generator, RandomState or None
             None takes the estimator's.
+        progressbar : bool
+            Show on stderr how many refits are done, when that is a terminal.
 
         Returns
         -------
@@ -535,7 +544,7 @@ class GaussianMixture(MixtureEstimator):
         elif kind == "jackknife":
             raise InvalidParameterError("the jackknife leaves out one row at a time: its refits are no draws; ask for another kind")
         else:
-            params = self._resample(kind, n_draws, seed).params
+            params = self._resample(kind, n_draws, seed, progressbar=progressbar).params
         draws = _trees.parameters(params.reshape(1, -1), self._family, self.feature_names_, ("chain", "draw"))
         return _trees.tree({"posterior": draws}, {"inference": f"em, {kind}", **_trees.provenance(self)})
 
@@ -544,22 +553,24 @@ class GaussianMixture(MixtureEstimator):
         self._require_plain_likelihood()
         return standard_errors(self._fit_X, self.params_, self._family, named, sample_weight=self._fit_weight)
 
-    def _resample(self, kind: str, n_replicates: int, random_state: RandomState) -> Replicates:
+    def _resample(self, kind: str, n_replicates: int, random_state: RandomState, *, progressbar: bool = False) -> Replicates:
         if n_replicates < 1:
             raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
         self._require_plain_likelihood()
-        return resample(
-            self._fit_X,
-            self.params_,
-            self._family,
-            kind=cast("ReplicateKind", kind),
-            n_replicates=n_replicates,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            reg_covar=self.reg_covar,
-            seeds=seed_sequence(random_state),
-            sample_weight=self._fit_weight,
-        )
+        with counter("Refitting", shown=progressbar) as tell:
+            return resample(
+                self._fit_X,
+                self.params_,
+                self._family,
+                kind=cast("ReplicateKind", kind),
+                n_replicates=n_replicates,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                reg_covar=self.reg_covar,
+                seeds=seed_sequence(random_state),
+                sample_weight=self._fit_weight,
+                on_replicate=tell,
+            )
 
     def _require_plain_likelihood(self) -> None:
         """Refuse what holds for maximum likelihood with free weights only."""
@@ -603,7 +614,10 @@ class _Reporter:
 def _given(name: str, value: Any, shape: tuple[int, ...]) -> FloatArray | None:
     if value is None:
         return None
-    array = np.asarray(value, dtype=float)
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise InvalidParameterError(f"{name} must be an array of numbers of shape {shape}, got {value!r}") from None
     if array.shape != shape:
         raise InvalidParameterError(f"{name} must have shape {shape}, got {array.shape}")
     if not np.isfinite(array).all():

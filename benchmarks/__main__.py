@@ -9,13 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import em, gradient, interface, mclust, posterior
+from benchmarks import em, families, gradient, interface, mclust, posterior
 from benchmarks.results import draw, environment, write_table
 from benchmarks.timing import Curves, Row
 
 PARTS = {
     "em": em.rows,
     "mclust": mclust.rows,
+    "families": families.rows,
     "gradient": gradient.rows,
     "interface": interface.rows,
     "posterior": posterior.rows,

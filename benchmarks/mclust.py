@@ -1,4 +1,4 @@
-"""An EM iteration against R's mclust, where R is installed. R runs in a process of its own and times itself."""
+"""EM against R's mclust, where R is installed. R runs in a process of its own and times itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from benchmarks.em import ITERATIONS, ours, per_iteration, problem
 from benchmarks.timing import Row
 
-SHAPE = (200_000, 2, 3)
+SHAPES = [((200_000, 2, 3), None), ((200_000, 10, 10), 20.0)]
+NOT_INSTALLED = "left out: R with its package mclust is not installed"
 SCRIPT = """
 suppressMessages(library(mclust))
 args <- commandArgs(TRUE)
@@ -34,30 +35,39 @@ cat(format(median(each), digits = 17), format(run(long)$loglik, digits = 17), as
 
 
 def rows(quick: bool = False) -> list[Row]:
-    """One row, or one that says why there is none."""
-    N, D, K = SHAPE
-    work = f"EM iteration, full covariance, N={N:,} D={D} K={K}"
-    if not _installed():
-        return [Row(work, float("nan"), None, "", note="left out: R with its package mclust is not installed")]
-    X, weights, means = problem(*SHAPE)
-    with tempfile.TemporaryDirectory() as folder:
-        data, script = Path(folder, "data"), Path(folder, "mclust.R")
-        np.concatenate([X.ravel(), means.ravel()]).tofile(data)
-        script.write_text(SCRIPT)
-        sizes = [str(number) for number in (N, D, K, 1 + ITERATIONS)]
-        mine = [per_iteration(ours, (X, weights, means)) for _ in range(3)]
-        done = subprocess.run(["Rscript", script, data, *sizes], capture_output=True, text=True, check=True)
-        mine += [per_iteration(ours, (X, weights, means)) for _ in range(2)]
-    seconds, log_likelihood, version = done.stdout.split()[-3:]
+    """One row for each shape, or one that says why there is none."""
+    if not installed():
+        return [Row("EM iteration beside R's mclust", float("nan"), None, "", note=NOT_INSTALLED)]
+    return [_row(*shape, floor) for shape, floor in (SHAPES[:1] if quick else SHAPES)]
+
+
+def _row(N: int, D: int, K: int, floor: float | None) -> Row:
+    X, weights, means = problem(N, D, K)
+    sizes = [str(number) for number in (N, D, K, 1 + ITERATIONS)]
+    mine = [per_iteration(ours, (X, weights, means)) for _ in range(3)]
+    seconds, log_likelihood, version = run_r(SCRIPT, np.concatenate([X.ravel(), means.ravel()]), *sizes)
+    mine += [per_iteration(ours, (X, weights, means)) for _ in range(2)]
     trace = ours(X, weights, means, 1 + ITERATIONS)
     difference = float(np.abs(trace / float(log_likelihood) - 1).min())
     if difference > 1e-9:
         raise AssertionError(f"the log-likelihoods differ by {difference:.1e}")
+    work = f"EM iteration, full covariance, N={N:,} D={D} K={K}"
     name = f"R's mclust {version}"
-    return [Row(work, statistics.median(mine), float(seconds), name, note=f"log-likelihoods agree to {difference:.0e}")]
+    return Row(work, statistics.median(mine), float(seconds), name, floor, note=f"log-likelihoods agree to {difference:.0e}")
 
 
-def _installed() -> bool:
+def run_r(source: str, numbers: np.ndarray, *arguments: str) -> list[str]:
+    """Run an R script with the path of a file of these numbers and more arguments; return the words that it prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, script = Path(folder, "data"), Path(folder, "script.R")
+        numbers.tofile(data)
+        script.write_text(source)
+        done = subprocess.run(["Rscript", script, data, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def installed() -> bool:
+    """Whether R is there with mclust."""
     if shutil.which("Rscript") is None:
         return False
     return subprocess.run(["Rscript", "-e", "library(mclust)"], capture_output=True, check=False).returncode == 0

@@ -1,0 +1,140 @@
+"""What EM's weights, gaps and refits cost beside the plain iteration, and many models beside R's mclust."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import bayesgmm as bg
+from bayesgmm.covariance import family, names
+from bayesgmm.em.iterate import run_em
+from bayesgmm.em.steps import Mixture, Rows, Settings
+from bayesgmm.expectation import rows_of
+from bayesgmm.frame import Frame
+from bayesgmm.selection import Selection, select
+from benchmarks.em import problem
+from benchmarks.mclust import NOT_INSTALLED, installed, run_r
+from benchmarks.timing import Row, alternate, clock
+
+WEIGHTED = [(200_000, 2, 3), (200_000, 10, 10)]
+GAPS = (100_000, 10, 5)
+PATTERNS = 10
+MISSING = 0.05
+ITERATIONS = 10
+REPLICATES = 999
+COMPONENTS = range(1, 10)
+STARTS = 5
+SCRIPT = """
+suppressMessages(library(mclust))
+X <- matrix(readBin(commandArgs(TRUE)[1], "double", 544), ncol = 2, byrow = TRUE)
+seconds <- function(work) median(replicate(5, system.time(work(), gcFirst = TRUE)[["elapsed"]]))
+fit <- Mclust(X, G = 2, modelNames = "VVV", verbose = FALSE)
+refits <- MclustBootstrap(fit, nboot = 999, type = "bs", verbose = FALSE)
+spread <- apply(refits$mean, c(2, 3), sd)
+all <- mclustBIC(X, G = 1:9, verbose = FALSE)
+cat(seconds(function() MclustBootstrap(fit, nboot = 999, type = "bs", verbose = FALSE)),
+    seconds(function() mclustBIC(X, G = 1:9, verbose = FALSE)),
+    as.character(packageVersion("mclust")), sum(!is.na(all)), max(all, na.rm = TRUE), sort(spread), "\\n")
+"""
+
+
+def rows(quick: bool = False) -> list[Row]:
+    """The rows with a peer of our own, then those beside mclust."""
+    return [*(_weighted(*shape) for shape in WEIGHTED[: 1 if quick else 2]), _gaps(), *_mclust()]
+
+
+def _weighted(N: int, D: int, K: int) -> Row:
+    """A fit with weights against the same without: the whole call, some iterations from one start."""
+    X, weights, means = problem(N, D, K)
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, N)
+    start = {"weights_init": weights, "means_init": means, "precisions_init": np.tile(np.eye(D), (K, 1, 1))}
+    model = bg.GaussianMixture(K, n_init=1, reg_covar=1e-6, tol=1e-300, max_iter=ITERATIONS, **start)
+    mine, peer = alternate(_quiet(partial(model.fit, X, sample_weight=weight)), _quiet(partial(model.fit, X)), 9)
+    work = f"a fit of {ITERATIONS} iterations with sample_weight, full covariance, N={N:,} D={D} K={K}"
+    return Row(work, mine, peer, "ourselves without", 1 / 1.2, note=f"{mine / peer:.2f} times as long; at most 1.2 allowed")
+
+
+def _gaps() -> Row:
+    """An iteration on rows with gaps against one on complete rows."""
+    N, D, K = GAPS
+    X, weights, means = problem(N, D, K)
+    holes = with_gaps(X)
+    gaps = rows_of(holes)
+    share = np.isnan(holes).mean()
+    mine, peer = (partial(_iterate, rows, weights, means) for rows in (gaps, X))
+    with_holes, complete = (seconds / ITERATIONS for seconds in alternate(mine, peer, 9))
+    return Row(
+        f"EM iteration with {share:.0%} of the values missing in {PATTERNS} patterns, N={N:,} D={D} K={K}",
+        with_holes,
+        complete,
+        "ourselves, nothing missing",
+        1 / 4,
+        note=f"{with_holes / complete:.2f} times as long; at most 4 allowed",
+    )
+
+
+def with_gaps(X: np.ndarray) -> np.ndarray:
+    """Return X with 5 % of its values missing: one pattern is complete, each other lacks a column of its own."""
+    N, D = X.shape
+    one = round(MISSING * N * D / (PATTERNS - 1))  # rows of each pattern that lacks something
+    order = np.random.default_rng(1).permutation(N)
+    holes = X.copy()
+    for d in range(PATTERNS - 1):
+        holes[order[d * one : (d + 1) * one], d] = np.nan
+    return holes
+
+
+def _iterate(X: Rows, weights: np.ndarray, means: np.ndarray) -> None:
+    K, D = means.shape
+    settings = Settings(family("full"), tol=0.0, max_iter=ITERATIONS, frame=Frame(np.zeros(D), np.eye(D)), ridge=1e-6)
+    run_em(X, Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings)
+
+
+def _mclust() -> list[Row]:
+    """The bootstrap and the grid of models, on Old Faithful; both are checked to be the same work before they are compared."""
+    X = bg.datasets.load_faithful().to_numpy(float)
+    em = bg.GaussianMixture(2, random_state=1).fit(X)
+    refit = partial(em.standard_errors, "nonparametric", n_replicates=REPLICATES)
+    many = partial(select, X, COMPONENTS, names(), n_init=STARTS, random_state=1, progressbar=False)
+    errors, models = refit(), many()
+    boot, grid = (statistics.median(clock(work) for _ in range(n)) for work, n in ((refit, 5), (many, 3)))
+    works = (
+        f"standard errors of faithful, K=2, from {REPLICATES} bootstrap replicates",
+        f"all 14 families, K=1..9, on faithful: {STARTS} starts of each model here",
+    )
+    if not installed():
+        return [Row(work, seconds, None, "", note=NOT_INSTALLED) for work, seconds in zip(works, (boot, grid), strict=True)]
+    r_boot, r_grid, version, fitted, best, *spread = run_r(SCRIPT, X)
+    ratio = np.sort(errors.means.values.ravel()) / np.array(spread, float)
+    if np.abs(ratio - 1).max() > 0.25:
+        raise AssertionError(f"the standard errors of the means are {ratio} times mclust's")
+    name = f"R's mclust {version}"
+    said = f"mclust: one start, {fitted} of 126 models; {_best(models, -float(best))}"
+    return [
+        Row(works[0], boot, float(r_boot), name, 1.0, note=f"standard errors differ by {np.abs(ratio - 1).max():.0%} at most"),
+        Row(works[1], grid, float(r_grid), name, 0.5, note=said),
+    ]
+
+
+def _best(models: Selection, theirs: float) -> str:
+    """Compare the smallest BIC of the table with mclust's, which must not be better."""
+    ours = float(models.table["bic"].min())
+    if ours > theirs + 0.1:
+        raise AssertionError(f"mclust's smallest BIC is {theirs}, ours {ours}")
+    return f"smallest BIC {ours:.2f}, mclust's {theirs:.2f}"
+
+
+def _quiet(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Leave out the warning that EM was stopped early: it was meant to be."""
+    import warnings
+
+    def quiet() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return work()
+
+    return quiet

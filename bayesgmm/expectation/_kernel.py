@@ -216,8 +216,8 @@ def _log_joint(block, size, constant, whiten, diagonal, z, joint):
 
 
 @compiled(fastmath=FASTMATH)
-def _normalise(joint, size, top, sums, inverse):
-    """Turn log joint densities into responsibilities, in place.
+def _exponentiate(joint, size, top, sums, inverse):
+    """Turn log joint densities, in place, into what :func:`_scale` by ``inverse`` turns into responsibilities.
 
     The log-density of a row is ``top + log(sums)`` afterwards. A row so far from every component that its density underflows to zero
     even on the log scale gets ``top = -inf`` and equal responsibilities.
@@ -242,10 +242,30 @@ def _normalise(joint, size, top, sums, inverse):
             sums[i] += e
     for i in range(size):
         inverse[i] = 1.0 / sums[i]
-    for k in range(K):
+
+
+@compiled(fastmath=FASTMATH)
+def _scale(joint, size, factor):
+    """Multiply each row's numbers, those of all components, by its factor."""
+    prefer_wide_vectors()
+    for k in range(joint.shape[0]):
         row = joint[k]
         for i in range(size):
-            row[i] *= inverse[i]
+            row[i] *= factor[i]
+
+
+@compiled(fastmath=FASTMATH)
+def _weigh(weight, size, top, sums, inverse):
+    """Multiply ``inverse`` by the rows' weights, so that responsibilities have them, and return the weighted sum of log-densities."""
+    prefer_wide_vectors()
+    total = 0.0
+    for i in range(size):
+        w = weight[i]
+        inverse[i] *= w
+        value = top[i] + log_normal(sums[i])
+        # A row of weight zero is a row that is not there, even where its density is zero.
+        total += w * value if w != 0.0 else 0.0
+    return total
 
 
 @compiled(fastmath=FASTMATH)
@@ -294,18 +314,12 @@ def statistics_rows(X, sample_weight, start, stop, prepared, diagonal, counts, f
         size = min(B, stop - row)
         filled = _load_block(X, row, size, centre, block)
         _log_joint(block, filled, constant, whiten, diagonal, z, joint)
-        _normalise(joint, filled, top, sums, inverse)
-        _drop_fill(joint, size, filled, top, sums)
+        _exponentiate(joint, filled, top, sums, inverse)
         if weighted:
-            _add_logs(top, sums, size)
-            for k in range(K):
-                for i in range(size):
-                    joint[k, i] *= sample_weight[row + i]
-            for i in range(size):
-                # A row of weight zero is a row that is not there, even where its density is zero.
-                if sample_weight[row + i] != 0.0:
-                    total += sample_weight[row + i] * top[i]
-        else:
+            total += _weigh(sample_weight[row : row + size], size, top, sums, inverse)
+        _scale(joint, filled, inverse)
+        _drop_fill(joint, size, filled, top, sums)
+        if not weighted:
             total += _log_likelihood(top, sums, filled)
         for k in range(K):
             add_statistics(joint[k], z[k], filled, diagonal, counts[k : k + 1], first[k], second[k])
@@ -358,7 +372,8 @@ def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilitie
             for k in range(K):
                 for i in range(size):
                     log_joint[row - start + i, k] = joint[k, i]
-        _normalise(joint, filled, top, sums, inverse)
+        _exponentiate(joint, filled, top, sums, inverse)
+        _scale(joint, filled, inverse)
         _add_logs(top, sums, filled)
         if responsibilities.shape[0] > 0:
             for k in range(K):

@@ -140,6 +140,19 @@ def test_fit_predict_is_fit_then_predict(kind, faithful):
     np.testing.assert_array_equal(one.means_, other.means_)
 
 
+def test_a_posterior_is_one_of_scikit_learns_estimators_too(faithful):
+    def pipeline():
+        settings = {"draws": 50, "tune": 100, "chains": 2, "random_state": 1, "progressbar": False}
+        return make_pipeline(StandardScaler(), bg.BayesianGaussianMixture(2, **settings))
+
+    fitted = pipeline().fit(faithful)
+    assert fitted.predict_proba(faithful).shape == (272, 2)
+    np.testing.assert_array_equal(pipeline().fit_predict(faithful), fitted.predict(faithful))
+    copy = clone(fitted)
+    assert not hasattr(copy[1], "params_")
+    assert copy[1].get_params() == fitted[1].get_params()
+
+
 # Beside scikit-learn's own
 
 
@@ -296,6 +309,13 @@ def test_bad_input_gets_one_sentence_and_changes_nothing(name, faithful, em_fait
     assert list(vars(em)) == list(before)
     assert all(vars(em)[key] is value for key, value in before.items())
     np.testing.assert_array_equal(em.means_, before["params_"].means)
+
+
+@pytest.mark.parametrize("method", ["score", "bic", "aic", "icl"])
+@pytest.mark.parametrize(("weight", "words"), [([1.0, 2.0], "for each of the 272 rows"), (-np.ones(272), "it is -1.0 in row 0")])
+def test_weights_of_a_score_are_checked_as_those_of_a_fit(method, weight, words, faithful, em_faithful):
+    with pytest.raises(InvalidDataError, match=words):
+        getattr(em_faithful, method)(faithful, sample_weight=weight)
 
 
 def test_every_error_is_a_value_error_too():

@@ -94,7 +94,7 @@ def standard_errors(
     Parameters
     ----------
     X : array of shape (N, D)
-        The data that were fitted.
+        The data that were fitted. A row with gaps (NaN) has the score of the marginal density of what it has.
     params : MixtureParams
         The fit, batch shape ``()``.
     family : Family

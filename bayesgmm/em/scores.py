@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +12,9 @@ import numpy as np
 from bayesgmm.covariance import Family
 from bayesgmm.em.coordinates import Coordinates
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import Statistics, evaluate, expectation
+from bayesgmm.expectation import Gaps, Statistics, expectation, rows_of
 from bayesgmm.params import MixtureParams
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
 _NUMBERS = 4e6  # scores that a block of rows may hold at a time, over all components (32 MB)
 
@@ -67,7 +69,11 @@ def row_scores(X: FloatArray, params: MixtureParams, family: Family) -> FloatArr
            [ 3.,  8.]])
     """
     coordinates = _interior(X, params, family, None)
-    return np.concatenate([scores for _, scores, _, _ in _blocks(X, params, coordinates)])
+    out = np.zeros((len(X), coordinates.size))
+    for part in _parts(X, params):
+        for rows, scores, _, _ in part.blocks(coordinates):
+            out[rows] = scores
+    return out
 
 
 def _interior(X: FloatArray, params: MixtureParams, family: Family, sample_weight: FloatArray | None) -> Coordinates:
@@ -86,8 +92,8 @@ def in_coordinates(
         raise InvalidParameterError(f"params must be one mixture, got a batch of shape {params.batch_shape}")
     if X.ndim != 2 or X.shape[1] != params.n_features:
         raise InvalidDataError(f"X must have shape (N, {params.n_features}) for this mixture, got {X.shape}")
-    if not np.isfinite(X).all():
-        raise InvalidDataError("X has missing or infinite values, for which there are no scores yet: use the bootstrap")
+    if np.isinf(X).any():
+        raise InvalidDataError("X has infinite values")
     if sample_weight is not None and sample_weight.shape != (len(X),):
         raise InvalidDataError(f"sample_weight must have shape ({len(X)},), got {sample_weight.shape}")
     return coordinates, coordinates.vector(params)
@@ -97,83 +103,151 @@ def add_information(
     X: FloatArray, params: MixtureParams, family: Family, coordinates: Coordinates, sample_weight: FloatArray | None
 ) -> Information:
     """Add up Louis's three parts: what complete data would say, less the spread of their scores around those of the rows."""
-    P, logits = coordinates.size, slice(0, params.n_components - 1)
-    score, empirical, spread = np.zeros(P), np.zeros((P, P)), np.zeros((P, P))
-    for rows, scores, r, by_component in _blocks(X, params, coordinates):
-        weight = np.ones(len(scores)) if sample_weight is None else sample_weight[rows]
-        score += weight @ scores
-        empirical += scores.T @ (weight[:, None] * scores)
-        for k, own in enumerate(by_component):
-            known = np.eye(params.n_components)[k, :-1] - params.weights[:-1]  # score of the logits if k is the row's component
-            places, share = coordinates.component(k), weight * r[:, k]
-            spread[np.ix_(places, places)] += own.T @ (share[:, None] * own)
-            spread[logits, places] += np.outer(known, share @ own)
-            spread[logits, logits] += share.sum() * np.outer(known, known)
-    spread[:, logits] = spread[logits].T
-    statistics = expectation(X, *params.arrays(), sample_weight=sample_weight, diagonal=family.diagonal)
-    return Information(score, _complete(statistics, params, coordinates) + empirical - spread, empirical)
+    P = coordinates.size
+    score, empirical, spread, complete = np.zeros(P), np.zeros((P, P)), np.zeros((P, P)), np.zeros((P, P))
+    for part in _parts(X, params):
+        for rows, scores, r, by_component in part.blocks(coordinates):
+            weight = np.ones(len(scores)) if sample_weight is None else sample_weight[rows]
+            score += weight @ scores
+            empirical += scores.T @ (weight[:, None] * scores)
+            _add_spread(spread, params, coordinates, weight[:, None] * r, by_component)
+        _add_complete(complete, part, coordinates, family, sample_weight)
+    return Information(score, complete + empirical - spread, empirical)
 
 
-def _blocks(
-    X: FloatArray, params: MixtureParams, coordinates: Coordinates
-) -> Iterator[tuple[slice, FloatArray, FloatArray, list[FloatArray]]]:
-    """Yield for blocks of rows: which, scores (n, P), responsibilities (n, K), and each component's own scores (n, D + C).
+def _add_spread(
+    spread: FloatArray, params: MixtureParams, coordinates: Coordinates, r: FloatArray, by_component: list[FloatArray]
+) -> None:
+    """Add the outer products of the scores that rows would have if their components were known."""
+    logits = slice(0, params.n_components - 1)
+    for k, own in enumerate(by_component):
+        known = np.eye(params.n_components)[k, :-1] - params.weights[:-1]  # score of the logits if k is the row's component
+        places, share = coordinates.component(k), r[:, k]
+        spread[np.ix_(places, places)] += own.T @ (share[:, None] * own)
+        cross = np.outer(known, share @ own)
+        spread[logits, places] += cross
+        spread[places, logits] += cross.T
+        spread[logits, logits] += share.sum() * np.outer(known, known)
 
-    A component's own scores are those of rows known to be its own, with respect to its mean and covariance.
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Rows that have the same columns, and the mixture's marginal density there.
+
+    Parameters
+    ----------
+    rows : int array of shape (n,)
+        Their numbers.
+    columns : int array of shape (d,)
+        Which columns they have.
+    X : array of shape (n, d)
+    params : MixtureParams
+        The whole mixture.
     """
-    K, w = params.n_components, params.weights
-    size = max(1, int(_NUMBERS / (coordinates.size + K * len(coordinates.component(0)))))
-    for start in range(0, len(X), size):
-        rows = slice(start, start + size)
-        block = np.ascontiguousarray(X[rows])
-        r = evaluate(block, *params.arrays(), diagonal=params.is_diagonal, responsibilities=True)[0]
-        own = [_own_scores(block - m, L, coordinates) for m, L in zip(params.means, params.scale_tril, strict=True)]
-        scores = np.zeros((len(block), coordinates.size))
-        scores[:, : K - 1] = r[:, :-1] - w[:-1]
-        for k in range(K):
-            scores[:, coordinates.component(k)] += r[:, k : k + 1] * own[k]
-        yield rows, scores, r, own
+
+    rows: IntArray
+    columns: IntArray
+    X: FloatArray
+    params: MixtureParams
+
+    @cached_property
+    def factors(self) -> FloatArray:
+        """Rows of the Cholesky factors (K, d, D) that belong to these columns."""
+        return self.params.scale_tril[:, self.columns]
+
+    @cached_property
+    def mixture(self) -> MixtureParams:
+        """The marginal mixture of these columns."""
+        if len(self.columns) == self.params.n_features:
+            return self.params
+        return self.params.marginal(self.columns)
+
+    @cached_property
+    def whiten(self) -> FloatArray:
+        """Inverses (K, d, d) of the marginal mixture's Cholesky factors."""
+        return np.linalg.inv(self.mixture.scale_tril)
+
+    def blocks(self, coordinates: Coordinates) -> Iterator[tuple[IntArray, FloatArray, FloatArray, list[FloatArray]]]:
+        """Yield for blocks of rows: which, scores (n, P), responsibilities (n, K), and each component's own scores (n, D + C).
+
+        A component's own scores are those of rows known to be its own, with respect to its mean and covariance.
+        """
+        K, w = self.params.n_components, self.params.weights
+        size = max(1, int(_NUMBERS / (coordinates.size + K * len(coordinates.component(0)))))
+        for start in range(0, len(self.X), size):
+            block = np.ascontiguousarray(self.X[start : start + size])
+            r = self.mixture.responsibilities(block)
+            own = [self._own_scores(block, k, coordinates) for k in range(K)]
+            scores = np.zeros((len(block), coordinates.size))
+            scores[:, : K - 1] = r[:, :-1] - w[:-1]
+            for k in range(K):
+                scores[:, coordinates.component(k)] += r[:, k : k + 1] * own[k]
+            yield self.rows[start : start + size], scores, r, own
+
+    def _own_scores(self, block: FloatArray, k: int, coordinates: Coordinates) -> FloatArray:
+        """Return the gradient (n, D + C) of the log of a normal density with respect to its mean and its covariance's coordinates.
+
+        With ``S = L_o L_o'`` the covariance of the columns o and ``u = S^-1 (x_o - mu_o)`` these are u for the mean and
+        ``u (L_o' u)' - S^-1 L_o`` for the factor's rows o; other rows have no say.
+        """
+        root, whiten = self.factors[k], self.whiten[k]
+        n, D = len(block), self.params.n_features
+        u, slope = np.zeros((n, D)), np.zeros((D, D))
+        u[:, self.columns] = (block - self.mixture.means[k]) @ whiten.T @ whiten
+        slope[self.columns] = whiten.T @ (whiten @ root)
+        v = u[:, self.columns] @ root
+        rows, columns = coordinates.rows, coordinates.columns
+        entries = (u[:, rows] * v[:, columns] - slope[rows, columns]) * coordinates.chain(self.params.scale_tril[k])
+        return np.concatenate([u, coordinates.fold(entries)], axis=1)
+
+    def own_information(self, k: int, statistics: Statistics, coordinates: Coordinates) -> FloatArray:
+        """Return minus the Hessian (D + C, D + C) of component k's normal log-likelihood, its rows weighted by responsibilities.
+
+        With ``dS_p = dL_p L_o' + L_o dL_p'`` and ``d2S_pq = dL_p dL_q' + dL_q dL_p'``, a row's second derivatives are
+        ``tr(S^-1 dS_p S^-1 dS_q) / 2 + tr((u u' - S^-1) d2S_pq) / 2 - u' dS_p S^-1 dS_q u``. Coordinates that are logs add the first
+        derivative once more.
+        """
+        D, root, whiten = self.params.n_features, self.factors[k], self.whiten[k]
+        precision = whiten.T @ whiten
+        count = statistics.counts[k]
+        total = whiten.T @ statistics.first[k]  # of r u
+        square = whiten.T @ statistics.second[k] @ whiten  # of r u u'
+        change = coordinates.basis(self.params.scale_tril[k])[:, self.columns]
+        slopes = change @ root.T
+        slopes = slopes + np.swapaxes(slopes, 1, 2)
+        excess = square - count * precision
+        C = len(change)
+        inner = precision @ slopes
+        curvature = (excess @ change).reshape(C, -1) @ change.reshape(C, -1).T
+        curvature += np.diag(0.5 * coordinates.logs * (excess * slopes).sum((1, 2)))
+        curvature += 0.5 * count * inner.reshape(C, -1) @ np.swapaxes(inner, 1, 2).reshape(C, -1).T
+        curvature -= (square @ slopes).reshape(C, -1) @ np.swapaxes(inner, 1, 2).reshape(C, -1).T
+        out = np.zeros((D + C, D + C))
+        out[np.ix_(self.columns, self.columns)] = count * precision
+        out[D:, D:] = -curvature
+        cross = inner @ total
+        out[D:, self.columns] = cross
+        out[self.columns, D:] = cross.T
+        return out
 
 
-def _own_scores(centred: FloatArray, factor: FloatArray, coordinates: Coordinates) -> FloatArray:
-    """Return the gradient (n, D + C) of the log of a normal density with respect to its mean and its covariance's coordinates.
-
-    With ``z = L^-1 (x - mu)`` and ``u = L^-T z`` these are u for the mean and the lower triangle of ``u z' - L^-T`` for the factor.
-    """
-    whiten = np.linalg.inv(factor)
-    z = centred @ whiten.T
-    u = z @ whiten
-    rows, columns = coordinates.rows, coordinates.columns
-    entries = u[:, rows] * z[:, columns] * coordinates.chain(factor) - (rows == columns)
-    return np.concatenate([u, coordinates.fold(entries)], axis=1)
+def _parts(X: FloatArray, params: MixtureParams) -> Iterator[_Part]:
+    """Yield complete rows as one part, rows with gaps pattern by pattern; rows without any value say nothing."""
+    rows = rows_of(X)
+    if not isinstance(rows, Gaps):
+        yield _Part(np.arange(len(X)), np.arange(params.n_features), X, params)
+        return
+    for pattern in rows.patterns:
+        if len(pattern.columns):
+            yield _Part(pattern.rows, pattern.columns, pattern.X, params)
 
 
-def _complete(statistics: Statistics, params: MixtureParams, coordinates: Coordinates) -> FloatArray:
-    """Return the expected information (P, P) of the data completed by their components."""
-    out = np.zeros((coordinates.size, coordinates.size))
-    w = params.weights[:-1]
-    out[: len(w), : len(w)] = statistics.counts.sum() * (np.diag(w) - np.outer(w, w))
-    for k, factor in enumerate(params.scale_tril):
+def _add_complete(out: FloatArray, part: _Part, coordinates: Coordinates, family: Family, sample_weight: FloatArray | None) -> None:
+    """Add the expected information of a part's rows completed by their components."""
+    weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[part.rows])
+    statistics = expectation(part.X, *part.mixture.arrays(), sample_weight=weight, diagonal=family.diagonal)
+    w = part.params.weights[:-1]
+    out[: len(w), : len(w)] += statistics.counts.sum() * (np.diag(w) - np.outer(w, w))
+    for k in range(part.params.n_components):
         places = coordinates.component(k)
-        sums = statistics.counts[k], statistics.first[k], statistics.second[k]
-        out[np.ix_(places, places)] += _own_information(*sums, factor, coordinates)
-    return out
-
-
-def _own_information(
-    count: float, first: FloatArray, second: FloatArray, factor: FloatArray, coordinates: Coordinates
-) -> FloatArray:
-    """Return minus the Hessian (D + C, D + C) of a normal log-likelihood with these sums of r, r z and r z z'.
-
-    When mean and factor change by ``dm`` and ``dL``, with ``m = L^-1 dm`` and ``A = L^-1 dL``, z changes by
-    ``-m - A z + A m + A A z`` to second order. Coordinates that are logs add half of ``dL`` again to second order.
-    """
-    whiten = np.linalg.inv(factor)
-    A = whiten @ coordinates.basis(factor)
-    C, flat = len(A), A.reshape(len(A), -1)
-    AS = A @ second
-    twice = flat @ np.swapaxes(AS, 1, 2).reshape(C, -1).T  # trace of A_p A_q S
-    logs = np.diag(coordinates.logs * np.trace(AS, axis1=1, axis2=2))
-    of_factor = twice + twice.T + AS.reshape(C, -1) @ flat.T - logs
-    cross = (A + np.swapaxes(A, 1, 2)) @ first @ whiten
-    return np.block([[count * whiten.T @ whiten, cross.T], [cross, of_factor]])
+        out[np.ix_(places, places)] += part.own_information(k, statistics, coordinates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from bayesgmm.expectation import cross_sums
+from bayesgmm.expectation import cross_sums, rows_of
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
@@ -14,7 +14,7 @@ __all__ = ["align", "match"]
 _CLIP = 1e-6  # Stephens's: keeps one point with a responsibility of zero from deciding the labels of all
 
 
-def align(X: FloatArray, params: MixtureParams, reference: FloatArray) -> IntArray:
+def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_weight: FloatArray | None = None) -> IntArray:
     """Find for every mixture of a batch the component order in which its responsibilities are closest to a reference.
 
     For each mixture the assignment j -> k of least Kullback-Leibler divergence ``sum_i r_ij log(r_ij / q_ik)`` is found exactly as a
@@ -24,10 +24,13 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray) -> IntArr
     Parameters
     ----------
     X : array of shape (N, D)
+        NaN stands for a missing value.
     params : MixtureParams
         Batch shape ``(...,)``.
     reference : array of shape (N, K)
         Responsibilities q at the same rows.
+    sample_weight : array of shape (N,), optional
+        How often each row counts.
 
     Returns
     -------
@@ -41,12 +44,12 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray) -> IntArr
     >>> align(X, params.permute([1, 0]), params.responsibilities(X))
     array([1, 0])
     """
-    clipped = np.clip(reference, _CLIP, 1 - _CLIP)
+    logs = np.log(np.clip(reference, _CLIP, 1 - _CLIP))
     flat = params.reshape(-1)
     gain = cross_sums(
-        np.ascontiguousarray(X, dtype=float),
+        rows_of(np.ascontiguousarray(X, dtype=float)),
         *flat.arrays(),
-        np.log(clipped),
+        logs if sample_weight is None else sample_weight[:, None] * logs,
         diagonal=params.is_diagonal,
     )
     # The entropy of r does not depend on the assignment, so the divergence is least where sum r log q is greatest.

@@ -49,6 +49,28 @@ def test_gradient_is_the_slope(seed, K, D, name, sds):
 
 
 @settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), K=st.integers(1, 3), D=st.integers(1, 4), name=st.sampled_from(NAMES), weighted=st.booleans())
+def test_gaps_and_weights_change_the_likelihood_only_and_the_gradient_with_it(seed, K, D, name, weighted):
+    rng = np.random.default_rng(seed)
+    whole = log_posterior(rng, K, D, name)
+    X = whole.X.copy()
+    X[rng.random(X.shape) < 0.3] = np.nan
+    X[0, 0] = 0.5
+    weight = rng.uniform(0, 3, len(X)) if weighted else None
+    density = LogPosterior(X, whole.space, whole.priors, weight)
+    q = 0.5 * rng.normal(size=density.space.n_dim)
+    params = density.space.constrain(q)
+    rows = params.log_density(X)
+    prior = whole(q)[0] - params.log_density(whole.X).sum()
+    value, gradient = density(q)
+    assert value - (rows.sum() if weight is None else weight @ rows) == pytest.approx(prior, rel=1e-9, abs=1e-8)
+    step = 1e-5
+    for i, shift in enumerate(step * np.eye(len(q))):
+        slope = (density(q + shift)[0] - density(q - shift)[0]) / (2 * step)
+        assert gradient[i] == pytest.approx(slope, rel=1e-5, abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), K=st.integers(1, 4), D=st.integers(1, 5), name=st.sampled_from(NAMES))
 def test_space_there_and_back(seed, K, D, name):
     rng = np.random.default_rng(seed)
@@ -106,9 +128,9 @@ def test_lkj_integrates_to_one(rng):
         values.append(rest)
     # eta = 1.5, D = 2: exponent 2 eta + D - 1 = 4 of the norm sqrt(1 + v^2)
     np.testing.assert_allclose(values, [-4 * 0.5 * np.log1p(v * v) for v in (0.0, 1.3, -4.0)], atol=1e-9)
-    from bayesgmm.bayes.density import _lkj_constant
+    from bayesgmm.priors import lkj_log_constant
 
-    mass = np.trapezoid((1 + grid**2) ** (-2.0), grid) * np.exp(_lkj_constant(1.5, 2))
+    mass = np.trapezoid((1 + grid**2) ** (-2.0), grid) * np.exp(lkj_log_constant(1.5, 2))
     assert mass == pytest.approx(1.0, abs=1e-6)
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from numba import njit
 
 from bayesgmm.expectation._compile import compiled
-from bayesgmm.expectation._score import value_and_score
+from bayesgmm.expectation._score import value_and_score, value_and_score_of_parts
 
 FULL, TIED, DIAGONAL, SPHERICAL = range(4)
-HEADER = 8  # N, D, K, family, kind of the standard deviations' prior, eta, additive constant, length of the array
+HEADER = (
+    10  # N, D, K, family, kind of the standard deviations' prior, eta, additive constant, numbers of weights and in parts, length
+)
 
 
 @compiled()
@@ -99,6 +101,8 @@ class Problem(NamedTuple):
     prior_a: np.ndarray
     prior_b: np.ndarray
     order: np.ndarray
+    weight: np.ndarray
+    parts: np.ndarray
     X: np.ndarray
 
 
@@ -124,9 +128,11 @@ def unpack(user):
     d = c + n_sds
     e = d + n_sds
     f = e + D * (D - 1)
-    X = user[f : f + N * D].reshape((N, D))  # of the type that EM passes, so that the E-step is compiled once for both
+    g = f + int(user[7])
+    h = g + int(user[8])
+    X = user[h : h + N * D].reshape((N, D))  # of the type that EM passes, so that the E-step is compiled once for both
     head = (K, D, n_sds, n_matrices, family, int(user[4]), user[5], user[6])
-    return Problem(*head, user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f], X)
+    return Problem(*head, user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f], user[f:g], user[g:h], X)
 
 
 @njit(inline="always")
@@ -243,9 +249,11 @@ def log_posterior(q, user, gradient):
     value += problem.constant + add_location_and_scale_priors(q, problem, gradient)
 
     diagonal = problem.n_matrices == 0
-    log_likelihood, counts, g_means, g_scale = value_and_score(
-        problem.X, np.empty(0), point.log_weights, point.means, point.scale_tril, diagonal
-    )
+    mixture = point.log_weights, point.means, point.scale_tril
+    if problem.parts.shape[0] > 0:
+        log_likelihood, counts, g_means, g_scale = value_and_score_of_parts(problem.parts, problem.weight, *mixture, diagonal)
+    else:
+        log_likelihood, counts, g_means, g_scale = value_and_score(problem.X, problem.weight, *mixture, diagonal)
     value += log_likelihood
     pull_back_weights(counts, problem, point, gradient)
     for k in range(K):

@@ -9,6 +9,7 @@ from scipy.special import gammaln
 
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.space import Space, spiral
+from bayesgmm.expectation import Gaps, rows_of
 from bayesgmm.priors import ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
 
@@ -26,13 +27,17 @@ class LogPosterior:
     Parameters
     ----------
     X : array of shape (N, D)
+        NaN stands for a missing value: such a row has the marginal density of what it has.
     space : Space
     priors : ResolvedPriors
+    sample_weight : array of shape (N,), optional
+        How often each row counts.
     """
 
     X: FloatArray
     space: Space
     priors: ResolvedPriors
+    sample_weight: FloatArray | None = None
     user_data: FloatArray = field(init=False)
     """The flat array that the compiled density reads."""
 
@@ -59,11 +64,23 @@ class LogPosterior:
         K, D = self.space.n_components, self.space.n_features
         a, b = (np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
         order = spiral(D) if D > 1 else np.empty(0)
-        parts = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, self.X)
-        body = np.concatenate([np.ravel(part).astype(float) for part in parts])
+        weight, parts, X = self._rows()
+        pieces = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, weight, parts, X)
+        body = np.concatenate([np.ravel(piece).astype(float) for piece in pieces])
         kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
-        head = [len(self.X), D, K, *kinds, self.priors.eta, self._constant(), _density.HEADER + len(body)]
+        head = [len(X), D, K, *kinds, self.priors.eta, self._constant(), len(weight), len(parts), _density.HEADER + len(body)]
         return np.concatenate([head, body])
+
+    def _rows(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return weights, rows with gaps sorted by what they have, and complete rows: either of the last two is empty."""
+        weight = np.empty(0) if self.sample_weight is None else self.sample_weight
+        rows = rows_of(self.X)
+        if not isinstance(rows, Gaps):
+            return weight, np.empty(0), self.X
+        patterns = [part for part in rows.patterns if len(part.columns)]  # a row without any value says nothing
+        pieces = [np.concatenate([[len(part.rows), len(part.columns)], part.columns, part.X.ravel()]) for part in patterns]
+        kept = np.concatenate([part.rows for part in patterns])
+        return weight[kept] if len(weight) else weight, np.concatenate(pieces), np.empty((0, self.X.shape[1]))
 
     def _constant(self) -> float:
         """Sum of all terms that do not depend on q, so that values equal PyMC's."""

@@ -7,6 +7,8 @@ from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.nuts import sample_fast
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import Family
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import has_gaps
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray
@@ -23,6 +25,7 @@ def sample(
     settings: SamplerSettings,
     *,
     sampler: str,
+    sample_weight: FloatArray | None = None,
 ) -> Draws:
     """Draw from the posterior, in the coordinates of X.
 
@@ -38,10 +41,22 @@ def sample(
     settings : SamplerSettings
     sampler : str
         "auto" for the compiled density under nutpie, otherwise a sampler of ``pymc.sample``.
+    sample_weight : array of shape (N,), optional
+        How often each row counts.
+
+    Raises
+    ------
+    InvalidParameterError
+        If values are missing or rows weighted, and the sampler is one of PyMC's, whose model knows neither.
     """
     if sampler == "auto":
         space = Space(n_components, X.shape[1], family)
-        return sample_fast(LogPosterior(X, space, priors), space.unconstrain(start), settings)
+        return sample_fast(LogPosterior(X, space, priors, sample_weight), space.unconstrain(start), settings)
+    if sample_weight is not None or has_gaps(X):
+        raise InvalidParameterError(
+            f"sampler={sampler!r} runs PyMC's model, which takes complete rows that count once: leave sampler at 'auto' for missing values "
+            "and for sample_weight"
+        )
     from bayesgmm.bayes.pymc_road import sample_pymc
 
     return sample_pymc(X, n_components, family, priors, start, settings, sampler=sampler)

@@ -11,19 +11,22 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary
+from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary, rows_of
 from bayesgmm.frame import Frame
 from bayesgmm.labels import align
-from bayesgmm.params import MixtureParams
+from bayesgmm.params import MixtureParams, generator
 from bayesgmm.priors import Priors, ResolvedPriors
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 
 JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""
+DRAWS_OF_A_MEAN = 200
+"""Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
 MOST_POINTWISE = 5e7
 """Most numbers of draws x rows for which the pointwise log-likelihood is kept (400 MB)."""
 
@@ -82,6 +85,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     array([0.6, 0.4])
     """
 
+    _takes_missing = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
@@ -125,8 +129,17 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     @unchanged_on_failure
     @libraries_on_one_thread()
-    def fit(self, X: ArrayLike, y: None = None) -> Self:
+    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Sample the posterior given X (N, D).
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value: such a row has the marginal density of what it has.
+        y : None
+            Not used.
+        sample_weight : array-like of shape (N,), optional
+            How often each row counts: weight 2 is the row twice, weight 0 the row left out.
 
         Raises
         ------
@@ -135,23 +148,24 @@ class BayesianGaussianMixture(MixtureEstimator):
         InvalidParameterError
             If a setting, the priors or ``init`` cannot be used.
         """
-        values = self._start_fit(X)
+        values = self._start_fit(X, sample_weight)
+        weight = self._fit_weight
         em = self._em(X)
-        priors = (self.priors or Priors()).resolve(values, self.n_components, self._family)
+        priors = (self.priors or Priors()).resolve(values, self.n_components, self._family, weight)
         # Priors are given column by column, so the sampler's frame may scale columns but not mix them.
-        frame = Frame.of(values, "scale" if self._family.invariance == "scale" else "columns")
+        frame = Frame.of(rows_of(values), "scale" if self._family.invariance == "scale" else "columns", weight)
         draws = self._sample(frame, values, priors, em.params_)
         raw = frame.params_out(draws.params)
         self.em_ = em
         self.priors_ = priors
-        self.params_ = raw.permute(align(values, raw, em.params_.responsibilities(values)))
+        self.params_ = raw.permute(align(values, raw, em.params_.responsibilities(values), weight))
         self.datatree_ = self._tree(draws, raw, frame)
         return self
 
     def _em(self, X: ArrayLike) -> GaussianMixture:
         if self.init is None:
             em = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
-            return em.fit(X)
+            return em.fit(X, sample_weight=self._fit_weight)
         check_is_fitted(self.init, "params_")
         ours = (self.n_components, self.covariance_type, self.n_features_in_)
         theirs = (self.init.n_components, self.init.covariance_type, self.init.n_features_in_)
@@ -183,6 +197,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             frame.params_in(start),
             settings,
             sampler=self.sampler,
+            sample_weight=self._fit_weight,
         )
 
     def responsibility_draws(self, X: ArrayLike | None = None, *, n_draws: int | None = None) -> xr.DataArray:
@@ -227,9 +242,40 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
         values, obs = self._rows(X)
         flat = self.params_.reshape(-1)
-        summary = responsibility_summary(values, *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
+        summary = responsibility_summary(rows_of(values), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
         tables = {name: _table(getattr(summary, name), obs) for name in ("mean", "sd", "lower", "upper")}
         return xr.Dataset({**tables, "entropy": ("obs", summary.entropy)}, attrs={"prob": prob})
+
+    def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
+        """Fill what is missing in X (N, D), where NaN stands for it.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+        n_draws : int, optional
+            Draw so many fillings, each from a posterior draw of its own, so that they have both spreads: that of the values and that of
+            the parameters. By default one filling with posterior means of the conditional means, from 200 draws.
+        random_state : int, Generator, RandomState or None
+            Source of the draws; None takes the estimator's.
+
+        Returns
+        -------
+        array of shape (N, D), or (n_draws, N, D)
+            What is there stays as it is.
+        """
+        values = self._check(X)
+        if n_draws is not None and n_draws < 1:
+            raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
+        rng = generator(self.random_state if random_state is None else random_state)
+        flat = self.params_.reshape(-1)
+        if n_draws is None:
+            chosen = np.unique(np.linspace(0, len(flat.weights) - 1, DRAWS_OF_A_MEAN).round().astype(int))
+            total = np.zeros_like(values)
+            for t in chosen:
+                total += impute(values, flat[t], None, rng)
+            return np.where(np.isnan(values), total / len(chosen), values)
+        chosen = rng.choice(len(flat.weights), n_draws, replace=n_draws > len(flat.weights))
+        return np.concatenate([impute(values, flat[t], 1, rng) for t in chosen])
 
     def _tree(self, draws: Draws, raw: MixtureParams, frame: Frame) -> xr.DataTree:
         moments = self._moments(self._fit_X)
@@ -239,7 +285,10 @@ class BayesianGaussianMixture(MixtureEstimator):
             "posterior": _trees.parameters(self.params_, family, names, ("chain", "draw")),
             "unlabelled_posterior": _trees.parameters(raw, family, names, ("chain", "draw")),
             "label_free": _label_free(
-                self.params_, moments.draw_log_likelihood.reshape(shape), moments.draw_entropy.reshape(shape), names
+                self.params_,
+                self._log_likelihoods(moments.draw_log_likelihood).reshape(shape),
+                moments.draw_entropy.reshape(shape),
+                names,
             ),
             "sample_stats": _trees.per_draw({name: ((), v) for name, v in self._statistics(draws, frame).items()}, {}),
             "responsibilities": _trees.responsibilities(self.responsibilities()),
@@ -258,10 +307,24 @@ class BayesianGaussianMixture(MixtureEstimator):
         }
         return _trees.tree(groups, attrs)
 
+    def _log_likelihoods(self, of_rows: FloatArray) -> FloatArray:
+        """Return each draw's log-likelihood, given that of rows which count once each."""
+        weight = self._fit_weight
+        if weight is None:
+            return of_rows
+        flat, total = self.params_.reshape(-1), np.zeros(len(of_rows))
+        size = max(1, int(MOST_POINTWISE // len(of_rows)))
+        for start in range(0, len(weight), size):
+            rows = slice(start, start + size)
+            total += flat.log_density(self._fit_X[rows]) @ weight[rows]
+        return total
+
     def _statistics(self, draws: Draws, frame: Frame) -> dict[str, FloatArray]:
         """Return the sampler's statistics with the log-posterior density in the user's units, as PyMC's model has it there."""
-        # The densities of N rows and of K means each change by the Jacobian of the scaling; those of logs of scales do not.
-        shift = (len(self._fit_X) + self.n_components) * frame.log_det
+        # The densities of all values and of K means each change by the Jacobian of the scaling; those of logs of scales do not.
+        weight = np.ones(len(self._fit_X)) if self._fit_weight is None else self._fit_weight
+        seen = weight @ ~np.isnan(self._fit_X)
+        shift = float((seen + self.n_components) @ np.log(np.diag(frame.factor)))
         statistics = dict(draws.statistics)
         if "lp" in statistics:
             statistics["lp"] = statistics["lp"] - shift

@@ -7,16 +7,18 @@ factors of the covariances; a batch of T of them has a leading T.
 
 from bayesgmm.expectation._threads import libraries_on_one_thread
 from bayesgmm.expectation.core import Statistics
-from bayesgmm.expectation.draws import DrawMoments, ResponsibilitySummary, cross_sums, responsibility_summary
+from bayesgmm.expectation.draws import DrawMoments, ResponsibilitySummary
 from bayesgmm.expectation.missing import (
     Gaps,
     conditional_moments,
+    cross_sums,
     evaluate,
     expectation,
     has_gaps,
     log_density_draws,
     responsibility_draws,
     responsibility_moments,
+    responsibility_summary,
     rows_of,
 )
 from bayesgmm.expectation.score import Score, score

@@ -16,19 +16,21 @@ import numpy as np
 
 from bayesgmm.expectation import core, draws
 from bayesgmm.expectation.core import Statistics
-from bayesgmm.expectation.draws import DrawMoments
+from bayesgmm.expectation.draws import DrawMoments, ResponsibilitySummary
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = [
     "Gaps",
     "Pattern",
     "conditional_moments",
+    "cross_sums",
     "evaluate",
     "expectation",
     "has_gaps",
     "log_density_draws",
     "responsibility_draws",
     "responsibility_moments",
+    "responsibility_summary",
     "rows_of",
 ]
 
@@ -250,6 +252,51 @@ def responsibility_draws(
             out[:, part.rows] = draws.responsibility_draws(part.X, *mixtures, diagonal=diagonal)
         else:
             out[:, part.rows] = np.exp(log_weights)[:, None]
+    return out
+
+
+def responsibility_summary(
+    X: FloatArray | Gaps, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, prob: float, diagonal: bool = False
+) -> ResponsibilitySummary:
+    """Summarise responsibilities of T mixtures; see :func:`bayesgmm.expectation.draws.responsibility_summary`."""
+    if not isinstance(X, Gaps):
+        return draws.responsibility_summary(X, log_weights, means, scale_tril, prob=prob, diagonal=diagonal)
+    N, K = len(X), log_weights.shape[1]
+    mean, sd, lower, upper = (np.empty((N, K)) for _ in range(4))
+    out = ResponsibilitySummary(mean, sd, lower, upper, np.empty(N))
+    for part in X.patterns:
+        if len(part.columns) == 0:
+            unseen = _unseen_moments(np.exp(log_weights), len(part.rows))
+            low, high = np.quantile(np.exp(log_weights), [0.5 - prob / 2, 0.5 + prob / 2], axis=0)
+            here = ResponsibilitySummary(unseen.mean, unseen.sd, low, high, unseen.entropy)
+        else:
+            mixtures = _marginals(part, log_weights, means, scale_tril)
+            here = draws.responsibility_summary(part.X, *mixtures, prob=prob, diagonal=diagonal)
+        for whole, rows in zip(out, here, strict=True):
+            whole[part.rows] = rows
+    return out
+
+
+def cross_sums(
+    X: FloatArray | Gaps,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    reference: FloatArray,
+    *,
+    diagonal: bool = False,
+) -> FloatArray:
+    """Sum products of responsibilities of T mixtures with a reference; see :func:`bayesgmm.expectation.draws.cross_sums`."""
+    if not isinstance(X, Gaps):
+        return draws.cross_sums(X, log_weights, means, scale_tril, reference, diagonal=diagonal)
+    out = np.zeros((*log_weights.shape, reference.shape[1]))
+    for part in X.patterns:
+        here = np.ascontiguousarray(reference[part.rows])
+        if len(part.columns):
+            mixtures = _marginals(part, log_weights, means, scale_tril)
+            out += draws.cross_sums(part.X, *mixtures, here, diagonal=diagonal)
+        else:
+            out += np.exp(log_weights)[..., None] * here.sum(0)
     return out
 
 

@@ -56,8 +56,9 @@ class Frame:
         return cls(center, sd[:, None] * _correlation_factor(covariance / np.outer(sd, sd)))
 
     @cached_property
-    def _inverse(self) -> FloatArray:
-        return np.tril(solve_triangular(self.factor, np.eye(len(self.center)), lower=True))
+    def inverse(self) -> FloatArray:
+        """The factor's inverse (D, D), lower triangular."""
+        return np.ascontiguousarray(np.tril(solve_triangular(self.factor, np.eye(len(self.center)), lower=True)))
 
     def standardise(self, X: FloatArray) -> FloatArray:
         """Return the coordinates z of rows of X (N, D)."""
@@ -68,7 +69,7 @@ class Frame:
 
     def params_in(self, params: MixtureParams) -> MixtureParams:
         """Return a mixture of x in the coordinates z."""
-        return params.transform(-self._inverse @ self.center, self._inverse)
+        return params.transform(-self.inverse @ self.center, self.inverse)
 
     def params_out(self, params: MixtureParams) -> MixtureParams:
         """Return a mixture of z in the coordinates x, the user's units."""
@@ -81,7 +82,7 @@ class Frame:
 
     def covariance_in(self, covariance: FloatArray) -> FloatArray:
         """Return covariance matrices ``(..., D, D)`` of x in the coordinates z."""
-        return self._inverse @ covariance @ self._inverse.T
+        return self.inverse @ covariance @ self.inverse.T
 
     def covariance_out(self, covariance: FloatArray) -> FloatArray:
         """Return covariance matrices ``(..., D, D)`` of z in the coordinates x."""

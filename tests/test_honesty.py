@@ -1,5 +1,7 @@
 """EM says how it ended: acceleration never falls, degenerate maxima are refused or named, weights are rows, failures change nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,12 +10,15 @@ from sklearn.datasets import load_iris
 from sklearn.utils.estimator_checks import check_estimator
 
 import bayesgmm as bg
-from bayesgmm.covariance import family
+from bayesgmm.covariance import family, names
+from bayesgmm.covariance._plain import ARGUMENTS
+from bayesgmm.covariance.plain import Full
 from bayesgmm.em.hierarchy import hierarchical_labels
-from bayesgmm.em.iterate import run_em
+from bayesgmm.em.iterate import run_each, run_em
 from bayesgmm.em.starts import Sample, starting_points
 from bayesgmm.em.steps import Settings
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, LikelihoodDecreaseError
+from bayesgmm.expectation._compile import Pointer, compiled
 from bayesgmm.frame import Frame
 from tests.conftest import random_mixture
 
@@ -121,7 +126,7 @@ def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
     from bayesgmm.em import iterate
 
     X = faithful.to_numpy()
-    how = run_settings(X, "full")
+    how = run_settings(X, "full", in_one_call=False)
     right = iterate.m_step
 
     def wrong(statistics, mixture, settings):
@@ -131,6 +136,67 @@ def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
     monkeypatch.setattr(iterate, "m_step", wrong)
     with pytest.raises(LikelihoodDecreaseError, match="please report"):
         run_em(X, some_start(X, 3, how, 1), how)
+
+
+@compiled()
+def too_wide(scatter, counts, previous, has_previous, variant, smallest, out):
+    for k in range(len(counts)):
+        for i in range(scatter.shape[1]):
+            for j in range(scatter.shape[1]):
+                out[k, i, j] = 9.0 * scatter[k, i, j] / counts[k]
+    return False
+
+
+def test_a_fall_of_the_likelihood_is_an_error_in_a_compiled_run_too(faithful):
+    class Wrong(Full):
+        _m_step = Pointer(too_wide, ARGUMENTS)
+
+    X = faithful.to_numpy()
+    how = replace(run_settings(X, "full"), family=Wrong())
+    with pytest.raises(LikelihoodDecreaseError, match="in iteration 1, which it never may"):
+        run_em(X, some_start(X, 3, run_settings(X, "full"), 1), how)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_run_in_one_call_is_the_run_step_by_step(name, rng):
+    """Two roads with the same rules: Python between the E-steps, or none; with weights, with and without extrapolation and ridge."""
+    X = random_mixture(rng, 3, 3).sample(120, rng)[0]
+    weight = rng.uniform(0.5, 2.0, size=120)
+    for changes in ({"max_iter": 40}, {"accelerate": True, "max_iter": 60}, {"floor": 0.0, "ridge": 0.1, "max_iter": 15}):
+        one, other = (run_settings(X, name, tol=1e-7, in_one_call=at_once, **changes) for at_once in (True, False))
+        start, how = some_start(X, 2, one, 4), one
+        here, there = run_em(X, start, one, weight), run_em(X, start, other, weight)
+        same = min(
+            here.n_iter, there.n_iter, 12
+        )  # what rounding did to an extrapolation shows at the end, and may move it by a step
+        np.testing.assert_allclose(here.trace[:same], there.trace[:same], rtol=1e-9)
+        assert here.status == there.status
+        assert abs(here.n_iter - there.n_iter) <= (3 if how.accelerate else 0)
+        assert here.log_likelihood == pytest.approx(there.log_likelihood, rel=1e-8)
+        np.testing.assert_allclose(here.mixture.means, there.mixture.means, rtol=1e-3, atol=1e-3)
+
+
+def test_a_run_that_pauses_goes_on_as_if_it_had_not(faithful, monkeypatch):
+    from bayesgmm.em import iterate
+
+    X = faithful.to_numpy()
+    how = run_settings(X, "full", accelerate=True)
+    starts = [some_start(X, 3, how, seed) for seed in range(3)]
+    straight = list(iterate.run_each(X, starts, how))
+    monkeypatch.setattr(iterate, "_PAUSE", 1.0)  # after every iteration
+    for one, other in zip(straight, iterate.run_each(X, starts, how), strict=True):
+        assert one.status == other.status
+        assert abs(one.n_iter - other.n_iter) <= 3  # a pause costs the last bits of the factors
+        np.testing.assert_allclose(one.trace[:10], other.trace[:10], rtol=1e-10)
+        assert one.log_likelihood == pytest.approx(other.log_likelihood, rel=1e-8)
+
+
+def test_runs_made_together_are_those_made_alone(faithful):
+    X = faithful.to_numpy()
+    how = run_settings(X, "VEV", accelerate=True)
+    starts = [some_start(X, 3, how, seed) for seed in range(4)]
+    for one, start in zip(run_each(X, starts, how), starts, strict=True):
+        np.testing.assert_array_equal(one.trace, run_em(X, start, how).trace)
 
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])

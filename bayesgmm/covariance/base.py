@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from bayesgmm.expectation._compile import Pointer
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Family", "as_matrices", "diagonals"]
@@ -26,7 +27,14 @@ class Family(ABC):
     separable: bool = False
     """Whether the family is all standard deviations of shape ``sds_dims`` with all correlations, as priors on them need it."""
 
-    @abstractmethod
+    _m_step: Pointer
+    _variant: int = 0
+
+    @property
+    def compiled_update(self) -> tuple[Pointer, int]:
+        """What a compiled run of EM calls for :meth:`update`, and which of the families it serves this is."""
+        return self._m_step, self._variant
+
     def update(
         self, scatter: FloatArray, counts: FloatArray, previous: FloatArray | None = None, smallest: float = 0.0
     ) -> FloatArray:
@@ -42,12 +50,30 @@ class Family(ABC):
             Covariances of the family: where it has no closed form, the search starts there, which makes it shorter, and never ends with
             a lower likelihood than theirs if they keep the bound. Ignored by families with a closed form.
         smallest : float
-            No eigenvalue may be below it: the maximum is taken under that bound.
+            No eigenvalue may be below it: the maximum is taken under that bound. Without one, mclust's families take a component without
+            any spread in some direction to have as much as rounding leaves there, which keeps all numbers finite.
 
         Notes
         -----
         Celeux and Govaert (1995), Pattern Recognition 28, 781-793, table 1.
         """
+        # What is compiled for writable, contiguous arrays should not be compiled again for others.
+        scatter, counts = (np.require(array, float, ["C", "A", "W"]) for array in (scatter, counts))
+        out = np.empty_like(scatter)
+        before = scatter if previous is None else np.require(previous, float, ["C", "A", "W"])
+        self._m_step.function(scatter, counts, before, previous is not None, self._variant, float(smallest), out)
+        return out
+
+    def floor(self, covariances: FloatArray, smallest: float) -> FloatArray:
+        """Return the nearest covariances of the family with no eigenvalue below ``smallest``; the same array if there are none.
+
+        Nearest in the sense of Kullback and Leibler: covariances are their own maximum-likelihood estimate, so they are estimated
+        once more under the bound. ``update`` with ``smallest`` gives the M-step under the bound, which this is not always.
+        """
+        values = diagonals(covariances) if self.diagonal else np.linalg.eigvalsh(covariances)
+        if values.min() >= smallest:
+            return covariances
+        return self.update(covariances, np.ones(len(covariances)), covariances, smallest)
 
     @abstractmethod
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
@@ -64,10 +90,6 @@ class Family(ABC):
     @abstractmethod
     def packed_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return the shape that :meth:`pack` gives the covariances of one mixture."""
-
-    @abstractmethod
-    def floor(self, covariances: FloatArray, smallest: float) -> FloatArray:
-        """Raise eigenvalues below ``smallest`` to it without leaving the family; the same array if there are none."""
 
     def sds_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return the shape of the free standard deviations."""

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import override
 
-import numpy as np
-
+from bayesgmm.covariance._orientation import COMMON_AXES, COMMON_FORM
+from bayesgmm.covariance._plain import AVERAGE, DIAGONAL, SHARED, SPHERICAL
+from bayesgmm.covariance._structure import ALONG_FEATURES, EQUAL, OWN_AXES, VARYING_SHAPES, VARYING_VOLUMES
 from bayesgmm.covariance.base import Family, as_matrices, diagonals
-from bayesgmm.covariance.orientation import along, common_axes, common_form
-from bayesgmm.covariance.structure import STRUCTURES
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Decomposed"]
 
 # Equal determinants stay equal, and proportional matrices proportional, whatever linear map the data go through.
 _AFFINE = ("VEE", "EVV")
-_EPS = np.finfo(float).eps
+_M_STEPS = {
+    "EII": (AVERAGE, SHARED + SPHERICAL),
+    "EEI": (AVERAGE, SHARED + DIAGONAL),
+    "VEI": (ALONG_FEATURES, VARYING_VOLUMES),
+    "EVI": (ALONG_FEATURES, VARYING_SHAPES),
+    "VEE": (COMMON_FORM, 0),
+    "EVE": (COMMON_AXES, 1),
+    "VVE": (COMMON_AXES, 0),
+    "EEV": (OWN_AXES, EQUAL),
+    "VEV": (OWN_AXES, VARYING_VOLUMES),
+    "EVV": (OWN_AXES, VARYING_SHAPES),
+}
 
 
 class Decomposed(Family):
@@ -39,51 +49,7 @@ class Decomposed(Family):
             self.invariance = "scale" if shape == "I" else "columns"
         else:
             self.invariance = "affine" if letters in _AFFINE else "scale"
-        self._structure = STRUCTURES[letters[:2]]
-
-    @override
-    def update(
-        self, scatter: FloatArray, counts: FloatArray, previous: FloatArray | None = None, smallest: float = 0.0
-    ) -> FloatArray:
-        """Return the covariances of the M-step; see :meth:`Family.update`.
-
-        Without a bound, a component without any spread in some direction is taken to have as much as rounding leaves there, which keeps
-        all numbers finite.
-        """
-        least = counts * _rounding(scatter, counts)
-        if self.diagonal:
-            spread = np.maximum(diagonals(scatter), least[:, None])
-            return as_matrices(self._structure(spread, counts, smallest, spread if previous is None else diagonals(previous)))
-        variances, axes = self._search(np.array(scatter, order="C"), counts, previous, float(smallest), least)
-        return (axes * variances[:, None, :]) @ np.swapaxes(axes, -1, -2)
-
-    def _search(
-        self, scatter: FloatArray, counts: FloatArray, previous: FloatArray | None, smallest: float, least: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return variances (K, D) and axes, as columns: (D, D) in common, or (K, D, D)."""
-        if self.letters == "VEE":
-            return common_form(scatter, counts, previous, smallest, least)
-        if self.letters in ("EVE", "VVE"):
-            return common_axes(scatter, counts, self.letters == "EVE", previous, smallest, least)
-        # Whatever the shapes, a component's own best axes are those of its scatter, the longest with the longest.
-        _, axes = np.linalg.eigh(scatter)
-        spread = along(scatter, axes, least)
-        start = spread
-        if previous is not None and self.letters == "VEV":  # the only one of them that iterates
-            start = np.maximum(np.linalg.eigvalsh(previous[:1]), _EPS**2 * np.trace(previous[0]))
-        return self._structure(spread, counts, smallest, start), axes
-
-    @override
-    def floor(self, covariances: FloatArray, smallest: float) -> FloatArray:
-        """Return the nearest covariances of the family with no eigenvalue below ``smallest``; the same array if there are none.
-
-        Nearest in the sense of Kullback and Leibler: covariances are their own maximum-likelihood estimate, so they are estimated
-        once more under the bound. ``update`` with ``smallest`` gives the M-step under the bound, which this is not always.
-        """
-        values = diagonals(covariances) if self.diagonal else np.linalg.eigvalsh(covariances)
-        if values.min() >= smallest:
-            return covariances
-        return self.update(covariances, np.ones(len(covariances)), covariances, smallest)
+        self._m_step, self._variant = _M_STEPS[letters]
 
     @override
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
@@ -106,9 +72,3 @@ class Decomposed(Family):
     def packed_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return ``(K, D)`` for diagonal families, otherwise ``(K, D, D)``."""
         return (n_components, n_features) if self.diagonal else (n_components, n_features, n_features)
-
-
-def _rounding(scatter: FloatArray, counts: FloatArray) -> float:
-    """Return a variance that is nothing beside those of the data."""
-    pooled = diagonals(scatter).sum() / (counts.sum() * scatter.shape[-1])
-    return max(_EPS**2 * pooled, 1e-200)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import override
 
 import numpy as np
 
+from bayesgmm.covariance._plain import AVERAGE, DIAGONAL, FULL, SHARED, SPHERICAL
 from bayesgmm.covariance.base import Family, as_matrices, diagonals
 from bayesgmm.typing import FloatArray
 
@@ -17,29 +17,7 @@ class ClosedForm(Family):
     """A family whose M-step is an average of scatter matrices."""
 
     separable = True
-
-    @abstractmethod
-    def _average(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
-        """Return the covariances of the M-step."""
-
-    @override
-    def update(
-        self, scatter: FloatArray, counts: FloatArray, previous: FloatArray | None = None, smallest: float = 0.0
-    ) -> FloatArray:
-        """Return the covariances of the M-step; see :meth:`Family.update`."""
-        average = self._average(scatter, counts)
-        return self.floor(average, smallest) if smallest > 0 else average
-
-    @override
-    def floor(self, covariances: FloatArray, smallest: float) -> FloatArray:
-        """Raise eigenvalues below ``smallest`` to it: the exact M-step under that bound for each of the families here."""
-        if self.diagonal:
-            variances = diagonals(covariances)
-            return covariances if variances.min() >= smallest else as_matrices(np.maximum(variances, smallest))
-        values, vectors = np.linalg.eigh(covariances)
-        if values.min() >= smallest:
-            return covariances
-        return (vectors * np.maximum(values, smallest)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    _m_step = AVERAGE
 
 
 class Full(ClosedForm):
@@ -47,11 +25,8 @@ class Full(ClosedForm):
 
     name = "full"
     letters = "VVV"
+    _variant = FULL
     invariance = "affine"
-
-    @override
-    def _average(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
-        return scatter / counts[:, None, None]
 
     @override
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
@@ -75,12 +50,9 @@ class Tied(ClosedForm):
 
     name = "tied"
     letters = "EEE"
+    _variant = SHARED + FULL
     invariance = "affine"
     sds_dims = ("feature",)
-
-    @override
-    def _average(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
-        return np.broadcast_to(scatter.sum(0) / counts.sum(), scatter.shape)
 
     @override
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
@@ -104,12 +76,9 @@ class Diagonal(ClosedForm):
 
     name = "diag"
     letters = "VVI"
+    _variant = DIAGONAL
     diagonal = True
     invariance = "columns"
-
-    @override
-    def _average(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
-        return as_matrices(diagonals(scatter) / counts[:, None])
 
     @override
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
@@ -133,14 +102,10 @@ class Spherical(ClosedForm):
 
     name = "spherical"
     letters = "VII"
+    _variant = SPHERICAL
     diagonal = True
     invariance = "scale"
     sds_dims = ("component",)
-
-    @override
-    def _average(self, scatter: FloatArray, counts: FloatArray) -> FloatArray:
-        variance = diagonals(scatter).mean(-1) / counts
-        return variance[:, None, None] * np.eye(scatter.shape[-1])
 
     @override
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:

@@ -7,7 +7,7 @@ from bayesgmm.em.information import StandardErrors, standard_errors
 from bayesgmm.em.iterate import EMRun, run_em
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty, penalty_of
-from bayesgmm.em.starts import START_METHODS
+from bayesgmm.em.starts import START_METHODS, Partitions
 from bayesgmm.em.steps import Settings
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "EMFit",
     "EMRun",
     "Noise",
+    "Partitions",
     "Penalty",
     "Replicates",
     "Settings",

@@ -9,10 +9,10 @@ import numpy as np
 
 from bayesgmm.covariance import Family
 from bayesgmm.em.health import Health, describe, examine
-from bayesgmm.em.iterate import EMRun, run_em
+from bayesgmm.em.iterate import EMRun, run_each
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
-from bayesgmm.em.starts import Sample, distinct_rows, filled, some_rows, starting_points
+from bayesgmm.em.starts import Partitions, Sample, distinct_rows, filled, some_rows, starting_points
 from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Gaps, rows_of
@@ -127,12 +127,15 @@ def fit_em(
     equal_weights: bool = False,
     noise: Noise | None = None,
     on_run: Callable[[EMRun], None] | None = None,
+    partitions: Partitions | None = None,
+    in_one_call: bool = True,
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
 
     Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K), and
     ``penalty`` the prior as EM needs it;
-    ``on_run`` is called with every run that ends.
+    ``on_run`` is called with every run that ends; ``partitions`` shares starting points with fits of other families to the same rows;
+    ``in_one_call`` is one of :class:`Settings`.
 
     Raises
     ------
@@ -144,7 +147,7 @@ def fit_em(
     X, sample_weight = distinct_rows(X, sample_weight)
     rows = rows_of(X)
     settings = _settings(rows, family, tol, max_iter, reg_covar, sample_weight, accelerate=n_init == "auto" and reg_covar is None)
-    settings = replace(settings, penalty=penalty, equal_weights=equal_weights, noise=noise)
+    settings = replace(settings, penalty=penalty, equal_weights=equal_weights, noise=noise, in_one_call=in_one_call)
     search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run)
     if start.is_complete:
         ended = search.from_points([_place(start, None)], short=False)
@@ -158,7 +161,7 @@ def fit_em(
         n_starts = 1 if n_components == 1 else AUTO_STARTS if auto else int(n_init)
         ended = []
         for _ in range(2 if auto else 1):
-            found = starting_points(search.sample, n_components, init_params, n_starts, settings, seeds)
+            found = starting_points(search.sample, n_components, init_params, n_starts, settings, seeds, partitions)
             ended += search.from_points([_place(start, mixture) for mixture in found], short=auto)
             # Where every start ended in a component that has collapsed, try as many once more before saying so.
             if any(end.health.is_regular for end in ended):
@@ -235,25 +238,35 @@ class _Search:
         sampled = short and not self.sample.is_all
         trial = replace(self.settings, max_iter=min(SHORT_RUN, self.settings.max_iter)) if short else self.settings
         ended = []
-        for mixture in first:
-            run = run_em(self.sample.X, mixture, trial, self.sample.weight) if sampled else self._run(mixture, trial)
-            ended.append(_Ended(run, examine(run.mixture, self.settings, self.total)))
+        where = (self.sample.X, self.sample.weight) if sampled else (self.X, self.sample_weight)
+        for run in run_each(where[0], first, trial, where[1]):
+            ended.append(self._ended(run))
             if self.on_run is not None:
                 self.on_run(run)
         ended = sorted(ended, key=lambda end: end.rank)
         if not short:
             return ended
         promising, others = ended[:REFINED], ended[REFINED:]
-        refined = [
-            self._run(end.run.mixture, self.settings) if sampled else end.run.continued(self.X, self.settings, self.sample_weight)
-            for end in promising
-            if np.isfinite(end.run.log_likelihood)
-        ]
+        runs = [end.run for end in promising if np.isfinite(end.run.log_likelihood)]
+        refined = self._from_some_rows(runs) if sampled else self._continued(runs)
         # Log-likelihoods of runs on some rows cannot be compared with those on all.
-        return [_Ended(run, examine(run.mixture, self.settings, self.total)) for run in refined] + ([] if sampled else others)
+        return [self._ended(run) for run in refined] + ([] if sampled else others)
 
-    def _run(self, mixture: Mixture, settings: Settings) -> EMRun:
-        return run_em(self.X, mixture, settings, self.sample_weight)
+    def _from_some_rows(self, runs: list[EMRun]) -> list[EMRun]:
+        return list(run_each(self.X, [run.mixture for run in runs], self.settings, self.sample_weight))
+
+    def _continued(self, runs: list[EMRun]) -> list[EMRun]:
+        """Return the runs carried on to the end, their traces joined to those so far."""
+        out = {id(run): run for run in runs}
+        for n in {run.n_iter for run in runs if run.can_go_on(self.settings.max_iter)}:
+            these = [run for run in runs if run.n_iter == n and run.can_go_on(self.settings.max_iter)]
+            rest = replace(self.settings, max_iter=self.settings.max_iter - n)
+            more = run_each(self.X, [run.mixture for run in these], rest, self.sample_weight)
+            out |= {id(run): run.joined(on) for run, on in zip(these, more, strict=True)}
+        return [out[id(run)] for run in runs]
+
+    def _ended(self, run: EMRun) -> _Ended:
+        return _Ended(run, examine(run.mixture, self.settings, self.total))
 
 
 def _ranked(ended: list[_Ended], *, by_health: bool) -> list[_Ended]:
@@ -269,6 +282,8 @@ def _ranked(ended: list[_Ended], *, by_health: bool) -> list[_Ended]:
 
 def _place(start: Start, mixture: Mixture | None) -> Mixture:
     """Put the user's own starting values, where there are any, in place of those found from the data."""
+    if mixture is not None and not start.is_given:
+        return mixture
     given = (start.weights, start.means, None if start.covariances is None else cholesky(start.covariances))
     found = None if mixture is None else _params(mixture)
     names = ("weights", "means", "scale_tril")

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesgmm.em import _replicates
-from bayesgmm.em._replicates import ROUNDING
+from bayesgmm.em import _run
+from bayesgmm.em._run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, ROUNDING, SLOW
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step
 from bayesgmm.exceptions import LikelihoodDecreaseError
-from bayesgmm.expectation import Statistics, expectation
+from bayesgmm.expectation import Gaps, Statistics, expectation
+from bayesgmm.expectation._kernel import STATISTICS
+from bayesgmm.expectation.core import chunk_size
 from bayesgmm.typing import FloatArray
 
-# The rule of the compiled replicates, as the plain function that it was compiled from: one rule, and nothing compiled for EM's sake.
-seems_still: Callable[[float, float, float, float], bool] = _replicates.seems_still.py_func
-_FALL = 1e-8  # a log-likelihood may fall by this much of itself, or by this much per row, from rounding alone
-_SLOW = 1.0  # nats: where an iteration gains less, the basin is decided and extrapolation cannot leave it
-_CONFIRM = 5  # plain steps after an extrapolation before its end is believed: what it stirred up dies first, and hides a slow climb
-_LONGEST = 1e4
-_LONGEST_FIRST = 4.0  # how far the first extrapolation may go, in iterations
+# The rules of the compiled runs, as the plain functions that they were compiled from: one home, and nothing compiled for a slow run.
+seems_still: Callable[[float, float, float, float], bool] = _run.seems_still.py_func
+iterations_worth: Callable[[float, float, float], float] = _run.iterations_worth.py_func
+_STATUS = {_run.CONVERGED: "converged", _run.OUT_OF_ITERATIONS: "max_iter", _run.COLLAPSED: "collapsed"}
+_PAUSE = 5e7  # multiplications between two moments at which an interrupt is heard: a tenth of a second
+_MEMORY = 1e7  # numbers that runs made together may take
+_NO_WEIGHTS = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,12 @@ class EMRun:
         """Number of iterations."""
         return len(self.trace) - 1
 
-    def continued(self, X: Rows, settings: Settings, sample_weight: FloatArray | None = None) -> EMRun:
-        """Return this run carried on under ``settings``, its trace joined to the one so far."""
-        if self.status != "max_iter" or self.n_iter >= settings.max_iter:
-            return self
-        rest = replace(settings, max_iter=settings.max_iter - self.n_iter)
-        run = run_em(X, self.mixture, rest, sample_weight)
+    def can_go_on(self, max_iter: int) -> bool:
+        """Whether the run stopped for its number of iterations alone, and ``max_iter`` allows more."""
+        return self.status == "max_iter" and self.n_iter < max_iter
+
+    def joined(self, run: EMRun) -> EMRun:
+        """Return ``run``, which goes on from this one, with all that was before."""
         return replace(run, trace=np.concatenate([self.trace, run.trace[1:]]), n_saved=self.n_saved + run.n_saved)
 
 
@@ -91,6 +93,8 @@ def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArra
     LikelihoodDecreaseError
         If an iteration lowers the log-likelihood by more than rounding can: a mistake in this package.
     """
+    if not isinstance(X, Gaps) and is_compiled(X, settings):
+        return compiled_runs(X, [start], settings, sample_weight)[0]
     climb = Climb(X, start, settings, sample_weight)
     try:
         while not climb.is_over:
@@ -103,8 +107,87 @@ def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArra
     return EMRun(climb.mixture, np.array(climb.trace), status, climb.n_saved)
 
 
+def is_compiled(X: Rows, settings: Settings) -> bool:
+    """Whether a run is made by one call: its rows are complete, and so few that threads would not share them out."""
+    return settings.is_plain and not isinstance(X, Gaps) and len(X) <= chunk_size(len(X))
+
+
+def run_each(X: Rows, starts: list[Mixture], settings: Settings, sample_weight: FloatArray | None = None) -> Iterator[EMRun]:
+    """Yield what :func:`run_em` returns for each of some starts."""
+    if isinstance(X, Gaps) or not (starts and is_compiled(X, settings)):
+        yield from (run_em(X, start, settings, sample_weight) for start in starts)
+        return
+    K, D = starts[0].means.shape
+    together = max(1, int(_MEMORY / (_run.ROWS * K * (1 + D + D * D))))
+    for first in range(0, len(starts), together):
+        yield from compiled_runs(X, starts[first : first + together], settings, sample_weight)
+
+
+def compiled_runs(
+    X: FloatArray, starts: list[Mixture], settings: Settings, sample_weight: FloatArray | None, *, aitken: bool | None = None
+) -> list[EMRun]:
+    """Do the work of :func:`run_em` for some starts without Python between the iterations.
+
+    ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do.
+    """
+    family, frame = settings.family, settings.frame
+    K, D = starts[0].means.shape
+    weight = _NO_WEIGHTS if sample_weight is None else _plain(sample_weight)
+    total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
+    memory = np.zeros((len(starts), _run.ROWS, K * (1 + D + D * D)))
+    memory[:, _run.CURRENT] = [_as_row(start) for start in starts]
+    traces = np.empty((len(starts), settings.max_iter + 1))
+    states = np.tile([_run.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
+    aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
+    arguments = (
+        *(_plain(X), weight, STATISTICS, *family.compiled_update, family.diagonal),
+        *(frame.inverse, _plain(frame.factor)),
+        *(float(settings.ridge), float(settings.floor), settings.tol * total, total),
+        (settings.accelerate and settings.extrapolates, settings.accelerate, aitken),
+    )
+    at_once = max(1, int(_PAUSE / (len(X) * K * (4 + D * D))))
+    step = len(starts) if at_once >= settings.max_iter else 1
+    for i in range(0, len(starts), step):
+        some = slice(i, i + step)
+        while (states[some, 0] == _run.RUNNING).any():
+            states[some, 5] = np.minimum(states[some, 1] + at_once, settings.max_iter)
+            _run.runs(*arguments, memory[some], traces[some], states[some])
+    return [_ended(*parts, K, D) for parts in zip(memory[:, _run.CURRENT], traces, states, strict=True)]
+
+
+def _ended(row: FloatArray, trace: FloatArray, state: FloatArray, K: int, D: int) -> EMRun:
+    n = int(state[1])
+    if state[0] == _run.FELL:
+        raise _fell(trace[n - 1] - trace[n], n)
+    return EMRun(_from_row(row, K, D), trace[: n + 1].copy(), _STATUS[int(state[0])], float(state[4]))
+
+
+def _plain(array: FloatArray) -> FloatArray:
+    """Return the array as one for which everything is compiled: writable and in C's order."""
+    return np.require(array, np.float64, ["C", "A", "W"])
+
+
+def _as_row(mixture: Mixture) -> FloatArray:
+    return np.concatenate([array.ravel() for array in mixture])
+
+
+def _from_row(row: FloatArray, K: int, D: int) -> Mixture:
+    means, factors = row[K : K + K * D], row[K + K * D :]
+    return Mixture(row[:K].copy(), means.reshape(K, D).copy(), factors.reshape(K, D, D).copy())
+
+
+def _fell(fall: float, n_iter: int) -> LikelihoodDecreaseError:
+    return LikelihoodDecreaseError(
+        f"EM lowered the log-likelihood by {fall:.3g} in iteration {n_iter}, which it never may: "
+        "this is a mistake in bayesgmm; please report it with the data and settings"
+    )
+
+
 class Climb:
-    """The state of a run: where it is, how high, and the last steps, from which the next are guessed."""
+    """A run step by step, for E-steps that threads or patterns of gaps make, and for priors and noise.
+
+    It knows where it is, how high, and the last steps, from which the next are guessed. Its rules are those of :mod:`bayesgmm.em._run`.
+    """
 
     def __init__(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> None:
         self.X, self.settings, self.sample_weight = X, settings, sample_weight
@@ -113,7 +196,7 @@ class Climb:
         self.statistics = self._e_step(start)
         self.trace = [self._height(start, self.statistics)]
         self.last: list[Mixture] = [start]  # mixtures of the plain steps since the last extrapolation
-        self.longest = _LONGEST_FIRST
+        self.longest = LONGEST_FIRST
         self.n_saved = 0.0
 
     @property
@@ -125,11 +208,8 @@ class Climb:
         """One iteration of EM."""
         self._move_to(m_step(self.statistics, self.mixture, self.settings))
         fall = self.trace[-2] - self.trace[-1]
-        if fall > _FALL * (abs(self.trace[-1]) + self.total) and self.settings.ridge == 0:
-            raise LikelihoodDecreaseError(
-                f"EM lowered the log-likelihood by {fall:.3g} in iteration {self.n_iter}, which it never may: "
-                "this is a mistake in bayesgmm; please report it with the data and settings"
-            )
+        if fall > FALL * (abs(self.trace[-1]) + self.total) and self.settings.ridge == 0:
+            raise _fell(fall, self.n_iter)
         self.last.append(self.mixture)
 
     @property
@@ -152,7 +232,7 @@ class Climb:
             return abs(gain) < self.settings.tol * self.total
         if gain <= ROUNDING * abs(self.trace[-1]):
             return True
-        return len(self.last) > _CONFIRM and self._seems_still
+        return len(self.last) > CONFIRM and self._seems_still
 
     @property
     def _seems_still(self) -> bool:
@@ -164,7 +244,7 @@ class Climb:
     def extrapolate(self) -> None:
         """After two slow steps, try one long one in their direction; it is taken if the log-likelihood does not fall."""
         gain = self.trace[-1] - self.trace[-2]
-        if len(self.last) < 3 or gain > _SLOW or not self.settings.extrapolates:
+        if len(self.last) < 3 or gain > SLOW or not self.settings.extrapolates:
             return
         if self.n_iter >= self.settings.max_iter or self._seems_still:
             return
@@ -176,10 +256,10 @@ class Climb:
         statistics = self._e_step(mixture)
         height = self._height(mixture, statistics)
         if height >= self.trace[-1] and self._is_allowed(mixture):
-            self.n_saved += _iterations_worth(height - self.trace[-1], gain, self.trace[-2] - self.trace[-3])
+            self.n_saved += iterations_worth(height - self.trace[-1], gain, self.trace[-2] - self.trace[-3])
             self.mixture, self.statistics = mixture, statistics
             self.trace.append(height)
-            self.longest = min(4 * self.longest, _LONGEST) if length >= self.longest else self.longest
+            self.longest = min(4 * self.longest, LONGEST) if length >= self.longest else self.longest
         else:
             self.longest = max(2.0, self.longest / 4)
         self.last = [self.mixture]
@@ -236,12 +316,3 @@ def _mixture(point: FloatArray, base: Mixture) -> Mixture:
     i = np.arange(D)
     factors[:, i, i] = np.exp(np.clip(factors[:, i, i], -50, 50))
     return Mixture(logs - np.logaddexp.reduce(logs), means, np.tril(base.scale_tril @ factors))
-
-
-def _iterations_worth(gained: float, last_gain: float, gain_before: float) -> float:
-    """Return how many iterations would have gained as much, each gaining the same share of the one before."""
-    rate = last_gain / gain_before if gain_before > 0 else 0.0
-    if not 0 < rate < 1:
-        return 1.0
-    rest = 1 - gained * (1 - rate) / (last_gain * rate)
-    return float(np.log(max(rest, 1e-6)) / np.log(rate))

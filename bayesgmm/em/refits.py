@@ -9,22 +9,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bayesgmm.covariance import Family
-from bayesgmm.em import _replicates
 from bayesgmm.em.fit import FLOOR, Start, fit_em
-from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import has_gaps, rows_of
+from bayesgmm.em.iterate import compiled_runs, is_compiled
+from bayesgmm.em.steps import Mixture, Settings
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
+from bayesgmm.expectation import rows_of
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
 type ReplicateKind = Literal["nonparametric", "parametric", "weighted", "jackknife"]
-_COMPILED = {
-    "full": _replicates.FULL,
-    "tied": _replicates.TIED,
-    "diag": _replicates.DIAGONAL,
-    "spherical": _replicates.SPHERICAL,
-}
-_NO_WEIGHTS = np.empty(0)
+_AT_FLOOR = 1 + 1e-6
 _COPIED = 1_000_000  # numbers in the data up to which rows that a replicate leaves out are really left out
 
 
@@ -114,21 +109,17 @@ class Refit:
     """EM on a replicate, from the fit, with the floor of the fit to the data themselves."""
 
     data: Original
-    family: Family
-    tol: float
-    max_iter: int
+    settings: Settings
     reg_covar: float | None
-    start: tuple[FloatArray, FloatArray, FloatArray]
-    inward: FloatArray
-    outward: FloatArray
     is_compiled: bool
 
     @classmethod
     def of(cls, data: Original, family: Family, tol: float, max_iter: int, reg_covar: float | None) -> Refit:
         """Return what refits replicates of these data under the settings of a fit."""
-        is_compiled = family.name in _COMPILED and not has_gaps(data.X)
-        outward = Frame.of(rows_of(data.X), family.invariance, data.weight).factor
-        return cls(data, family, tol, max_iter, reg_covar, data.params.arrays(), np.linalg.inv(outward), outward, is_compiled)
+        frame = Frame.of(rows_of(data.X), family.invariance, data.weight)
+        ridge, floor = (0.0, FLOOR) if reg_covar is None else (float(reg_covar), 0.0)
+        settings = Settings(family, tol, max_iter, frame, floor, ridge)
+        return cls(data, settings, reg_covar, is_compiled(rows_of(data.X), settings))
 
     def __call__(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
         """Return the fit to rows (N, D) with weights (N,), or None for one each."""
@@ -138,29 +129,22 @@ class Refit:
         return self._compiled(X, weight) if self.is_compiled else self._general(X, weight)
 
     def _compiled(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
-        ridge, floor = (0.0, FLOOR) if self.reg_covar is None else (float(self.reg_covar), 0.0)
-        log_weights, means, scale_tril = mixture = tuple(array.copy() for array in self.start)
-        _, _, converged, state = _replicates.run(
-            X,
-            _NO_WEIGHTS if weight is None else weight,
-            _COMPILED[self.family.name],
-            ridge,
-            self.inward,
-            self.outward,
-            floor,
-            float(self.tol),
-            int(self.max_iter),
-            *mixture,
-        )
-        if state == _replicates.COLLAPSED:
+        start = Mixture(*self.data.params.arrays())
+        try:
+            (run,) = compiled_runs(X, [start], self.settings, weight, aitken=True)
+        except LikelihoodDecreaseError:
+            if self.settings.floor > 0:
+                raise
+            return self._failed()  # without a floor, rounding is all that is left of a component's spread before it collapses
+        if run.status == "collapsed":
             return self._failed()
+        log_weights, means, scale_tril = run.mixture
         weights = np.exp(log_weights)
-        at_floor = state == _replicates.FLOORED or (floor == 0.0 and self._is_below_floor(scale_tril))
-        return Refitted((weights / weights.sum(), means, scale_tril), converged, at_floor)
+        return Refitted((weights / weights.sum(), means, scale_tril), run.converged, self._is_at_floor(scale_tril))
 
-    def _is_below_floor(self, scale_tril: FloatArray) -> bool:
-        """Whether a variance is less than the floor would be, where there is none."""
-        return bool(np.linalg.svd(self.inward @ scale_tril, compute_uv=False).min() ** 2 < FLOOR)
+    def _is_at_floor(self, scale_tril: FloatArray) -> bool:
+        """Whether a variance is no more than the floor, or than it would be where there is none."""
+        return bool(np.linalg.svd(self.settings.frame.inverse @ scale_tril, compute_uv=False).min() ** 2 < FLOOR * _AT_FLOOR)
 
     def _general(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
         p = self.data.params
@@ -168,9 +152,9 @@ class Refit:
             fit = fit_em(
                 X,
                 p.n_components,
-                self.family,
-                tol=self.tol,
-                max_iter=self.max_iter,
+                self.settings.family,
+                tol=self.settings.tol,
+                max_iter=self.settings.max_iter,
                 reg_covar=self.reg_covar,
                 start=Start(p.weights, p.means, p.covariances),
                 sample_weight=weight,

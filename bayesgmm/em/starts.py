@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import cycle, islice
 
 import numpy as np
@@ -85,6 +86,7 @@ def starting_points(
     n_starts: int,
     settings: Settings,
     seeds: np.random.SeedSequence,
+    partitions: Partitions | None = None,
 ) -> Iterator[Mixture]:
     """Yield starting mixtures, each from its own seed; those with a component that has no spread are left out.
 
@@ -99,22 +101,51 @@ def starting_points(
         Distances are taken in its frame, where units do not matter.
     seeds : SeedSequence
         One child is spawned per start.
+    partitions : Partitions, optional
+        Those of fits of other families to the same rows, and where to keep the ones of this.
     """
     Z = settings.frame.standardise(sample.X)
     methods = ["hierarchical", *islice(cycle(_MIXED), n_starts - 1)] if method == "auto" else [method] * n_starts
+    partitions = partitions or Partitions()
+    rows = partitions.name_of(Z, sample.weight)
     for name, seed in zip(methods, seeds.spawn(n_starts), strict=True):
-        r = _responsibilities(Z, n_components, name, np.random.default_rng(seed), sample.weight)
+        if name == "random":
+            r = np.random.default_rng(seed).random((len(Z), n_components))
+            r /= r.sum(1, keepdims=True)
+        else:
+            r = np.eye(n_components)[partitions.labels(rows, Z, n_components, name, seed, sample.weight)]
         with suppress(Collapse):
             yield from_responsibilities(sample.X, r, settings, sample.weight)
 
 
-def _responsibilities(Z: FloatArray, n_components: int, method: str, rng: np.random.Generator, weight: FloatArray) -> FloatArray:
-    if method == "random":
-        r = rng.random((len(Z), n_components))
-        return r / r.sum(1, keepdims=True)
+class Partitions:
+    """Partitions to start from, kept for fits to the same rows in the same frame: many families share one, and so these.
+
+    What is kept is what would be found again, so that results are the same with it and without. It takes a byte for each row and start.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, np.ndarray] = {}
+
+    def name_of(self, Z: FloatArray, weight: FloatArray) -> bytes:
+        """Return what stands for rows Z (N, D) and their weights."""
+        return sha256(Z.tobytes()).digest() + sha256(weight.tobytes()).digest()
+
+    def labels(
+        self, rows: bytes, Z: FloatArray, n_components: int, method: str, seed: np.random.SeedSequence, weight: FloatArray
+    ) -> np.ndarray:
+        """Return the component (N,) that each row starts in; ``rows`` is what :meth:`name_of` returned."""
+        key = rows, n_components, method, str(seed.entropy), seed.spawn_key
+        if key not in self._found:
+            labels = _labels(Z, n_components, method, np.random.default_rng(seed), weight)
+            self._found[key] = labels.astype(np.min_scalar_type(n_components))
+        return self._found[key]
+
+
+def _labels(Z: FloatArray, n_components: int, method: str, rng: np.random.Generator, weight: FloatArray) -> np.ndarray:
     if method == "hierarchical":
-        return np.eye(n_components)[hierarchical_labels(Z, n_components, weight, rng)]
-    return np.eye(n_components)[_nearest(Z, _centres(Z, n_components, method, rng, weight))]
+        return hierarchical_labels(Z, n_components, weight, rng)
+    return _nearest(Z, _centres(Z, n_components, method, rng, weight))
 
 
 def _centres(Z: FloatArray, n_components: int, method: str, rng: np.random.Generator, weight: FloatArray) -> FloatArray:
@@ -131,6 +162,6 @@ def _nearest(Z: FloatArray, centres: FloatArray) -> np.ndarray:
     """Index of the nearest centre of each row; a centre without rows of its own gets the row nearest to it."""
     distance = ((centres**2).sum(1) - 2 * Z @ centres.T) + (Z**2).sum(1)[:, None]
     labels = distance.argmin(1)
-    for k in np.setdiff1d(np.arange(len(centres)), labels):
+    for k in np.flatnonzero(np.bincount(labels, minlength=len(centres)) == 0):
         labels[distance[:, k].argmin()] = k
     return labels

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.covariance import Family
+from bayesgmm.em._run import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
 from bayesgmm.expectation import Gaps, Statistics
@@ -16,8 +17,6 @@ from bayesgmm.typing import FloatArray
 
 type Rows = FloatArray | Gaps
 """Data (N, D): complete, or sorted by what is missing."""
-
-_EMPTY = 10 * np.finfo(float).eps  # a component with less than this expected number of rows keeps its old shape
 
 
 class Collapse(ArithmeticError):
@@ -65,6 +64,8 @@ class Settings:
         Whether all components have the same weight.
     noise : Noise, optional
         Takes rows that belong to no component.
+    in_one_call : bool
+        Whether runs on few complete rows are made by one compiled call. It is quick, and takes seconds to compile once on a machine.
     """
 
     family: Family
@@ -77,6 +78,12 @@ class Settings:
     penalty: Penalty | None = None
     equal_weights: bool = False
     noise: Noise | None = None
+    in_one_call: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a compiled run knows all that these settings ask for, and may be used."""
+        return self.in_one_call and self.penalty is None and self.noise is None and not self.equal_weights
 
     @property
     def extrapolates(self) -> bool:
@@ -123,8 +130,6 @@ class Settings:
         """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""
         # A ridge inside the scatters is scikit-learn's for its four families, and keeps the others in their family.
         scatter = scatter + self.ridge * counts[:, None, None] * np.eye(scatter.shape[-1])
-        if self.family.separable:  # raising eigenvalues is then the exact maximum under the floor
-            return self.bounded(self.family.update(scatter, counts))
         before = None if previous is None else self.frame.covariance_in(previous.covariances)
         inside = self.family.update(self.frame.covariance_in(scatter), counts, before, self.floor)
         return self.frame.covariance_out(inside)
@@ -146,7 +151,7 @@ def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixt
     The statistics are in coordinates whitened by ``mixture``; shifts and scatters are turned back by its Cholesky factors.
     """
     K = len(mixture.means)
-    counts = np.maximum(statistics.counts, _EMPTY)
+    counts = np.maximum(statistics.counts, EMPTY)
     own = counts[:K, None, None]
     shift = statistics.first[:K] / own[..., 0]
     means = mixture.means + (mixture.scale_tril @ shift[..., None])[..., 0]
@@ -175,7 +180,7 @@ def from_responsibilities(
 ) -> Mixture:
     """Return the M-step of given responsibilities (N, K): how a run starts from a partition."""
     r = responsibilities if sample_weight is None else responsibilities * sample_weight[:, None]
-    counts = np.maximum(r.sum(0), _EMPTY)
+    counts = np.maximum(r.sum(0), EMPTY)
     means = r.T @ X / counts[:, None]
     scatter = np.stack([(r[:, k] * (X - m).T) @ (X - m) for k, m in enumerate(means)])
     return assemble(counts, means, scatter, settings)

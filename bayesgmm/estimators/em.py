@@ -18,6 +18,7 @@ from bayesgmm.em import (
     EMFit,
     EMRun,
     Noise,
+    Partitions,
     Penalty,
     Replicates,
     StandardErrors,
@@ -132,6 +133,8 @@ class GaussianMixture(MixtureEstimator):
     """
 
     _takes_missing = True
+    _partitions: Partitions | None = None
+    _in_one_call = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(names(aliases=True)))],
@@ -235,6 +238,8 @@ class GaussianMixture(MixtureEstimator):
             equal_weights=self.equal_weights,
             noise=noise,
             on_run=_Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
+            partitions=self._partitions,
+            in_one_call=self._in_one_call,
         )
         self._noise = noise
         self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))

@@ -165,6 +165,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     def _em(self, X: ArrayLike) -> GaussianMixture:
         if self.init is None:
             em = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
+            em._in_one_call = False  # one fit is quicker than what makes many quick is compiled
             return em.fit(X, sample_weight=self._fit_weight)
         check_is_fitted(self.init, "params_")
         ours = (self.n_components, self.covariance_type, self.n_features_in_)

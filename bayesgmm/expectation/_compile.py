@@ -2,17 +2,19 @@
 
 numba stores machine code beside the source, or in the user's cache folder, and takes it for current while the file that holds the
 function is unchanged. A function that calls ours from another file would then keep an old copy of it inside, so here every
-function's stamp covers all kernels below it too. Where nothing can be stored (no folder that may be written, a full disk), functions
-are compiled anew in every process, after one warning.
+function's stamp covers all kernels beside it and below it too. Where nothing can be stored (no folder that may be written, a full disk),
+functions are compiled anew in every process, after one warning.
 """
 
 import hashlib
 import pickle
 import warnings
 from collections.abc import Callable
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numba.experimental.function_type  # noqa: F401 - teaches numba what a pointer is
 from numba import njit, types
 from numba.core import sigutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
@@ -47,6 +49,39 @@ def compiled_callback(signature: Any) -> Callable[[Callable[..., Any]], CFunc]:
         return callback
 
     return decorate
+
+
+class Pointer:
+    """A compiled function as an argument of another: called where it lies, so that its caller is compiled once for all of them.
+
+    Parameters
+    ----------
+    function : compiled function
+        It is compiled, or read from the disk, when it is first passed on.
+    arguments : tuple of numba types
+        What it takes.
+    """
+
+    def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
+        self.function, self._arguments = function, arguments
+
+    @cached_property
+    def _compiled(self) -> Any:
+        self.function.compile(self._arguments)
+        return self.function.overloads[self._arguments]
+
+    @cached_property
+    def _numba_type_(self) -> Any:
+        """What it is to numba, which asks for this name."""
+        return types.FunctionType(self._compiled.signature)
+
+    @cached_property
+    def _address(self) -> int:
+        return int(self._compiled.library.get_pointer_to_function(self._compiled.fndesc.llvm_cfunc_wrapper_name))
+
+    def __wrapper_address__(self) -> int:
+        """Return where the function begins; numba asks for it."""
+        return self._address
 
 
 @intrinsic
@@ -109,11 +144,18 @@ def _give_cache(compilable: Any, function: Callable[..., Any]) -> None:
 
 
 def source_stamp(*paths: str) -> str:
-    """Return a digest of every kernel in this folder, and of further source files."""
-    digest = hashlib.sha256()
-    for path in (*sorted(Path(__file__).parent.glob("_*.py")), *map(Path, paths)):
-        digest.update(path.read_bytes())
+    """Return a digest of every kernel in this folder, of further source files and of the kernels beside these."""
+    folders = (Path(__file__).parent, *(Path(path).parent for path in paths))
+    digest = hashlib.sha256("".join(map(_folder_stamp, dict.fromkeys(folders))).encode())
+    for path in paths:
+        digest.update(Path(path).read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def _folder_stamp(folder: Path) -> str:
+    """Return a digest of the kernels in a folder, read once: they do not change while a process runs."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("_*.py")))).hexdigest()
 
 
 def _warn_once(reason: str) -> None:

@@ -8,8 +8,9 @@ inner loop runs over rows and vectorises. For component k the block is whitened,
 import math
 
 import numpy as np
+from numba import types
 
-from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline, prefer_wide_vectors
+from bayesgmm.expectation._compile import FASTMATH, Pointer, compiled, never_inline, prefer_wide_vectors
 from bayesgmm.expectation._exp import exp_nonpositive, log_normal
 from bayesgmm.expectation._sums import TILE, add_statistics
 
@@ -341,6 +342,19 @@ def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
             for e in range(d):
                 second[k, e, d] = second[k, d, e]
     return total, counts, first, second, prepared[1]
+
+
+STATISTICS = Pointer(
+    statistics,
+    (
+        types.float64[:, ::1],
+        types.float64[::1],
+        types.float64[::1],
+        types.float64[:, ::1],
+        types.float64[:, :, ::1],
+        types.boolean,
+    ),
+)
 
 
 @compiled()

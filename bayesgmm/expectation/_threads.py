@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
+from threading import Lock, current_thread
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+_NAME = "bayesgmm"
 _pool: ThreadPoolExecutor | None = None
 _limits: list[Any] = []
 _limits_lock = Lock()
@@ -38,15 +39,15 @@ def chunks(n: int, size: int) -> list[tuple[int, int]]:
 
 
 def ordered_map[T](task: Callable[[int, int], T], parts: list[tuple[int, int]]) -> Iterator[T]:
-    """Yield ``task(start, stop)`` for every part, in order; in threads when there is more than one part and more than one core."""
-    if len(parts) == 1 or n_threads() == 1:
+    """Yield ``task(start, stop)`` for every part, in order; in threads if there are several parts and cores."""
+    if len(parts) == 1 or n_threads() == 1 or _is_helper():
         return (task(*part) for part in parts)
     return _executor().map(lambda part: task(*part), parts)
 
 
 def run_shared(task: Callable[[int, int], object], n: int) -> None:
     """Call ``task(start, stop)`` so that all of ``range(n)`` is done, in as many parts as there are threads to do them."""
-    mine, *others = chunks(n, -(-n // min(n_threads(), n)))
+    mine, *others = [(0, n)] if _is_helper() else chunks(n, -(-n // min(n_threads(), n)))
     # The calling thread does its share: waking another costs as much as a few thousand rows.
     waiting = [_executor().submit(task, *part) for part in others]
     task(*mine)
@@ -77,10 +78,15 @@ def _threadpools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def _is_helper() -> bool:
+    """Whether this is a thread that was given a share: to share that out too would be to wait for itself."""
+    return current_thread().name.startswith(_NAME)
+
+
 def _executor() -> ThreadPoolExecutor:
     global _pool  # noqa: PLW0603 - one per process is the point
     if _pool is None:
-        _pool = ThreadPoolExecutor(n_threads(), thread_name_prefix="bayesgmm")
+        _pool = ThreadPoolExecutor(n_threads(), thread_name_prefix=_NAME)
     return _pool
 
 

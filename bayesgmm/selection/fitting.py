@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,20 @@ from bayesgmm.estimators._base import seed_sequence
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
 from bayesgmm.typing import ArrayLike, RandomState
 
-__all__ = ["check_settings", "fit_quietly", "one_seed"]
+__all__ = ["check_settings", "fit_quietly", "one_seed", "quiet"]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out the warning that EM ended badly: it would be one of many, and the fits remember it. Not to be entered in threads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def fit_quietly(model: GaussianMixture, X: ArrayLike, sample_weight: ArrayLike | None = None) -> GaussianMixture:
-    """Fit without the warning that EM ended badly: it would be one of many, and the fit remembers it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    """Fit without the warning that EM ended badly."""
+    with quiet():
         return model.fit(X, sample_weight=sample_weight)
 
 

@@ -10,17 +10,21 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.covariance import family
+from bayesgmm.em import Partitions
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
+from bayesgmm.expectation._threads import chunks, ordered_map
 from bayesgmm.progress import steps
 from bayesgmm.selection.criteria import describe, failed
-from bayesgmm.selection.fitting import check_settings, fit_quietly, one_seed
+from bayesgmm.selection.fitting import check_settings, one_seed, quiet
 from bayesgmm.selection.value import CRITERIA, Selection
 from bayesgmm.typing import ArrayLike, RandomState
 
 __all__ = ["select"]
 
+MOST_ALONE = 4096
+"""Rows up to which models are fitted side by side."""
 _TAKEN = {"n_components": "n_components", "covariance_type": "covariance_types"}
 
 
@@ -78,24 +82,31 @@ def select(
     check_settings(settings, _TAKEN)
     models = list(product(_types(covariance_types), _numbers(n_components)))
     seed = one_seed(random_state)
-    fitted: list[GaussianMixture | None] = []
-    rows: list[dict[str, Any]] = []
-    errors: list[ValueError] = []
-    with libraries_on_one_thread(), steps("Fitting mixtures", len(models), shown=progressbar) as advance:
-        for kind, K in models:
-            model = GaussianMixture(K, **{**settings, "covariance_type": kind, "random_state": seed})
-            try:
-                fit_quietly(model, X, sample_weight)
-                rows.append(describe(model, X, sample_weight))
-                fitted.append(model)
-            except ValueError as error:
-                errors.append(error)
-                rows.append(failed(kind, K, error))
-                fitted.append(None)
+    shared = Partitions()
+
+    def fit(i: int, _: int) -> tuple[GaussianMixture | None, dict[str, Any], ValueError | None]:
+        kind, K = models[i]
+        model = GaussianMixture(K, **{**settings, "covariance_type": kind, "random_state": seed})
+        model._partitions = shared
+        try:
+            model.fit(X, sample_weight=sample_weight)
+            return model, describe(model, X, sample_weight), None
+        except ValueError as error:
+            return None, failed(kind, K, error), error
+        finally:
+            del model._partitions
+
+    with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", len(models), shown=progressbar) as advance:
+        ended = []
+        parts = chunks(len(models), 1)
+        # More rows than these each fit shares out among all cores itself.
+        for end in ordered_map(fit, parts) if np.shape(X)[0] <= MOST_ALONE else (fit(*part) for part in parts):
+            ended.append(end)
             advance()
-    if len(errors) == len(models):
+    fitted, rows, errors = zip(*ended, strict=True)
+    if not any(fitted):
         raise errors[0]
-    return Selection(_table(rows), tuple(fitted), X, sample_weight)
+    return Selection(_table(rows), fitted, X, sample_weight)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -1,88 +1,129 @@
-"""What M-steps have to iterate, compiled: an M-step is short, and comes once for every pass over the data.
+"""Axes that all components share, compiled: the M-steps of the families VEE, EVE and VVE.
 
-All functions of a family live in this one file, whose content is what tells numba's cache that something has changed.
+For EVE and VVE no formula gives the axes. They are turned in one plane after the other, as in the principal components that groups have in
+common (Flury and Gautschi 1986, SIAM Journal on Scientific and Statistical Computing 7, 169-184); Browne and McNicholas (2014), Advances
+in Data Analysis and Classification 8, 217-226, have the same objective. Every step raises the likelihood or leaves it.
 """
 
 import math
 
 import numpy as np
 
-from bayesgmm.expectation._compile import compiled, never_inline
-from bayesgmm.typing import FloatArray
+from bayesgmm.covariance._plain import ARGUMENTS
+from bayesgmm.covariance._structure import (
+    MOST_ROUNDS,
+    compose,
+    equal_volumes,
+    fill_shape,
+    fill_volumes,
+    least_spreads,
+    meets,
+    products,
+)
+from bayesgmm.expectation._compile import Pointer, compiled, never_inline
+from bayesgmm.expectation._matrices import sorted_eigen
 
-MOST_ROUNDS = 500
-SETTLED = 1e-10  # relative change of a volume; the likelihood is then flat to the square of it
 MOST_SWEEPS = 200
 STILL = 1e-14  # what a sweep of rotations may still gain, per row and feature, when it was the last
 NEAR = 0.3  # radians: farther away, a parabola says little about the objective
-HALVINGS = 80
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 @compiled()
-def equal_shapes(spread: FloatArray, counts: FloatArray, shape: FloatArray, least_volume: float, least_shape: float) -> FloatArray:
-    """Return variances ``volume_k shape_j`` (K, D) for spreads (K, D): volumes and shape (D,), overwritten, in turn."""
-    K, D = spread.shape
-    total, volumes = 0.0, np.zeros(K)
+def common_form(scatter, counts, previous, has_previous, variant, smallest, out):
+    """VEE, one matrix up to its volume; see :mod:`bayesgmm.covariance._plain` for what the arguments are."""
+    K, D, _ = scatter.shape
+    least, form = least_spreads(scatter, counts), np.zeros((D, D))
+    for k in range(1 if has_previous else K):
+        for i in range(D):
+            for j in range(D):
+                form[i, j] += previous[k, i, j] if has_previous else scatter[k, i, j]
+    variances, axes = _equal_forms(scatter, counts, form, least, 0.0, 0.0)
+    if smallest > 0.0 and meets(variances, smallest):
+        variances, axes = _equal_forms(scatter, counts, form, least, smallest, 1.0)
     for k in range(K):
-        total += counts[k]
-    for _ in range(MOST_ROUNDS):
-        settled = _fill_volumes(spread, counts, shape, least_volume, volumes)
-        for j in range(D if not settled else 0):
-            _fill_shape(spread, volumes, total, least_shape, j, shape)
-        if settled:
-            break
-    return _products(volumes, shape)
+        compose(axes, variances[k], out[k])
+    return meets(variances, smallest)
 
 
 @compiled()
-def _products(volumes: FloatArray, shape: FloatArray) -> FloatArray:
-    """Return the variances ``volume_k shape_j`` (K, D)."""
-    variances = np.empty((len(volumes), len(shape)))
-    for k in range(len(volumes)):
-        for j in range(len(shape)):
-            variances[k, j] = volumes[k] * shape[j]
-    return variances
+def common_axes(scatter, counts, previous, has_previous, variant, smallest, out):
+    """EVE, which shares the volume too (variant 1), and VVE, which shares no more than the axes (0).
 
-
-@compiled()
-def _fill_volumes(spread: FloatArray, counts: FloatArray, shape: FloatArray, least: float, volumes: FloatArray) -> bool:
-    """Fill in the best volumes (K,) for a shape, and say whether they are those that were there."""
-    K, D = spread.shape
-    settled = True
+    Without ``previous`` the search starts from the best among the axes of each component and of all.
+    """
+    K, D, _ = scatter.shape
+    least, axes = least_spreads(scatter, counts), np.empty((D, D))
+    same_volume = variant == 1
+    if has_previous:
+        _shared_axes(previous, axes)
+    else:
+        _first_axes(scatter, counts, same_volume, smallest, least, axes)
+    variances = _turn_axes(scatter, axes, counts, same_volume, smallest, least)
     for k in range(K):
-        s = 0.0
+        compose(axes, variances[k], out[k])
+    return meets(variances, smallest)
+
+
+@compiled()
+def _first_axes(scatter, counts, same_volume, smallest, least, axes):
+    """Fill the best (D, D) among the axes of each component, of all together and of an uneven mixture."""
+    never_inline()
+    K, D, _ = scatter.shape
+    _shared_axes(scatter, axes)
+    best = _value_along(scatter, axes, counts, same_volume, smallest, least)
+    values, others, form = np.empty(D), np.empty((D, D)), np.empty((D, D))
+    for c in range(-1, K):
+        for i in range(D):
+            for j in range(D):
+                form[i, j] = 0.0
+                for k in range(max(c, 0), K if c < 0 else c + 1):
+                    form[i, j] += scatter[k, i, j]
+        sorted_eigen(form, values, others)
+        value = _value_along(scatter, others, counts, same_volume, smallest, least)
+        if value < best:
+            best = value
+            for i in range(D):
+                for j in range(D):
+                    axes[i, j] = others[i, j]
+
+
+@compiled()
+def _shared_axes(matrices, axes):
+    """Fill the axes (D, D), as columns, of matrices (K, D, D) that have them in common.
+
+    Any mixture of the matrices has these axes. Uneven weights keep it from being round where the matrices are not.
+    """
+    K, D, _ = matrices.shape
+    form = np.zeros((D, D))
+    for k in range(K):
+        trace = 0.0
         for j in range(D):
-            s += spread[k, j] / shape[j]
-        s = max(s / (D * counts[k]), least)
-        settled &= abs(s - volumes[k]) <= SETTLED * volumes[k]
-        volumes[k] = s
-    return settled
+            trace += matrices[k, j, j]
+        weight = (1.0 + ((k + 1) * _GOLDEN) % 1.0) / max(trace, 1e-300)
+        for i in range(D):
+            for j in range(D):
+                form[i, j] += weight * matrices[k, i, j]
+    sorted_eigen(form, np.empty(D), axes)
 
 
 @compiled()
-def _fill_shape(spread: FloatArray, volumes: FloatArray, total: float, least: float, j: int, shape: FloatArray) -> None:
-    """Fill in entry j of the best shape (D,) for volumes (K,)."""
-    s = 0.0
-    for k in range(len(volumes)):
-        s += spread[k, j] / volumes[k]
-    shape[j] = max(s / total, least)
-
-
-@compiled()
-def equal_forms(
-    scatter: FloatArray,
-    counts: FloatArray,
-    form: FloatArray,
-    least: FloatArray,
-    least_volume: float,
-    least_shape: float,
-) -> tuple[FloatArray, FloatArray]:
-    """Return variances (K, D) and axes (D, D) of multiples of one matrix, from a first guess ``form`` (D, D) at it: VEE."""
+def _equal_forms(
+    scatter,
+    counts,
+    form,
+    least,
+    least_volume,
+    least_shape,
+):
+    """Return variances (K, D) and axes (D, D) of multiples of one matrix, from a first guess ``form`` (D, D) at it."""
+    never_inline()
     K, D, _ = scatter.shape
     total, volumes, spread = 0.0, np.zeros(K), np.zeros((K, D))
     for k in range(K):
         total += counts[k]
-    values, axes = np.linalg.eigh(form)
+    values, axes = np.empty(D), np.empty((D, D))
+    sorted_eigen(form, values, axes)
     shape = np.empty(D)
     for j in range(D):
         shape[j] = max(values[j] / max(values[-1], 1e-300), 1e-30)
@@ -90,17 +131,17 @@ def equal_forms(
         shape[j] /= shape[0]
     for _ in range(MOST_ROUNDS):
         _fill_spread(scatter, axes, least, spread)
-        if _fill_volumes(spread, counts, shape, least_volume, volumes):
+        if fill_volumes(spread, counts, shape, least_volume, volumes):
             break
-        _, axes = np.linalg.eigh(_pooled(scatter, volumes))
+        sorted_eigen(_pooled(scatter, volumes), values, axes)
         _fill_spread(scatter, axes, least, spread)
         for j in range(D):
-            _fill_shape(spread, volumes, total, least_shape, j, shape)
-    return _products(volumes, shape), axes
+            fill_shape(spread, volumes, total, least_shape, j, shape)
+    return products(volumes, shape), axes
 
 
 @compiled()
-def _pooled(scatter: FloatArray, volumes: FloatArray) -> FloatArray:
+def _pooled(scatter, volumes):
     """Return the sum (D, D) of scatter matrices (K, D, D) divided by volumes (K,)."""
     K, D, _ = scatter.shape
     pooled = np.zeros((D, D))
@@ -112,7 +153,7 @@ def _pooled(scatter: FloatArray, volumes: FloatArray) -> FloatArray:
 
 
 @compiled()
-def _fill_spread(scatter: FloatArray, axes: FloatArray, least: FloatArray, spread: FloatArray) -> None:
+def _fill_spread(scatter, axes, least, spread):
     """Fill in the spreads (K, D) of scatter matrices (K, D, D) along axes (D, D), none below ``least`` (K,)."""
     K, D = spread.shape
     for k in range(K):
@@ -125,81 +166,7 @@ def _fill_spread(scatter: FloatArray, axes: FloatArray, least: FloatArray, sprea
 
 
 @compiled()
-def equal_volumes(spread: FloatArray, counts: FloatArray, smallest: float) -> FloatArray:
-    """Return variances (K, D) whose product is the same for all components."""
-    never_inline()
-    K, D = spread.shape
-    total = volume = 0.0
-    variances = np.empty((K, D))
-    for k in range(K):
-        middle = 0.0
-        for j in range(D):
-            variances[k, j] = math.log(spread[k, j])
-            middle += variances[k, j] / D
-        for j in range(D):
-            variances[k, j] = math.exp(variances[k, j] - middle)
-        volume += math.exp(middle)
-        total += counts[k]
-    kept = True
-    for k in range(K):
-        for j in range(D):
-            variances[k, j] *= volume / total
-            kept &= variances[k, j] >= smallest
-    if not kept:
-        _bound_shapes(spread, total, smallest, variances)
-    return variances
-
-
-@compiled()
-def _bound_shapes(spread: FloatArray, total: float, smallest: float, variances: FloatArray) -> None:
-    """Fill in the variances under a bound: those not at it are ``s_kj / m_k``.
-
-    The ``m_k`` are the multipliers of "the logs of a component's variances add up to L". They fall as L grows, and at the best L, if the
-    bound allows it, they add up to the number of rows: one unknown, found by halving.
-    """
-    never_inline()
-    K, D = spread.shape
-    bound = math.log(smallest)
-    low = high = D * bound
-    descending = np.empty((K, D))
-    for k in range(K):
-        for j in range(D):
-            x = math.log(spread[k, j])
-            i = j
-            while i > 0 and descending[k, i - 1] < x:
-                descending[k, i] = descending[k, i - 1]
-                i -= 1
-            descending[k, i] = x
-        high = max(high, D * (descending[k, 0] - math.log(total / K)))
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        share = 0.0
-        for k in range(K):
-            share += math.exp(min(_multiplier(descending[k], middle, bound) - math.log(total), 700.0))
-        if share > 1:
-            low = middle
-        else:
-            high = middle
-    for k in range(K):
-        multiplier = math.exp(_multiplier(descending[k], high, bound))
-        for j in range(D):
-            variances[k, j] = max(spread[k, j] / multiplier, smallest)
-
-
-@compiled()
-def _multiplier(descending: FloatArray, log_volume: float, bound: float) -> float:
-    """Return log m for one component; with the largest spreads free, as many as give the largest m."""
-    never_inline()
-    D = len(descending)
-    best, summed = -np.inf, 0.0
-    for free in range(1, D + 1):
-        summed += descending[free - 1]
-        best = max(best, (summed + (D - free) * bound - log_volume) / free)
-    return best
-
-
-@compiled()
-def _evaluate(spread: FloatArray, counts: FloatArray, same_volume: bool, smallest: float) -> tuple[FloatArray, float]:
+def _evaluate(spread, counts, same_volume, smallest):
     """Return the best variances (K, D) along axes, and what the M-step minimises, but for a constant."""
     never_inline()
     K, D = spread.shape
@@ -217,9 +184,7 @@ def _evaluate(spread: FloatArray, counts: FloatArray, same_volume: bool, smalles
 
 
 @compiled()
-def value_along(
-    scatter: FloatArray, axes: FloatArray, counts: FloatArray, same_volume: bool, smallest: float, least: FloatArray
-) -> float:
+def _value_along(scatter, axes, counts, same_volume, smallest, least):
     """Return what the M-step minimises, but for a constant, for given common axes (D, D)."""
     spread = np.empty((len(scatter), len(axes)))
     _fill_spread(scatter, axes, least, spread)
@@ -227,9 +192,7 @@ def value_along(
 
 
 @compiled()
-def common_axes(
-    scatter: FloatArray, axes: FloatArray, counts: FloatArray, same_volume: bool, smallest: float, least: FloatArray
-) -> FloatArray:
+def _turn_axes(scatter, axes, counts, same_volume, smallest, least):
     """Turn the axes (D, D), in place, to the best that the components can have in common; return the variances (K, D).
 
     Each plane of two axes is turned by the angle that is best for the variances as they are, which never raises the objective, or by
@@ -256,7 +219,7 @@ def common_axes(
                 if faster != angle and not new <= value - gain:
                     _rotate(turned, axes, p, q, angle - faster)
                     _fill_diagonals(turned, least, spread)
-                variances, new = _evaluate(spread, counts, same_volume, smallest)
+                    variances, new = _evaluate(spread, counts, same_volume, smallest)
                 value = new
         if promised <= STILL * total * D:
             break
@@ -264,7 +227,7 @@ def common_axes(
 
 
 @compiled()
-def _turn(matrices: FloatArray, axes: FloatArray) -> None:
+def _turn(matrices, axes):
     """Put matrices (K, D, D), in place, in the coordinates of axes (D, D)."""
     D = len(axes)
     half = np.empty((D, D))
@@ -284,7 +247,7 @@ def _turn(matrices: FloatArray, axes: FloatArray) -> None:
 
 
 @compiled()
-def _fill_diagonals(matrices: FloatArray, least: FloatArray, spread: FloatArray) -> None:
+def _fill_diagonals(matrices, least, spread):
     """Fill in the diagonals (K, D) of matrices (K, D, D), nothing below ``least`` (K,)."""
     for k in range(spread.shape[0]):
         for j in range(spread.shape[1]):
@@ -292,7 +255,7 @@ def _fill_diagonals(matrices: FloatArray, least: FloatArray, spread: FloatArray)
 
 
 @compiled()
-def _safe_angle(turned: FloatArray, variances: FloatArray, p: int, q: int) -> tuple[float, float]:
+def _safe_angle(turned, variances, p, q):
     """Return the angle that is best for the variances as they are, and what it gains.
 
     Turning axes p and q by an angle t changes the objective by ``A cos 2t + B sin 2t`` and a constant, which is smallest opposite (A, B).
@@ -311,7 +274,7 @@ def _safe_angle(turned: FloatArray, variances: FloatArray, p: int, q: int) -> tu
 
 
 @compiled()
-def _newton_angle(turned: FloatArray, variances: FloatArray, p: int, q: int, same_volume: bool) -> float:
+def _newton_angle(turned, variances, p, q, same_volume):
     """Return the angle for which the variances follow the axes, as Newton's method gives it, or none where that is far away.
 
     The safe angle holds the variances and so goes too short a way. These are two derivatives of the objective as a function of the axes
@@ -335,7 +298,7 @@ def _newton_angle(turned: FloatArray, variances: FloatArray, p: int, q: int, sam
 
 
 @compiled()
-def _rotate(turned: FloatArray, axes: FloatArray, p: int, q: int, angle: float) -> None:
+def _rotate(turned, axes, p, q, angle):
     """Turn axes p and q, and the matrices seen along them, by an angle."""
     never_inline()
     c, s = math.cos(angle), math.sin(angle)
@@ -350,3 +313,6 @@ def _rotate(turned: FloatArray, axes: FloatArray, p: int, q: int, angle: float) 
         for i in range(D):
             x, y = turned[k, p, i], turned[k, q, i]
             turned[k, p, i], turned[k, q, i] = c * x + s * y, c * y - s * x
+
+
+COMMON_FORM, COMMON_AXES = Pointer(common_form, ARGUMENTS), Pointer(common_axes, ARGUMENTS)

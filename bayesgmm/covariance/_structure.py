@@ -1,0 +1,268 @@
+"""Variances along given axes, compiled: the M-step of volumes and shapes, once the orientations are settled.
+
+With the axes of the components fixed, the M-step minimises ``sum_kj [n_k log v_kj + s_kj / v_kj]`` over the variances ``v`` that the first
+two letters of a family allow, where ``s_kj`` is the scatter of component k along its j-th axis. In ``log v`` this is convex and the
+constraints are linear, so whatever is iterated here ends in the one minimum, under a bound on the variances too. The formulas without a
+bound are those of Celeux and Govaert (1995), Pattern Recognition 28, 781-793, table 1.
+"""
+
+import math
+
+import numpy as np
+
+from bayesgmm.covariance._plain import ARGUMENTS
+from bayesgmm.expectation._compile import Pointer, compiled, never_inline
+from bayesgmm.expectation._matrices import sorted_eigen
+
+EQUAL, VARYING_VOLUMES, VARYING_SHAPES = 0, 1, 2
+MOST_ROUNDS = 500
+SETTLED = 1e-10  # relative change of a volume; the likelihood is then flat to the square of it
+HALVINGS = 80
+_EPS = np.finfo(float).eps
+
+
+@compiled()
+def least_spreads(scatter, counts):
+    """Return the spreads (K,) that are nothing beside those of the data: a component without any is taken to have so much.
+
+    This keeps all numbers finite where there is no bound.
+    """
+    K, D, _ = scatter.shape
+    spread = total = 0.0
+    for k in range(K):
+        total += counts[k]
+        for j in range(D):
+            spread += scatter[k, j, j]
+    least = np.empty(K)
+    for k in range(K):
+        least[k] = counts[k] * max(_EPS * _EPS * spread / (total * D), 1e-200)
+    return least
+
+
+@compiled()
+def structured(spread, counts, structure, smallest, start):
+    """Return the best variances (K, D) for spreads (K, D); ``start`` (D,) has the shape to start from."""
+    if structure == VARYING_VOLUMES:
+        return varying_volumes(spread, counts, smallest, start)
+    if structure == VARYING_SHAPES:
+        return equal_volumes(spread, counts, smallest)
+    K, D = spread.shape
+    variances, total = np.empty((K, D)), 0.0
+    for k in range(K):
+        total += counts[k]
+    for j in range(D):
+        s = 0.0
+        for k in range(K):
+            s += spread[k, j]
+        for k in range(K):
+            variances[k, j] = max(s / total, smallest)
+    return variances
+
+
+@compiled()
+def meets(variances, smallest):
+    """Say whether a variance (K, D) is at the bound."""
+    least = np.inf
+    for k in range(variances.shape[0]):
+        for j in range(variances.shape[1]):
+            least = min(least, variances[k, j])
+    return least <= smallest
+
+
+@compiled()
+def varying_volumes(spread, counts, smallest, start):
+    """Return variances ``volume_k shape_j``.
+
+    Volumes and shape are each a closed formula given the other. If the bound is met on the way, it becomes ``volume_k >= smallest`` and
+    ``shape_j >= 1``, which loses nothing: any allowed product can be written so that its smallest shape is one.
+    """
+    variances = equal_shapes(spread, counts, start, 0.0, 0.0)
+    if smallest > 0.0 and meets(variances, smallest):
+        return equal_shapes(spread, counts, start, smallest, 1.0)
+    return variances
+
+
+@compiled()
+def equal_shapes(spread, counts, start, least_volume, least_shape):
+    """Return variances ``volume_k shape_j`` (K, D) for spreads (K, D): volumes and shape, from a first guess (D,), in turn."""
+    never_inline()
+    K, D = spread.shape
+    total, volumes, shape, least = 0.0, np.zeros(K), np.empty(D), np.inf
+    for j in range(D):
+        least = min(least, start[j])
+    for j in range(D):
+        shape[j] = start[j] / least
+    for k in range(K):
+        total += counts[k]
+    for _ in range(MOST_ROUNDS):
+        settled = fill_volumes(spread, counts, shape, least_volume, volumes)
+        for j in range(D if not settled else 0):
+            fill_shape(spread, volumes, total, least_shape, j, shape)
+        if settled:
+            break
+    return products(volumes, shape)
+
+
+@compiled()
+def products(volumes, shape):
+    """Return the variances ``volume_k shape_j`` (K, D)."""
+    variances = np.empty((len(volumes), len(shape)))
+    for k in range(len(volumes)):
+        for j in range(len(shape)):
+            variances[k, j] = volumes[k] * shape[j]
+    return variances
+
+
+@compiled()
+def fill_volumes(spread, counts, shape, least, volumes):
+    """Fill in the best volumes (K,) for a shape, and say whether they are those that were there."""
+    K, D = spread.shape
+    settled = True
+    for k in range(K):
+        s = 0.0
+        for j in range(D):
+            s += spread[k, j] / shape[j]
+        s = max(s / (D * counts[k]), least)
+        settled &= abs(s - volumes[k]) <= SETTLED * volumes[k]
+        volumes[k] = s
+    return settled
+
+
+@compiled()
+def fill_shape(spread, volumes, total, least, j, shape):
+    """Fill in entry j of the best shape (D,) for volumes (K,)."""
+    s = 0.0
+    for k in range(len(volumes)):
+        s += spread[k, j] / volumes[k]
+    shape[j] = max(s / total, least)
+
+
+@compiled()
+def equal_volumes(spread, counts, smallest):
+    """Return variances (K, D) whose product is the same for all components."""
+    never_inline()
+    K, D = spread.shape
+    total = volume = 0.0
+    variances = np.empty((K, D))
+    for k in range(K):
+        middle = 0.0
+        for j in range(D):
+            variances[k, j] = math.log(spread[k, j])
+            middle += variances[k, j] / D
+        for j in range(D):
+            variances[k, j] = math.exp(variances[k, j] - middle)
+        volume += math.exp(middle)
+        total += counts[k]
+    kept = True
+    for k in range(K):
+        for j in range(D):
+            variances[k, j] *= volume / total
+            kept &= variances[k, j] >= smallest
+    if not kept:
+        _bound_shapes(spread, total, smallest, variances)
+    return variances
+
+
+@compiled()
+def _bound_shapes(spread, total, smallest, variances):
+    """Fill in the variances under a bound: those not at it are ``s_kj / m_k``.
+
+    The ``m_k`` are the multipliers of "the logs of a component's variances add up to L". They fall as L grows, and at the best L, if the
+    bound allows it, they add up to the number of rows: one unknown, found by halving.
+    """
+    never_inline()
+    K, D = spread.shape
+    bound = math.log(smallest)
+    low = high = D * bound
+    descending = np.empty((K, D))
+    for k in range(K):
+        for j in range(D):
+            x = math.log(spread[k, j])
+            i = j
+            while i > 0 and descending[k, i - 1] < x:
+                descending[k, i] = descending[k, i - 1]
+                i -= 1
+            descending[k, i] = x
+        high = max(high, D * (descending[k, 0] - math.log(total / K)))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        share = 0.0
+        for k in range(K):
+            share += math.exp(min(_multiplier(descending[k], middle, bound) - math.log(total), 700.0))
+        if share > 1:
+            low = middle
+        else:
+            high = middle
+    for k in range(K):
+        multiplier = math.exp(_multiplier(descending[k], high, bound))
+        for j in range(D):
+            variances[k, j] = max(spread[k, j] / multiplier, smallest)
+
+
+@compiled()
+def _multiplier(descending, log_volume, bound):
+    """Return log m for one component; with the largest spreads free, as many as give the largest m."""
+    never_inline()
+    D = len(descending)
+    best, summed = -np.inf, 0.0
+    for free in range(1, D + 1):
+        summed += descending[free - 1]
+        best = max(best, (summed + (D - free) * bound - log_volume) / free)
+    return best
+
+
+@compiled()
+def along_features(scatter, counts, previous, has_previous, variant, smallest, out):
+    """VEI and EVI; see :mod:`bayesgmm.covariance._plain` for what the arguments are."""
+    K, D, _ = scatter.shape
+    least, spread, start = least_spreads(scatter, counts), np.empty((K, D)), np.empty(D)
+    for k in range(K):
+        for j in range(D):
+            spread[k, j] = max(scatter[k, j, j], least[k])
+    for j in range(D):
+        start[j] = previous[0, j, j] if has_previous else spread[0, j]
+    variances = structured(spread, counts, variant, smallest, start)
+    for k in range(K):
+        for i in range(D):
+            for j in range(D):
+                out[k, i, j] = variances[k, i] if i == j else 0.0
+    return meets(variances, smallest)
+
+
+@compiled()
+def own_axes(scatter, counts, previous, has_previous, variant, smallest, out):
+    """EEV, VEV and EVV: whatever the shapes, a component's best axes are those of its scatter, the longest with the longest."""
+    K, D, _ = scatter.shape
+    least, spread, axes = least_spreads(scatter, counts), np.empty((K, D)), np.empty((K, D, D))
+    for k in range(K):
+        sorted_eigen(scatter[k], spread[k], axes[k])
+        for j in range(D):
+            spread[k, j] = max(spread[k, j], least[k])
+    start = np.empty(D)
+    for j in range(D):
+        start[j] = spread[0, j]
+    if has_previous and variant == VARYING_VOLUMES:
+        sorted_eigen(previous[0], start, np.empty((D, D)))
+        for j in range(D):
+            start[j] = max(start[j], _EPS * _EPS * start[D - 1])
+    variances = structured(spread, counts, variant, smallest, start)
+    for k in range(K):
+        compose(axes[k], variances[k], out[k])
+    return meets(variances, smallest)
+
+
+@compiled()
+def compose(axes, variances, out):
+    """Fill the matrix ``axes diag(variances) axes'`` (D, D)."""
+    never_inline()
+    D = len(variances)
+    for i in range(D):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(D):
+                s += axes[i, m] * axes[j, m] * variances[m]
+            out[i, j] = s
+            out[j, i] = s
+
+
+ALONG_FEATURES, OWN_AXES = Pointer(along_features, ARGUMENTS), Pointer(own_axes, ARGUMENTS)

@@ -1,0 +1,367 @@
+"""EM on complete data, compiled: a run per call, on the calling thread, so that threads can share out starts, models or replicates.
+
+Fits to small data make thousands of short iterations, and between two E-steps of the kernel there must be no Python. The E-step and the
+family's M-step are called where they lie (:class:`bayesgmm.expectation._compile.Pointer`): the run is compiled once for all families,
+without a copy of either inside.
+"""
+
+import math
+
+import numpy as np
+
+from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
+from bayesgmm.expectation._matrices import cholesky, lower_product, squared
+
+RUNNING, CONVERGED, OUT_OF_ITERATIONS, COLLAPSED, FELL = 0, 1, 2, 3, 4
+EMPTY = 10 * np.finfo(float).eps
+"""The least expected number of rows that anything is divided by: a component with fewer keeps its old shape."""
+ROUNDING = 4 * np.finfo(float).eps
+"""A gain of so little, relative to the log-likelihood, is none."""
+FALL = 1e-8
+"""A log-likelihood may fall by this much of itself, or by this much per row, from rounding alone."""
+STEADY = 0.02
+SLOW = 1.0
+"""Nats: where an iteration gains less, the basin is decided and extrapolation cannot leave it."""
+CONFIRM = 5
+"""Plain steps after an extrapolation before its end is believed: what it stirred up dies first, and hides a slow climb."""
+LONGEST = 1e4
+LONGEST_FIRST = 4.0
+"""How far the first extrapolation may go, in iterations."""
+ROWS = 7
+CURRENT, TRIAL, PAST, SUMS, SUMS_THERE = np.array([0, 1, 2, 5, 6])  # plain numbers are types of their own to numba
+"""Rows of a run's memory: mixture, extrapolated mixture, three plain steps, the E-step's sums at the mixture and at the extrapolated one.
+
+A mixture is a row of numbers: log weights (K), means (K x D), Cholesky factors (K x D x D); so are counts, first and second moments.
+"""
+_TINY = np.finfo(float).tiny
+
+
+@compiled()
+def _parts(row, K, D):
+    """Return a row as log weights (K,), means (K, D) and factors (K, D, D), or as counts and moments: views, not copies."""
+    first, second = K, K + K * D
+    return row[:first], row[first:second].reshape((K, D)), row[second:].reshape((K, D, D))
+
+
+@compiled()
+def _copy(memory, source, target):
+    """Copy a row of the memory to another."""
+    never_inline()
+    for i in range(memory.shape[1]):
+        memory[target, i] = memory[source, i]
+
+
+@compiled(fastmath=FASTMATH)
+def _move(n, first, scale_tril, diagonal, mean):
+    """Move a component's mean (D,) by its first moment (D,), which is in coordinates whitened by its factor; that is centred after it."""
+    D = len(mean)
+    for j in range(D):
+        first[j] /= n
+    for i in range(D):
+        for j in range(i if diagonal else 0, i + 1):
+            mean[i] += scale_tril[i, j] * first[j]
+
+
+@compiled(fastmath=FASTMATH)
+def _scatter(n, shift, second, inside, diagonal, half, scatter):
+    """Fill a component's scatter about its new mean: its second moment (D, D), turned back by the factor ``inside``."""
+    D = len(shift)
+    if diagonal:
+        for d in range(D):
+            scatter[d, d] = inside[d, d] ** 2 * (second[d, d] - n * shift[d] * shift[d])
+        return
+    for i in range(D):
+        for m in range(D):
+            s = 0.0
+            for j in range(i + 1):
+                s += inside[i, j] * (second[j, m] - n * shift[j] * shift[m])
+            half[i, m] = s
+    for i in range(D):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(j + 1):
+                s += half[i, m] * inside[j, m]
+            scatter[i, j] = s
+            scatter[j, i] = s
+
+
+@compiled(fastmath=FASTMATH)
+def m_step(sums, mixture, update, variant, diagonal, inward, outward, ridge, floor, inside):
+    """Overwrite a mixture by the one that maximises the expected complete-data log-likelihood; says whether there is one.
+
+    ``inside`` (K, D, D) are the covariances' factors in the frame's coordinates, to which ``inward`` (D, D) leads and from which
+    ``outward`` leads back, both lower triangular. The family's M-step takes place there.
+    """
+    never_inline()
+    K, D, _ = inside.shape
+    counts, first, second = _parts(sums, K, D)
+    log_weights, means, scale_tril = _parts(mixture, K, D)
+    total = 0.0
+    for k in range(K):
+        counts[k] = max(counts[k], EMPTY)
+        total += counts[k]
+    scatter, covariances, previous, half = np.zeros((K, D, D)), np.empty((K, D, D)), np.empty((K, D, D)), np.empty((D, D))
+    for k in range(K):
+        log_weights[k] = math.log(counts[k] / total)
+        _move(counts[k], first[k], scale_tril[k], diagonal, means[k])
+        _scatter(counts[k], first[k], second[k], inside[k], diagonal, half, scatter[k])
+        squared(inside[k], previous[k])
+        for i in range(D if ridge > 0.0 else 0):  # inside the scatters it keeps every family in itself
+            for j in range(D):
+                for m in range(min(i, j) + 1):
+                    scatter[k, i, j] += ridge * counts[k] * inward[i, m] * inward[j, m]
+    update(scatter, counts, previous, True, variant, floor, covariances)
+    for k in range(K):
+        if not cholesky(covariances[k], inside[k]):
+            return False
+        lower_product(outward, inside[k], scale_tril[k])
+    return True
+
+
+@compiled()
+def seems_still(first, before, gain, enough):
+    """Say whether less than ``enough`` is left to gain after three gains in a row, the last of them ``gain``.
+
+    Gains of linear convergence are a geometric series, whose rest is known from two of its terms (Aitken; Boehning, Dietz, Schaub,
+    Schlattmann and Lindsay 1994, Annals of the Institute of Statistical Mathematics 46, 373-388). While their ratio still rises, faster
+    components of the error die out and the slowest has yet to show itself: that takes a third term to see.
+    """
+    if gain <= 1e-3 * enough:
+        return True
+    if not (gain < before and before < first):
+        return False
+    rate = gain / before
+    return rate < before / first + STEADY and gain * rate < (1.0 - rate) * enough
+
+
+@compiled()
+def iterations_worth(gained, last_gain, gain_before):
+    """Return how many iterations would have gained as much, each gaining the same share of the one before."""
+    rate = last_gain / gain_before if gain_before > 0.0 else 0.0
+    if not (rate > 0.0 and rate < 1.0):
+        return 1.0
+    rest = 1.0 - gained * (1.0 - rate) / (last_gain * rate)
+    return math.log(max(rest, 1e-6)) / math.log(rate)
+
+
+@compiled()
+def _solve(factor, column, stride, D):
+    """Overwrite D numbers of ``column``, ``stride`` apart, by ``factor^-1`` times them, for a lower triangular factor in D x D numbers."""
+    for i in range(D):
+        s = column[i * stride]
+        for m in range(i):
+            s -= factor[i * D + m] * column[m * stride]
+        column[i * stride] = s / factor[i * D + i]
+
+
+@compiled()
+def _coordinates(row, base, K, D, out):
+    """Fill a mixture's coordinates: log weights, then means and Cholesky factors in the base's own units, diagonals as logs."""
+    never_inline()
+    for i in range(len(row)):
+        out[i] = row[i] - base[i] if i < K + K * D else row[i]
+    for k in range(K):
+        mean, place = K + k * D, K + K * D + k * D * D
+        factor = base[place : place + D * D]
+        _solve(factor, out[mean : mean + D], 1, D)
+        for j in range(D):
+            _solve(factor, out[place + j : place + D * D], D, D)
+            out[place + j * D + j] = math.log(max(out[place + j * D + j], _TINY))
+
+
+@compiled()
+def _from_coordinates(point, base, K, D, out):
+    """Undo :func:`_coordinates`; the weights are made to add up to one, and so are the diagonals not beyond all measure."""
+    never_inline()
+    top, total = -np.inf, 0.0
+    for k in range(K):
+        top = max(top, point[k] + base[k])
+    for k in range(K):
+        total += math.exp(point[k] + base[k] - top)
+    for k in range(K):
+        mean, place = K + k * D, K + K * D + k * D * D
+        out[k] = point[k] + base[k] - top - math.log(total)
+        for j in range(D):
+            d = place + j * D + j
+            point[d] = math.exp(min(max(point[d], -50.0), 50.0))
+        for i in range(D):
+            out[mean + i] = base[mean + i]
+            for m in range(i + 1):
+                left = base[place + i * D + m]
+                out[mean + i] += left * point[mean + m]
+            for j in range(D):
+                s = 0.0
+                for m in range(j, i + 1):
+                    s += base[place + i * D + m] * point[place + m * D + j]
+                out[place + i * D + j] = s
+
+
+@compiled()
+def squarem(first, second, third, longest, K, D, out):
+    """Fill in where two steps lead if they go on as they began; returns the length in steps, 0 where that is no further than they went.
+
+    Varadhan and Roland (2008), Scandinavian Journal of Statistics 35, 335-353. All four mixtures are rows of numbers.
+    """
+    never_inline()
+    a, b, c = np.empty_like(out), np.empty_like(out), np.empty_like(out)
+    _coordinates(first, first, K, D, a)
+    _coordinates(second, first, K, D, b)
+    _coordinates(third, first, K, D, c)
+    rr = vv = 0.0
+    for i in range(len(a)):
+        r = b[i] - a[i]
+        v = c[i] - b[i] - r
+        rr += r * r
+        vv += v * v
+    length = min(math.sqrt(rr / vv), longest) if vv > 0.0 else 0.0
+    if not (length > 1.0 and length < np.inf):
+        return 0.0
+    for i in range(len(a)):
+        r = b[i] - a[i]
+        a[i] += 2.0 * length * r + length * length * (c[i] - b[i] - r)
+    _from_coordinates(a, first, K, D, out)
+    return length
+
+
+@compiled()
+def _enter(mixture, inward, floor, inside):
+    """Fill the factors (K, D, D) in the frame's coordinates; says whether all their eigenvalues are at least the floor."""
+    never_inline()
+    K, D, _ = inside.shape
+    scale_tril = _parts(mixture, K, D)[2]
+    allowed, matrix, factor = True, np.empty((D, D)), np.empty((D, D))
+    for k in range(K):
+        lower_product(inward, scale_tril[k], inside[k])
+        if floor > 0.0 and allowed:  # they are if there is a factor of what is left without it
+            squared(inside[k], matrix)
+            for d in range(D):
+                matrix[d, d] -= floor
+            allowed = cholesky(matrix, factor)
+    return allowed
+
+
+@compiled()
+def _sums(e_step, X, weight, mixture, diagonal, K, D, out):
+    """Make the E-step and overwrite a row by its counts and moments; returns the log-likelihood."""
+    never_inline()
+    log_weights, means, scale_tril = _parts(mixture, K, D)
+    value, counts, first, second, _ = e_step(X, weight, log_weights, means, scale_tril, diagonal)
+    place = K + K * D
+    for k in range(K):
+        out[k] = counts[k]
+        for i in range(D):
+            out[K + k * D + i] = first[k, i]
+            for j in range(D):
+                out[place] = second[k, i, j]
+                place += 1
+    return value
+
+
+@compiled()
+def _stands_still(trace, n, plain, waits, aitken, enough):
+    """Say whether nothing is left to gain that is worth an iteration, after ``n`` of them, the last ``plain`` of them steps of EM alone."""
+    never_inline()
+    gain = trace[n] - trace[n - 1]
+    if not aitken:
+        return abs(gain) < enough
+    if gain <= ROUNDING * abs(trace[n]):
+        return True
+    return (plain >= CONFIRM or not waits) and _seems_still_after(trace, n, plain, enough)
+
+
+@compiled()
+def _seems_still_after(trace, n, plain, enough):
+    """Ask :func:`seems_still` about the last three gains, if there were three plain steps."""
+    if plain < 3:
+        return False
+    gain, before = trace[n] - trace[n - 1], trace[n - 1] - trace[n - 2]
+    return seems_still(trace[n - 2] - trace[n - 3], before, gain, enough)
+
+
+@compiled()
+def _is_worth_a_jump(trace, n, plain, enough):
+    """Say whether to extrapolate: after two slow steps, if another iteration may follow and is not known to be in vain."""
+    never_inline()
+    if plain < 2 or n >= len(trace) - 1 or trace[n] - trace[n - 1] > SLOW:
+        return False
+    return not _seems_still_after(trace, n, plain, enough)
+
+
+@compiled()
+def runs(X, weight, e_step, update, variant, diagonal, inward, outward, ridge, floor, enough, total, rule, memory, traces, states):
+    """Run EM on from some mixtures, each of which is overwritten by where it gets.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+    weight : array of shape (N,), or empty for unit weights
+    e_step, update, variant : Pointer, Pointer, int
+        The kernel's statistics, the family's M-step, and which of its variants.
+    diagonal : bool
+    inward, outward : arrays of shape (D, D)
+        Lead into the coordinates of the floor and back.
+    ridge, floor : float
+    enough, total : float
+        Gain in log-likelihood that is not worth an iteration; the data's total weight.
+    rule : tuple of bool
+        Whether to extrapolate where EM is slow, whether to wait after it before an end is believed, whether to stop by what is left to
+        gain (Aitken) or by the last gain.
+    memory : array of shape (runs, ROWS, numbers of a mixture)
+    traces : array of shape (runs, max_iter + 1)
+        Log-likelihoods; entry n is the mixture's.
+    states : array of shape (runs, 6)
+        Status, iterations n made so far, plain steps among the last, longest extrapolation, iterations saved, and where to stop for a
+        while: a run whose status is then RUNNING goes on as if it had not stopped. Runs with another status are left alone.
+    """
+    K, D = (memory.shape[2]) // (1 + X.shape[1] + X.shape[1] ** 2), X.shape[1]
+    inside = np.zeros((K, D, D))
+    for s in range(len(memory)):
+        here, trace, state = memory[s], traces[s], states[s]
+        status = int(state[0])
+        if status != RUNNING:
+            continue
+        n, plain = int(state[1]), int(state[2])
+        _enter(here[CURRENT], inward, 0.0, inside)
+        value = _sums(e_step, X, weight, here[CURRENT], diagonal, K, D, here[SUMS])
+        if n == 0:
+            trace[0] = value
+            _copy(here, CURRENT, PAST)
+        while n < int(state[5]) and status == RUNNING:
+            n += 1
+            if not m_step(here[SUMS], here[CURRENT], update, variant, diagonal, inward, outward, ridge, floor, inside):
+                trace[n] = -np.inf
+                status = COLLAPSED
+                break
+            value = _sums(e_step, X, weight, here[CURRENT], diagonal, K, D, here[SUMS])
+            plain += 1
+            trace[n] = value
+            _copy(here, CURRENT, PAST + plain % 3)
+            gain = value - trace[n - 1]
+            if ridge == 0.0 and -gain > FALL * (abs(value) + total):
+                status = FELL
+            elif _stands_still(trace, n, plain, rule[1], rule[2], enough):
+                status = CONVERGED
+            elif rule[0] and _is_worth_a_jump(trace, n, plain, enough):
+                first, second = here[PAST + (plain - 2) % 3], here[PAST + (plain - 1) % 3]
+                length = squarem(first, second, here[CURRENT], state[3], K, D, here[TRIAL])
+                if length == 0.0:
+                    continue
+                there = _sums(e_step, X, weight, here[TRIAL], diagonal, K, D, here[SUMS_THERE])
+                if there >= value and _enter(here[TRIAL], inward, floor, inside):
+                    state[4] += iterations_worth(there - value, gain, trace[n - 1] - trace[n - 2])
+                    n += 1
+                    trace[n] = there
+                    _copy(here, TRIAL, CURRENT)
+                    _copy(here, SUMS_THERE, SUMS)
+                    if length >= state[3]:
+                        state[3] = min(4.0 * state[3], LONGEST)
+                else:
+                    _enter(here[CURRENT], inward, 0.0, inside)
+                    state[3] = max(2.0, state[3] / 4.0)
+                plain = 0
+                _copy(here, CURRENT, PAST)
+                if rule[2] and trace[n] - trace[n - 1] <= ROUNDING * abs(trace[n]):
+                    status = CONVERGED
+        if status == RUNNING and n >= len(trace) - 1:
+            status = OUT_OF_ITERATIONS
+        state[0], state[1], state[2] = status, n, plain

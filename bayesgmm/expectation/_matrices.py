@@ -1,0 +1,158 @@
+"""Small dense matrices, compiled: factors, eigenvalues, a floor under them.
+
+Loops stand where NumPy's functions would do, because these take numba many times as long to compile, and calls of LAPACK cost more than
+the work on matrices of a few rows.
+"""
+
+import math
+
+import numpy as np
+
+from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
+
+_SWEEPS = 60  # Jacobi's method is done after about ten
+
+
+@compiled(fastmath=FASTMATH)
+def cholesky(matrix, factor):
+    """Fill the lower factor of a matrix given by its lower triangle (both D, D), and say whether there is one."""
+    for j in range(len(matrix)):
+        for i in range(j, len(matrix)):
+            s = matrix[i, j]
+            for m in range(j):
+                s -= factor[i, m] * factor[j, m]
+            if i > j:
+                factor[i, j] = s / factor[j, j]
+            elif s > 0.0:
+                factor[j, j] = math.sqrt(s)
+            else:
+                return False
+    return True
+
+
+@compiled(fastmath=FASTMATH)
+def lower_product(left, right, out):
+    """Fill the lower triangle of ``out`` with the product of two lower triangular matrices."""
+    for i in range(len(out)):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(j, i + 1):
+                s += left[i, m] * right[m, j]
+            out[i, j] = s
+
+
+@compiled(fastmath=FASTMATH)
+def squared(factor, out):
+    """Fill ``out`` with F F' for a lower triangular F."""
+    for i in range(len(out)):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(j + 1):
+                s += factor[i, m] * factor[j, m]
+            out[i, j] = s
+            out[j, i] = s
+
+
+@compiled(fastmath=FASTMATH)
+def is_above(factor, floor):
+    """Say whether every eigenvalue of F F', F lower triangular, is surely above the floor, at a fraction of the cost of finding them.
+
+    The sum of the squares in F^-1 is the sum of the eigenvalues' inverses, and so at least the inverse of the least of them.
+    """
+    D = len(factor)
+    column = np.empty(D)
+    total = 0.0
+    for j in range(D):
+        for i in range(j, D):
+            s = 1.0 if i == j else 0.0
+            for m in range(j, i):
+                s -= factor[i, m] * column[m]
+            column[i] = s / factor[i, i]
+            total += column[i] * column[i]
+    return floor * total <= 1.0
+
+
+@compiled()
+def eigen(matrix, vectors):
+    """Turn a symmetric matrix (D, D) diagonal, its eigenvalues, and fill ``vectors`` with its eigenvectors, one a column.
+
+    Jacobi's method by rows (Golub and Van Loan 2013, Matrix Computations, section 8.5): accurate, and quicker than LAPACK's on matrices of
+    a few rows.
+    """
+    never_inline()
+    D = len(matrix)
+    size = 0.0
+    for i in range(D):
+        for j in range(D):
+            vectors[i, j] = 1.0 if i == j else 0.0
+            size += matrix[i, j] ** 2
+    for _ in range(_SWEEPS):
+        off = 0.0
+        for p in range(D):
+            for q in range(p):
+                off += matrix[p, q] ** 2
+                _rotate(matrix, vectors, q, p)
+        if off <= 1e-32 * size:
+            return
+
+
+@compiled()
+def _rotate(matrix, vectors, p, q):
+    """Turn the plane of p and q so that the matrix has a zero there."""
+    if matrix[p, q] == 0.0:
+        return
+    tau = (matrix[q, q] - matrix[p, p]) / (2.0 * matrix[p, q])
+    t = 1.0 / (abs(tau) + math.sqrt(1.0 + tau * tau))
+    if tau < 0.0:
+        t = -t
+    c = 1.0 / math.sqrt(1.0 + t * t)
+    s = t * c
+    for i in range(len(matrix)):
+        a, b = matrix[i, p], matrix[i, q]
+        matrix[i, p], matrix[i, q] = c * a - s * b, s * a + c * b
+        a, b = vectors[i, p], vectors[i, q]
+        vectors[i, p], vectors[i, q] = c * a - s * b, s * a + c * b
+    for i in range(len(matrix)):
+        a, b = matrix[p, i], matrix[q, i]
+        matrix[p, i], matrix[q, i] = c * a - s * b, s * a + c * b
+
+
+@compiled()
+def sorted_eigen(matrix, values, vectors):
+    """Fill the eigenvalues (D,) of a symmetric matrix (D, D), smallest first, and its eigenvectors (D, D), one a column."""
+    never_inline()
+    D = len(matrix)
+    found, columns = matrix.copy(), np.empty_like(vectors)
+    eigen(found, columns)
+    place = np.arange(D)
+    for j in range(1, D):
+        i = j
+        while i > 0 and found[place[i - 1], place[i - 1]] > found[place[i], place[i]]:
+            place[i - 1], place[i] = place[i], place[i - 1]
+            i -= 1
+    for j in range(D):
+        values[j] = found[place[j], place[j]]
+        for i in range(D):
+            vectors[i, j] = columns[i, place[j]]
+
+
+@compiled()
+def raise_eigenvalues(matrix, floor):
+    """Raise the eigenvalues of a symmetric matrix (D, D) to the floor; says whether any was below."""
+    never_inline()
+    D = len(matrix)
+    found, vectors = matrix.copy(), np.empty((D, D))
+    least = np.inf
+    eigen(found, vectors)
+    for d in range(D):
+        least = min(least, found[d, d])
+    if least >= floor:
+        return False
+    for i in range(D):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(D):
+                s += vectors[i, m] * vectors[j, m] * max(found[m, m], floor)
+            matrix[i, j] = s
+            matrix[j, i] = s
+    return True

@@ -1,17 +1,24 @@
-"""Giving the components of every draw the names they have in a reference."""
+"""Giving the components of every draw the names they have in a reference: the road that fits take."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.expectation import cross_sums, rows_of
+from bayesgmm.labels.assignment import assign
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["align", "match"]
+__all__ = ["SMOOTH", "align", "smoothed"]
 
-_CLIP = 1e-6  # Stephens's: keeps one point with a responsibility of zero from deciding the labels of all
+SMOOTH = 1e-6
+"""Share of the uniform that each component mixes into responsibilities: keeps one point with a responsibility of zero from deciding the
+labels of all. Stephens (2000) cuts them off at such a number instead; mixing is linear, so that his algorithm still never goes uphill."""
+
+
+def smoothed(responsibilities: FloatArray) -> FloatArray:
+    """Return responsibilities (..., K) that are nowhere zero and still add up to one."""
+    return (1.0 - responsibilities.shape[-1] * SMOOTH) * responsibilities + SMOOTH
 
 
 def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_weight: FloatArray | None = None) -> IntArray:
@@ -44,7 +51,7 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_we
     >>> align(X, params.permute([1, 0]), params.responsibilities(X))
     array([1, 0])
     """
-    logs = np.log(np.clip(reference, _CLIP, 1 - _CLIP))
+    logs = np.log(smoothed(reference))
     flat = params.reshape(-1)
     gain = cross_sums(
         rows_of(np.ascontiguousarray(X, dtype=float)),
@@ -53,11 +60,4 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_we
         diagonal=params.is_diagonal,
     )
     # The entropy of r does not depend on the assignment, so the divergence is least where sum r log q is greatest.
-    orders = np.array([match(-g) for g in gain])
-    return orders.reshape(*params.batch_shape, params.n_components)
-
-
-def match(cost: FloatArray) -> IntArray:
-    """Return for every reference component k the component j assigned to it at the least total ``cost[j, k]`` (K, K)."""
-    components, references = linear_sum_assignment(cost)
-    return components[np.argsort(references)]
+    return assign(-gain).reshape(*params.batch_shape, params.n_components)

@@ -1,0 +1,107 @@
+"""Compiled loops of relabelling: assignments for many draws at once, and sums over rows of responsibilities."""
+
+import numpy as np
+
+from bayesgmm.expectation._compile import FASTMATH, compiled
+from bayesgmm.expectation._exp import log_normal
+
+TINY = 1e-300  # stands for zero in p log p
+
+
+@compiled()
+def assign_draws(costs, first, last, out):
+    """Fill ``out (T, K)`` with the assignments of least total ``costs (T, K, K)`` for draws ``first .. last``.
+
+    Shortest augmenting paths (Jonker and Volgenant 1987, Computing 38, 325-340): labels enter one by one, and prices of components
+    and labels keep every reduced cost at or above zero, so that each path is found as by Dijkstra. O(K^3) for a draw.
+    """
+    K = costs.shape[1]
+    free = K  # stands for the label that is looking for its component
+    price, toll = np.empty(K), np.empty(K + 1)
+    owner = np.empty(K + 1, np.intp)  # label that holds a component; the last entry is the one now entering
+    back = np.empty(K, np.intp)
+    slack = np.empty(K)
+    seen = np.empty(K + 1, np.bool_)
+    for t in range(first, last):
+        price[:] = 0.0
+        toll[:] = 0.0
+        owner[:] = -1
+        for label in range(K):
+            owner[free] = label
+            slack[:] = np.inf
+            seen[:] = False
+            here = free
+            while owner[here] >= 0:
+                seen[here] = True
+                k = owner[here]
+                step = np.inf
+                nearest = -1
+                for j in range(K):
+                    if not seen[j]:
+                        reduced = costs[t, j, k] - price[k] - toll[j]
+                        if reduced < slack[j]:
+                            slack[j] = reduced
+                            back[j] = here
+                        if slack[j] < step:
+                            step = slack[j]
+                            nearest = j
+                for j in range(K + 1):
+                    if seen[j]:
+                        price[owner[j]] += step
+                        toll[j] -= step
+                    elif j < K:
+                        slack[j] -= step
+                here = nearest
+            while here != free:
+                owner[here] = owner[back[here]]
+                here = back[here]
+        for j in range(K):
+            out[t, owner[j]] = j
+
+
+@compiled(fastmath=FASTMATH)
+def inspect_rows(r, offset, n, first, last, tolerance, entropy, sizes, is_bad):
+    """Add up what n rows of ``r (T, ., K)``, from ``offset`` on, say of draws ``first .. last``, and mark draws that are no probabilities.
+
+    ``entropy (T,)`` gets the sum of the rows' entropies in nats, ``sizes (T, K)`` the sums of the responsibilities.
+    """
+    K = r.shape[2]
+    for t in range(first, last):
+        h = 0.0
+        worst = 0.0
+        for i in range(offset, offset + n):
+            total = 0.0
+            for j in range(K):
+                p = r[t, i, j]
+                total += p
+                h -= p * log_normal(max(p, TINY))
+                sizes[t, j] += p
+                worst = max(worst, -p)
+            if not abs(total - 1.0) <= tolerance:  # NaN is caught as well
+                is_bad[t] = True
+        entropy[t] += h
+        if worst > tolerance:
+            is_bad[t] = True
+
+
+@compiled(fastmath=FASTMATH)
+def add_relabelled(r, offset, first, last, orders, total):
+    """Add to ``total (n, K)`` the rows of ``r (T, ., K)``, from ``offset`` on, of draws ``first .. last`` in their orders (T, K)."""
+    n, K = total.shape
+    for t in range(first, last):
+        for i in range(n):
+            for k in range(K):
+                total[i, k] += r[t, offset + i, orders[t, k]]
+
+
+@compiled(fastmath=FASTMATH)
+def add_cross(r, offset, first, last, reference, out):
+    """Add to ``out (T, K, M)`` the sums over rows of ``r[t, offset + i, j] reference[i, m]`` for draws ``first .. last``."""
+    n, M = reference.shape
+    K = r.shape[2]
+    for t in range(first, last):
+        for i in range(n):
+            for j in range(K):
+                p = r[t, offset + i, j]
+                for m in range(M):
+                    out[t, j, m] += p * reference[i, m]

@@ -105,3 +105,36 @@ def add_cross(r, offset, first, last, reference, out):
                 p = r[t, offset + i, j]
                 for m in range(M):
                     out[t, j, m] += p * reference[i, m]
+
+
+@compiled()
+def add_votes(z, offset, first, last, labels, total):
+    """Add to ``total (n, K)`` one for the label (T, K) of each row's component in ``z (T, .)``, from ``offset`` on."""
+    n = total.shape[0]
+    for t in range(first, last):
+        for i in range(n):
+            total[i, labels[t, z[t, offset + i]]] += 1.0
+
+
+@compiled()
+def add_counts(z, offset, first, last, reference, out):
+    """Add to ``out (T, K, M)`` the sums of ``reference (n, M)`` over the rows of each component in ``z (T, .)``, from ``offset`` on."""
+    n, M = reference.shape
+    for t in range(first, last):
+        for i in range(n):
+            j = z[t, offset + i]
+            for m in range(M):
+                out[t, j, m] += reference[i, m]
+
+
+@compiled()
+def most_probable_rows(r, offset, first, last, out):
+    """Fill ``out (T, n)`` with the component of the greatest responsibility in ``r (T, ., K)``, the first of several."""
+    n = out.shape[1]
+    for t in range(first, last):
+        for i in range(n):
+            best = 0
+            for k in range(1, r.shape[2]):
+                if r[t, offset + i, k] > r[t, offset + i, best]:
+                    best = k
+            out[t, i] = best

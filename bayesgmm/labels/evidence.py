@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.labels.rows import HELD_NUMBERS, Allocated, Inspection, MostProbable, Rows, inspect, most_probable, row_parts
+from bayesgmm.labels.rows import Inspection, Rows, inspect, most_probable
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
@@ -71,16 +71,7 @@ class Evidence:
     def counted(self) -> Rows | None:
         """Allocations: those given, otherwise every row's most probable component in each draw."""
         rows = self.responsibilities
-        if self.allocations is not None or rows is None:
-            return self.allocations
-        T, N, K = rows.shape
-        if T * N > HELD_NUMBERS:
-            return MostProbable(rows)
-        z = np.empty((T, N), np.int16)
-        for start, stop in row_parts(rows):
-            table, offset = rows.block(start, stop)
-            z[:, start:stop] = most_probable(table[:, offset : offset + stop - start])
-        return Allocated(z, K)
+        return self.allocations if self.allocations is not None or rows is None else most_probable(rows)
 
     @cached_property
     def pivot(self) -> int:

@@ -13,10 +13,10 @@ from bayesgmm.labels.assignment import margins, totals
 from bayesgmm.labels.evidence import Evidence
 from bayesgmm.labels.inputs import evidence_of
 from bayesgmm.labels.methods import METHODS, Outcome
-from bayesgmm.labels.rows import Rows, update
+from bayesgmm.labels.rows import update
 from bayesgmm.labels.value import Relabelling
 from bayesgmm.params import MixtureParams
-from bayesgmm.typing import ArrayLike, FloatArray
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["find_all", "find_labels", "is_possible", "solve"]
 
@@ -168,7 +168,7 @@ def solve(method: str, evidence: Evidence, max_iter: int) -> Relabelling:
     outcome = METHODS[method](evidence, max_iter)
     cost = totals(outcome.costs, outcome.orders) + outcome.extra
     margin = margins(outcome.costs, outcome.orders)
-    clarity = _distance_clarity(outcome, margin) if method in _BY_PARAMETERS else _row_clarity(evidence, outcome)
+    clarity = _distance_clarity(outcome) if method in _BY_PARAMETERS else _row_clarity(evidence, outcome)
     shape = evidence.batch_shape
     return Relabelling(
         method,
@@ -182,19 +182,28 @@ def solve(method: str, evidence: Evidence, max_iter: int) -> Relabelling:
 
 
 def _row_clarity(evidence: Evidence, outcome: Outcome) -> FloatArray:
-    """Return the share of each draw's agreement with the mean of all that the best other labelling would lose."""
-    rows: Rows = evidence.need("rows", "any")
-    agreement, _ = update(rows, outcome.orders, lambda mean: mean)
-    lost = margins(-agreement, outcome.orders)
-    return np.minimum(lost / totals(agreement, outcome.orders), 1.0)
+    """Return the share of two labels' agreement with the mean of all draws that would be lost if they swapped, for the two worst."""
+    agreement, _ = update(evidence.need("rows", "any"), outcome.orders, lambda mean: mean)
+    kept, swapped = _pairs(agreement, outcome.orders)
+    return _least(kept - swapped, kept)
 
 
-def _distance_clarity(outcome: Outcome, margin: FloatArray) -> FloatArray:
-    """Return one less the ratio of the least squared distance to the second."""
-    second = totals(outcome.costs, outcome.orders) + margin
-    if outcome.orders.shape[1] == 1:
-        return np.ones(len(second))
-    return np.divide(margin, second, out=np.zeros_like(second), where=second > 0)
+def _distance_clarity(outcome: Outcome) -> FloatArray:
+    """Return one less the ratio of two labels' squared distances as they are and if they swapped, for the two worst."""
+    kept, swapped = _pairs(outcome.costs, outcome.orders)
+    return _least(swapped - kept, swapped)
+
+
+def _pairs(table: FloatArray, orders: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return what every two labels have in the table (T, K, K), and what they would have if they swapped, (T, K (K - 1) / 2)."""
+    by_label = np.take_along_axis(table, orders[:, :, None], axis=1)
+    one, other = np.triu_indices(orders.shape[1], 1)
+    return by_label[:, one, one] + by_label[:, other, other], by_label[:, one, other] + by_label[:, other, one]
+
+
+def _least(above: FloatArray, below: FloatArray) -> FloatArray:
+    """Return the least ratio of each draw; two components that hold nothing, or are the same, are as unclear as can be."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0).min(1, initial=1.0)
 
 
 def is_possible(method: str, evidence: Evidence) -> bool:

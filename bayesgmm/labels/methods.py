@@ -14,7 +14,7 @@ import numpy as np
 from bayesgmm.labels._pivot import SMOOTH, smoothed
 from bayesgmm.labels.assignment import assign, match, totals
 from bayesgmm.labels.evidence import Evidence
-from bayesgmm.labels.rows import Rows, cross, most_probable, one_hot, relabelled_mean, update
+from bayesgmm.labels.rows import Rows, cross, one_hot, relabelled_mean, update
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["METHODS", "Outcome"]
@@ -65,8 +65,8 @@ def ecr(evidence: Evidence, max_iter: int) -> Outcome:
     Papastamoulis and Iliopoulos (2010), Journal of Computational and Graphical Statistics 19, 313-331.
     """
     counted: Rows = evidence.need("counted", "ecr")
-    pivot = most_probable(counted.draw(evidence.pivot) if evidence.reference is None else evidence.reference)
-    return _once(_disagreement(cross(counted, one_hot(pivot, evidence.n_components))))
+    pivot = counted.draw(evidence.pivot) if evidence.reference is None else _winners(evidence.reference)
+    return _once(_disagreement(cross(counted, pivot)))
 
 
 def ecr_iterative_1(evidence: Evidence, max_iter: int) -> Outcome:
@@ -88,13 +88,10 @@ def ecr_iterative_2(evidence: Evidence, max_iter: int) -> Outcome:
 
 
 def _ecr_iterative(evidence: Evidence, averaged: Rows, counted: Rows, max_iter: int) -> Outcome:
-    def winners(table: FloatArray) -> FloatArray:
-        return one_hot(most_probable(table), table.shape[1])
-
     def costs(orders: IntArray) -> FloatArray:
-        return _disagreement(update(averaged, orders, winners, counted)[0])
+        return _disagreement(update(averaged, orders, _winners, counted)[0])
 
-    starts = (_disagreement(cross(counted, winners(table))) for table in _starts(evidence, averaged))
+    starts = (_disagreement(cross(counted, _winners(table))) for table in _starts(evidence, averaged))
     return _named(_best_descent(starts, costs, max_iter), averaged, evidence.anchor)
 
 
@@ -103,11 +100,16 @@ def pra(evidence: Evidence, max_iter: int) -> Outcome:
 
     The pivotal reordering algorithm, Marin, Mengersen and Robert (2005), Handbook of Statistics 25, 459-507: it maximises an inner
     product, which for a given set of components is to minimise the squared distance. Parameters are standardised over draws and components.
+    A single draw is a noisy pivot: where there is no reference, the mean of the relabelled draws takes its place until nothing changes.
     """
     theta: FloatArray = evidence.need("features", "pra")
-    pivot = theta[evidence.pivot] if evidence.reference_features is None else evidence.reference_features
-    squares = (theta**2).sum(-1)[:, :, None] + (pivot**2).sum(-1)
-    return _once(np.maximum(squares - 2 * theta @ pivot.T, 0.0))
+    if evidence.reference_features is not None:
+        return _once(_squared_distances(theta, evidence.reference_features))
+
+    def costs(orders: IntArray) -> FloatArray:
+        return _squared_distances(theta, np.take_along_axis(theta, orders[:, :, None], 1).mean(0))
+
+    return _descend(_once(_squared_distances(theta, theta[evidence.pivot])), costs, max_iter)
 
 
 def data_based(evidence: Evidence, max_iter: int) -> Outcome:
@@ -163,6 +165,16 @@ def _divergence(rows: Rows, reference: FloatArray) -> FloatArray:
 def _divergence_of(sums: FloatArray, total: FloatArray) -> FloatArray:
     """Return ``- sum_i r_ij log q_ik`` for smoothed responsibilities r, from the sums of the ones that were not."""
     return -(1.0 - sums.shape[1] * SMOOTH) * sums - SMOOTH * total
+
+
+def _squared_distances(theta: FloatArray, pivot: FloatArray) -> FloatArray:
+    squares = (theta**2).sum(-1)[:, :, None] + (pivot**2).sum(-1)
+    return np.maximum(squares - 2 * theta @ pivot.T, 0.0)
+
+
+def _winners(table: FloatArray) -> FloatArray:
+    """Give every row (N, K) to its most probable component, wholly."""
+    return one_hot(table.argmax(1), table.shape[1])
 
 
 def _disagreement(counts: FloatArray) -> FloatArray:

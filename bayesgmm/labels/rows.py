@@ -33,8 +33,25 @@ BLOCK_NUMBERS = 6e6
 """Most responsibilities, over all draws, that a block of rows holds (48 MB)."""
 HELD_NUMBERS = 2e7
 """Up to so many responsibilities of mixtures are worked out once and kept (160 MB); more are worked out again for every pass."""
+TOLERANCE = 1e-3
+"""float32 draws, and tables that were written down, add up to one only so far."""
 _PARTS = 16  # into which a sum over draws is cut; fixed, so that the same draws give the same bits on any machine
-TOLERANCE = 1e-3  # float32 draws, and tables that were written down, add up to one only so far
+
+
+class Block(Protocol):
+    """Some rows under every draw."""
+
+    def mean(self, orders: IntArray) -> FloatArray:
+        """Return the mean (n, K) over draws of the responsibilities in these component orders (T, K)."""
+        ...
+
+    def add_cross(self, reference: FloatArray, out: FloatArray) -> None:
+        """Add to ``out (T, K, M)`` the sums over rows of responsibility times ``reference (n, M)``."""
+        ...
+
+    def allocations(self) -> np.ndarray:
+        """Return each row's most probable component (T, n)."""
+        ...
 
 
 class Rows(Protocol):
@@ -45,13 +62,61 @@ class Rows(Protocol):
         """``(T, N, K)``."""
         ...
 
-    def block(self, start: int, stop: int) -> tuple[FloatArray, int]:
-        """Return an array (T, ., K) and where in it row ``start`` is; the rows up to ``stop`` follow."""
+    def block(self, start: int, stop: int) -> Block:
+        """Return rows ``start .. stop``."""
         ...
 
     def draw(self, t: int) -> FloatArray:
         """Return the responsibilities (N, K) of draw t."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Soft:
+    """``n`` rows of an array (T, ., K) of responsibilities, from ``offset`` on."""
+
+    table: FloatArray
+    offset: int
+    n: int
+
+    def mean(self, orders: IntArray) -> FloatArray:
+        """Return the relabelled mean: see `Block`."""
+        return _mean(_kernels.add_relabelled, self.table, self.offset, orders, self.n)
+
+    def add_cross(self, reference: FloatArray, out: FloatArray) -> None:
+        """Add products with a reference: see `Block`."""
+        _share(_kernels.add_cross, self.table, self.offset, after=(np.require(reference, float, ["C", "W"]), out))
+
+    def allocations(self) -> np.ndarray:
+        """Return the most probable components: see `Block`."""
+        out = np.empty((len(self.table), self.n), np.int16)
+        _share(_kernels.most_probable_rows, self.table, self.offset, after=(out,))
+        return out
+
+    def inspect(self, entropy: FloatArray, sizes: FloatArray, is_bad: np.ndarray) -> None:
+        """Add up entropies and sizes, and mark draws that are no probabilities."""
+        _share(_kernels.inspect_rows, self.table, self.offset, self.n, after=(TOLERANCE, entropy, sizes, is_bad))
+
+
+@dataclass(frozen=True, eq=False)
+class Hard:
+    """``n`` rows of an array (T, .) of allocations, from ``offset`` on: responsibilities of zero and one."""
+
+    z: np.ndarray
+    offset: int
+    n: int
+
+    def mean(self, orders: IntArray) -> FloatArray:
+        """Return the relabelled mean: see `Block`."""
+        return _mean(_kernels.add_votes, self.z, self.offset, np.argsort(orders, axis=1), self.n)
+
+    def add_cross(self, reference: FloatArray, out: FloatArray) -> None:
+        """Add products with a reference: see `Block`."""
+        _share(_kernels.add_counts, self.z, self.offset, after=(np.require(reference, float, ["C", "W"]), out))
+
+    def allocations(self) -> np.ndarray:
+        """Return the allocations: see `Block`."""
+        return self.z[:, self.offset : self.offset + self.n]
 
 
 class Given:
@@ -61,14 +126,14 @@ class Given:
         self._table = table
         self.shape = (int(table.shape[0]), int(table.shape[1]), int(table.shape[2]))
         # Kernels are compiled for arrays like these; any other is copied block by block.
-        flags = table.flags if isinstance(table, np.ndarray) and table.dtype == np.float64 else None
-        self._is_ready = flags is not None and flags.c_contiguous and flags.writeable and type(table) is np.ndarray
+        is_array = type(table) is np.ndarray and table.dtype == np.float64
+        self._is_ready = is_array and table.flags.c_contiguous and table.flags.writeable
 
-    def block(self, start: int, stop: int) -> tuple[FloatArray, int]:
+    def block(self, start: int, stop: int) -> Soft:
         """Return rows ``start .. stop``: see `Rows`."""
         if self._is_ready:
-            return self._table, start
-        return np.require(self._table[:, start:stop, :], float, ["C", "W"]), 0
+            return Soft(self._table, start, stop - start)
+        return Soft(np.require(self._table[:, start:stop, :], float, ["C", "W"]), 0, stop - start)
 
     def draw(self, t: int) -> FloatArray:
         """Return one draw: see `Rows`."""
@@ -81,13 +146,13 @@ class Streamed:
     def __init__(self, params: MixtureParams, X: FloatArray) -> None:
         self._params, self._X = params, X
         self.shape = (len(params.weights), len(X), params.n_components)
-        self._held = params.responsibilities(X) if np.prod(self.shape, dtype=float) <= HELD_NUMBERS else None
+        self._held = Given(params.responsibilities(X)) if np.prod(self.shape, dtype=float) <= HELD_NUMBERS else None
 
-    def block(self, start: int, stop: int) -> tuple[FloatArray, int]:
+    def block(self, start: int, stop: int) -> Soft:
         """Return rows ``start .. stop``: see `Rows`."""
         if self._held is not None:
-            return self._held, start
-        return self._params.responsibilities(self._X[start:stop]), 0
+            return self._held.block(start, stop)
+        return Soft(self._params.responsibilities(self._X[start:stop]), 0, stop - start)
 
     def draw(self, t: int) -> FloatArray:
         """Return one draw: see `Rows`."""
@@ -97,17 +162,17 @@ class Streamed:
 class Allocated:
     """Allocations (T, N) to components 0 .. K - 1, as responsibilities of zero and one."""
 
-    def __init__(self, allocations: Any, n_components: int) -> None:
-        self._z = allocations
-        self.shape = (int(allocations.shape[0]), int(allocations.shape[1]), n_components)
+    def __init__(self, allocations: np.ndarray, n_components: int) -> None:
+        self._z = np.require(allocations, np.int16, ["C", "W"])
+        self.shape = (*self._z.shape, n_components)
 
-    def block(self, start: int, stop: int) -> tuple[FloatArray, int]:
+    def block(self, start: int, stop: int) -> Hard:
         """Return rows ``start .. stop``: see `Rows`."""
-        return one_hot(np.asarray(self._z[:, start:stop]), self.shape[2]), 0
+        return Hard(self._z, start, stop - start)
 
     def draw(self, t: int) -> FloatArray:
         """Return one draw: see `Rows`."""
-        return one_hot(np.asarray(self._z[t]), self.shape[2])
+        return one_hot(self._z[t], self.shape[2])
 
 
 class MostProbable:
@@ -117,27 +182,27 @@ class MostProbable:
         self._rows = rows
         self.shape = rows.shape
 
-    def block(self, start: int, stop: int) -> tuple[FloatArray, int]:
+    def block(self, start: int, stop: int) -> Hard:
         """Return rows ``start .. stop``: see `Rows`."""
-        table, offset = self._rows.block(start, stop)
-        return one_hot(most_probable(table[:, offset : offset + stop - start]), self.shape[2]), 0
+        return Hard(self._rows.block(start, stop).allocations(), 0, stop - start)
 
     def draw(self, t: int) -> FloatArray:
         """Return one draw: see `Rows`."""
-        return one_hot(most_probable(self._rows.draw(t)), self.shape[2])
+        return one_hot(self._rows.draw(t).argmax(1), self.shape[2])
 
 
-def most_probable(table: FloatArray) -> IntArray:
-    """Return the component of the greatest responsibility, the first of several; quicker than ``argmax`` over a short axis."""
-    best, which = table[..., 0].copy(), np.zeros(table.shape[:-1], np.intp)
-    for k in range(1, table.shape[-1]):
-        is_better = table[..., k] > best
-        which[is_better] = k
-        np.maximum(best, table[..., k], out=best)
-    return which
+def most_probable(rows: Rows) -> Rows:
+    """Give every row to its most probable component, in memory unless that is large."""
+    T, N, K = rows.shape
+    if T * N > HELD_NUMBERS:
+        return MostProbable(rows)
+    z = np.empty((T, N), np.int16)
+    for start, stop in row_parts(rows):
+        z[:, start:stop] = rows.block(start, stop).allocations()
+    return Allocated(z, K)
 
 
-def one_hot(labels: IntArray, n_components: int) -> FloatArray:
+def one_hot(labels: np.ndarray, n_components: int) -> FloatArray:
     """Return responsibilities (..., K) of zero and one."""
     return (labels[..., None] == np.arange(n_components)).astype(float)
 
@@ -166,15 +231,19 @@ def inspect(rows: Rows) -> Inspection:
     InvalidDataError
         If the responsibilities of a draw are negative, not numbers, or don't add up to one in each row.
     """
-    T, _, K = rows.shape
+    T, N, K = rows.shape
+    if isinstance(rows, Allocated):
+        return Inspection(np.zeros(T), cross(rows, np.ones((N, 1)))[:, :, 0])
     entropy, sizes, is_bad = np.zeros(T), np.zeros((T, K)), np.zeros(T, bool)
     for start, stop in row_parts(rows):
-        table, offset = rows.block(start, stop)
-        _share(_kernels.inspect_rows, T, table, offset, stop - start, after=(TOLERANCE, entropy, sizes, is_bad))
+        block = rows.block(start, stop)
+        if isinstance(block, Soft):
+            block.inspect(entropy, sizes, is_bad)
     if is_bad.any():
+        n = int(is_bad.sum())
         raise InvalidDataError(
-            f"responsibilities must be at least zero and add up to one in every row: those of draw {np.flatnonzero(is_bad)[0]} "
-            f"(counted over all chains) do not, nor those of {int(is_bad.sum()) - 1} more draws"
+            "responsibilities must be at least zero and add up to one in every row: those of draw "
+            f"{np.flatnonzero(is_bad)[0]} (counted over all chains) do not" + (f", nor those of {n - 1} more" if n > 1 else "")
         )
     return Inspection(entropy, sizes)
 
@@ -184,14 +253,13 @@ def cross(rows: Rows, reference: FloatArray) -> FloatArray:
     T, _, K = rows.shape
     out = np.zeros((T, K, reference.shape[1]))
     for start, stop in row_parts(rows):
-        _cross_block(rows.block(start, stop), reference[start:stop], out)
+        rows.block(start, stop).add_cross(reference[start:stop], out)
     return out
 
 
 def relabelled_mean(rows: Rows, orders: IntArray) -> FloatArray:
     """Return the mean (N, K) over draws of the responsibilities in these component orders (T, K)."""
-    parts = ((rows.block(start, stop), stop - start) for start, stop in row_parts(rows))
-    return np.concatenate([_mean_block(block, n, orders) for block, n in parts])
+    return np.concatenate([rows.block(start, stop).mean(orders) for start, stop in row_parts(rows)])
 
 
 def update(
@@ -220,33 +288,30 @@ def update(
     out, total = np.zeros((T, K, K)), np.zeros(K)
     for start, stop in row_parts(rows):
         block = rows.block(start, stop)
-        values = reference(_mean_block(block, stop - start, orders))
+        values = reference(block.mean(orders))
         total += values.sum(0)
-        _cross_block(block if counted is None else counted.block(start, stop), values, out)
+        (block if counted is None else counted.block(start, stop)).add_cross(values, out)
     return out, total
 
 
 def row_parts(rows: Rows) -> list[tuple[int, int]]:
+    """Return the bounds of the blocks in which rows are read."""
     T, N, K = rows.shape
     return chunks(N, max(1, int(BLOCK_NUMBERS / (T * K))))
 
 
-def _share(kernel: Callable[..., None], T: int, *before: Any, after: tuple[Any, ...]) -> None:
-    run_shared(lambda first, last: kernel(*before, first, last, *after), T)
+def _share(kernel: Callable[..., None], *before: Any, after: tuple[Any, ...]) -> None:
+    """Run a kernel on all draws, in threads."""
+    run_shared(lambda first, last: kernel(*before, first, last, *after), len(before[0]))
 
 
-def _cross_block(block: tuple[FloatArray, int], reference: FloatArray, out: FloatArray) -> None:
-    reference = np.require(reference, float, ["C", "W"])
-    _share(_kernels.add_cross, len(out), *block, after=(reference, out))
-
-
-def _mean_block(block: tuple[FloatArray, int], n: int, orders: IntArray) -> FloatArray:
-    table, offset = block
+def _mean(kernel: Callable[..., None], table: np.ndarray, offset: int, orders: IntArray, n: int) -> FloatArray:
+    """Add up over draws in threads, in a fixed order."""
     T, K = orders.shape
 
     def task(first: int, last: int) -> FloatArray:
         total = np.zeros((n, K))
-        _kernels.add_relabelled(table, offset, first, last, orders, total)
+        kernel(table, offset, first, last, orders, total)
         return total
 
     return sum(ordered_map(task, chunks(T, -(-T // _PARTS))), np.zeros((n, K))) / T

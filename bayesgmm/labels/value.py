@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.labels.assignment import assign
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["AMBIGUOUS", "Relabelling", "agreement"]
@@ -32,13 +31,13 @@ class Relabelling:
     margin : array of shape (...)
         How much more the second-best assignment costs; infinite for a single component.
     clarity : array of shape (...)
-        The same on a scale that methods share. Where rows were looked at: of the draw's agreement with the mean of all relabelled draws
-        (``sum_ik r_ik q_ik``), the share that the best other labelling would lose. Where only parameters were: one less the ratio of the
-        squared distances of the best and of the second-best labelling from the pivot. Near one the labels are clear; near zero another
-        labelling does as well; below zero another agrees with more rows.
+        How clear the labels of the two most alike components are, on a scale that all methods share. Where rows were looked at: of the
+        two labels' agreement with the mean of all relabelled draws (``sum_i r_ij q_ij + r_ik q_ik``), the share that would be lost if
+        they swapped. Where only parameters were: one less the ratio of their squared distances from the pivot as they are and if they
+        swapped. One is as clear as can be; near zero, swapped labels do as well; below zero, they agree with more rows.
     trace : tuple of float
-        Total cost after each round of assignments; it never rises, except by the last step of methods without an objective
-        (ECR-ITERATIVE-2 and DATA-BASED).
+        Total cost after each round of assignments. It never rises, except for DATA-BASED, whose costs are measured in spreads that
+        change with the labels.
     converged : bool
         Whether another round would change nothing.
 
@@ -174,8 +173,3 @@ def _share_alike(one: IntArray, other: IntArray) -> float:
     """Share of draws (T, K) whose orders differ by the most common renaming."""
     renaming = np.take_along_axis(np.argsort(one, -1), other, -1)
     return float(np.unique(renaming, axis=0, return_counts=True)[1].max() / len(one))
-
-
-def renamed(orders: IntArray, table: FloatArray) -> IntArray:
-    """Return orders (T, K) with all draws' labels renamed alike: label j becomes k where the sum of ``table[j, k]`` is greatest."""
-    return np.ascontiguousarray(orders[:, assign(-table[None])[0]])

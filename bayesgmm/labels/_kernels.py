@@ -1,8 +1,10 @@
 """Compiled loops of relabelling: assignments for many draws at once, and sums over rows of responsibilities."""
 
+import math
+
 import numpy as np
 
-from bayesgmm.expectation._compile import FASTMATH, compiled
+from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
 from bayesgmm.expectation._exp import log_normal
 
 TINY = 1e-300  # stands for zero in p log p
@@ -65,22 +67,26 @@ def inspect_rows(r, offset, n, first, last, tolerance, entropy, sizes, is_bad):
 
     ``entropy (T,)`` gets the sum of the rows' entropies in nats, ``sizes (T, K)`` the sums of the responsibilities.
     """
+    prefer_wide_vectors()
     K = r.shape[2]
     for t in range(first, last):
+        rows = r[t, offset : offset + n]
+        flat = rows.reshape(n * K)
         h = 0.0
-        worst = 0.0
-        for i in range(offset, offset + n):
+        for i in range(n * K):
+            h -= flat[i] * log_normal(max(flat[i], TINY))
+        entropy[t] += h
+        least, gap = 0.0, 0.0
+        for i in range(n):
             total = 0.0
             for j in range(K):
-                p = r[t, i, j]
+                p = rows[i, j]
                 total += p
-                h -= p * log_normal(max(p, TINY))
                 sizes[t, j] += p
-                worst = max(worst, -p)
-            if not abs(total - 1.0) <= tolerance:  # NaN is caught as well
-                is_bad[t] = True
-        entropy[t] += h
-        if worst > tolerance:
+                least = min(least, p)
+            gap = max(gap, abs(total - 1.0))
+        # A NaN is lost in a maximum, but stays in the sums of sizes.
+        if least < -tolerance or not gap <= tolerance or math.isnan(sizes[t].sum()):
             is_bad[t] = True
 
 
@@ -92,19 +98,6 @@ def add_relabelled(r, offset, first, last, orders, total):
         for i in range(n):
             for k in range(K):
                 total[i, k] += r[t, offset + i, orders[t, k]]
-
-
-@compiled(fastmath=FASTMATH)
-def add_cross(r, offset, first, last, reference, out):
-    """Add to ``out (T, K, M)`` the sums over rows of ``r[t, offset + i, j] reference[i, m]`` for draws ``first .. last``."""
-    n, M = reference.shape
-    K = r.shape[2]
-    for t in range(first, last):
-        for i in range(n):
-            for j in range(K):
-                p = r[t, offset + i, j]
-                for m in range(M):
-                    out[t, j, m] += p * reference[i, m]
 
 
 @compiled()

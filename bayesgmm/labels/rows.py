@@ -85,7 +85,12 @@ class Soft:
 
     def add_cross(self, reference: FloatArray, out: FloatArray) -> None:
         """Add products with a reference: see `Block`."""
-        _share(_kernels.add_cross, self.table, self.offset, after=(np.require(reference, float, ["C", "W"]), out))
+
+        def task(first: int, last: int) -> None:
+            rows = self.table[first:last, self.offset : self.offset + self.n]
+            out[first:last] += np.swapaxes(rows, 1, 2) @ reference
+
+        run_shared(task, len(out))
 
     def allocations(self) -> np.ndarray:
         """Return the most probable components: see `Block`."""

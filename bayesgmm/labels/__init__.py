@@ -11,6 +11,7 @@ density of a mixture is the same in every order.
 from bayesgmm.labels._pivot import align
 from bayesgmm.labels.assignment import match
 from bayesgmm.labels.find import find_all, find_labels
+from bayesgmm.labels.tree import relabel
 from bayesgmm.labels.value import Relabelling, agreement
 
-__all__ = ["Relabelling", "agreement", "align", "find_all", "find_labels", "match"]
+__all__ = ["Relabelling", "agreement", "align", "find_all", "find_labels", "match", "relabel"]

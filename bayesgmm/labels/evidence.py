@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.labels.rows import Inspection, Rows, inspect, most_probable
+from bayesgmm.labels.passes import Inspection, inspect
+from bayesgmm.labels.rows import Rows, most_probable
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
@@ -91,7 +92,7 @@ class Evidence:
 
     @cached_property
     def anchor(self) -> FloatArray:
-        """Responsibilities (N, K) that name the labels: the reference's, otherwise those of the pivot."""
+        """Responsibilities (N, K) from which iterations start: the reference's, otherwise those of the pivot."""
         rows: Rows = self.need("rows", "any")
         return rows.draw(self.pivot) if self.reference is None else self.reference
 

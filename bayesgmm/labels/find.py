@@ -13,12 +13,12 @@ from bayesgmm.labels.assignment import margins, totals
 from bayesgmm.labels.evidence import Evidence
 from bayesgmm.labels.inputs import evidence_of
 from bayesgmm.labels.methods import METHODS, Outcome
-from bayesgmm.labels.rows import update
+from bayesgmm.labels.passes import relabelled_mean, update
 from bayesgmm.labels.value import Relabelling
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
-__all__ = ["find_all", "find_labels", "is_possible", "solve"]
+__all__ = ["check_method", "find_all", "find_labels", "is_possible", "solve"]
 
 _BY_PARAMETERS = {"pra", "sort"}
 MAX_ITER = 100
@@ -73,8 +73,9 @@ def find_labels(
     parameters : array of shape (..., K, P), optional
         Numbers that describe each component; taken from ``params`` by default. They are standardised here.
     reference : MixtureParams of batch shape () or array of shape (N, K), optional
-        Whose labels the draws shall have, such as an EM fit or its responsibilities. Methods that need a pivot take it, and those that
-        iterate start there; otherwise a draw serves: of the highest ``log_posterior``, or else the most ordinary one.
+        Whose labels the draws shall have, such as an EM fit or its responsibilities; otherwise labels are named as in most draws.
+        Methods that need a pivot take it, and those that iterate start there; otherwise a draw serves: of the highest
+        ``log_posterior``, or else the most ordinary one.
     functional : array of shape (..., K) or callable, optional
         Numbers by which "sort" sorts components, upwards, or how to get them from ``params``; by default the means along the first
         principal axis of all components' means.
@@ -115,7 +116,7 @@ def find_labels(
            [0.6, 0.4],
            [0.6, 0.4]])
     """
-    _check_method(method)
+    check_method(method)
     evidence = evidence_of(
         params=params,
         X=X,
@@ -152,7 +153,7 @@ def find_all(methods: Sequence[str] | None = None, *, max_iter: int = MAX_ITER, 
     {'stephens': [[0, 1], [1, 0], [0, 1]], 'ecr': [[0, 1], [1, 0], [0, 1]], 'ecr-iterative-1': [[0, 1], [1, 0], [0, 1]]}
     """
     for method in methods or ():
-        _check_method(method)
+        check_method(method)
     evidence = evidence_of(**known)
     names = [name for name in METHODS if is_possible(name, evidence)] if methods is None else methods
     return {name: solve(name, evidence, max_iter) for name in names}
@@ -165,7 +166,7 @@ def solve(method: str, evidence: Evidence, max_iter: int) -> Relabelling:
         raise InvalidParameterError(f"max_iter must be at least 1, got {max_iter}")
     if method not in _BY_PARAMETERS and evidence.rows is not None:
         evidence.inspected  # noqa: B018 - says what is wrong with the rows before they are used
-    outcome = METHODS[method](evidence, max_iter)
+    outcome = _named(METHODS[method](evidence, max_iter), method, evidence)
     cost = totals(outcome.costs, outcome.orders) + outcome.extra
     margin = margins(outcome.costs, outcome.orders)
     clarity = _distance_clarity(outcome) if method in _BY_PARAMETERS else _row_clarity(evidence, outcome)
@@ -179,6 +180,19 @@ def solve(method: str, evidence: Evidence, max_iter: int) -> Relabelling:
         outcome.trace,
         outcome.converged,
     )
+
+
+def _named(outcome: Outcome, method: str, evidence: Evidence) -> Outcome:
+    """Give the labels, which are a method's own, the names that they have in the reference, or else in most draws."""
+    has_reference = evidence.reference is not None or evidence.reference_features is not None
+    if method == "sort" or (has_reference and method in {"em-pivot", "ecr"}):
+        return outcome
+    if evidence.reference is not None and evidence.rows is not None:
+        return outcome.renamed(relabelled_mean(evidence.rows, outcome.orders).T @ evidence.reference)
+    if has_reference:
+        return outcome
+    components = np.arange(evidence.n_components)
+    return outcome.renamed((outcome.orders[:, :, None] == components).sum(0))
 
 
 def _row_clarity(evidence: Evidence, outcome: Outcome) -> FloatArray:
@@ -218,6 +232,7 @@ def is_possible(method: str, evidence: Evidence) -> bool:
     return needed.get(method, evidence.rows is not None)
 
 
-def _check_method(method: str) -> None:
+def check_method(method: str) -> None:
+    """Raise unless there is such a method."""
     if method not in METHODS:
         raise InvalidParameterError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")

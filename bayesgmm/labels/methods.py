@@ -14,7 +14,8 @@ import numpy as np
 from bayesgmm.labels._pivot import SMOOTH, smoothed
 from bayesgmm.labels.assignment import assign, match, totals
 from bayesgmm.labels.evidence import Evidence
-from bayesgmm.labels.rows import Rows, cross, one_hot, relabelled_mean, update
+from bayesgmm.labels.passes import cross, update
+from bayesgmm.labels.rows import Rows, one_hot
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["METHODS", "Outcome"]
@@ -36,6 +37,11 @@ class Outcome:
     trace: tuple[float, ...]
     converged: bool
 
+    def renamed(self, table: FloatArray) -> Outcome:
+        """Rename labels for all draws alike: label j becomes the k that makes the sum of ``table[j, k]`` greatest."""
+        names = match(-table)
+        return replace(self, orders=np.ascontiguousarray(self.orders[:, names]), costs=self.costs[:, :, names])
+
 
 def em_pivot(evidence: Evidence, max_iter: int) -> Outcome:
     """Hold every draw against the responsibilities of the reference, once: see `bayesgmm.labels.align`."""
@@ -56,7 +62,7 @@ def stephens(evidence: Evidence, max_iter: int) -> Outcome:
 
     entropy = evidence.inspected.entropy
     starts = (_divergence(rows, table) for table in _starts(evidence, rows))
-    return _named(_best_descent(starts, costs, max_iter, -entropy), rows, evidence.anchor)
+    return _best_descent(starts, costs, max_iter, -entropy)
 
 
 def ecr(evidence: Evidence, max_iter: int) -> Outcome:
@@ -92,7 +98,7 @@ def _ecr_iterative(evidence: Evidence, averaged: Rows, counted: Rows, max_iter: 
         return _disagreement(update(averaged, orders, _winners, counted)[0])
 
     starts = (_disagreement(cross(counted, _winners(table))) for table in _starts(evidence, averaged))
-    return _named(_best_descent(starts, costs, max_iter), averaged, evidence.anchor)
+    return _best_descent(starts, costs, max_iter)
 
 
 def pra(evidence: Evidence, max_iter: int) -> Outcome:
@@ -129,7 +135,7 @@ def data_based(evidence: Evidence, max_iter: int) -> Outcome:
         return _distances(sums, pooled)
 
     start = _running(sums, evidence.anchor.T @ powers)
-    return _named(_settle(start, costs, max_iter), rows, evidence.anchor)
+    return _settle(start, costs, max_iter)
 
 
 def sort(evidence: Evidence, max_iter: int) -> Outcome:
@@ -233,12 +239,6 @@ def _settle(at: Outcome, costs: Callable[[IntArray], FloatArray], max_iter: int)
 def _is_renaming(one: IntArray, other: IntArray) -> bool:
     renaming = np.take_along_axis(np.argsort(one, -1), other, -1)
     return bool((renaming == renaming[0]).all())
-
-
-def _named(outcome: Outcome, rows: Rows, anchor: FloatArray) -> Outcome:
-    """Rename the labels, for all draws alike, so that they agree best with the anchor's."""
-    names = match(-relabelled_mean(rows, outcome.orders).T @ anchor)
-    return replace(outcome, orders=np.ascontiguousarray(outcome.orders[:, names]), costs=outcome.costs[:, :, names])
 
 
 def _powers(X: FloatArray) -> FloatArray:

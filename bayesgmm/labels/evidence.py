@@ -136,6 +136,7 @@ def along_first_axis(params: MixtureParams) -> FloatArray:
     means = params.means.reshape(-1, params.n_features)
     centred = means - means.mean(0)
     scale = centred.std(0)
-    axis = np.linalg.eigh(np.cov((centred / np.where(scale > 0, scale, 1.0)).T).reshape(len(scale), -1))[1][:, -1]
-    axis = axis * np.sign(axis[np.abs(axis).argmax()]) / np.where(scale > 0, scale, 1.0)
-    return (params.means - means.mean(0)) @ axis
+    scale[scale == 0] = 1.0
+    axis = np.linalg.svd(centred / scale, full_matrices=False)[2][0]
+    axis *= np.sign(axis[np.abs(axis).argmax()])
+    return (params.means - means.mean(0)) @ (axis / scale)

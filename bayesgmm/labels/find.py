@@ -12,7 +12,7 @@ from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.labels.assignment import margins, totals
 from bayesgmm.labels.evidence import Evidence
 from bayesgmm.labels.inputs import evidence_of
-from bayesgmm.labels.methods import METHODS, Outcome
+from bayesgmm.labels.methods import METHODS, Outcome, squared_distances
 from bayesgmm.labels.passes import relabelled_mean, update
 from bayesgmm.labels.value import Relabelling
 from bayesgmm.params import MixtureParams
@@ -21,6 +21,7 @@ from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 __all__ = ["check_method", "find_all", "find_labels", "is_possible", "solve"]
 
 _BY_PARAMETERS = {"pra", "sort"}
+_LIKE_THE_REFERENCE = {"em-pivot", "ecr"}
 MAX_ITER = 100
 
 
@@ -78,7 +79,7 @@ def find_labels(
         ``log_posterior``, or else the most ordinary one.
     functional : array of shape (..., K) or callable, optional
         Numbers by which "sort" sorts components, upwards, or how to get them from ``params``; by default the means along the first
-        principal axis of all components' means.
+        principal axis of all components' means. (Given a reference, the sorted components then take its names.)
     log_posterior : array of shape (...), optional
     n_components : int, optional
         K, where only allocations are given; by default one more than the greatest of them.
@@ -184,15 +185,17 @@ def solve(method: str, evidence: Evidence, max_iter: int) -> Relabelling:
 
 def _named(outcome: Outcome, method: str, evidence: Evidence) -> Outcome:
     """Give the labels, which are a method's own, the names that they have in the reference, or else in most draws."""
-    has_reference = evidence.reference is not None or evidence.reference_features is not None
-    if method == "sort" or (has_reference and method in {"em-pivot", "ecr"}):
+    if evidence.reference is None and evidence.reference_features is None:
+        components = np.arange(evidence.n_components)
+        return outcome if method == "sort" else outcome.renamed((outcome.orders[:, :, None] == components).sum(0))
+    if method in _LIKE_THE_REFERENCE:
         return outcome
     if evidence.reference is not None and evidence.rows is not None:
         return outcome.renamed(relabelled_mean(evidence.rows, outcome.orders).T @ evidence.reference)
-    if has_reference:
+    if evidence.features is None or evidence.reference_features is None:
         return outcome
-    components = np.arange(evidence.n_components)
-    return outcome.renamed((outcome.orders[:, :, None] == components).sum(0))
+    mean = np.take_along_axis(evidence.features, outcome.orders[:, :, None], 1).mean(0)
+    return outcome.renamed(-squared_distances(mean, evidence.reference_features))
 
 
 def _row_clarity(evidence: Evidence, outcome: Outcome) -> FloatArray:

@@ -18,9 +18,10 @@ from bayesgmm.labels.passes import cross, update
 from bayesgmm.labels.rows import Rows, one_hot
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["METHODS", "Outcome"]
+__all__ = ["METHODS", "Outcome", "squared_distances"]
 
 _STARTS = 2  # further draws from which iterations start, beside the reference or the pivot
+_ROUNDING = 1e-12  # of a total
 _LEAST_SD = 1e-3  # of a group, in standard deviations of the column: one row repeated must not cost infinitely much to leave
 
 type Costs = tuple[FloatArray, float]
@@ -62,7 +63,7 @@ def stephens(evidence: Evidence, max_iter: int) -> Outcome:
 
     entropy = evidence.inspected.entropy
     starts = (_divergence(rows, table) for table in _starts(evidence, rows))
-    return _best_descent(starts, costs, max_iter, -entropy)
+    return _best_settled(starts, costs, max_iter, -entropy)
 
 
 def ecr(evidence: Evidence, max_iter: int) -> Outcome:
@@ -98,7 +99,7 @@ def _ecr_iterative(evidence: Evidence, averaged: Rows, counted: Rows, max_iter: 
         return _disagreement(update(averaged, orders, _winners, counted)[0])
 
     starts = (_disagreement(cross(counted, _winners(table))) for table in _starts(evidence, averaged))
-    return _best_descent(starts, costs, max_iter)
+    return _best_settled(starts, costs, max_iter)
 
 
 def pra(evidence: Evidence, max_iter: int) -> Outcome:
@@ -110,12 +111,12 @@ def pra(evidence: Evidence, max_iter: int) -> Outcome:
     """
     theta: FloatArray = evidence.need("features", "pra")
     if evidence.reference_features is not None:
-        return _once(_squared_distances(theta, evidence.reference_features))
+        return _once(squared_distances(theta, evidence.reference_features))
 
     def costs(orders: IntArray) -> FloatArray:
-        return _squared_distances(theta, np.take_along_axis(theta, orders[:, :, None], 1).mean(0))
+        return squared_distances(theta, np.take_along_axis(theta, orders[:, :, None], 1).mean(0))
 
-    return _descend(_once(_squared_distances(theta, theta[evidence.pivot])), costs, max_iter)
+    return _settle(_once(squared_distances(theta, theta[evidence.pivot])), costs, max_iter)
 
 
 def data_based(evidence: Evidence, max_iter: int) -> Outcome:
@@ -173,7 +174,8 @@ def _divergence_of(sums: FloatArray, total: FloatArray) -> FloatArray:
     return -(1.0 - sums.shape[1] * SMOOTH) * sums - SMOOTH * total
 
 
-def _squared_distances(theta: FloatArray, pivot: FloatArray) -> FloatArray:
+def squared_distances(theta: FloatArray, pivot: FloatArray) -> FloatArray:
+    """Return the squared distances (..., K, K) of components (..., K, P) from those of a pivot (K, P)."""
     squares = (theta**2).sum(-1)[:, :, None] + (pivot**2).sum(-1)
     return np.maximum(squares - 2 * theta @ pivot.T, 0.0)
 
@@ -196,39 +198,31 @@ def _starts(evidence: Evidence, rows: Rows) -> Iterator[FloatArray]:
         yield rows.draw(t)
 
 
-def _once(costs: FloatArray, extra: FloatArray | float = 0.0) -> Outcome:
+def _once(costs: FloatArray, extra: FloatArray | float = 0.0, unless: IntArray | None = None) -> Outcome:
+    """Assign; draws for which the orders ``unless`` are as good keep these, so that ties cannot send an iteration round in circles."""
     orders = assign(costs)
+    if unless is not None:
+        old, new = totals(costs, unless), totals(costs, orders)
+        orders = np.where((old <= new + _ROUNDING * np.abs(new))[:, None], unless, orders)
     return Outcome(orders, costs, extra, (float((totals(costs, orders) + extra).sum()),), converged=True)
 
 
-def _best_descent(
+def _best_settled(
     starts: Iterator[FloatArray], costs: Callable[[IntArray], FloatArray], max_iter: int, extra: FloatArray | float = 0.0
 ) -> Outcome:
-    """Return the lowest end of descents from several starts; a start whose first labels are those of an earlier end ends there too."""
+    """Return the lowest end of iterations from several starts; a start whose first labels are those of an earlier end ends there too."""
     ends: list[Outcome] = []
     for start in starts:
         first = _once(start, extra)
         if not any(_is_renaming(first.orders, end.orders) for end in ends):
-            ends.append(_descend(first, costs, max_iter))
+            ends.append(_settle(first, costs, max_iter))
     return min(ends, key=lambda end: end.trace[-1])
 
 
-def _descend(at: Outcome, costs: Callable[[IntArray], FloatArray], max_iter: int) -> Outcome:
-    """Assign and work out costs in turn until the total no longer falls."""
-    for _ in range(max_iter - 1):
-        after = _once(costs(at.orders), at.extra)
-        if (after.orders == at.orders).all():
-            return replace(after, trace=(*at.trace, min(after.trace[0], at.trace[-1])))
-        if not after.trace[0] < at.trace[-1]:
-            return at
-        at = replace(after, trace=(*at.trace, after.trace[0]))
-    return replace(at, converged=False)
-
-
 def _settle(at: Outcome, costs: Callable[[IntArray], FloatArray], max_iter: int) -> Outcome:
-    """Assign and work out costs in turn until nothing changes."""
+    """Work out costs and assign in turn until nothing changes."""
     for _ in range(max_iter - 1):
-        after = _once(costs(at.orders))
+        after = _once(costs(at.orders), at.extra, at.orders)
         is_still = bool((after.orders == at.orders).all())
         at = replace(after, trace=(*at.trace, after.trace[0]))
         if is_still:

@@ -36,8 +36,8 @@ class Relabelling:
         they swapped. Where only parameters were: one less the ratio of their squared distances from the pivot as they are and if they
         swapped. One is as clear as can be; near zero, swapped labels do as well; below zero, they agree with more rows.
     trace : tuple of float
-        Total cost after each round of assignments. It never rises, except for DATA-BASED, whose costs are measured in spreads that
-        change with the labels.
+        Total cost after each round of assignments. It never rises, except for ECR-ITERATIVE-2 and DATA-BASED, whose references are made
+        of something else than what the costs count.
     converged : bool
         Whether another round would change nothing.
 

@@ -1,6 +1,7 @@
 """Eight ways of relabelling: each undoes what was planted, its assignments are the best of all, and it says when labels are a guess."""
 
 from itertools import permutations
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -253,6 +254,21 @@ def test_a_functional_can_be_a_function(apart):
     assert (np.diff(apart.draws.permute(found.orders).weights) <= 0).all()
 
 
+@pytest.mark.slow
+def test_stephens_takes_less_than_two_seconds_for_many_draws(rng):
+    r = rng.dirichlet(np.full(5, 0.2), size=1000) * 0.999 + 0.0002
+    r = np.stack([r[:, rng.permutation(5)] for _ in range(4000)])
+    r *= rng.uniform(0.9, 1.1, size=r.shape)
+    r /= r.sum(-1, keepdims=True)
+    seconds = []
+    for _ in range(3):
+        start = perf_counter()
+        found = find_labels("stephens", responsibilities=r)
+        seconds.append(perf_counter() - start)
+    assert min(seconds) < 2.0
+    assert found.converged
+
+
 # What must not matter
 
 
@@ -293,6 +309,28 @@ def test_responsibilities_may_lie_in_a_file(close, tmp_path):
     mapped = np.load(tmp_path / "r.npy", mmap_mode="r")
     found = find_labels("stephens", responsibilities=mapped)
     np.testing.assert_array_equal(found.orders, find_labels("stephens", responsibilities=r).orders)
+
+
+class OnlyCuts:
+    """Something on a disk: it has a shape and gives what is cut out of it, and counts how much that is."""
+
+    def __init__(self, table):
+        self.table, self.shape, self.most = table, table.shape, 0
+
+    def __getitem__(self, where):
+        self.most = max(self.most, self.table[where].size)
+        return self.table[where]
+
+
+def test_a_stream_is_never_read_at_once(close, monkeypatch):
+    monkeypatch.setattr(rows, "BLOCK_NUMBERS", 300 * 3 * 7)
+    r = close.draws.responsibilities(close.X)
+    stream = OnlyCuts(r)
+    found = find_labels("stephens", responsibilities=stream)
+    assert stream.most == 300 * 3 * 7
+    np.testing.assert_array_equal(found.orders, find_labels("stephens", responsibilities=r).orders)
+    with pytest.raises(InvalidParameterError, match=r"must have shape \(draws, N, K\), got \(2, 150, 160, 3\)"):
+        find_labels("stephens", responsibilities=OnlyCuts(r.reshape(2, 150, 160, 3)))
 
 
 def test_the_number_of_threads_changes_no_bit(close, monkeypatch):
@@ -355,6 +393,7 @@ Z = np.array([[0, 1, 1], [1, 0, 0]])
             {"parameters": np.zeros((4, 2, 1))},
             "method 'stephens' needs responsibilities or allocations.*give params and X",
         ),
+        ("stephens", {"responsibilities": R, "X": [["a"]] * 5}, "X must be numbers"),
         ("em-pivot", {"responsibilities": R}, "method 'em-pivot' needs responsibilities of a reference.*EM fit"),
         ("ecr", {"parameters": np.zeros((4, 2, 1))}, "method 'ecr' needs allocations or responsibilities"),
         ("ecr-iterative-2", {"allocations": Z}, "method 'ecr-iterative-2' needs responsibilities"),
@@ -415,6 +454,9 @@ def test_a_mixture_as_reference_must_be_one_of_as_many_components(apart):
         InvalidParameterError, match=r"reference must be one mixture of 4 components, got batch shape \(300,\) and 4"
     ):
         find_labels(**apart.known, reference=apart.draws)
+    narrow = apart.truth.marginal([0])
+    with pytest.raises(InvalidParameterError, match="reference has another number of features than params"):
+        find_labels("pra", params=apart.draws, reference=narrow)
     with pytest.raises(InvalidParameterError, match="X has 1 columns, params 2"):
         find_labels("stephens", params=apart.draws, X=apart.X[:, :1])
     with pytest.raises(InvalidParameterError, match="relabellings must be of the same draws"):

@@ -112,7 +112,7 @@ _REMEDIES = {
     "counted": "give allocations, or responsibilities, or params and X",
     "features": "give params or parameters",
     "X": "give X",
-    "reference": "give reference, a mixture or responsibilities (N, K), such as those of an EM fit; or choose another method",
+    "reference": "give reference, responsibilities (N, K) or (with X) a mixture, such as an EM fit; or choose another method",
     "functional": "give functional, numbers for each draw and component, or params",
 }
 

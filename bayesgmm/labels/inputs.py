@@ -183,7 +183,7 @@ def _check_lengths(X: FloatArray | None, tables: Mapping[str, Any], reference: A
 
 
 def _rows(X: ArrayLike) -> FloatArray:
-    rows = np.require(X, float, ["C", "W"])
+    rows = np.require(_numbers("X", X, check=False), float, ["C", "W"])
     if rows.ndim != 2 or np.isinf(rows).any():
         raise InvalidDataError(f"X must be a table (N, D) of finite numbers, NaN where one is missing; its shape is {rows.shape}")
     return rows
@@ -202,6 +202,8 @@ def _responsibilities(table: Any, params: MixtureParams | None, X: FloatArray | 
 def _flat(table: Any, n_batch: int) -> Any:
     if table is None or n_batch == 1:
         return table
+    if not hasattr(table, "reshape"):
+        raise InvalidParameterError(f"responsibilities that are read from a file must have shape (draws, N, K), got {table.shape}")
     return table.reshape(-1, *table.shape[n_batch:])
 
 
@@ -227,7 +229,10 @@ def _reference_table(reference: Any, X: FloatArray | None, n_components: int) ->
 def _reference_features(reference: Any, features: FloatArray | None) -> FloatArray | None:
     if not isinstance(reference, MixtureParams) or features is None:
         return None
-    return standardised(mixture_features(reference), features)
+    own = mixture_features(reference)
+    if own.shape[-1] != features.shape[-1]:
+        raise InvalidParameterError("reference has another number of features than params")
+    return standardised(own, features)
 
 
 def _listed(sizes: Mapping[str, Any]) -> str:

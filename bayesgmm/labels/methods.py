@@ -46,8 +46,8 @@ class Outcome:
 
 def em_pivot(evidence: Evidence, max_iter: int) -> Outcome:
     """Hold every draw against the responsibilities of the reference, once: see `bayesgmm.labels.align`."""
-    reference = evidence.need("reference", "em-pivot")
-    return _once(_divergence(evidence.need("rows", "em-pivot"), reference), -evidence.inspected.entropy)
+    rows = evidence.need("rows", "em-pivot")
+    return _once(_divergence(rows, evidence.need("reference", "em-pivot")), -evidence.inspected.entropy)
 
 
 def stephens(evidence: Evidence, max_iter: int) -> Outcome:

@@ -196,7 +196,7 @@ class MostProbable:
 def most_probable(rows: Rows) -> Rows:
     """Give every row to its most probable component, in memory unless that is large."""
     T, N, K = rows.shape
-    if T * N > HELD_NUMBERS:
+    if T * N > 4 * HELD_NUMBERS:  # of a quarter of the size
         return MostProbable(rows)
     z = np.empty((T, N), np.int16)
     for start, stop in row_parts(rows):

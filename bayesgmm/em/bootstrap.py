@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from bayesgmm.em.information import ParameterErrors
 from bayesgmm.em.refits import Original, Refit, Refitted, ReplicateKind, plan
 from bayesgmm.expectation import cross_sums, libraries_on_one_thread
 from bayesgmm.expectation._threads import chunks, ordered_map
-from bayesgmm.labels import align, match
+from bayesgmm.labels import align
+from bayesgmm.labels.assignment import margins
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
@@ -21,7 +21,6 @@ __all__ = ["Replicates", "resample"]
 
 AMBIGUOUS = 0.05
 """A replicate whose labels have a smaller margin than this is said to be ambiguous."""
-_FEW = 4  # components up to which trying every labelling is the quickest
 _DRAWN = 1000
 _TASK = 16  # replicates that a thread takes at a time
 
@@ -186,25 +185,5 @@ def _matched(data: Original, batch: MixtureParams) -> tuple[MixtureParams, Float
     reference = data.params.responsibilities(X)
     batch = batch.permute(align(X, batch, reference))
     agreement = cross_sums(X, *batch.arrays(), weights[:, None] * reference, diagonal=batch.is_diagonal)
-    others = _best_by_trying if batch.n_components <= _FEW else _best_by_assignment
-    return batch, 1.0 - others(agreement) / np.trace(agreement, axis1=1, axis2=2)
-
-
-def _best_by_trying(agreement: FloatArray) -> FloatArray:
-    """Return the agreement (T,) of the best labelling other than the given one, for agreements (T, K, K): by trying them all."""
-    K = agreement.shape[1]
-    _, *others = permutations(range(K))
-    sums = [agreement[:, order, range(K)].sum(1) for order in others]
-    return np.max(sums, axis=0) if sums else np.zeros(len(agreement))
-
-
-def _best_by_assignment(agreement: FloatArray) -> FloatArray:
-    """Return the same where there are too many to try: the best of the labellings that do without one of the given one's pairs."""
-    T, K, _ = agreement.shape
-    best = np.full(T, -np.inf)
-    for k in range(K):
-        cost = -agreement
-        cost[:, k, k] = np.inf
-        orders = np.array([match(c) for c in cost])
-        best = np.maximum(best, agreement[np.arange(T)[:, None], orders, np.arange(K)].sum(1))
-    return best
+    lost = margins(-agreement, np.tile(np.arange(batch.n_components), (len(agreement), 1)))
+    return batch, np.minimum(lost / np.trace(agreement, axis1=1, axis2=2), 1.0)  # a single component has no other labelling

@@ -1,0 +1,246 @@
+"""The partition of least posterior expected loss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation._threads import n_threads
+from bayesgmm.params import generator
+from bayesgmm.partitions.inputs import Draws, by_size, check_draws
+from bayesgmm.partitions.losses import Loss, loss_named, mean_loss
+from bayesgmm.partitions.search import Attempts, run
+from bayesgmm.partitions.similarity import similarity
+from bayesgmm.partitions.state import BoundSearch, SearchState, TableSearch
+from bayesgmm.progress import steps
+from bayesgmm.typing import FloatArray, IntArray, RandomState
+
+__all__ = ["PartitionEstimate", "minimize"]
+
+
+@dataclass(frozen=True, eq=False)
+class PartitionEstimate:
+    """A partition that stands for many; ``print`` it for the result in words.
+
+    Attributes
+    ----------
+    labels : int array of shape (N,)
+        Groups, numbered by decreasing size.
+    expected_loss : float
+        Posterior expected loss of the partition, by the loss named.
+    loss : str
+    split_cost : float
+    method : str
+        "search", "draw" or "linkage".
+    run_losses : array of shape (n_runs,)
+        What each run of the search came to, NaN for runs that were not begun; one number for the other methods.
+    interrupted : bool
+        Whether the search was stopped, by the user or the time limit, before its runs had ended: the labels are the best so far.
+    """
+
+    labels: IntArray
+    expected_loss: float
+    loss: str
+    split_cost: float = 1.0
+    method: str = "search"
+    run_losses: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
+    interrupted: bool = False
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs that gave a partition."""
+        return int(np.isfinite(self.run_losses).sum())
+
+    @property
+    def n_runs_at_best(self) -> int:
+        """Number of runs that came to the least loss, within rounding: with few of them, ask for more runs."""
+        return int((self.run_losses <= np.nanmin(self.run_losses) + 1e-9).sum())
+
+    def __str__(self) -> str:
+        sizes = ", ".join(map(str, np.bincount(self.labels)[:_MOST_SIZES]))
+        more = ", ..." if self.n_groups > _MOST_SIZES else ""
+        text = (
+            f"{len(self.labels)} points in {self.n_groups} group(s) of {sizes}{more}; "
+            f"expected loss ({self.loss}) {self.expected_loss:.6g}"
+        )
+        if self.method == "search":
+            text += f", reached by {self.n_runs_at_best} of {self.n_runs} runs"
+        return text + ("; stopped early, so this is the best so far." if self.interrupted else ".")
+
+
+_MOST_SIZES = 8
+LARGEST_SIMILARITY = 1e8
+"""Most numbers of a similarity matrix that a search keeps (800 MB)."""
+
+
+def minimize(
+    draws: Any,
+    loss: str = "vi",
+    *,
+    split_cost: float = 1.0,
+    max_components: int | None = None,
+    n_runs: int = 16,
+    zealous: int = 10,
+    random_state: RandomState = None,
+    time_limit: float | None = None,
+    progressbar: bool = False,
+) -> PartitionEstimate:
+    """Find the partition of least posterior expected loss.
+
+    Parameters
+    ----------
+    draws : int array of shape (T, N)
+        Draws of the partition, from any sampler, labels from 0 up; labels may switch between draws. Those of a fit come from
+        :func:`bayesgmm.partitions.draw_labels`.
+    loss : str
+        As in :func:`bayesgmm.partitions.partition_loss`.
+    split_cost : float
+        For "binder" and "vi", the cost of parting what belongs together; more of it makes fewer groups.
+    max_components : int, optional
+        Most groups; by default as many as lower the loss. (R's salso does not go beyond the draws' largest number.)
+    n_runs : int
+        Runs of the search, each from a start of its own: even ones allocate points one after the other, odd ones start at random.
+    zealous : int
+        How many groups each run destroys and builds anew.
+    random_state : int, Generator, RandomState or None
+        The same seed gives the same partition whatever the number of threads, unless the search is stopped early.
+    time_limit : float, optional
+        Seconds after which the best so far is returned, marked as interrupted. The first run always gets as far as a partition.
+    progressbar : bool
+        Show progress on stderr, when that is a terminal.
+
+    Returns
+    -------
+    PartitionEstimate
+        Also when the search is interrupted (Ctrl-C), with the best so far, marked as such.
+
+    Raises
+    ------
+    InvalidDataError, InvalidParameterError
+
+    Notes
+    -----
+    The search is SALSO (Dahl, Johnson and Mueller 2022, Journal of Computational and Graphical Statistics 31, 1189-1201). It keeps the
+    contingency tables of the partition with all draws; trying a point in every group, and moving it, cost time of the order of the
+    draws. It finds a local optimum, which the runs make likely to be the global one; ``n_runs_at_best`` says how sure to be.
+
+    Examples
+    --------
+    >>> draws = [[0, 0, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]
+    >>> found = minimize(draws, random_state=1)
+    >>> found.labels
+    array([1, 1, 0, 0, 0])
+    >>> print(found)
+    5 points in 2 group(s) of 3, 2; expected loss (vi) 0.317, reached by 16 of 16 runs.
+    """
+    checked, chosen = check_draws(draws), loss_named(loss, split_cost)
+    limit = _limit(max_components, checked.n_points)
+    _check_numbers(n_runs, zealous, time_limit)
+    make = _maker(checked, chosen, limit)
+    seeds = np.random.SeedSequence(generator(random_state).integers(2**32, size=4).tolist()).spawn(n_runs)
+    n_groups = min(limit, checked.most_groups)
+    tasks = [
+        partial(run, attempts=Attempts(r % 2 == 0, n_groups, zealous), rng=np.random.default_rng(seed), tolerance=chosen.rounding)
+        for r, seed in enumerate(seeds)
+    ]
+    with steps("Searching partitions", n_runs, shown=progressbar) as advance:
+        found, interrupted = _run_all(make, tasks, time_limit, advance)
+    labels, values = _distinct_values(found, checked, chosen)
+    return PartitionEstimate(labels, float(np.nanmin(values)), chosen.name, chosen.split_cost, "search", values, interrupted)
+
+
+def _limit(max_components: int | None, n_points: int) -> int:
+    if max_components is None:
+        return n_points
+    if not isinstance(max_components, (int, np.integer)) or not 1 <= max_components <= n_points:
+        raise InvalidParameterError(
+            f"max_components must be from 1 to {n_points}, the number of points, or None for no limit, got {max_components!r}"
+        )
+    return int(max_components)
+
+
+def _check_numbers(n_runs: int, zealous: int, time_limit: float | None) -> None:
+    if not isinstance(n_runs, (int, np.integer)) or n_runs < 1:
+        raise InvalidParameterError(f"n_runs must be a whole number from 1 up, got {n_runs!r}")
+    if not isinstance(zealous, (int, np.integer)) or zealous < 0:
+        raise InvalidParameterError(f"zealous must be a whole number from 0 up, got {zealous!r}")
+    if time_limit is not None and not time_limit > 0:
+        raise InvalidParameterError(f"time_limit must be a positive number of seconds or None, got {time_limit!r}")
+
+
+def _maker(draws: Draws, loss: Loss, limit: int) -> Callable[[], SearchState]:
+    if not loss.needs_similarity:
+        return partial(TableSearch, draws, loss, limit)
+    if draws.n_points**2 > LARGEST_SIMILARITY:
+        raise InvalidParameterError(
+            f"loss {loss.name!r} needs all pairs of the {draws.n_points} points, {draws.n_points**2 * 8 / 1e9:.1f} GB: "
+            "choose 'vi', which it bounds and which needs none"
+        )
+    return partial(BoundSearch, similarity(draws), limit, loss.rounding)
+
+
+type Task = Callable[..., SearchState]
+
+
+def _run_all(
+    make: Callable[[], SearchState], tasks: list[Task], time_limit: float | None, advance: Callable[[], None]
+) -> tuple[list[IntArray | None], bool]:
+    """Return the labels that each run came to, None where it did not begin, and whether any was cut short."""
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    stop, cut = Event(), Event()
+
+    def stopped() -> bool:
+        if stop.is_set() or (deadline is not None and time.monotonic() > deadline):
+            cut.set()
+            return True
+        return False
+
+    def work(r: int) -> IntArray | None:
+        if r > 0 and stopped():
+            return None
+        labels = tasks[r](make(), stopped=stopped).labels.copy()
+        advance()
+        return labels
+
+    with ThreadPoolExecutor(min(n_threads(), len(tasks)), thread_name_prefix="bayesgmm") as pool:
+        futures = [pool.submit(work, r) for r in range(len(tasks))]
+        _wait(futures, stop)
+    return [future.result() for future in futures], cut.is_set()
+
+
+def _wait(futures: list[Future[IntArray | None]], stop: Event) -> None:
+    """Wait for all runs; an interruption or an error ends them where they are."""
+    try:
+        wait(futures)
+    except KeyboardInterrupt:
+        stop.set()
+        wait(futures)
+
+
+def _distinct_values(found: list[IntArray | None], draws: Draws, loss: Loss) -> tuple[IntArray, FloatArray]:
+    """Return the best partition and the exact expected losses of all, NaN for none; runs that met are looked at once."""
+    known: dict[bytes, float] = {}
+    values = np.full(len(found), np.nan)
+    numbered = [None if labels is None else by_size(labels) for labels in found]
+    for r, labels in enumerate(numbered):
+        if labels is not None:
+            key = labels.tobytes()
+            if key not in known:
+                known[key] = mean_loss(labels, draws, loss)
+            values[r] = known[key]
+    best = numbered[int(np.nanargmin(values))]
+    assert best is not None
+    return best, values

@@ -1,0 +1,217 @@
+"""A partition that changes item by item, and what it needs to know about the draws to see at once which change is best."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import numpy as np
+
+from bayesgmm.partitions import _bound, _tables
+from bayesgmm.partitions.inputs import Draws
+from bayesgmm.partitions.losses import Loss
+from bayesgmm.typing import FloatArray, IntArray
+
+__all__ = ["BoundSearch", "SearchState", "TableSearch"]
+
+LANES = 4
+"""Slots are made in multiples of this: so many are summed at a time."""
+
+
+class SearchState(Protocol):
+    """What a search asks of the partition it works on; labels are -1 for points without a group."""
+
+    @property
+    def labels(self) -> IntArray:
+        """Groups (N,), numbered without gaps."""
+        ...
+
+    @property
+    def value(self) -> float:
+        """What is minimised, of the points that have a group."""
+        ...
+
+    @property
+    def margin(self) -> FloatArray:
+        """By how much the best other group was worse than a point's own (N,) when it was last visited."""
+        ...
+
+    def visit(self, order: IntArray) -> int:
+        """Put each point where the value is least, in this order, and return how many found a new group."""
+        ...
+
+    def take_out(self, items: IntArray) -> None:
+        """Take points out of their groups."""
+        ...
+
+    def place(self, items: IntArray, groups: IntArray) -> None:
+        """Give points without a group these, numbered without gaps."""
+        ...
+
+    def copy(self) -> Self:
+        """Return a state of its own that is the same."""
+        ...
+
+
+class TableSearch:
+    """Contingency tables of a growing partition with every draw: a move costs time of the order of the draws.
+
+    Parameters
+    ----------
+    draws : Draws
+    loss : Loss
+        Any but the lower bound of the variation of information.
+    limit : int
+        Most groups.
+    """
+
+    def __init__(self, draws: Draws, loss: Loss, limit: int) -> None:
+        N, T, M = draws.n_points, draws.n_draws, draws.most_groups
+        terms = loss.table(N + 1)
+        self._draws = draws
+        self._step = np.diff(terms)
+        self._rule = _tables.Rule(loss.code, loss.of_means, loss.split_cost, limit, loss.rounding)
+        C = _slots(min(M + 1, limit))
+        self._state = _tables.State(
+            labels=np.full(N, -1),
+            size=np.zeros(C, dtype=np.intp),
+            cells=np.zeros((T, M, C), dtype=np.int32),
+            gain=np.full((T, M, C), self._step[0]),
+            columns=np.zeros((T, M), dtype=np.int32),
+            per_draw=np.zeros((2, T)),
+            sums=np.zeros(3),
+            numbers=np.zeros(2, dtype=np.intp),
+            margin=np.zeros(N),
+        )
+
+    @property
+    def labels(self) -> IntArray:
+        """Groups (N,)."""
+        return self._state.labels
+
+    @property
+    def margin(self) -> FloatArray:
+        """By how much the best other group was worse (N,)."""
+        return self._state.margin
+
+    @property
+    def value(self) -> float:
+        """Expected loss of the points that have a group."""
+        s, rule, T = self._state, self._rule, self._draws.n_draws
+        cells, columns = s.per_draw
+        if rule.of_means:
+            cells, columns = (np.array([s.sums[which] / T]) for which in (_tables.CELLS, _tables.COLUMNS))
+        out = np.empty(len(cells))
+        rows, n = s.sums[_tables.ROWS], s.numbers[_tables.ALLOCATED]
+        _tables.losses(rule.code, rule.split_cost, rows, columns, cells, n, out)
+        return float(out.mean())
+
+    def visit(self, order: IntArray) -> int:
+        """Put each point where the expected loss is least."""
+        moved = done = 0
+        while done < len(order):
+            n, done = _tables.visit(order, done, self._draws.by_point, self._step, self._state, self._rule)
+            moved += n
+            if done < len(order):
+                self._grow(len(self._state.size) + 1)
+        return moved
+
+    def take_out(self, items: IntArray) -> None:
+        """Take points out of their groups."""
+        _tables.take_out(items, self._draws.by_point, self._step, self._state)
+
+    def place(self, items: IntArray, groups: IntArray) -> None:
+        """Give points without a group these."""
+        self._grow(int(groups.max()) + 1)
+        _tables.place(items, groups, self._draws.by_point, self._step, self._state)
+
+    def copy(self) -> TableSearch:
+        """Return a state of its own that is the same."""
+        twin = object.__new__(TableSearch)
+        twin._draws, twin._step, twin._rule = self._draws, self._step, self._rule
+        twin._state = _tables.State(*(array.copy() for array in self._state))
+        return twin
+
+    def _grow(self, needed: int) -> None:
+        """Make room for so many groups, and for as many again as there are: growing then costs little in all."""
+        have = len(self._state.size)
+        if needed <= have:
+            return
+        more = _slots(min(max(needed, 2 * have), max(needed, self._rule.limit))) - have
+        s = self._state
+        self._state = s._replace(
+            size=np.append(s.size, np.zeros(more, dtype=np.intp)),
+            cells=_widened(s.cells, more, 0),
+            gain=_widened(s.gain, more, self._step[0]),
+        )
+
+
+class BoundSearch:
+    """The lower bound of the variation of information: a move costs time of the order of the points.
+
+    Parameters
+    ----------
+    similarity : array of shape (N, N)
+    limit : int
+        Most groups.
+    tolerance : float
+        A gain of so little is none.
+    """
+
+    def __init__(self, similarity: FloatArray, limit: int, tolerance: float) -> None:
+        N = len(similarity)
+        self._P = similarity
+        self._limit = limit
+        self._tolerance = tolerance * N
+        self._constant = float(np.log2(similarity.sum(axis=1)).sum())
+        self._state = _bound.BoundState(
+            labels=np.full(N, -1),
+            size=np.zeros(N + 1, dtype=np.intp),
+            together=np.zeros(N),
+            numbers=np.zeros(2, dtype=np.intp),
+            margin=np.zeros(N),
+        )
+
+    @property
+    def labels(self) -> IntArray:
+        """Groups (N,)."""
+        return self._state.labels
+
+    @property
+    def margin(self) -> FloatArray:
+        """By how much the best other group was worse (N,)."""
+        return self._state.margin
+
+    @property
+    def value(self) -> float:
+        """Value of the bound, once all points have a group."""
+        return (_bound.value(self._state) + self._constant) / len(self._P)
+
+    def visit(self, order: IntArray) -> int:
+        """Put each point where the bound is least."""
+        return int(_bound.visit(order, self._P, self._state, self._limit, self._tolerance))
+
+    def take_out(self, items: IntArray) -> None:
+        """Take points out of their groups."""
+        _bound.take_out(items, self._P, self._state)
+
+    def place(self, items: IntArray, groups: IntArray) -> None:
+        """Give points without a group these."""
+        _bound.place(items, groups, self._P, self._state)
+
+    def copy(self) -> BoundSearch:
+        """Return a state of its own that is the same."""
+        twin = object.__new__(BoundSearch)
+        vars(twin).update(vars(self))
+        twin._state = _bound.BoundState(*(array.copy() for array in self._state))
+        return twin
+
+
+def _slots(n: int) -> int:
+    return -(-n // LANES) * LANES
+
+
+def _widened(array: np.ndarray, more: int, value: float) -> np.ndarray:
+    T, M, C = array.shape
+    out = np.full((T, M, C + more), value, dtype=array.dtype)
+    out[..., :C] = array
+    return out

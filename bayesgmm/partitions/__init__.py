@@ -4,13 +4,25 @@ Everything here takes draws of a partition, an integer array (draws, points) fro
 draws; `draw_labels` makes them from a fit.
 """
 
+from bayesgmm.partitions.ball import Bound, CredibleBall, credible_ball
+from bayesgmm.partitions.baselines import best_draw, best_linkage
+from bayesgmm.partitions.certain import CertainCore, certain_core
 from bayesgmm.partitions.losses import LOSSES, expected_loss, loss_draws, partition_loss
 from bayesgmm.partitions.minimise import PartitionEstimate, minimize
+from bayesgmm.partitions.several import PartitionSummary, summarize
 from bayesgmm.partitions.similarity import display_order, draw_labels, similarity, similarity_blocks
 
 __all__ = [
     "LOSSES",
+    "Bound",
+    "CertainCore",
+    "CredibleBall",
     "PartitionEstimate",
+    "PartitionSummary",
+    "best_draw",
+    "best_linkage",
+    "certain_core",
+    "credible_ball",
     "display_order",
     "draw_labels",
     "expected_loss",
@@ -19,4 +31,5 @@ __all__ = [
     "partition_loss",
     "similarity",
     "similarity_blocks",
+    "summarize",
 ]

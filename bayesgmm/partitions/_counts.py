@@ -59,14 +59,49 @@ def companions(Z, labels, start, cells, out):
         out[i] += total
 
 
-@compiled(fastmath=FASTMATH)
-def shared_groups(Z, start, stop, out):
-    """Fill ``out (stop - start, N)`` with the share of draws in which these items and all items of ``Z (N, T)`` have the same label."""
+@compiled()
+def shared_groups(Z, start, stop, first, out):
+    """Fill rows ``start .. stop`` of ``out (n, N)`` with shares of the draws in ``Z (N, T)``.
+
+    They are those in which the items ``first + start .. first + stop`` have the same label as each item. Where ``out`` has both orders
+    of a pair only the upper triangle is filled: see :func:`mirror`.
+    """
     N, T = Z.shape
     for i in range(start, stop):
         for j in range(N):
-            a, b = Z[i], Z[j]
+            if first <= j < first + i:
+                continue
+            a, b = Z[first + i], Z[j]
             same = np.int32(0)
             for t in range(T):
                 same += np.int32(a[t] == b[t])
-            out[i - start, j] = same / T
+            out[i, j] = same / T
+
+
+@compiled()
+def mirror(first, out):
+    """Fill the lower triangle of the square that begins at column ``first`` of ``out (n, N)`` from its upper triangle."""
+    for i in range(len(out)):
+        for j in range(i):
+            out[i, first + j] = out[j, first + i]
+
+
+@compiled()
+def best_option(z, active, slots, n_slots, allowed, counts):
+    """Return the slot that an item with labels ``z (T,)`` has in most of the ``active`` draws, and in how many.
+
+    ``slots (T, M)`` says which slot each group of a draw stands for; -1 is none, and slot ``n_slots`` is a new one for it. Where
+    ``allowed`` is not -1 no other slot counts. ``counts`` is scratch space of at least ``n_slots + 1``.
+    """
+    for k in range(n_slots + 1):
+        counts[k] = 0
+    for t in active:
+        k = slots[t, z[t]]
+        counts[k if k >= 0 else n_slots] += 1
+    if allowed >= 0:
+        return allowed, counts[allowed]
+    best = 0
+    for k in range(1, n_slots + 1):
+        if counts[k] > counts[best]:
+            best = k
+    return best, counts[best]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation._threads import chunks
 from bayesgmm.partitions import _counts
 from bayesgmm.typing import ArrayLike, IntArray
 
-__all__ = ["Draws", "by_size", "check_draws", "check_partition"]
+__all__ = ["Draws", "by_size", "check_count", "check_draws", "check_partition"]
 
 DRAWS_AT_A_TIME = 64
 CELLS_AT_A_TIME = 4e6
@@ -113,6 +113,13 @@ def check_partition(labels: Any, n_points: int | None, name: str = "labels") -> 
     if n_points is not None and len(values) != n_points:
         raise InvalidDataError(f"{name} must have a label for each of the {n_points} points, got {len(values)}")
     return by_size(values)
+
+
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """Return a setting that is a whole number of at least so much, or say that it is not."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or int(value) < least:
+        raise InvalidParameterError(f"{name} must be a whole number from {least} up, got {value!r}")
+    return int(value)
 
 
 def by_size(labels: ArrayLike) -> IntArray:

@@ -91,7 +91,7 @@ def loss_named(name: str | Loss, split_cost: float = 1.0) -> Loss:
     """
     if isinstance(name, Loss):
         return name
-    if not isinstance(name, str) or name not in LOSSES:
+    if name not in LOSSES:
         raise InvalidParameterError(f"loss must be one of {', '.join(map(repr, LOSSES))}, got {name!r}")
     if not 0 < split_cost < 2:
         raise InvalidParameterError(f"split_cost must lie between 0 and 2 (1 weighs both mistakes alike), got {split_cost}")

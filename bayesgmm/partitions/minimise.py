@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ import numpy as np
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation._threads import n_threads
 from bayesgmm.params import generator
-from bayesgmm.partitions.inputs import Draws, by_size, check_draws
+from bayesgmm.partitions.inputs import Draws, by_size, check_count, check_draws
 from bayesgmm.partitions.losses import Loss, loss_named, mean_loss
 from bayesgmm.partitions.search import Attempts, run
 from bayesgmm.partitions.similarity import similarity
@@ -144,11 +144,13 @@ def minimize(
     >>> found.labels
     array([1, 1, 0, 0, 0])
     >>> print(found)
-    5 points in 2 group(s) of 3, 2; expected loss (vi) 0.317, reached by 16 of 16 runs.
+    5 points in 2 group(s) of 3, 2; expected loss (vi) 0.367318, reached by 16 of 16 runs.
     """
     checked, chosen = check_draws(draws), loss_named(loss, split_cost)
-    limit = _limit(max_components, checked.n_points)
-    _check_numbers(n_runs, zealous, time_limit)
+    limit = check_limit(max_components, checked.n_points)
+    check_count(n_runs, "n_runs"), check_count(zealous, "zealous", 0)
+    if time_limit is not None and not time_limit > 0:
+        raise InvalidParameterError(f"time_limit must be a positive number of seconds or None, got {time_limit!r}")
     make = _maker(checked, chosen, limit)
     seeds = np.random.SeedSequence(generator(random_state).integers(2**32, size=4).tolist()).spawn(n_runs)
     n_groups = min(limit, checked.most_groups)
@@ -162,23 +164,14 @@ def minimize(
     return PartitionEstimate(labels, float(np.nanmin(values)), chosen.name, chosen.split_cost, "search", values, interrupted)
 
 
-def _limit(max_components: int | None, n_points: int) -> int:
+def check_limit(max_components: int | None, n_points: int) -> int:
+    """Return the most groups that are allowed."""
     if max_components is None:
         return n_points
-    if not isinstance(max_components, (int, np.integer)) or not 1 <= max_components <= n_points:
-        raise InvalidParameterError(
-            f"max_components must be from 1 to {n_points}, the number of points, or None for no limit, got {max_components!r}"
-        )
-    return int(max_components)
-
-
-def _check_numbers(n_runs: int, zealous: int, time_limit: float | None) -> None:
-    if not isinstance(n_runs, (int, np.integer)) or n_runs < 1:
-        raise InvalidParameterError(f"n_runs must be a whole number from 1 up, got {n_runs!r}")
-    if not isinstance(zealous, (int, np.integer)) or zealous < 0:
-        raise InvalidParameterError(f"zealous must be a whole number from 0 up, got {zealous!r}")
-    if time_limit is not None and not time_limit > 0:
-        raise InvalidParameterError(f"time_limit must be a positive number of seconds or None, got {time_limit!r}")
+    limit = check_count(max_components, "max_components")
+    if limit > n_points:
+        raise InvalidParameterError(f"max_components is {limit}, more than the {n_points} points: leave it out for no limit")
+    return limit
 
 
 def _maker(draws: Draws, loss: Loss, limit: int) -> Callable[[], SearchState]:
@@ -196,7 +189,7 @@ type Task = Callable[..., SearchState]
 
 
 def _run_all(
-    make: Callable[[], SearchState], tasks: list[Task], time_limit: float | None, advance: Callable[[], None]
+    make: Callable[[], SearchState], tasks: Sequence[Task], time_limit: float | None, advance: Callable[[], None]
 ) -> tuple[list[IntArray | None], bool]:
     """Return the labels that each run came to, None where it did not begin, and whether any was cut short."""
     deadline = None if time_limit is None else time.monotonic() + time_limit

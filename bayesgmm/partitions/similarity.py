@@ -58,17 +58,14 @@ def similarity(draws: Any, X: ArrayLike | None = None) -> FloatArray:
            [0.5, 1. , 0.5],
            [0. , 0.5, 1. ]])
     """
-    blocks = similarity_blocks(draws, X)
-    first, n = next(blocks)[1], None
-    n = first.shape[1]
+    n, blocks = _blocks(draws, X)
     if n * n > LARGEST:
         raise InvalidParameterError(
             f"the similarity of all pairs of {n} points takes {n * n * 8 / 1e9:.0f} GB: use similarity_blocks, a few rows at a time"
         )
-    if len(first) == n:
-        return first
+    if n <= _rows_of_a_block(n):
+        return next(blocks)[1]
     out = np.empty((n, n))
-    out[: len(first)] = first
     for start, block in blocks:
         out[start : start + len(block)] = block
     return out
@@ -92,15 +89,10 @@ def similarity_blocks(draws: Any, X: ArrayLike | None = None) -> Iterator[tuple[
     >>> [(start, block.shape) for start, block in similarity_blocks([[0, 0, 1], [0, 1, 1]])]
     [(0, (3, 3))]
     """
-    if _is_mixture(draws):
-        params, points = _mixtures(draws, X)
-        return _averaged(params, points)
-    if X is not None:
-        raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
-    return _counted(check_draws(draws))
+    return _blocks(draws, X)[1]
 
 
-def draw_labels(fit: Any, X: ArrayLike | None = None, *, random_state: RandomState = None) -> IntArray:
+def draw_labels(fit: Any, X: ArrayLike | None = None, *, random_state: RandomState = None) -> np.ndarray:
     """Draw one partition of the points from each draw of a posterior.
 
     Parameters
@@ -166,16 +158,28 @@ def tree(P: FloatArray, method: str) -> FloatArray:
     return linkage(squareform(np.clip(away, 0.0, None), checks=False), method)
 
 
+def _blocks(draws: Any, X: ArrayLike | None) -> tuple[int, Iterator[tuple[int, FloatArray]]]:
+    """Return the number of points, and the blocks of rows to come."""
+    if _is_mixture(draws):
+        params, points = _mixtures(draws, X)
+        return len(points), _averaged(params, points)
+    if X is not None:
+        raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
+    checked = check_draws(draws)
+    return checked.n_points, _counted(checked)
+
+
 def _counted(draws: Draws) -> Iterator[tuple[int, FloatArray]]:
     N, Z = draws.n_points, draws.by_point
     for first, last in chunks(N, _rows_of_a_block(N)):
         block = np.empty((last - first, N))
 
         def task(start: int, stop: int, first: int = first, block: FloatArray = block) -> None:
-            _counts.shared_groups(Z, first + start, first + stop, block[start:stop])
+            _counts.shared_groups(Z, start, stop, first, block)
 
         for _ in ordered_map(task, chunks(last - first, ROWS_AT_A_TIME)):
             pass
+        _counts.mirror(first, block)
         yield first, block
 
 

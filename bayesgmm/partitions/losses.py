@@ -138,8 +138,9 @@ def partition_loss(estimate: ArrayLike, truth: ArrayLike, loss: str = "vi", *, s
     omari     one minus the adjusted Rand index of Hubert and Arabie (1985)
     pear      the same between two partitions; the index of mean pair counts in expectation (Fritsch and Ickstadt 2009, Bayesian
               Analysis 4, 367-392)
-    vi_lb     the same as vi between two partitions; its lower bound by Jensen's inequality in expectation (Wade and Ghahramani 2018,
-              Bayesian Analysis 13, 559-626, equation 13)
+    vi_lb     the same as vi between two partitions; in expectation ``mean_i(log2 |C_i| + log2 sum_j P_ij - 2 log2 sum_{j in C_i} P_ij)``
+              with the similarities P, whose terms that depend on the estimate bound those of vi from below by Jensen's inequality
+              (Wade and Ghahramani 2018, Bayesian Analysis 13, 559-626, equation 13)
     ========  =====================================================================================================================
 
     R's mcclust counts each pair once and does not divide: its Binder loss is ours times ``N^2 / 2``; its VI is in bits as ours is.

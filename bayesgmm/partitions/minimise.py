@@ -201,26 +201,27 @@ def _run_all(
             return True
         return False
 
-    def work(r: int) -> IntArray | None:
-        if r > 0 and stopped():
-            return None
-        labels = tasks[r](make(), stopped=stopped).labels.copy()
-        advance()
-        return labels
+    found: list[IntArray | None] = [None] * len(tasks)
+
+    def work(r: int) -> None:
+        if r == 0 or not stopped():
+            found[r] = tasks[r](make(), stopped=stopped).labels.copy()
+            advance()
 
     with ThreadPoolExecutor(min(n_threads(), len(tasks)), thread_name_prefix="bayesgmm") as pool:
-        futures = [pool.submit(work, r) for r in range(len(tasks))]
-        _wait(futures, stop)
-    return [future.result() for future in futures], cut.is_set()
-
-
-def _wait(futures: list[Future[IntArray | None]], stop: Event) -> None:
-    """Wait for all runs; an interruption or an error ends them where they are."""
-    try:
-        wait(futures)
-    except KeyboardInterrupt:
-        stop.set()
-        wait(futures)
+        futures: list[Future[None]] = []
+        try:
+            futures.extend(pool.submit(work, r) for r in range(len(tasks)))
+            wait(futures)
+        except KeyboardInterrupt:
+            cut.set()
+        finally:
+            stop.set()  # leaving waits for the runs in hand, which end where they are
+    for future in futures:
+        future.result()
+    if all(labels is None for labels in found):
+        raise KeyboardInterrupt
+    return found, cut.is_set()
 
 
 def _distinct_values(found: list[IntArray | None], draws: Draws, loss: Loss) -> tuple[IntArray, FloatArray]:

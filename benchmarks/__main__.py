@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import em, families, gradient, interface, mclust, posterior
+from benchmarks import em, families, gradient, interface, mclust, partitions, posterior
 from benchmarks.results import draw, environment, write_table
 from benchmarks.timing import Curves, Row
 
@@ -19,6 +19,7 @@ PARTS = {
     "families": families.rows,
     "gradient": gradient.rows,
     "interface": interface.rows,
+    "partitions": partitions.rows,
     "posterior": posterior.rows,
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
 }

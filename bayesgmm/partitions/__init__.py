@@ -9,8 +9,8 @@ from bayesgmm.partitions.baselines import best_draw, best_linkage
 from bayesgmm.partitions.certain import CertainCore, certain_core
 from bayesgmm.partitions.losses import LOSSES, expected_loss, loss_draws, partition_loss
 from bayesgmm.partitions.minimise import PartitionEstimate, minimize
+from bayesgmm.partitions.pairs import display_order, draw_labels, similarity, similarity_blocks
 from bayesgmm.partitions.several import PartitionSummary, summarize
-from bayesgmm.partitions.similarity import display_order, draw_labels, similarity, similarity_blocks
 
 __all__ = [
     "LOSSES",

@@ -11,7 +11,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.partitions.inputs import Draws, by_size, check_draws
 from bayesgmm.partitions.losses import Loss, loss_named, mean_loss
 from bayesgmm.partitions.minimise import PartitionEstimate, check_limit
-from bayesgmm.partitions.similarity import check_similarity, similarity, tree
+from bayesgmm.partitions.pairs import check_similarity, similarity, tree
 from bayesgmm.typing import ArrayLike, IntArray
 
 __all__ = ["best_draw", "best_linkage"]

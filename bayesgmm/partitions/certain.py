@@ -105,8 +105,10 @@ def certain_core(draws: Any, *, level: float = 0.95, partition: ArrayLike | None
     paths = [_grow(checked, int(i), given) for i in _most_certain(checked)[:n_starts]]
     best = max(paths, key=lambda path: (int((path.counts >= needed).sum()), int(path.counts.sum())))
     size = int((best.counts >= needed).sum())
-    labels = np.full(checked.n_points, -1)
-    labels[best.order[:size]] = by_size(best.slots[:size])
+    slots, labels = np.empty_like(best.slots), np.full(checked.n_points, -1)
+    slots[best.order] = best.slots
+    members = np.sort(best.order[:size])
+    labels[members] = by_size(slots[members])
     curve = best.counts / checked.n_draws
     return CertainCore(labels, float(level), float(curve[size - 1]), best.order, curve)
 
@@ -142,7 +144,7 @@ def _grow(draws: Draws, start: int, partition: IntArray | None) -> _Path:
         _, i = heapq.heappop(waiting)
         allowed = -1 if partition is None else slot_of.get(int(partition[i]), n_slots)
         slot, count = _counts.best_option(Z[i], active, slots, n_slots, allowed, scratch)
-        if waiting and (-count, i) > waiting[0]:
+        if waiting and -count > waiting[0][0]:
             heapq.heappush(waiting, (-count, i))
             continue
         order.append(i)

@@ -17,8 +17,8 @@ from bayesgmm.expectation._threads import n_threads
 from bayesgmm.params import generator
 from bayesgmm.partitions.inputs import Draws, by_size, check_count, check_draws
 from bayesgmm.partitions.losses import Loss, loss_named, mean_loss
+from bayesgmm.partitions.pairs import similarity
 from bayesgmm.partitions.search import Attempts, run
-from bayesgmm.partitions.similarity import similarity
 from bayesgmm.partitions.state import BoundSearch, SearchState, TableSearch
 from bayesgmm.progress import steps
 from bayesgmm.typing import FloatArray, IntArray, RandomState

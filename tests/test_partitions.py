@@ -14,6 +14,7 @@ from sklearn.metrics.cluster import contingency_matrix, pair_confusion_matrix
 import bayesgmm as bg
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.partitions import LOSSES, best_draw, best_linkage, expected_loss, loss_draws, minimize, partition_loss, similarity
+from bayesgmm.partitions.exact import every_partition
 from bayesgmm.partitions.inputs import by_size, check_draws
 from bayesgmm.partitions.losses import loss_named
 from bayesgmm.partitions.state import BoundSearch, TableSearch
@@ -22,14 +23,6 @@ QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 PARTITIONS = st.integers(2, 7).flatmap(
     lambda n: st.lists(st.lists(st.integers(0, 3), min_size=n, max_size=n), min_size=1, max_size=6).map(np.array)
 )
-
-
-def every_partition(n):
-    """All partitions of n points, as restricted growth strings."""
-    out = [[0]]
-    for _ in range(n - 1):
-        out = [[*p, k] for p in out for k in range(max(p) + 2)]
-    return np.array(out)
 
 
 def draw_set(seed, n, noisy=False):
@@ -171,6 +164,24 @@ def test_distances_are_metrics(seed, loss):
 # The search
 
 
+@pytest.mark.parametrize(("n", "bell"), [(1, 1), (2, 2), (3, 5), (5, 52), (8, 4140)])
+def test_every_partition_is_there_once(n, bell):
+    found = every_partition(n)
+    same = {tuple(by_size(labels)) for labels in found}
+    assert len(found) == len(set(map(tuple, found))) == bell
+    assert {tuple(np.unique(labels)) for labels in found} == {tuple(range(k)) for k in range(1, n + 1)}
+    assert len(same) == len({(np.equal.outer(z, z)).tobytes() for z in found}) == bell
+
+
+def test_of_few_points_the_result_is_exact_where_every_run_misses_it():
+    draws = draw_set(10_018, 8)  # the optimum lies in a corner that single moves hardly lead to
+    values = direct(every_partition(8), draws, "nid")
+    found = minimize(draws, "nid", n_runs=1, zealous=0, random_state=18)
+    assert found.run_losses.min() > values.min() + 1e-6
+    assert found.expected_loss == pytest.approx(values.min(), abs=1e-12)
+    assert found.n_runs_at_best == 0
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("n", [2, 5, 7, 8])
 def test_the_search_finds_the_best_of_all_partitions(loss, n):
@@ -180,6 +191,7 @@ def test_the_search_finds_the_best_of_all_partitions(loss, n):
         values = direct(everything, draws, loss)
         found = minimize(draws, loss, random_state=seed)
         assert found.expected_loss == pytest.approx(values.min(), abs=1e-12)
+        assert found.run_losses.min() == pytest.approx(values.min(), abs=1e-12)  # the search alone, before all are looked at
         assert direct(found.labels[None], draws, loss)[0] == pytest.approx(values.min(), abs=1e-12)
 
 

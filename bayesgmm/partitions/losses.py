@@ -64,6 +64,12 @@ class Loss:
         _tables.losses(self.code, self.split_cost, rows, columns, cells, n, out)
         return out
 
+    def mean(self, rows: float, columns: FloatArray, cells: FloatArray, n: int) -> float:
+        """Return the expected loss from the same sums, of any loss that needs no similarities."""
+        if self.of_means:
+            columns, cells = columns.mean(keepdims=True), cells.mean(keepdims=True)
+        return float(self.combine(rows, columns, cells, n).mean())
+
 
 LOSSES = {
     loss.name: loss
@@ -206,17 +212,17 @@ def mean_loss(labels: IntArray, draws: Draws, loss: Loss) -> float:
     """Return the expected loss of checked labels."""
     if loss.needs_similarity:
         return _lower_bound(labels, draws)
-    rows, columns, cells = _sums(labels, draws, loss)
-    if not loss.of_means:
-        return float(loss.combine(rows, columns, cells, draws.n_points).mean())
-    return float(loss.combine(rows, columns.mean(keepdims=True), cells.mean(keepdims=True), draws.n_points)[0])
+    return loss.mean(*_sums(labels, draws, loss), draws.n_points)
+
+
+def column_sums(draws: Draws, loss: Loss) -> FloatArray:
+    """Return the sums (T,) over the columns of each draw's table, which do not depend on the estimate."""
+    return _table_sums(np.zeros(draws.n_points, dtype=np.intp), draws, loss.table(draws.n_points))
 
 
 def _sums(labels: IntArray, draws: Draws, loss: Loss) -> tuple[float, FloatArray, FloatArray]:
     g = loss.table(draws.n_points)
-    everything = np.zeros(draws.n_points, dtype=np.intp)
-    columns, cells = (_table_sums(partition, draws, g) for partition in (everything, labels))
-    return float(g[np.bincount(labels)].sum()), columns, cells
+    return float(g[np.bincount(labels)].sum()), column_sums(draws, loss), _table_sums(labels, draws, g)
 
 
 def _table_sums(labels: IntArray, draws: Draws, g: FloatArray) -> FloatArray:

@@ -15,6 +15,7 @@ import numpy as np
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation._threads import n_threads
 from bayesgmm.params import generator
+from bayesgmm.partitions.exact import MOST_POINTS, best_of_all
 from bayesgmm.partitions.inputs import Draws, by_size, check_count, check_draws
 from bayesgmm.partitions.losses import Loss, loss_named, mean_loss
 from bayesgmm.partitions.pairs import similarity
@@ -66,8 +67,8 @@ class PartitionEstimate:
 
     @property
     def n_runs_at_best(self) -> int:
-        """Number of runs that came to the least loss, within rounding: with few of them, ask for more runs."""
-        return int((self.run_losses <= np.nanmin(self.run_losses) + 1e-9).sum())
+        """Number of runs that came to this loss, within rounding: with few of them, ask for more runs."""
+        return int((self.run_losses <= self.expected_loss + 1e-9).sum())
 
     def __str__(self) -> str:
         sizes = ", ".join(map(str, np.bincount(self.labels)[:_MOST_SIZES]))
@@ -114,7 +115,8 @@ def minimize(
     n_runs : int
         Runs of the search, each from a start of its own: even ones allocate points one after the other, odd ones start at random.
     zealous : int
-        How many groups each run destroys and builds anew.
+        How many groups each run destroys and builds anew; between them it does so with a handful of points that hardly prefer their
+        groups.
     random_state : int, Generator, RandomState or None
         The same seed gives the same partition whatever the number of threads, unless the search is stopped early.
     time_limit : float, optional
@@ -135,7 +137,8 @@ def minimize(
     -----
     The search is SALSO (Dahl, Johnson and Mueller 2022, Journal of Computational and Graphical Statistics 31, 1189-1201). It keeps the
     contingency tables of the partition with all draws; trying a point in every group, and moving it, cost time of the order of the
-    draws. It finds a local optimum, which the runs make likely to be the global one; ``n_runs_at_best`` says how sure to be.
+    draws. It finds a local optimum, which the runs make likely to be the global one; ``n_runs_at_best`` says how sure to be. Of at most
+    8 points all partitions are looked at besides, so that the result is exact.
 
     Examples
     --------
@@ -161,7 +164,13 @@ def minimize(
     with steps("Searching partitions", n_runs, shown=progressbar) as advance:
         found, interrupted = _run_all(make, tasks, time_limit, advance)
     labels, values = _distinct_values(found, checked, chosen)
-    return PartitionEstimate(labels, float(np.nanmin(values)), chosen.name, chosen.split_cost, "search", values, interrupted)
+    value = float(np.nanmin(values))
+    if checked.n_points <= MOST_POINTS:
+        certain = by_size(best_of_all(checked, chosen, limit))
+        least = mean_loss(certain, checked, chosen)
+        if least < value - chosen.rounding:
+            labels, value = certain, least
+    return PartitionEstimate(labels, value, chosen.name, chosen.split_cost, "search", values, interrupted)
 
 
 def check_limit(max_components: int | None, n_points: int) -> int:

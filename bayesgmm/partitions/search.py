@@ -2,6 +2,8 @@
 
 Written from the description of SALSO in Dahl, Johnson and Mueller (2022), Journal of Computational and Graphical Statistics 31,
 1189-1201: allocate the points one after the other, move single points while that helps, then destroy whole groups and build them anew.
+Ours are three things: a scan is followed by scans of the doubtful points alone, random starts have a random number of groups, and
+between groups a handful of doubtful points is allocated anew, which finds more of the optima of small problems.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class Attempts:
     n_groups : int
         Most groups of a random start.
     zealous : int
-        How many groups are destroyed and built anew.
+        How many groups, and as many handfuls of points, are taken out and allocated anew.
     """
 
     sequential: bool
@@ -50,26 +52,38 @@ def run(
     """
     everything = rng.permutation(len(state.labels))
     if not attempts.sequential:
-        state.place(everything, _without_gaps(rng.integers(attempts.n_groups, size=len(everything))))
+        state.place(everything, _without_gaps(rng.integers(rng.integers(attempts.n_groups) + 1, size=len(everything))))
     else:
         state.visit(everything)
     _sweeten(state, rng, stopped)
     best, value = state.copy(), state.value
     untried = _groups(best, rng)
-    for _ in range(attempts.zealous):
-        if stopped() or not untried:
+    for attempt in range(2 * attempts.zealous):
+        if stopped():
             break
-        members = rng.permutation(np.flatnonzero(state.labels == untried.pop()))
+        if attempt % 2:
+            members = _handful(best, rng)
+        elif untried:
+            members = rng.permutation(np.flatnonzero(state.labels == untried.pop()))
+        else:
+            continue
         state.take_out(members)
         state.visit(members)
-        if abs(state.value - value) > tolerance:  # otherwise the same group has come back
-            _sweeten(state, rng, stopped)
+        if abs(state.value - value) <= tolerance:  # the same has come back
+            continue
+        _sweeten(state, rng, stopped)
         if state.value < value - tolerance:
             best, value = state.copy(), state.value
             untried = _groups(best, rng)
         else:
             state = best.copy()
     return best
+
+
+def _handful(state: SearchState, rng: np.random.Generator) -> IntArray:
+    """Choose some points that hardly prefer their groups, or any where there are few."""
+    doubtful = np.argsort(state.margin, kind="stable")[: max(len(state.labels) // ONE_IN, 8)]
+    return rng.permutation(doubtful)[: rng.integers(2, 7)]
 
 
 def _sweeten(state: SearchState, rng: np.random.Generator, stopped: Callable[[], bool]) -> None:

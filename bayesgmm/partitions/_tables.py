@@ -55,8 +55,11 @@ class State(NamedTuple):
 
 
 @njit(inline="always")
-def combine(code, split_cost, rows, columns, cells, n):
-    """Return a loss from the sums of g over rows (estimate), columns (draw) and cells of a contingency table of n items."""
+def combine(code, split_cost, rows, columns, cells, n, top):
+    """Return a loss from the sums of g over rows (estimate), columns (draw) and cells of a contingency table of n items.
+
+    ``top`` is log2(n), which would take as long as all the rest.
+    """
     if n < 2:
         return 0.0
     if code == BINDER:
@@ -65,7 +68,6 @@ def combine(code, split_cost, rows, columns, cells, n):
         return ((2.0 - split_cost) * rows + split_cost * columns - 2.0 * cells) / n
     if code == OMARI:
         return _one_minus_rand(rows, columns, cells, n)
-    top = math.log2(n)
     first, second, joint = top - rows / n, top - columns / n, top - cells / n
     shared = first + second - joint
     largest = max(first, second)
@@ -88,8 +90,9 @@ def _one_minus_rand(rows, columns, cells, n):
 @compiled(fastmath=FASTMATH)
 def losses(code, split_cost, rows, columns, cells, n, out):
     """Fill ``out (T,)`` with a loss for each draw, from ``columns (T,)`` and ``cells (T,)``."""
+    top = math.log2(max(n, 1.0))
     for t in range(len(out)):
-        out[t] = combine(code, split_cost, rows, columns[t], cells[t], n)
+        out[t] = combine(code, split_cost, rows, columns[t], cells[t], n, top)
 
 
 @compiled(fastmath=FASTMATH)
@@ -110,6 +113,7 @@ def _gains(gain, z, options, out):
 def _values_of_means(s, z, step, own, options, rule, n, out):
     """Fill ``out`` with the losses that come from mean sums, for an item with labels ``z (T,)`` in each slot."""
     T = len(z)
+    top = math.log2(n)
     taken = arriving = 0.0
     if own >= 0:
         for t in range(T):
@@ -122,16 +126,17 @@ def _values_of_means(s, z, step, own, options, rule, n, out):
     _gains(s.gain, z, options, out)
     for k in range(options):
         if k == own:
-            out[k] = combine(rule.code, rule.split_cost, s.sums[ROWS], columns, s.sums[CELLS] / T, n)
+            out[k] = combine(rule.code, rule.split_cost, s.sums[ROWS], columns, s.sums[CELLS] / T, n, top)
         else:
             cells = (s.sums[CELLS] - taken + out[k]) / T
-            out[k] = combine(rule.code, rule.split_cost, rows + step[s.size[k]], columns, cells, n)
+            out[k] = combine(rule.code, rule.split_cost, rows + step[s.size[k]], columns, cells, n, top)
 
 
 @compiled(fastmath=FASTMATH)
 def _means_of_values(s, z, step, own, options, rule, n, out):
     """Fill ``out`` with the means over draws of the loss, for an item with labels ``z (T,)`` in each slot."""
     T = len(z)
+    top = math.log2(n)
     rows = s.sums[ROWS] - (step[s.size[own] - 1] if own >= 0 else 0.0)
     for k in range(options):
         out[k] = 0.0
@@ -144,9 +149,9 @@ def _means_of_values(s, z, step, own, options, rule, n, out):
             columns += step[s.columns[t, m]]
         for k in range(options):
             if k == own:
-                out[k] += combine(rule.code, rule.split_cost, s.sums[ROWS], columns, s.per_draw[0, t], n)
+                out[k] += combine(rule.code, rule.split_cost, s.sums[ROWS], columns, s.per_draw[0, t], n, top)
             else:
-                out[k] += combine(rule.code, rule.split_cost, rows + step[s.size[k]], columns, cells + s.gain[t, m, k], n)
+                out[k] += combine(rule.code, rule.split_cost, rows + step[s.size[k]], columns, cells + s.gain[t, m, k], n, top)
     for k in range(options):
         out[k] /= T
 

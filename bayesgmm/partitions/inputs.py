@@ -143,7 +143,9 @@ def _numbered(values: np.ndarray) -> Draws:
         values, n_codes = inverse.reshape(T, N), len(codes)
     out = np.empty((N, T), dtype=np.int16 if min(n_codes, N) < 2**15 else np.int32)
     n_groups = np.empty(T, dtype=np.intp)
-    _counts.number_by_appearance(np.ascontiguousarray(values, dtype=np.int64), n_codes, out, n_groups)
+    for start, stop in chunks(T, DRAWS_AT_A_TIME):  # few at a time are wide integers
+        some = np.ascontiguousarray(values[start:stop], dtype=np.int64)
+        _counts.number_by_appearance(some, n_codes, out[:, start:stop], n_groups[start:stop])
     return Draws(out, n_groups)
 
 

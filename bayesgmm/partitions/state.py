@@ -106,10 +106,15 @@ class TableSearch:
         return float(out.mean())
 
     def visit(self, order: IntArray) -> int:
-        """Put each point where the expected loss is least."""
+        """Put each point where the expected loss is least; each visit may open as many groups as there are, or as a draw has.
+
+        From labels at random the normalised losses would otherwise open hundreds, only to close them again.
+        """
         moved = done = 0
+        most = max(2 * int(self._state.numbers[_tables.ACTIVE]), self._draws.most_groups) + 2
+        rule = self._rule._replace(limit=min(self._rule.limit, most))
         while done < len(order):
-            n, done = _tables.visit(order, done, self._draws.by_point, self._step, self._state, self._rule)
+            n, done = _tables.visit(order, done, self._draws.by_point, self._step, self._state, rule)
             moved += n
             if done < len(order):
                 self._grow(len(self._state.size) + 1)

@@ -268,6 +268,7 @@ def test_the_seed_decides_whatever_the_threads(monkeypatch):
 
 def test_an_interrupted_search_returns_the_best_so_far():
     draws = blurred_groups(300, 600)
+    minimize(draws, n_runs=1)  # compiled before the clock runs
 
     def interrupt(signum, frame):
         raise KeyboardInterrupt
@@ -292,6 +293,31 @@ def test_the_time_limit_ends_a_search_but_never_before_there_is_a_partition():
     assert found.n_runs == 1
     assert len(found.labels) == 200
     assert not minimize(draws, n_runs=1, time_limit=1e3, random_state=1).interrupted
+
+
+def test_an_interruption_before_any_partition_is_passed_on(monkeypatch):
+    def interrupted(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bayesgmm.partitions.minimise.wait", interrupted)
+    monkeypatch.setattr("bayesgmm.partitions.minimise.TableSearch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        minimize([[0, 1, 1]])
+
+
+def test_progress_goes_to_a_terminal_only(capfd):
+    shown = minimize(blurred_groups(20, 30), n_runs=3, random_state=0, progressbar=True)
+    assert shown.n_runs == 3
+    assert capfd.readouterr().out == ""
+
+
+def test_errors_in_a_run_are_not_swallowed(monkeypatch):
+    def broken(*args, **settings):
+        raise MemoryError("no room for tables")
+
+    monkeypatch.setattr("bayesgmm.partitions.minimise.TableSearch", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        minimize([[0, 1, 1]], n_runs=3)
 
 
 def test_twenty_thousand_points_take_no_table_of_pairs():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import (
@@ -121,6 +122,17 @@ def test_mixtures_without_points_and_labels_with():
         similarity([[0, 1]], [[0.0], [1.0]])
     with pytest.raises(InvalidParameterError, match="got list"):
         draw_labels([[0, 1]])
+
+
+def test_gaps_are_no_obstacle_and_noise_is_said_to_be_one(faithful, mixtures):
+    params, X = mixtures
+    holed = X.copy()
+    holed[3, 0] = np.nan
+    r = params.responsibilities(holed).reshape(-1, 40, 3)
+    assert similarity(params, holed)[3, 5] == pytest.approx((r[:, 3] * r[:, 5]).sum(-1).mean(), abs=1e-12)
+    noisy = GaussianMixture(2, noise=True, random_state=0).fit(faithful)
+    with pytest.raises(InvalidParameterError, match=r"belong to no group: give its mixture alone, fit\.params_"):
+        similarity(noisy)
 
 
 # Credible balls

@@ -214,6 +214,10 @@ def _is_mixture(given: Any) -> bool:
 
 def _mixtures(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray]:
     """Return a posterior's draws in one row and the points to look at."""
+    if getattr(fit, "noise_weight_", 0.0):
+        raise InvalidParameterError(
+            "a fit with noise has points that belong to no group: give its mixture alone, fit.params_, with the points X"
+        )
     params = getattr(fit, "params_", fit).reshape(-1)
     if X is None:
         X = getattr(fit, "_fit_X", None)

@@ -49,7 +49,9 @@ def test_gradient_is_the_slope(seed, K, D, name, sds):
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), K=st.integers(1, 3), D=st.integers(1, 4), name=st.sampled_from(NAMES), weighted=st.booleans())
+@given(
+    seed=st.integers(0, 2**32 - 1), K=st.integers(1, 3), D=st.integers(1, 4), name=st.sampled_from(NAMES), weighted=st.booleans()
+)
 def test_gaps_and_weights_change_the_likelihood_only_and_the_gradient_with_it(seed, K, D, name, weighted):
     rng = np.random.default_rng(seed)
     whole = log_posterior(rng, K, D, name)

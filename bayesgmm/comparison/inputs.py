@@ -70,7 +70,7 @@ def _check_alike(em: GaussianMixture, posterior: BayesianGaussianMixture) -> Non
         left, right = getattr(em, setting), getattr(posterior, setting)
         if left != right:
             raise InvalidParameterError(f"The fits differ in {setting}: EM has {left!r}, the posterior {right!r}.")
-    if em.noise:
+    if getattr(em, "noise", False):
         raise InvalidParameterError("EM has a noise component and the posterior none: fit GaussianMixture with noise=False.")
     left, right = _training(em), _training(posterior)
     if left is not None and right is not None and not np.array_equal(left, right):

@@ -259,11 +259,14 @@ def _sums(e_step, X, weight, mixture, diagonal, K, D, out):
 
 @compiled()
 def _stands_still(trace, n, plain, waits, aitken, enough):
-    """Say whether nothing is left to gain that is worth an iteration, after ``n`` of them, the last ``plain`` of them steps of EM alone."""
+    """Say whether nothing is left to gain that is worth an iteration, after ``n`` of them, the last ``plain`` of them steps of EM alone.
+
+    Without Aitken's rule it is scikit-learn's, which looks at the gain of the iteration before and has then made one more.
+    """
     never_inline()
-    gain = trace[n] - trace[n - 1]
     if not aitken:
-        return abs(gain) < enough
+        return n >= 2 and abs(trace[n - 1] - trace[n - 2]) < enough
+    gain = trace[n] - trace[n - 1]
     if gain <= ROUNDING * abs(trace[n]):
         return True
     return (plain >= CONFIRM or not waits) and _seems_still_after(trace, n, plain, enough)

@@ -221,15 +221,15 @@ class Climb:
     def stands_still(self) -> bool:
         """Whether there is nothing left to gain that is worth an iteration.
 
-        Plain: the last gain was below the tolerance (scikit-learn's rule). Accelerated: gains of linear convergence are a geometric
-        series, whose rest is known from the last two (Aitken; Boehning et al. 1994, Annals of the Institute of Statistical Mathematics
-        46, 373-388). A slow climb with small gains is then not taken for its end.
+        Plain: the gain before the last was below the tolerance (scikit-learn's rule, whose last iteration goes unseen). Accelerated: gains
+        of linear convergence are a geometric series, whose rest is known from the last two (Aitken; Boehning et al. 1994, Annals of the
+        Institute of Statistical Mathematics 46, 373-388). A slow climb with small gains is then not taken for its end.
         """
         if self.n_iter == 0:
             return False
-        gain = self.trace[-1] - self.trace[-2]
         if not self.settings.accelerate:
-            return abs(gain) < self.settings.tol * self.total
+            return self.n_iter >= 2 and abs(self.trace[-2] - self.trace[-3]) < self.settings.tol * self.total
+        gain = self.trace[-1] - self.trace[-2]
         if gain <= ROUNDING * abs(self.trace[-1]):
             return True
         return len(self.last) > CONFIRM and self._seems_still

@@ -109,8 +109,10 @@ class GaussianMixture(MixtureEstimator):
     n_iter_ : int
     n_iter_saved_ : float
         Iterations that plain EM would have needed on top (an estimate), had no step been extrapolated.
+    lower_bounds_ : array of shape (n_iter_,)
+        Mean log-likelihood of a row at the beginning of every iteration, as scikit-learn has it.
     lower_bound_ : float
-        Mean log-likelihood of a row.
+        Mean log-likelihood of a row; with ``n_init`` a number that at the beginning of the last iteration, as in scikit-learn.
     n_starts_at_best_ : int
         Number of starts that ended within 0.01 of the best log-likelihood, of ``n_starts_`` in all.
     feature_names_ : list of str
@@ -258,8 +260,9 @@ class GaussianMixture(MixtureEstimator):
         self.log_likelihood_ = fit.log_likelihood
         self.log_prior_ = fit.log_prior
         self.noise_weight_ = fit.noise_weight
-        self.lower_bounds_ = fit.trace / _total(self._fit_weight, len(self._fit_X))
-        self.lower_bound_ = float(self.lower_bounds_[-1])
+        mean = fit.trace / _total(self._fit_weight, len(self._fit_X))
+        self.lower_bounds_ = mean[:-1]
+        self.lower_bound_ = float(mean[-1 if self.n_init == "auto" else -2])
         self.converged_ = fit.converged
         self.status_ = fit.status
         self.message_ = fit.message

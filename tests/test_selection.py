@@ -1,5 +1,6 @@
 """Choosing the number of groups: criteria by other routes, ties, the bootstrap test, merging, and the pictures."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import combinations
 
@@ -444,3 +445,50 @@ def test_what_cannot_be_merged_is_said(em_faithful, faithful):
         merge_components(em_faithful, faithful).groups(3)
     with pytest.raises(InvalidParameterError, match="at least 3 values"):
         elbow([1.0, 2.0])
+
+
+# ------------------------------------------------------------------------------------------------ models side by side
+
+
+@pytest.mark.parametrize("kind", ["VEV", "EVI", "spherical"])
+def test_a_model_among_many_is_the_model_alone(kind, faithful):
+    """Starting partitions are shared between families and threads; what comes out is what the model finds by itself."""
+    many = select(faithful, [2, 3], ["full", "EEV", kind], random_state=3)
+    alone = bg.GaussianMixture(3, covariance_type=kind, random_state=3).fit(faithful)
+    (found,) = (m for m in many.models if (m.covariance_type, m.n_components) == (kind, 3))
+    np.testing.assert_array_equal(found.log_likelihood_trace_, alone.log_likelihood_trace_)
+    np.testing.assert_array_equal(found.means_, alone.means_)
+    assert not vars(found).keys() & {"_partitions"}
+
+
+def test_the_number_of_threads_changes_nothing(faithful, monkeypatch):
+    found = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("BAYESGMM_NUM_THREADS", threads)
+        found.append(select(faithful, [1, 2, 3], ["full", "VEI"], random_state=3).table)
+    pd.testing.assert_frame_equal(*found)
+
+
+def test_criteria_are_those_of_the_models(faithful, rng):
+    weight = rng.uniform(0.5, 2.0, size=len(faithful))
+    for given_weight in (None, weight):
+        row, model = (lambda s: (s.table.iloc[0], s.models[0]))(
+            select(faithful, 2, "full", sample_weight=given_weight, random_state=0)
+        )
+        for name in ("aic", "bic", "icl"):
+            assert row[name] == pytest.approx(getattr(model, name)(faithful, given_weight), rel=1e-10)
+
+
+def test_an_interrupt_ends_it(faithful, monkeypatch):
+    """The first model to be ready interrupts: those not begun are never fitted."""
+    seen = []
+    right = bg.GaussianMixture.fit
+    monkeypatch.setattr(bg.GaussianMixture, "fit", lambda self, *a, **k: seen.append(1) or right(self, *a, **k))
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bayesgmm.selection.grid.steps", lambda *_, **__: nullcontext(interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        select(faithful, range(1, 7), ["full", "tied", "diag", "spherical"], random_state=0)
+    assert len(seen) < 24

@@ -9,6 +9,7 @@ from hashlib import sha256
 from itertools import cycle, islice
 
 import numpy as np
+from sklearn import config_context
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 from bayesgmm.em.hierarchy import hierarchical_labels
@@ -150,10 +151,11 @@ def _labels(Z: FloatArray, n_components: int, method: str, rng: np.random.Genera
 
 def _centres(Z: FloatArray, n_components: int, method: str, rng: np.random.Generator, weight: FloatArray) -> FloatArray:
     seed = int(rng.integers(2**31))
-    if method == "kmeans":
-        return KMeans(n_components, n_init=1, random_state=seed).fit(Z, sample_weight=weight).cluster_centers_
-    if method == "k-means++":
-        return kmeans_plusplus(Z, n_components, sample_weight=weight, random_state=seed)[0]
+    with config_context(skip_parameter_validation=True, assume_finite=True):  # they are ours, and checked
+        if method == "kmeans":
+            return KMeans(n_components, n_init=1, random_state=seed).fit(Z, sample_weight=weight).cluster_centers_
+        if method == "k-means++":
+            return kmeans_plusplus(Z, n_components, sample_weight=weight, random_state=seed)[0]
     distinct = np.unique(Z, axis=0)
     return distinct[rng.choice(len(distinct), n_components, replace=False)]
 

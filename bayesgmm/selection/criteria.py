@@ -17,19 +17,17 @@ __all__ = ["describe", "effective_components", "failed", "repeated", "soft_entro
 SAME_FIT = 1e-6  # relative: two fits as close in log-likelihood, with equal counts, are one model under two names
 
 
-def describe(model: GaussianMixture, X: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, Any]:
+def describe(model: GaussianMixture, sample_weight: ArrayLike | None = None) -> dict[str, Any]:
     """Return the row of the table for a fitted model.
 
     Parameters
     ----------
     model : GaussianMixture
-        Fitted to X.
-    X : array-like of shape (N, D)
     sample_weight : array-like of shape (N,), optional
         The weights it was fitted with.
     """
-    # What the model's own methods would say, from one look at the data.
-    r = model.predict_proba(X)
+    # What the model's own methods would say of the training data, from one look at these.
+    r = model.responsibilities().to_numpy()
     weight = check_weights(sample_weight, len(r))
     certainty = np.log(r.max(axis=1))
     n_rows, certain = (len(r), certainty.sum()) if weight is None else (weight.sum(), weight @ certainty)

@@ -90,7 +90,7 @@ def select(
         model._partitions = shared
         try:
             model.fit(X, sample_weight=sample_weight)
-            return model, describe(model, X, sample_weight), None
+            return model, describe(model, sample_weight), None
         except ValueError as error:
             return None, failed(kind, K, error), error
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
@@ -16,34 +16,26 @@ from bayesgmm.covariance import names
 from bayesgmm.em import (
     START_METHODS,
     EMFit,
-    EMRun,
     Noise,
     Partitions,
     Penalty,
-    Replicates,
-    StandardErrors,
-    Start,
     fit_em,
     impute,
     penalty_of,
-    resample,
-    standard_errors,
 )
-from bayesgmm.em.refits import ReplicateKind
 from bayesgmm.estimators import _trees
-from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._base import seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._criteria import Criteria, total_weight
+from bayesgmm.estimators._errors import SamplingErrors
+from bayesgmm.estimators._starts import Reporter, start_at, user_start
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
 from bayesgmm.expectation import DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
-from bayesgmm.params import MixtureParams, cholesky, generator
+from bayesgmm.params import MixtureParams, generator
 from bayesgmm.priors import ConjugatePriors, Priors
-from bayesgmm.progress import counter
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
-from bayesgmm.validation import check_weights
-
-_FROM_CURVATURE = ("sandwich", "observed", "empirical")
 
 
-class GaussianMixture(MixtureEstimator):
+class GaussianMixture(Criteria, SamplingErrors):
     """Gaussian mixture by maximum likelihood, with scikit-learn's interface.
 
     Parameters
@@ -219,7 +211,7 @@ class GaussianMixture(MixtureEstimator):
         """
         previous = getattr(self, "params_", None) if self.warm_start else None
         values = self._start_fit(X, sample_weight)
-        method, start = self._user_start(len(values), values.shape[1]) if previous is None else ("auto", _start_at(previous))
+        method, start = user_start(self, len(values), values.shape[1]) if previous is None else ("auto", start_at(previous))
         penalty = self._penalty(values)
         noise = Noise.around(values) if self.noise else None
         # Components keep the order of the user's start, and of priors that tell them apart.
@@ -239,7 +231,7 @@ class GaussianMixture(MixtureEstimator):
             penalty=penalty,
             equal_weights=self.equal_weights,
             noise=noise,
-            on_run=_Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
+            on_run=Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
             partitions=self._partitions,
             in_one_call=self._in_one_call,
         )
@@ -260,7 +252,7 @@ class GaussianMixture(MixtureEstimator):
         self.log_likelihood_ = fit.log_likelihood
         self.log_prior_ = fit.log_prior
         self.noise_weight_ = fit.noise_weight
-        mean = fit.trace / _total(self._fit_weight, len(self._fit_X))
+        mean = fit.trace / total_weight(self._fit_weight, len(self._fit_X))
         self.lower_bounds_ = mean[:-1]
         self.lower_bound_ = float(mean[-1 if self.n_init == "auto" else -2])
         self.converged_ = fit.converged
@@ -328,50 +320,6 @@ class GaussianMixture(MixtureEstimator):
         return responsibility_moments(rows_of(X), *arrays, diagonal=self.params_.is_diagonal)
 
     @property
-    def effective_sample_size_(self) -> float:
-        """Number of rows that the data are worth.
-
-        The rows' number or, with whole weights, their sum; with other weights ``(sum w)^2 / sum w^2`` (Kish 1965, Survey Sampling),
-        because only frequencies can be whole.
-        """
-        check_is_fitted(self, "params_")
-        weight = self._fit_weight
-        if weight is None or np.array_equal(weight, np.round(weight)):
-            return _total(weight, len(self._fit_X))
-        return float(weight.sum() ** 2 / (weight**2).sum())
-
-    def _user_start(self, n_rows: int, n_features: int) -> tuple[str | FloatArray, Start]:
-        """Return how to find a start, and what of it the user has given."""
-        K, D = self.n_components, n_features
-        weights = _given("weights_init", self.weights_init, (K,))
-        if weights is not None and ((weights < 0).any() or not np.isclose(weights.sum(), 1.0)):
-            raise InvalidParameterError("weights_init must be at least zero and add up to one")
-        means = _given("means_init", self.means_init, (K, D))
-        packed = _given("precisions_init", self.precisions_init, self._family.packed_shape(K, D))
-        start = Start(weights, means, None if packed is None else self._covariances_of(packed, D))
-        if isinstance(self.init_params, str):
-            return self.init_params, start
-        params = getattr(self.init_params, "params_", self.init_params)
-        if isinstance(params, MixtureParams):
-            if (params.batch_shape, params.n_components, params.n_features) != ((), K, D):
-                raise InvalidParameterError(
-                    f"init_params is a mixture of {params.n_components} components in {params.n_features} columns"
-                    f"{' (a batch of them)' if params.batch_shape else ''}: one of {K} in {D} is needed"
-                )
-            return "auto", _start_at(params)
-        return _given_responsibilities(self.init_params, n_rows, K), start
-
-    def _covariances_of(self, precisions: FloatArray, n_features: int) -> FloatArray:
-        matrices = self._family.unpack(precisions, self.n_components, n_features)
-        if not np.allclose(matrices, np.swapaxes(matrices, -1, -2)):
-            raise InvalidParameterError("precisions_init: every matrix must be equal to its transpose")
-        try:
-            cholesky(matrices)
-        except InvalidParameterError as error:
-            raise InvalidParameterError(f"precisions_init: {str(error).replace('covariances', 'precisions')}") from None
-        return np.linalg.inv(matrices)
-
-    @property
     def precisions_cholesky_(self) -> FloatArray:
         """Upper triangular square roots of the precisions, in scikit-learn's shape for the covariance type."""
         check_is_fitted(self, "params_")
@@ -384,37 +332,6 @@ class GaussianMixture(MixtureEstimator):
         """Inverses of the covariances, in scikit-learn's shape for the covariance type."""
         check_is_fitted(self, "params_")
         return self._family.pack(np.linalg.inv(self.params_.covariances))
-
-    @property
-    def n_parameters_(self) -> int:
-        """Number of free parameters."""
-        free = self._family.n_parameters(self.n_components, self.n_features_in_) + self.noise
-        return free - (self.n_components - 1 if self.equal_weights else 0)
-
-    def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the Bayesian information criterion on X (N, D): lower is better (Schwarz 1978)."""
-        log_likelihood, n = self._log_likelihood(X, sample_weight)
-        return float(-2 * log_likelihood + self.n_parameters_ * np.log(n))
-
-    def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's information criterion on X (N, D): lower is better (Akaike 1974)."""
-        return float(-2 * self._log_likelihood(X, sample_weight)[0] + 2 * self.n_parameters_)
-
-    def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the integrated complete-data likelihood criterion on X (N, D): lower is better.
-
-        BIC plus ``-2 sum_i log max_k r_ik``, the price of rows whose group is in doubt (Biernacki, Celeux and Govaert 2000, IEEE PAMI 22,
-        719-725): it favours groups that are apart.
-        """
-        certainty = np.log(self.predict_proba(X).max(axis=1))
-        weight = check_weights(sample_weight, len(certainty))
-        return self.bic(X, sample_weight) - 2 * float(certainty.sum() if weight is None else weight @ certainty)
-
-    def _log_likelihood(self, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[float, float]:
-        """Log-likelihood of X, and how many rows it is of."""
-        log_density = self.score_samples(X)
-        weight = check_weights(sample_weight, len(log_density))
-        return float(log_density.sum() if weight is None else weight @ log_density), _total(weight, len(log_density))
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.
@@ -454,143 +371,6 @@ class GaussianMixture(MixtureEstimator):
         rng = generator(self.random_state if random_state is None else random_state)
         return impute(values, self.params_, n_draws, rng)
 
-    def responsibility_draws(
-        self, X: ArrayLike | None = None, *, n_replicates: int = 100, random_state: RandomState = None
-    ) -> xr.DataArray:
-        """Return responsibilities under bootstrap replicates of the fit: how much they would move with other data of the same kind.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D), optional
-            Rows to judge; the training data when absent. Replicates are always refitted to resampled training data.
-        n_replicates : int
-        random_state : int, Generator, RandomState or None
-            None takes the estimator's.
-
-        Returns
-        -------
-        xarray.DataArray, dims (replicate, obs, component)
-        """
-        check_is_fitted(self, "params_")
-        if n_replicates < 1:
-            raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
-        seed = self.random_state if random_state is None else random_state
-        return self._draw_table(self._resample("nonparametric", n_replicates, seed).params, X, ("replicate",))
-
-    def standard_errors(
-        self, kind: str = "sandwich", *, n_replicates: int = 999, random_state: RandomState = None, progressbar: bool = False
-    ) -> xr.Dataset:
-        """Return standard errors of weights, means, standard deviations and covariances.
-
-        Parameters
-        ----------
-        kind : {"sandwich", "observed", "empirical", "nonparametric", "parametric", "weighted", "jackknife"}
-            The first three come from the likelihood's slope and curvature at the maximum: "observed" and "empirical" believe the model,
-            "sandwich" holds also where the groups are not quite normal. The others refit: rows drawn with replacement, rows drawn from
-            the fit, random weights, or one row left out at a time.
-        n_replicates : int
-            Refits of the first three of those.
-        random_state : int, Generator, RandomState or None
-            Source of randomness of refits; None takes the estimator's.
-        progressbar : bool
-            Show on stderr how many refits are done, when that is a terminal.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``weights``, ``means``, ``sds``, ``covariances`` with dims of component and feature; NaN with a reason in ``attrs["note"]``
-            where the data do not determine a parameter.
-
-        Notes
-        -----
-        Louis 1982, Journal of the Royal Statistical Society B 44, 226-233 (information); White 1982, Econometrica 50, 1-25 (sandwich);
-        O'Hagan, Murphy, Scrucca and Gormley 2019, Computational Statistics 34, 1779-1813 (refits).
-
-        Examples
-        --------
-        >>> import bayesgmm as bg
-        >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
-        >>> em.standard_errors().means.round(2).values
-        array([[0.03, 0.46],
-               [0.03, 0.6 ]])
-        """
-        check_is_fitted(self, "params_")
-        if kind in _FROM_CURVATURE:
-            errors = self._errors_from_curvature(kind)
-            return _trees.errors(errors, self.feature_names_, {"kind": kind, "note": errors.note})
-        seed = self.random_state if random_state is None else random_state
-        replicates = self._resample(kind, n_replicates, seed, progressbar=progressbar)
-        attrs = {"kind": kind, "n_replicates": len(replicates.params.weights), "ambiguous_share": replicates.ambiguous_share}
-        return _trees.errors(replicates.standard_errors(), self.feature_names_, attrs)
-
-    def sampling_distribution(
-        self, kind: str = "nonparametric", *, n_draws: int = 999, random_state: RandomState = None, progressbar: bool = False
-    ) -> xr.DataTree:
-        """Return draws of the parameters as other data of the same kind would give them, in ArviZ's schema.
-
-        ``arviz.summary`` and ``arviz.plot_forest`` then show EM's intervals as they show a posterior's.
-
-        Parameters
-        ----------
-        kind : {"nonparametric", "parametric", "weighted", "sandwich", "observed", "empirical"}
-            Refits, or normal draws with the covariance of :meth:`standard_errors`, in coordinates without constraints.
-        n_draws : int
-        random_state : int, Generator, RandomState or None
-            None takes the estimator's.
-        progressbar : bool
-            Show on stderr how many refits are done, when that is a terminal.
-
-        Returns
-        -------
-        xarray.DataTree
-            Group ``posterior`` (ArviZ's name for draws; these are not a posterior's) with one chain.
-        """
-        check_is_fitted(self, "params_")
-        seed = self.random_state if random_state is None else random_state
-        if kind in _FROM_CURVATURE:
-            params = self._errors_from_curvature(kind).draws(n_draws, generator(seed))
-        elif kind == "jackknife":
-            raise InvalidParameterError("the jackknife leaves out one row at a time: its refits are no draws; ask for another kind")
-        else:
-            params = self._resample(kind, n_draws, seed, progressbar=progressbar).params
-        draws = _trees.parameters(params.reshape(1, -1), self._family, self.feature_names_, ("chain", "draw"))
-        return _trees.tree({"posterior": draws}, {"inference": f"em, {kind}", **_trees.provenance(self)})
-
-    def _errors_from_curvature(self, kind: str) -> StandardErrors:
-        named = cast("Literal['sandwich', 'observed', 'empirical']", kind)
-        self._require_plain_likelihood()
-        return standard_errors(self._fit_X, self.params_, self._family, named, sample_weight=self._fit_weight)
-
-    def _resample(self, kind: str, n_replicates: int, random_state: RandomState, *, progressbar: bool = False) -> Replicates:
-        if n_replicates < 1:
-            raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
-        self._require_plain_likelihood()
-        with counter("Refitting", shown=progressbar) as tell:
-            return resample(
-                self._fit_X,
-                self.params_,
-                self._family,
-                kind=cast("ReplicateKind", kind),
-                n_replicates=n_replicates,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                reg_covar=self.reg_covar,
-                seeds=seed_sequence(random_state),
-                sample_weight=self._fit_weight,
-                on_replicate=tell,
-            )
-
-    def _require_plain_likelihood(self) -> None:
-        """Refuse what holds for maximum likelihood with free weights only."""
-        if self.priors is not None:
-            raise InvalidParameterError(
-                "standard errors are those of maximum likelihood: fit without priors, or fit BayesianGaussianMixture with the same priors "
-                "and take its posterior's standard deviations"
-            )
-        if self.equal_weights or self.noise:
-            name = "equal_weights" if self.equal_weights else "noise"
-            raise InvalidParameterError(f"standard errors are those of a mixture with free weights and no noise: set {name}=False")
-
     @property
     def datatree_(self) -> xr.DataTree:
         """The fit as an ``xarray.DataTree``: groups point_estimate, responsibilities, optimization, observed_data."""
@@ -603,59 +383,3 @@ class GaussianMixture(MixtureEstimator):
             "observed_data": _trees.observed(self._fit_X, self._fit_obs, self.feature_names_),
         }
         return _trees.tree(groups, attrs)
-
-
-class _Reporter:
-    """Prints how the runs of a fit end."""
-
-    def __init__(self, verbose: int, interval: int) -> None:
-        self.count, self.verbose, self.interval = 0, verbose, interval
-
-    def __call__(self, run: EMRun) -> None:
-        self.count += 1
-        print(f"Start {self.count}: {run.n_iter} iterations, log-likelihood {run.log_likelihood:.6f}")  # noqa: T201
-        if self.verbose > 1:
-            for i in range(self.interval, run.n_iter, self.interval):
-                print(f"  iteration {i}: {run.trace[i]:.6f}")  # noqa: T201
-
-
-def _given(name: str, value: Any, shape: tuple[int, ...]) -> FloatArray | None:
-    if value is None:
-        return None
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise InvalidParameterError(f"{name} must be an array of numbers of shape {shape}, got {value!r}") from None
-    if array.shape != shape:
-        raise InvalidParameterError(f"{name} must have shape {shape}, got {array.shape}")
-    if not np.isfinite(array).all():
-        raise InvalidParameterError(f"{name} must be finite numbers")
-    return array
-
-
-def _given_responsibilities(value: Any, n_rows: int, n_components: int) -> FloatArray:
-    """Return the user's labels (N,) or responsibilities (N, K) as responsibilities."""
-    array = np.asarray(value)
-    if array.shape == (n_rows,):
-        if array.dtype.kind not in "iub" or not np.array_equal(np.unique(array), np.arange(n_components)):
-            raise InvalidParameterError(
-                f"labels given as init_params must be whole numbers from 0 to {n_components - 1}, each of them in some row"
-            )
-        return np.eye(n_components)[array.astype(int)]
-    r = np.asarray(value, dtype=float)
-    if r.shape != (n_rows, n_components):
-        raise InvalidParameterError(
-            f"init_params must be the name of a method, a mixture, labels of shape ({n_rows},) or responsibilities of shape "
-            f"({n_rows}, {n_components}), got an array of shape {r.shape}"
-        )
-    if not (r >= 0).all() or not np.allclose(r.sum(1), 1.0):
-        raise InvalidParameterError("responsibilities given as init_params must be at least zero and add up to one in every row")
-    return np.ascontiguousarray(r)
-
-
-def _total(weight: FloatArray | None, n_rows: int) -> float:
-    return float(n_rows) if weight is None else float(weight.sum())
-
-
-def _start_at(params: MixtureParams) -> Start:
-    return Start(params.weights, params.means, params.covariances)

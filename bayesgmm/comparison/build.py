@@ -80,7 +80,7 @@ def compare(
     table = parameter_table(inputs.em, inputs.posterior, inputs.features)
     check = predictive_check(inputs.posterior, inputs.X, inputs.features, n_replicates, random_state)
     convergence, sampler = convergence_table(tree), sampler_table(tree)
-    checks = verdict(convergence, sampler, inputs.posterior.batch_shape[0])
+    checks = verdict(convergence, sampler, inputs.posterior.batch_shape[0], tree)
     return Comparison(
         parameters=table,
         responsibilities=responsibilities,

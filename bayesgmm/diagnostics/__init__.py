@@ -3,10 +3,26 @@
 Groups of a mixture have no names of their own: a sampler may call the same group 0 in one chain and 1 in the next. So
 every question is asked three times: of quantities that do not depend on labels (``label-free``), of the parameters
 after relabelling (``relabelled``) and of the sampler's own labels (``raw``). Chains whose raw labels disagree while
-the other two agree have converged up to labels, which is all that can be asked of them.
+the other two agree have converged up to labels, which is all that can be asked of them. Chains that disagree even on what
+needs no labels have found different modes, which are told apart by chain and by what became of the components.
 """
 
-from bayesgmm.diagnostics.checks import Check, diagnose, verdict
+from bayesgmm.diagnostics.checks import diagnose, verdict
+from bayesgmm.diagnostics.label_free import label_free
+from bayesgmm.diagnostics.modes import Modes, find_modes
+from bayesgmm.diagnostics.switching import Switching, find_switching
 from bayesgmm.diagnostics.tables import convergence_table, sampler_table
+from bayesgmm.diagnostics.value import Check
 
-__all__ = ["Check", "convergence_table", "diagnose", "sampler_table", "verdict"]
+__all__ = [
+    "Check",
+    "Modes",
+    "Switching",
+    "convergence_table",
+    "diagnose",
+    "find_modes",
+    "find_switching",
+    "label_free",
+    "sampler_table",
+    "verdict",
+]

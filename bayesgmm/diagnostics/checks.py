@@ -1,61 +1,40 @@
 """Checks of convergence: each a number, its threshold, and one plain sentence."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import isfinite, nan
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesgmm.diagnostics.modes import find_modes
+from bayesgmm.diagnostics.outcome import overall
+from bayesgmm.diagnostics.switching import Switching, find_switching
 from bayesgmm.diagnostics.tables import convergence_table, sampler_table
+from bayesgmm.diagnostics.value import Check
 
-__all__ = ["Check", "diagnose", "verdict"]
+__all__ = ["diagnose", "verdict"]
 
 R_HAT = 1.01
 ESS_PER_CHAIN = 100
 E_BFMI = 0.3
-# From here up the chains are not merely short: they sit in different places.
-_APART = 1.1
-# A working NUTS chain moves at nearly every draw.
-_MOVING = 0.05
+MCSE = 0.1
+# A component with less than one row's worth of weight in more of the draws than this is as good as not there.
+EMPTY = 0.05
 _KINDS = (("label-free", "quantities that need no labels"), ("relabelled", "the relabelled parameters"))
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question asked of a fit, with its answer.
-
-    Attributes
-    ----------
-    name : str
-        Short name for programs, such as ``"divergences"``.
-    value : float or None
-        What was measured; None or NaN where it could not be.
-    threshold : float or None
-        What ``value`` was held to; None for a note that is held to nothing.
-    passed : bool
-        Whether all is well.
-    sentence : str
-        The answer in plain words.
-    """
-
-    name: str
-    value: float | None
-    threshold: float | None
-    passed: bool
-    sentence: str
-
-    def __str__(self) -> str:
-        return self.sentence
 
 
 def diagnose(datatree: xr.DataTree) -> tuple[Check, ...]:
     """Check whether the chains of a posterior have converged; the first check is the overall verdict.
 
-    Held to: R-hat < 1.01, bulk and tail ESS of at least 100 a chain, no divergences, E-BFMI of at least 0.3, no draw
-    at the greatest tree depth. Whatever cannot be computed counts as failed. The sampler's own labels are reported and
-    held to nothing: they may swap between chains without harm (see the module's text).
+    Held to: R-hat < 1.01, bulk and tail ESS of at least 100 a chain, a Monte Carlo error of the mean of at most a tenth
+    of the posterior standard deviation, no divergences, E-BFMI of at least 0.3, no draw at the greatest tree depth, and
+    no component with less than one row's worth of weight in more than 5 % of the draws. Whatever cannot be computed
+    counts as failed. The last two say something of speed and of the model, and do not fail the verdict. The sampler's own
+    labels are reported and held to nothing: they may swap without harm (see the module's text).
+
+    The verdict's sentence begins with one of: converged; converged up to labels; switching within chains; different modes
+    (which chains, and how the modes differ); not converged; convergence cannot be judged.
 
     Parameters
     ----------
@@ -74,10 +53,12 @@ def diagnose(datatree: xr.DataTree) -> tuple[Check, ...]:
     >>> diagnose(tree)[0].sentence
     'Convergence cannot be judged: only one chain was run. Run at least four.'
     """
-    return verdict(convergence_table(datatree), sampler_table(datatree), _n_chains(datatree))
+    return verdict(convergence_table(datatree), sampler_table(datatree), _n_chains(datatree), datatree)
 
 
-def verdict(convergence: pd.DataFrame, sampler: pd.DataFrame, n_chains: int) -> tuple[Check, ...]:
+def verdict(
+    convergence: pd.DataFrame, sampler: pd.DataFrame, n_chains: int, datatree: xr.DataTree | None = None
+) -> tuple[Check, ...]:
     """Checks from tables already made; see `diagnose`.
 
     Parameters
@@ -88,14 +69,26 @@ def verdict(convergence: pd.DataFrame, sampler: pd.DataFrame, n_chains: int) -> 
         From `sampler_table`.
     n_chains : int
         How many chains were run.
+    datatree : xarray.DataTree, optional
+        The draws themselves. Without them it cannot be said which chains found different modes, whether labels switch
+        within chains, and whether a component is empty.
 
     Returns
     -------
     tuple of Check
         The overall verdict first.
     """
-    checks = (*_r_hats(convergence), *_sizes(convergence, n_chains), *_sampler_checks(sampler))
-    return (_overall(checks, sampler, n_chains), *checks)
+    switching = None if datatree is None else find_switching(datatree)
+    modes = None if datatree is None else find_modes(datatree)
+    checks = (
+        *_r_hats(convergence),
+        *_sizes(convergence, n_chains),
+        *_errors(convergence),
+        *_sampler_checks(sampler),
+        *_labels(switching),
+        *_empty(datatree),
+    )
+    return (overall(checks, sampler, n_chains, modes, switching), *checks)
 
 
 def _n_chains(datatree: xr.DataTree) -> int:
@@ -172,6 +165,49 @@ def _ess_sentence(value: float, name: str, needed: float, words: str) -> str:
     return f"Too few draws for the {words}: effective sample size {value:,.0f} for {name}, it should be {needed:,.0f}."
 
 
+def _errors(convergence: pd.DataFrame) -> Iterator[Check]:
+    """Monte Carlo standard error of the means, in posterior standard deviations; tables without it are not asked."""
+    judged = convergence[convergence["labels"] != "raw"]
+    if not {"mcse_mean", "sd"} <= set(judged) or judged.empty:
+        return
+    value, name = _worst(judged.assign(labels="judged", ratio=judged["mcse_mean"] / judged["sd"]), "judged", "ratio", greatest=True)
+    if not isfinite(value):
+        sentence = f"The Monte Carlo error of the means cannot be computed (first for {name})."
+    elif value <= MCSE:
+        sentence = f"Means are known well: largest Monte Carlo error {value:.3f} posterior standard deviations."
+    else:
+        sentence = f"The mean of {name} has a Monte Carlo error of {value:.2f} posterior standard deviations, it should be {MCSE}."
+    yield Check("mcse", value, MCSE, value <= MCSE, sentence)
+
+
+def _labels(switching: Switching | None) -> Iterator[Check]:
+    """A note on labels that switch within chains."""
+    if switching is None or not switching.shares:
+        return
+    worst = max(switching.shares.values())
+    sentence = "The sampler's labels do not switch within any chain."
+    if switching.within:
+        often = ", ".join(f"{switching.shares[chain]:.0%} of chain {chain}" for chain in switching.within)
+        sentence = f"The sampler's labels switch within chains ({often}); relabelled draws are used."
+    yield Check("label_switching", worst, None, True, sentence)
+
+
+def _empty(datatree: xr.DataTree | None) -> Iterator[Check]:
+    """Whether some component has less than one row's worth of weight; needs the draws and the data."""
+    if datatree is None or not {"label_free", "observed_data"} <= set(datatree.children):
+        return
+    free, data = datatree["label_free"].to_dataset(), datatree["observed_data"].to_dataset()
+    if "sorted_weights" not in free or "obs" not in data.sizes:
+        return
+    least = free["sorted_weights"].min("rank", skipna=False)
+    share = float((~(least * data.sizes["obs"] >= 1)).mean())
+    K = free.sizes["rank"]
+    sentence = f"Every group has weight for at least one row in all but {share:.1%} of the draws."
+    if share > EMPTY:
+        sentence = f"A component is empty in {share:.0%} of the draws: the data may not need all {K}."
+    yield Check("empty_components", share, EMPTY, share <= EMPTY, sentence)
+
+
 def _sampler_checks(sampler: pd.DataFrame) -> Iterator[Check]:
     """Checks of the sampler's own statistics, as far as they are there."""
     if "divergences" in sampler:
@@ -211,51 +247,3 @@ def _energy(value: float) -> Check:
     if not good:
         sentence = f"E-BFMI is {value:.2f}, it should be at least {E_BFMI}: the tails of the posterior may be missed."
     return Check("e_bfmi", value, E_BFMI, good, sentence)
-
-
-def _overall(checks: tuple[Check, ...], sampler: pd.DataFrame, n_chains: int) -> Check:
-    """The verdict over all checks; slow sampling alone does not fail it."""
-    judged = [check for check in checks if check.threshold is not None and check.name != "tree_depth"]
-    failed = {check.name: check for check in judged if not check.passed}
-    value = next((check.value for check in checks if check.name == "r_hat_label_free"), None)
-    if n_chains < 2:
-        sentence = "Convergence cannot be judged: only one chain was run. Run at least four."
-        return Check("convergence", value, R_HAT, False, sentence)
-    if not failed:
-        return Check("convergence", value, R_HAT, True, _converged(checks))
-    return Check("convergence", value, R_HAT, False, f"Not converged: {_reason(failed, sampler)}")
-
-
-def _converged(checks: tuple[Check, ...]) -> str:
-    """Words for success."""
-    raw = next((check.value for check in checks if check.name == "r_hat_raw"), None)
-    if raw is not None and raw >= R_HAT:
-        return "Converged up to labels: the chains agree once the groups that swapped names are matched."
-    return "Converged: the chains agree with each other, and there are draws enough."
-
-
-def _reason(failed: dict[str, Check], sampler: pd.DataFrame) -> str:
-    """The most telling of the failed checks, in words."""
-    stuck = _stuck(sampler)
-    if stuck:
-        return f"chain {', '.join(stuck)} did not move. Run again with another random_state or longer tuning."
-    if any(check.value is None or np.isnan(check.value) for check in failed.values()):
-        return "some draws are not finite or never move, so it cannot be shown that the chains agree."
-    if "r_hat_label_free" in failed and (failed["r_hat_label_free"].value or 0) > _APART:
-        return "the chains found different answers, which relabelling cannot mend. Try more tuning, or fewer components."
-    if "r_hat_label_free" in failed or "ess_bulk" in failed or "ess_tail" in failed:
-        return (
-            "the chains agree only roughly; run longer (more draws)."
-            if "r_hat_label_free" in failed
-            else "too few effective draws; run longer."
-        )
-    if "r_hat_relabelled" in failed:
-        return "the chains agree on the density but not on the groups, which overlap too much. Try fewer components."
-    return next(iter(failed.values())).sentence
-
-
-def _stuck(sampler: pd.DataFrame) -> list[str]:
-    """Chains that hardly ever moved."""
-    if "moved" not in sampler:
-        return []
-    return [str(chain) for chain in sampler.index[sampler["moved"] < _MOVING]]

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
+
+# ArviZ's numbers without its plots: importing all of ArviZ would load matplotlib with every fit.
+from arviz_stats.base import array_stats as az
 
 from bayesgmm.typing import FloatArray
 
@@ -15,7 +17,9 @@ __all__ = ["LABELS", "convergence_table", "sampler_table"]
 LABELS = {"label-free": "label_free", "relabelled": "posterior", "raw": "unlabelled_posterior"}
 # Covariances say nothing that standard deviations and correlations do not, and their diagonals would be counted twice.
 _PARAMETERS = ("weights", "means", "sds", "corr")
-_STATISTICS = ("r_hat", "ess_bulk", "ess_tail", "mcse_mean")
+_STATISTICS = ("mcse_mean", "ess_bulk", "ess_tail", "r_hat_bulk", "r_hat_folded", "r_hat")
+# Two points that are always, or never, of one component have nothing to judge; draws of probabilities vary by rounding.
+_SETTLED = 0.01
 _AXES = {"chain_axis": 0, "draw_axis": 1}
 
 
@@ -35,10 +39,10 @@ def convergence_table(datatree: xr.DataTree) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row a quantity: ``labels`` ("label-free", "relabelled", "raw"), ``quantity`` (such as ``means[0,
-        waiting]``), ``mean``, ``sd``, ``mcse_mean``, ``ess_bulk``, ``ess_tail`` and ``r_hat`` (rank-normalised split
-        R-hat, the greater of bulk and folded; Vehtari, Gelman, Simpson, Carpenter & Buerkner 2021, Bayesian Analysis
-        16:667-718). A statistic that cannot be computed is NaN: one chain, draws that are not finite, draws that never
-        move.
+        waiting]``), ``mean``, ``sd``, ``mcse_mean``, ``ess_bulk``, ``ess_tail``, ``r_hat_bulk`` (rank-normalised split
+        R-hat), ``r_hat_folded`` (the same of the distances from the median) and ``r_hat``, the greater of the two
+        (Vehtari, Gelman, Simpson, Carpenter & Buerkner 2021, Bayesian Analysis 16:667-718).
+        A statistic that cannot be computed is NaN: one chain, draws that are not finite, draws that never move.
 
     Examples
     --------
@@ -130,18 +134,19 @@ def _statistics(draws: FloatArray) -> dict[str, FloatArray]:
         out["ess_bulk"][fine] = az.ess(good, method="bulk", **_AXES)
         out["ess_tail"][fine] = az.ess(good, method="tail", prob=(0.05, 0.95), **_AXES)
         out["mcse_mean"][fine] = az.mcse(good, method="mean", **_AXES)
-        out["r_hat"][fine] = _r_hat(good)
-    return {name: out[name] for name in ("mcse_mean", "ess_bulk", "ess_tail", "r_hat")}
+        out["r_hat_bulk"][fine], out["r_hat_folded"][fine] = _r_hat(good, "z_scale"), _r_hat(good, "folded")
+        out["r_hat"] = np.maximum(out["r_hat_bulk"], out["r_hat_folded"])
+    return out
 
 
-def _r_hat(draws: FloatArray) -> FloatArray:
+def _r_hat(draws: FloatArray, method: str) -> FloatArray:
     """R-hat of (chain, draw, quantity); NaN for one chain, infinite for chains frozen apart."""
     if draws.shape[0] < 2:
         return np.full(draws.shape[-1], np.nan)
     frozen = (np.ptp(draws, axis=1) == 0).all(axis=0)
     out = np.full(draws.shape[-1], np.inf)
     if not frozen.all():
-        out[~frozen] = az.rhat(draws[..., ~frozen], **_AXES)
+        out[~frozen] = az.rhat(draws[..., ~frozen], method=method, **_AXES)
     return out
 
 
@@ -151,13 +156,19 @@ def _scalars(group: xr.Dataset, labels: str) -> Iterator[tuple[str, FloatArray]]
     for name in names:
         variable = group[name].transpose("chain", "draw", ...)
         if not _fixed(str(name), group):
-            yield from _without_copies(_entries(variable))
+            entries = _without_copies(_entries(variable))
+            yield from (entry for entry in entries if name != "co_clustering" or not _settled(entry[1]))
 
 
 def _fixed(name: str, group: xr.Dataset) -> bool:
     """Whether an only component makes the variable a constant: its weight is 1 and every point belongs to it."""
     only = {"weights": "component", "sorted_weights": "rank", "entropy": "rank"}.get(name)
     return only is not None and group.sizes.get(only) == 1
+
+
+def _settled(probability: FloatArray) -> bool:
+    """Whether a probability is the same in all draws, as far as matters; draws that are not finite are not settled."""
+    return bool(np.ptp(probability) < _SETTLED)
 
 
 def _without_copies(entries: Iterator[tuple[str, FloatArray]]) -> Iterator[tuple[str, FloatArray]]:

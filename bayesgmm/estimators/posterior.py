@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -11,11 +12,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.diagnostics import Check, diagnose, label_free
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary, rows_of
 from bayesgmm.frame import Frame
 from bayesgmm.labels import align
@@ -69,6 +71,11 @@ class BayesianGaussianMixture(MixtureEstimator):
         Posterior means, in scikit-learn's shapes.
     feature_names_ : list of str
     n_features_in_ : int
+
+    Warns
+    -----
+    ConvergenceWarning
+        From :meth:`fit`, once, if the draws cannot be relied on; the message is the verdict of :meth:`diagnose`.
 
     Notes
     -----
@@ -160,7 +167,15 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.priors_ = priors
         self.params_ = raw.permute(align(values, raw, em.params_.responsibilities(values), weight))
         self.datatree_ = self._tree(draws, raw, frame)
+        verdict = self.diagnose()[0]
+        if not verdict.passed:
+            warnings.warn(f"BayesianGaussianMixture: {verdict.sentence} See diagnose().", ConvergenceWarning, stacklevel=4)
         return self
+
+    def diagnose(self) -> tuple[Check, ...]:
+        """Return every check of convergence, the overall verdict first; see :func:`bayesgmm.diagnostics.diagnose`."""
+        check_is_fitted(self, "datatree_")
+        return diagnose(self.datatree_)
 
     def _em(self, X: ArrayLike) -> GaussianMixture:
         if self.init is None:
@@ -281,17 +296,19 @@ class BayesianGaussianMixture(MixtureEstimator):
     def _tree(self, draws: Draws, raw: MixtureParams, frame: Frame) -> xr.DataTree:
         moments = self._moments(self._fit_X)
         names, family = self.feature_names_, self._family
-        shape = raw.batch_shape
+        shape, statistics = raw.batch_shape, self._statistics(draws, frame)
         groups = {
             "posterior": _trees.parameters(self.params_, family, names, ("chain", "draw")),
             "unlabelled_posterior": _trees.parameters(raw, family, names, ("chain", "draw")),
-            "label_free": _label_free(
+            "label_free": label_free(
                 self.params_,
-                self._log_likelihoods(moments.draw_log_likelihood).reshape(shape),
-                moments.draw_entropy.reshape(shape),
-                names,
+                self._fit_X,
+                features=names,
+                log_likelihood=self._log_likelihoods(moments.draw_log_likelihood).reshape(shape),
+                entropy=moments.draw_entropy.reshape(shape),
+                lp=statistics.get("lp"),
             ),
-            "sample_stats": _trees.per_draw({name: ((), v) for name, v in self._statistics(draws, frame).items()}, {}),
+            "sample_stats": _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {}),
             "responsibilities": _trees.responsibilities(self.responsibilities()),
             "observed_data": _trees.observed(self._fit_X, self._fit_obs, names),
         }
@@ -332,18 +349,3 @@ class BayesianGaussianMixture(MixtureEstimator):
         if "energy" in statistics:
             statistics["energy"] = statistics["energy"] + shift
         return statistics
-
-
-def _label_free(params: MixtureParams, log_likelihood: FloatArray, entropy: FloatArray, features: list[str]) -> xr.Dataset:
-    """Return what a draw says that no relabelling can change."""
-    weights = params.weights[..., None]
-    mean = (weights * params.means).sum(-2)
-    variance = (weights * (params.sds**2 + (params.means - mean[..., None, :]) ** 2)).sum(-2)
-    variables = {
-        "log_likelihood": ((), log_likelihood),
-        "entropy": ((), entropy),
-        "sorted_weights": (("rank",), -np.sort(-params.weights, axis=-1)),
-        "total_mean": (("feature",), mean),
-        "total_sd": (("feature",), np.sqrt(variance)),
-    }
-    return _trees.per_draw(variables, {"rank": np.arange(params.n_components), "feature": features})

@@ -72,7 +72,7 @@ def label_free(
     >>> weights, means = np.array([[[0.7, 0.3], [0.3, 0.7]]]), np.array([[[[0.0], [4.0]], [[4.0], [0.0]]]])
     >>> draws = MixtureParams(weights, means, np.ones((1, 2, 2, 1, 1)))
     >>> free = label_free(draws, [[0.0], [0.5], [4.0]], n_points=2)
-    >>> free["total_mean"].values.round(1).tolist(), bool(np.ptp(free["log_likelihood"]) < 1e-12)
+    >>> free["total_mean"].values.round(1).tolist(), bool(np.ptp(free["log_likelihood"].values) < 1e-12)
     ([[[1.2], [1.2]]], True)
     """
     X = _checked(params, np.asarray(X, dtype=float), n_points)

@@ -133,7 +133,7 @@ def _r_hat_sentence(value: float, name: str, words: str) -> str:
         return f"R-hat of {words} cannot be computed (first for {name})."
     if value < R_HAT:
         return f"The chains agree on {words}: largest R-hat {value:.3f}."
-    return f"The chains disagree on {words}: R-hat {value:.2f} for {name}, it should be below {R_HAT}."
+    return f"The chains disagree on {words}: R-hat {value:.3f} for {name}, it should be below {R_HAT}."
 
 
 def _raw_sentence(value: float, *, agree: bool) -> str:
@@ -202,7 +202,7 @@ def _empty(datatree: xr.DataTree | None) -> Iterator[Check]:
     least = free["sorted_weights"].min("rank", skipna=False)
     share = float((~(least * data.sizes["obs"] >= 1)).mean())
     K = free.sizes["rank"]
-    sentence = f"Every group has weight for at least one row in all but {share:.1%} of the draws."
+    sentence = "Every group has weight for at least one row" + (f" in all but {share:.1%} of the draws." if share else ".")
     if share > EMPTY:
         sentence = f"A component is empty in {share:.0%} of the draws: the data may not need all {K}."
     yield Check("empty_components", share, EMPTY, share <= EMPTY, sentence)

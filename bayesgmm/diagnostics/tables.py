@@ -1,6 +1,6 @@
 """Tables of convergence: one row a scalar quantity, or one row a chain."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ _SETTLED = 0.01
 _AXES = {"chain_axis": 0, "draw_axis": 1}
 
 
-def convergence_table(datatree: xr.DataTree) -> pd.DataFrame:
+def convergence_table(datatree: xr.DataTree, labels: Collection[str] = tuple(LABELS)) -> pd.DataFrame:
     """Convergence of every scalar quantity of a posterior, label-free, relabelled and raw.
 
     Entries that are fixed by the model are left out: the diagonal and one half of a correlation matrix, the copies of
@@ -34,6 +34,8 @@ def convergence_table(datatree: xr.DataTree) -> pd.DataFrame:
     ----------
     datatree : xarray.DataTree
         ``datatree_`` of a fitted ``BayesianGaussianMixture``.
+    labels : collection of {"label-free", "relabelled", "raw"}
+        Which kinds to ask about.
 
     Returns
     -------
@@ -53,7 +55,8 @@ def convergence_table(datatree: xr.DataTree) -> pd.DataFrame:
     >>> table.loc[0, "quantity"], bool(table.loc[0, "r_hat"] < 1.01)
     ('log_likelihood', True)
     """
-    tables = [_group_table(datatree[group].to_dataset(), labels) for labels, group in LABELS.items() if group in datatree.children]
+    wanted = {kind: group for kind, group in LABELS.items() if kind in labels and group in datatree.children}
+    tables = [_group_table(datatree[group].to_dataset(), kind) for kind, group in wanted.items()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["labels", "quantity"])
 
 

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings
-from bayesgmm.diagnostics import Check, diagnose, label_free
+from bayesgmm.diagnostics import Check, convergence_table, diagnose, label_free, sampler_table, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, unchanged_on_failure
@@ -167,9 +167,11 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.priors_ = priors
         self.params_ = raw.permute(align(values, raw, em.params_.responsibilities(values), weight))
         self.datatree_ = self._tree(draws, raw, frame)
-        verdict = self.diagnose()[0]
-        if not verdict.passed:
-            warnings.warn(f"BayesianGaussianMixture: {verdict.sentence} See diagnose().", ConvergenceWarning, stacklevel=4)
+        # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
+        judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
+        check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
+        if not check.passed:
+            warnings.warn(f"BayesianGaussianMixture: {check.sentence} See diagnose().", ConvergenceWarning, stacklevel=4)
         return self
 
     def diagnose(self) -> tuple[Check, ...]:

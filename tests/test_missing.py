@@ -194,7 +194,7 @@ def test_penguins_with_their_gaps_give_their_species():
     assert not np.isnan(em.impute(X)).any()
 
 
-def test_a_column_of_nothing_and_the_posterior_refuse_with_a_sentence(faithful):
+def test_a_column_of_nothing_and_pymcs_model_refuse_with_a_sentence(faithful):
     X = faithful.to_numpy().copy()
     X[:, 1] = np.nan
     with pytest.raises(bg.exceptions.InvalidDataError, match="'x1' has no value at all"):
@@ -202,7 +202,7 @@ def test_a_column_of_nothing_and_the_posterior_refuse_with_a_sentence(faithful):
     X = faithful.to_numpy().copy()
     X[5, 1] = np.nan
     with pytest.raises(bg.exceptions.InvalidDataError, match="impute"):
-        bg.BayesianGaussianMixture(2).fit(X)
+        bg.build_model(X, 2)
     X[7, 0] = np.inf
     with pytest.raises(bg.exceptions.InvalidDataError, match="1 infinite"):
         bg.GaussianMixture(2).fit(X)

@@ -237,27 +237,42 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
 
 
 @compiled()
-def log_posterior(q, user, gradient):
-    """Return the log-posterior density at q and fill its gradient; -inf or NaN where a number overflows.
-
-    The gradient of the likelihood is Fisher's identity on the E-step's statistics; the rest is the chain rule through the transforms.
-    """
+def begin(q, user, gradient):
+    """Return the problem, the point and the log-prior at q with all Jacobians, and fill the gradient with what means and sds give it."""
     problem = unpack(user)
-    K, D = problem.K, problem.D
     gradient[:] = 0.0
     point, value = place(q, problem)
-    value += problem.constant + add_location_and_scale_priors(q, problem, gradient)
+    return problem, point, value + problem.constant + add_location_and_scale_priors(q, problem, gradient)
 
-    diagonal = problem.n_matrices == 0
-    mixture = point.log_weights, point.means, point.scale_tril
-    if problem.parts.shape[0] > 0:
-        log_likelihood, counts, g_means, g_scale = value_and_score_of_parts(problem.parts, problem.weight, *mixture, diagonal)
-    else:
-        log_likelihood, counts, g_means, g_scale = value_and_score(problem.X, problem.weight, *mixture, diagonal)
-    value += log_likelihood
+
+@compiled()
+def end(q, problem, point, counts, g_means, g_scale, gradient):
+    """Add to the gradient what the likelihood gives, by Fisher's identity on the E-step's statistics and the chain rule."""
+    K, D = problem.K, problem.D
     pull_back_weights(counts, problem, point, gradient)
     for k in range(K):
         for d in range(D):
             gradient[K - 1 + k * D + d] += g_means[k, d]
     pull_back_scales(q, g_scale, problem, point, gradient)
-    return value
+
+
+@compiled()
+def log_posterior(q, user, gradient):
+    """Return the log-posterior density of complete rows at q and fill its gradient; -inf or NaN where a number overflows."""
+    problem, point, value = begin(q, user, gradient)
+    log_likelihood, counts, g_means, g_scale = value_and_score(
+        problem.X, problem.weight, point.log_weights, point.means, point.scale_tril, problem.n_matrices == 0
+    )
+    end(q, problem, point, counts, g_means, g_scale, gradient)
+    return value + log_likelihood
+
+
+@compiled()
+def log_posterior_of_parts(q, user, gradient):
+    """Do the same for rows with gaps; apart, so that it is compiled only where there are any."""
+    problem, point, value = begin(q, user, gradient)
+    log_likelihood, counts, g_means, g_scale = value_and_score_of_parts(
+        problem.parts, problem.weight, point.log_weights, point.means, point.scale_tril, problem.n_matrices == 0
+    )
+    end(q, problem, point, counts, g_means, g_scale, gradient)
+    return value + log_likelihood

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy.special import gammaln
 
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.space import Space, spiral
-from bayesgmm.expectation import Gaps, rows_of
+from bayesgmm.expectation import Gaps, has_gaps, rows_of
 from bayesgmm.priors import ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
 
@@ -58,7 +59,13 @@ class LogPosterior:
         if len(q) != self._n_dim:
             raise ValueError(f"q must have length {self._n_dim}, got {len(q)}")
         gradient = np.empty(len(q))
-        return _density.log_posterior(np.ascontiguousarray(q, dtype=float), self.user_data, gradient), gradient
+        function = _density.log_posterior_of_parts if self.has_gaps else _density.log_posterior
+        return function(np.ascontiguousarray(q, dtype=float), self.user_data, gradient), gradient
+
+    @cached_property
+    def has_gaps(self) -> bool:
+        """Whether some row lacks some value."""
+        return has_gaps(self.X)
 
     def _pack(self) -> FloatArray:
         K, D = self.space.n_components, self.space.n_features

@@ -29,9 +29,9 @@ def hierarchical_labels(Z: FloatArray, n_components: int, weight: FloatArray, rn
     n_groups = min(len(rows), max(_GROUPS, 5 * n_components))
     labels = fcluster(linkage(Z[rows], "ward"), n_groups, "maxclust") - 1
     groups = _Groups(Z[rows], labels, weight[rows], n_components)
-    while len(groups.n) > n_components:
+    while groups.count > n_components:
         groups.join_cheapest()
-    labels = groups.of[labels]
+    labels = groups.labels()[labels]
     if len(rows) == len(Z):
         return labels
     log_joint, _ = evaluate(Z, *groups.mixture(), joint=True)
@@ -51,10 +51,16 @@ class _Groups:
         total = np.cov(Z.T, aweights=weight, ddof=0).reshape(D, D)
         self.shrink = _SHRINK * (total + 1e-9 * np.eye(D)) / n_components ** (2 / D)
         self.of = np.arange(M)
+        self.alive = np.ones(M, dtype=bool)
         self.cost = self._cost(self.n, self.scatter)
-        self.loss = np.full((M, M), np.inf)
+        self.loss = np.full((M, M), np.inf)  # symmetric; infinite on the diagonal and for groups that are no more
         for i in range(1, M):
-            self.loss[i, :i] = self._losses(i, np.arange(i))
+            self.loss[i, :i] = self.loss[:i, i] = self._losses(i, np.arange(i))
+
+    @property
+    def count(self) -> int:
+        """Number of groups."""
+        return int(self.alive.sum())
 
     def _cost(self, n: FloatArray, scatter: FloatArray) -> FloatArray:
         """Minus twice the classification log-likelihood of groups, up to what all partitions share."""
@@ -72,27 +78,24 @@ class _Groups:
         return self._cost(n, scatter) - self.cost[i] - self.cost[others]
 
     def join_cheapest(self) -> None:
-        """Join the two groups whose union costs least; the last group takes the place that becomes free."""
-        i, j = (int(index) for index in np.unravel_index(self.loss.argmin(), self.loss.shape))
-        n, mean, scatter = self._union(i, np.array([j]))
-        last = len(self.n) - 1
-        self.n[j], self.mean[j], self.scatter[j] = n[0], mean[0], scatter[0]
-        self.of[self.of == i] = j
-        self.of[self.of == last] = i
-        for array in (self.n, self.mean, self.scatter, self.cost):
-            array[i] = array[last]
-        if i != last:
-            whole = np.minimum(self.loss, self.loss.T)
-            whole[i], whole[:, i] = whole[last], whole[:, last]
-            self.loss = np.where(np.tri(last + 1, k=-1, dtype=bool), whole, np.inf)
-        self.n, self.mean, self.scatter, self.cost = self.n[:last], self.mean[:last], self.scatter[:last], self.cost[:last]
-        self.loss = self.loss[:last, :last]
-        self.cost[j] = self._cost(self.n[j : j + 1], self.scatter[j : j + 1])[0]
-        others = np.setdiff1d(np.arange(last), [j])
-        losses = self._losses(j, others)
-        self.loss[np.maximum(j, others), np.minimum(j, others)] = losses
+        """Join the two groups whose union costs least."""
+        i, j = sorted(int(index) for index in np.unravel_index(self.loss.argmin(), self.loss.shape))
+        n, mean, scatter = self._union(j, np.array([i]))
+        self.n[i], self.mean[i], self.scatter[i] = n[0], mean[0], scatter[0]
+        self.cost[i] = self._cost(self.n[i : i + 1], self.scatter[i : i + 1])[0]
+        self.of[self.of == j] = i
+        self.alive[j] = False
+        self.loss[j] = self.loss[:, j] = np.inf
+        others = np.flatnonzero(self.alive)
+        others = others[others != i]
+        self.loss[i, others] = self.loss[others, i] = self._losses(i, others)
+
+    def labels(self) -> IntArray:
+        """Return the group, numbered from zero, of each group that there was at first."""
+        return (np.cumsum(self.alive) - 1)[self.of]
 
     def mixture(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return the groups as a mixture: log weights, means, Cholesky factors."""
-        covariances = (self.scatter + self.shrink) / (self.n + _SHRINK)[:, None, None]
-        return np.log(self.n / self.n.sum()), np.ascontiguousarray(self.mean), np.linalg.cholesky(covariances)
+        n = self.n[self.alive]
+        covariances = (self.scatter[self.alive] + self.shrink) / (n + _SHRINK)[:, None, None]
+        return np.log(n / n.sum()), np.ascontiguousarray(self.mean[self.alive]), np.linalg.cholesky(covariances)

@@ -26,8 +26,8 @@ def describe(model: GaussianMixture, sample_weight: ArrayLike | None = None) -> 
     sample_weight : array-like of shape (N,), optional
         The weights it was fitted with.
     """
-    # What the model's own methods would say of the training data, from one look at these.
-    r = model.responsibilities().to_numpy()
+    # What the model's own methods would say of the training data, from one look at these and without their labels.
+    r = model._moments(model._fit_X).mean
     weight = check_weights(sample_weight, len(r))
     certainty = np.log(r.max(axis=1))
     n_rows, certain = (len(r), certainty.sum()) if weight is None else (weight.sum(), weight @ certainty)

@@ -1,5 +1,8 @@
 """The kernel against SciPy, finite differences, and the properties an E-step has."""
 
+import time
+from threading import Barrier
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -219,6 +222,30 @@ def test_libraries_get_their_threads_back_when_the_last_fit_ends():
         assert set(threads()) == {1}
         second.__exit__(None, None, None)
         assert threads() == before
+
+
+def test_tasks_that_take_turns_meet_only_in_compiled_code(monkeypatch):
+    monkeypatch.setenv("BAYESGMM_NUM_THREADS", "3")
+    monkeypatch.setattr(_threads, "_pool", None)
+    both_inside = Barrier(2)  # passed only if two tasks are in compiled code at the same time
+    at_work, most = 0, 0
+
+    def task(start, stop):
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        time.sleep(0.002)
+        at_work -= 1
+        with _threads.beside_others():
+            both_inside.wait(timeout=30)
+        assert list(_threads.map_in_turns(lambda a, b: a, [(7, 8), (9, 10)])) == [7, 9]  # a task's own tasks do not wait for it
+        return start
+
+    assert list(_threads.map_in_turns(task, _threads.chunks(6, 1))) == list(range(6))
+    assert most == 1
+    with pytest.raises(ZeroDivisionError):
+        list(_threads.map_in_turns(lambda a, b: 1 / 0, _threads.chunks(2, 1)))
+    assert list(_threads.map_in_turns(lambda a, b: b, _threads.chunks(3, 1))) == [1, 2, 3]  # a failure gives its turn back
 
 
 def test_draw_streams_equal_one_draw_at_a_time(rng):

@@ -235,7 +235,7 @@ def test_intervals_cover_as_often_as_they_say(rng):
     held, held_by_half = [], []
     for _ in range(300):
         X = truth.sample(300, rng)[0]
-        params = MixtureParams(*Refit.of(Original(X, truth, None), family("full"), 1e-9, 1000, None)(X, None).mixture)
+        params = MixtureParams(*Refit.of(Original(X, truth, None), family("full"), 1e-9, 1000, None)([(X, None)])[0].mixture)
         for kind in ("sandwich", "observed"):
             errors = standard_errors(X, params, family("full"), kind)
             off = np.abs(np.concatenate([params.means - truth.means, params.sds - truth.sds])).ravel()
@@ -320,11 +320,25 @@ def test_compiled_em_ends_where_em_does(name, D, rng):
     for how in ({"max_iter": 7}, {"max_iter": 7, "reg_covar": 0.1}):
         refit = Refit.of(Original(X, start, None), family(name), 0.0, how["max_iter"], how.get("reg_covar"))
         assert refit.is_compiled
-        weights, means, scale_tril = refit(X, weight).mixture
+        weights, means, scale_tril = refit([(X, weight)])[0].mixture
         other = fit(X, 2, name, start, tol=0.0, n_init=1, sample_weight=weight, in_one_call=False, **how)
         np.testing.assert_allclose(weights, other.weights, rtol=1e-8)
         np.testing.assert_allclose(means, other.means, rtol=1e-8, atol=1e-9)
         np.testing.assert_allclose(scale_tril, other.scale_tril, rtol=1e-8, atol=1e-9)
+
+
+def test_replicates_made_together_are_those_made_alone(faithful):
+    X = np.ascontiguousarray(faithful)
+    refit = Refit.of(Original(X, fit(X, 2, "full"), None), family("full"), 1e-9, 2000, None)
+    rng = np.random.default_rng(7)
+    weights = [*(rng.standard_exponential(len(X)) for _ in range(3)), np.arange(len(X)) % 2.0]
+    together = refit([(X, weight) for weight in weights])
+    for weight, found in zip(weights, together, strict=True):
+        alone = refit([(X, weight)])[0]
+        for mine, other in zip(found.mixture, alone.mixture, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    there = np.ascontiguousarray(X[1::2])  # a weight of zero is a row that is not there
+    np.testing.assert_allclose(together[3].mixture[1], refit([(there, np.ones(len(there)))])[0].mixture[1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -333,7 +347,7 @@ def test_every_replicate_is_at_a_maximum(name, faithful):
     params, fam = fit(X, 2, name), family(name)
     refit = Refit.of(Original(X, params, None), fam, 1e-9, 2000, None)
     weight = np.random.default_rng(5).standard_exponential(len(X))
-    found = refit(X, weight)
+    found = refit([(X, weight)])[0]
     assert found.converged
     at = information(X, MixtureParams(*found.mixture), fam, weight)
     assert at.score @ np.linalg.solve(at.observed, at.score) / 2 < 1e-5  # nats that a Newton step would gain
@@ -362,7 +376,7 @@ def test_the_floor_is_ems(name, rng):
     if name == "spherical":
         start = MixtureParams(start.weights, start.means, np.stack([np.eye(3) * X.std()] * 2))
     refit = Refit.of(Original(X, start, None), family(name), 1e-9, 500, None)
-    found = refit(X, None)
+    found = refit([(X, None)])[0]
     assert found.at_floor == (name != "tied")
     other = fit(X, 2, name, start, tol=1e-9, in_one_call=False)
     np.testing.assert_allclose(found.mixture[2], other.scale_tril, rtol=1e-4, atol=1e-6 * np.abs(other.scale_tril).max())
@@ -381,7 +395,7 @@ def test_the_general_road_agrees_with_the_compiled_one(faithful_fit):
     X, params = faithful_fit
     refit = Refit.of(Original(X, params, None), family("full"), 1e-10, 1000, None)
     weight = np.random.default_rng(8).standard_exponential(len(X))
-    fast, slow = refit(X, weight), replace(refit, is_compiled=False)(X, weight)
+    (fast,), (slow,) = refit([(X, weight)]), replace(refit, is_compiled=False)([(X, weight)])
     for one, other in zip(fast.mixture, slow.mixture, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     assert fast.converged

@@ -291,21 +291,21 @@ def _is_worth_a_jump(trace, n, plain, enough):
 
 
 @compiled()
-def runs(X, weight, e_step, update, variant, diagonal, inward, outward, ridge, floor, enough, total, rule, memory, traces, states):
+def runs(X, weights, e_step, update, variant, diagonal, inward, outward, ridge, floor, tol, rule, memory, traces, states):
     """Run EM on from some mixtures, each of which is overwritten by where it gets.
 
     Parameters
     ----------
     X : array of shape (N, D)
-    weight : array of shape (N,), or empty for unit weights
+    weights : array of shape (1, N), or (runs, N) for each run its own, or (1, 0) for unit weights
     e_step, update, variant : Pointer, Pointer, int
         The kernel's statistics, the family's M-step, and which of its variants.
     diagonal : bool
     inward, outward : arrays of shape (D, D)
         Lead into the coordinates of the floor and back.
     ridge, floor : float
-    enough, total : float
-        Gain in log-likelihood that is not worth an iteration; the data's total weight.
+    tol : float
+        Gain in log-likelihood per row that is not worth an iteration.
     rule : tuple of bool
         Whether to extrapolate where EM is slow, whether to wait after it before an end is believed, whether to stop by what is left to
         gain (Aitken) or by the last gain.
@@ -324,6 +324,9 @@ def runs(X, weight, e_step, update, variant, diagonal, inward, outward, ridge, f
         if status != RUNNING:
             continue
         n, plain = int(state[1]), int(state[2])
+        weight = weights[min(s, len(weights) - 1)]
+        total = weight.sum() if len(weight) > 0 else float(len(X))
+        enough = tol * total
         _enter(here[CURRENT], inward, 0.0, inside)
         value = _sums(e_step, X, weight, here[CURRENT], diagonal, K, D, here[SUMS])
         if n == 0:

@@ -11,7 +11,7 @@ from bayesgmm.covariance import Family
 from bayesgmm.em.information import ParameterErrors
 from bayesgmm.em.refits import Original, Refit, Refitted, ReplicateKind, plan
 from bayesgmm.expectation import cross_sums, libraries_on_one_thread
-from bayesgmm.expectation._threads import chunks, ordered_map
+from bayesgmm.expectation._threads import chunks, map_in_turns
 from bayesgmm.labels import align
 from bayesgmm.labels.assignment import margins
 from bayesgmm.params import MixtureParams
@@ -155,12 +155,12 @@ def resample(
     children = (seeds or np.random.SeedSequence()).spawn(len(frequency))
 
     def task(start: int, stop: int) -> list[Refitted]:
-        return [refit(*make(i, np.random.default_rng(children[i]))) for i in range(start, stop)]
+        return refit([make(i, np.random.default_rng(children[i])) for i in range(start, stop)])
 
     parts = chunks(len(frequency), _TASK)
     done: list[Refitted] = []
     # Fits of other families share out their rows among the threads themselves.
-    for part in ordered_map(task, parts) if refit.is_compiled else (task(*part) for part in parts):
+    for part in map_in_turns(task, parts) if refit.is_compiled else (task(*part) for part in parts):
         done += part
         if on_replicate is not None:
             on_replicate(len(done), len(frequency))

@@ -13,16 +13,17 @@ from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step
 from bayesgmm.exceptions import LikelihoodDecreaseError
 from bayesgmm.expectation import Gaps, Statistics, expectation
 from bayesgmm.expectation._kernel import STATISTICS
+from bayesgmm.expectation._threads import beside_others
 from bayesgmm.expectation.core import chunk_size
 from bayesgmm.typing import FloatArray
 
 # The rules of the compiled runs, as the plain functions that they were compiled from: one home, and nothing compiled for a slow run.
 seems_still: Callable[[float, float, float, float], bool] = _run.seems_still.py_func
 iterations_worth: Callable[[float, float, float], float] = _run.iterations_worth.py_func
-_STATUS = {_run.CONVERGED: "converged", _run.OUT_OF_ITERATIONS: "max_iter", _run.COLLAPSED: "collapsed"}
+_STATUS = {_run.CONVERGED: "converged", _run.OUT_OF_ITERATIONS: "max_iter", _run.COLLAPSED: "collapsed", _run.FELL: "collapsed"}
 _PAUSE = 5e7  # multiplications between two moments at which an interrupt is heard: a tenth of a second
 _MEMORY = 1e7  # numbers that runs made together may take
-_NO_WEIGHTS = np.empty(0)
+_NO_WEIGHTS = np.empty((1, 0))
 
 
 @dataclass(frozen=True)
@@ -124,25 +125,32 @@ def run_each(X: Rows, starts: list[Mixture], settings: Settings, sample_weight: 
 
 
 def compiled_runs(
-    X: FloatArray, starts: list[Mixture], settings: Settings, sample_weight: FloatArray | None, *, aitken: bool | None = None
+    X: FloatArray,
+    starts: list[Mixture],
+    settings: Settings,
+    sample_weight: FloatArray | None,
+    *,
+    aitken: bool | None = None,
+    may_fall: bool = False,
 ) -> list[EMRun]:
     """Do the work of :func:`run_em` for some starts without Python between the iterations.
 
-    ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do.
+    ``sample_weight`` is (N,), or (runs, N) with weights of its own for each run.
+    ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do. With ``may_fall`` a run whose log-likelihood
+    fell ended as one that collapsed: without a floor, rounding is all that is left of a component's spread before it does.
     """
-    family, frame = settings.family, settings.frame
+    family, frame, X = settings.family, settings.frame, _plain(X)
     K, D = starts[0].means.shape
-    weight = _NO_WEIGHTS if sample_weight is None else _plain(sample_weight)
-    total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
+    weights = _NO_WEIGHTS if sample_weight is None else _plain(np.atleast_2d(sample_weight))
     memory = np.zeros((len(starts), _run.ROWS, K * (1 + D + D * D)))
     memory[:, _run.CURRENT] = [_as_row(start) for start in starts]
     traces = np.empty((len(starts), settings.max_iter + 1))
     states = np.tile([_run.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
     arguments = (
-        *(_plain(X), weight, STATISTICS, *family.compiled_update, family.diagonal),
+        *(STATISTICS, *family.compiled_update, family.diagonal),
         *(frame.inverse, _plain(frame.factor)),
-        *(float(settings.ridge), float(settings.floor), settings.tol * total, total),
+        *(float(settings.ridge), float(settings.floor), float(settings.tol)),
         (settings.accelerate and settings.extrapolates, settings.accelerate, aitken),
     )
     at_once = max(1, int(_PAUSE / (len(X) * K * (4 + D * D))))
@@ -151,15 +159,15 @@ def compiled_runs(
         some = slice(i, i + step)
         while (states[some, 0] == _run.RUNNING).any():
             states[some, 5] = np.minimum(states[some, 1] + at_once, settings.max_iter)
-            _run.runs(*arguments, memory[some], traces[some], states[some])
-    return [_ended(*parts, K, D) for parts in zip(memory[:, _run.CURRENT], traces, states, strict=True)]
-
-
-def _ended(row: FloatArray, trace: FloatArray, state: FloatArray, K: int, D: int) -> EMRun:
-    n = int(state[1])
-    if state[0] == _run.FELL:
-        raise _fell(trace[n - 1] - trace[n], n)
-    return EMRun(_from_row(row, K, D), trace[: n + 1].copy(), _STATUS[int(state[0])], float(state[4]))
+            with beside_others():
+                _run.runs(X, weights if len(weights) == 1 else weights[some], *arguments, memory[some], traces[some], states[some])
+    ended = []
+    for row, trace, state in zip(memory[:, _run.CURRENT], traces, states, strict=True):
+        n = int(state[1])
+        if state[0] == _run.FELL and not may_fall:
+            raise _fell(trace[n - 1] - trace[n], n)
+        ended.append(EMRun(_from_row(row, K, D), trace[: n + 1].copy(), _STATUS[int(state[0])], float(state[4])))
+    return ended
 
 
 def _plain(array: FloatArray) -> FloatArray:

@@ -10,9 +10,9 @@ import numpy as np
 
 from bayesgmm.covariance import Family
 from bayesgmm.em.fit import FLOOR, Start, fit_em
-from bayesgmm.em.iterate import compiled_runs, is_compiled
+from bayesgmm.em.iterate import EMRun, compiled_runs, is_compiled
 from bayesgmm.em.steps import Mixture, Settings
-from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import rows_of
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
@@ -121,21 +121,23 @@ class Refit:
         settings = Settings(family, tol, max_iter, frame, floor, ridge)
         return cls(data, settings, reg_covar, is_compiled(rows_of(data.X), settings))
 
-    def __call__(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
-        """Return the fit to rows (N, D) with weights (N,), or None for one each."""
-        if weight is not None and X.size <= _COPIED and not weight.all():
-            rows = weight.nonzero()[0]
-            X, weight = X.take(rows, axis=0), weight.take(rows)
-        return self._compiled(X, weight) if self.is_compiled else self._general(X, weight)
+    def __call__(self, replicates: list[Replicate]) -> list[Refitted]:
+        """Return the fits to some replicates; those that are the same rows with other weights are compiled runs of one call."""
+        if not self.is_compiled:
+            return [self._general(*_without_absent(*replicate)) for replicate in replicates]
+        if replicates[0][1] is not None:
+            return self._compiled(replicates[0][0], np.stack([weight for _, weight in replicates if weight is not None]))
+        return [fit for X, _ in replicates for fit in self._compiled(X, None)]
 
-    def _compiled(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
+    def _compiled(self, X: FloatArray, weights: FloatArray | None) -> list[Refitted]:
         start = Mixture(*self.data.params.arrays())
-        try:
-            (run,) = compiled_runs(X, [start], self.settings, weight, aitken=True)
-        except LikelihoodDecreaseError:
-            if self.settings.floor > 0:
-                raise
-            return self._failed()  # without a floor, rounding is all that is left of a component's spread before it collapses
+        starts = [start] * (1 if weights is None else len(weights))
+        return [
+            self._refitted(run)
+            for run in compiled_runs(X, starts, self.settings, weights, aitken=True, may_fall=self.settings.floor == 0)
+        ]
+
+    def _refitted(self, run: EMRun) -> Refitted:
         if run.status == "collapsed":
             return self._failed()
         log_weights, means, scale_tril = run.mixture
@@ -167,3 +169,11 @@ class Refit:
     def _failed(self) -> Refitted:
         p = self.data.params
         return Refitted((p.weights, p.means, p.scale_tril), converged=False, at_floor=True)
+
+
+def _without_absent(X: FloatArray, weight: FloatArray | None) -> Replicate:
+    """Leave out rows of weight zero, unless that takes a large copy."""
+    if weight is None or X.size > _COPIED or weight.all():
+        return X, weight
+    rows = weight.nonzero()[0]
+    return X.take(rows, axis=0), weight.take(rows)

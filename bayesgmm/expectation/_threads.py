@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock, current_thread
+from threading import Lock, current_thread, local
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -21,6 +21,8 @@ _NAME = "bayesgmm"
 _pool: ThreadPoolExecutor | None = None
 _limits: list[Any] = []
 _limits_lock = Lock()
+_turn = Lock()
+_mine = local()
 
 
 def n_threads() -> int:
@@ -43,6 +45,39 @@ def ordered_map[T](task: Callable[[int, int], T], parts: list[tuple[int, int]]) 
     if len(parts) == 1 or n_threads() == 1 or _is_helper():
         return (task(*part) for part in parts)
     return _executor().map(lambda part: task(*part), parts)
+
+
+def map_in_turns[T](task: Callable[[int, int], T], parts: list[tuple[int, int]]) -> Iterator[T]:
+    """Do the same for tasks that are mostly Python: one of them runs at a time, and others only :func:`beside_others`.
+
+    Python runs one thread at a time anyway. Threads that hand it to and fro around each short compiled call wait for it up to five
+    milliseconds every time, and many fits then take longer on two cores than on one.
+    """
+
+    def in_turn(start: int, stop: int) -> T:
+        if not _is_helper():
+            return task(start, stop)
+        with _turn:
+            _mine.turn = True
+            try:
+                return task(start, stop)
+            finally:
+                _mine.turn = False
+
+    return ordered_map(task if _is_helper() else in_turn, parts)
+
+
+@contextmanager
+def beside_others() -> Iterator[None]:
+    """Let another of the tasks that take turns go on, while this one is in compiled code for some time."""
+    if not getattr(_mine, "turn", False):
+        yield
+        return
+    _turn.release()
+    try:
+        yield
+    finally:
+        _turn.acquire()
 
 
 def run_shared(task: Callable[[int, int], object], n: int) -> None:

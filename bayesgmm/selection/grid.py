@@ -14,7 +14,7 @@ from bayesgmm.em import Partitions
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
-from bayesgmm.expectation._threads import chunks, ordered_map
+from bayesgmm.expectation._threads import chunks, map_in_turns
 from bayesgmm.progress import steps
 from bayesgmm.selection.criteria import describe, failed
 from bayesgmm.selection.fitting import check_settings, one_seed, quiet
@@ -100,7 +100,7 @@ def select(
         ended = []
         parts = chunks(len(models), 1)
         # More rows than these each fit shares out among all cores itself.
-        for end in ordered_map(fit, parts) if np.shape(X)[0] <= MOST_ALONE else (fit(*part) for part in parts):
+        for end in map_in_turns(fit, parts) if np.shape(X)[0] <= MOST_ALONE else (fit(*part) for part in parts):
             ended.append(end)
             advance()
     fitted, rows, errors = zip(*ended, strict=True)

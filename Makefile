@@ -20,7 +20,7 @@ report: $(INSTALLED) ## fit Old Faithful by EM and by posterior, write reports/f
 	@$(BIN)/bayesgmm report faithful --components 2 --output reports/faithful --random-state 1
 
 test: $(INSTALLED) ## run the tests and doctests, with coverage (not those marked slow)
-	@$(BIN)/python -m pytest -p tests.every_module --cov=bayesgmm
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -p tests.every_module --cov=bayesgmm
 
 test-slow: $(INSTALLED) ## run the tests marked slow
 	@$(BIN)/python -m pytest -m slow

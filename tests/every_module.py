@@ -54,7 +54,8 @@ def statement_lines(function: Function) -> Iterator[int]:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
     result = yield
     measuring = session.config.pluginmanager.getplugin("_cov")
-    if getattr(measuring, "cov_controller", None) is not None:
+    is_worker = hasattr(session.config, "workerinput")  # one of pytest-xdist's, which has seen a part of the suite
+    if not is_worker and getattr(measuring, "cov_controller", None) is not None:
         data = measuring.cov_controller.cov.get_data()
         found = untested(PACKAGE, lambda path: data.lines(str(path)) or ())
         session.config.stash[UNTESTED] = found

@@ -66,6 +66,7 @@ def test_sound_draws_have_converged(X, rng):
     checks = diagnose(tree(X, draws_about(rng)))
     assert checks[0].sentence.startswith("Converged: ")
     assert [check.sentence for check in checks if not check.passed] == []
+    assert str(checks[0]) == checks[0].sentence
     assert {"mcse", "label_switching", "empty_components"} <= {check.name for check in checks}
 
 

@@ -30,7 +30,7 @@ def normal_problem():
 def run(density, **changes):
     how = {"jitter": 0.1, "draws": 1500, "tune": 500, "chains": 4, "cores": 2, "seed": 3, "progressbar": False} | changes
     callback = how.pop("callback", "c")
-    return sample_fast(density, np.zeros(density.space.n_dim), SamplerSettings(**how), callback=callback)
+    return sample_fast(density, np.zeros((how["chains"], density.space.n_dim)), SamplerSettings(**how), callback=callback)
 
 
 def test_nutpie_still_has_the_private_names_we_use():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +31,7 @@ __all__ = ["sample_fast"]
 
 def sample_fast(
     density: LogPosterior,
-    start: FloatArray,
+    starts: FloatArray,
     settings: SamplerSettings,
     *,
     callback: str = "c",
@@ -40,8 +41,8 @@ def sample_fast(
     Parameters
     ----------
     density : LogPosterior
-    start : array of shape (n_dim,)
-        Each chain starts here, plus normal noise.
+    starts : array of shape (chains, n_dim)
+        Where each chain starts, plus normal noise. Equal ones stand together.
     settings : SamplerSettings
     callback : {"c", "python"}
         How nutpie calls the density.
@@ -52,8 +53,23 @@ def sample_fast(
         As soon as the user interrupts; the unfinished chains are dropped.
     """
     make = _c_model_or_python if callback == "c" else python_model
-    model = make(density, partial(_jittered, start, settings.jitter))
     began = time.perf_counter()
+    # nutpie asks for the start of "a chain", not of which: chains that start in one place are a run of their own.
+    first = np.flatnonzero([c == 0 or not np.array_equal(starts[c], starts[c - 1]) for c in range(len(starts))])
+    counts = np.diff([*first, len(starts)])
+    parts = []
+    for i, (c, n) in enumerate(zip(first, counts, strict=True)):
+        seed = settings.seed if i == 0 else int(np.random.SeedSequence([settings.seed, i]).generate_state(1)[0])
+        model = make(density, partial(_jittered, starts[c], settings.jitter))
+        parts.append(_run(model, replace(settings, chains=int(n), seed=seed), density.space.n_dim))
+    q = np.concatenate([part[0] for part in parts])
+    statistics = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
+    seconds = time.perf_counter() - began
+    return Draws(density.space.constrain(q), sampler_statistics(statistics), "nutpie", seconds, settings.tune)
+
+
+def _run(model: Any, settings: SamplerSettings, n_dim: int) -> tuple[FloatArray, dict[str, np.ndarray]]:
+    """Run some chains, and return draws (chain, draw, n_dim) and statistics (chain, draw)."""
     sampler = nutpie.sample(
         model,
         draws=settings.draws,
@@ -72,10 +88,8 @@ def sample_fast(
     except BaseException:
         sampler.cancel()
         raise
-    seconds = time.perf_counter() - began
-    tables, statistics_tables = trace.get_arrow_trace()
-    q, statistics = _arrays(tables, statistics_tables, density.space.n_dim)
-    return Draws(density.space.constrain(q), sampler_statistics(statistics), "nutpie", seconds, settings.tune)
+    tables, statistics = trace.get_arrow_trace()
+    return _arrays(tables, statistics, n_dim)
 
 
 def _arrays(draws: list[Any], statistics: list[Any], n_dim: int) -> tuple[FloatArray, dict[str, np.ndarray]]:

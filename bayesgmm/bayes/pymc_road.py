@@ -30,7 +30,7 @@ def sample_pymc(
     n_components: int,
     family: Family,
     priors: ResolvedPriors,
-    start: MixtureParams,
+    starts: FloatArray,
     settings: SamplerSettings,
     *,
     sampler: str,
@@ -44,10 +44,9 @@ def sample_pymc(
     family : Family
     priors : ResolvedPriors
         In the coordinates of X.
-    start : MixtureParams
-        A single mixture, in the coordinates of X.
+    starts : array of shape (chains, n_dim)
+        On the unconstrained space. Under "nutpie", to which ``pm.sample`` gives one start only, all chains share the first, jittered.
     settings : SamplerSettings
-        Under "nutpie", to which ``pm.sample`` gives one start only, all chains share one jittered start.
     sampler : {"pymc", "nutpie", "numpyro", "blackjax"}
 
     Raises
@@ -59,8 +58,9 @@ def sample_pymc(
     model = build_resolved(X, n_components, family, priors, default_names(X.shape[1]))
     space = Space(n_components, X.shape[1], family)
     rng = np.random.default_rng(settings.seed)
-    noise = settings.jitter * rng.standard_normal((1 if sampler == "nutpie" else settings.chains, space.n_dim))
-    points = [_point(mixture, space) for mixture in _each(space.constrain(space.unconstrain(start) + noise))]
+    starts = starts[:1] if sampler == "nutpie" else starts
+    noise = settings.jitter * rng.standard_normal(starts.shape)
+    points = [_point(mixture, space) for mixture in _each(space.constrain(starts + noise))]
     with model:
         tree = pm.sample(
             draws=settings.draws,

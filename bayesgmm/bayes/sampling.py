@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.nuts import sample_fast
 from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.starts import chain_starts
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import has_gaps
@@ -21,7 +24,7 @@ def sample(
     n_components: int,
     family: Family,
     priors: ResolvedPriors,
-    start: MixtureParams,
+    modes: Sequence[MixtureParams],
     settings: SamplerSettings,
     *,
     sampler: str,
@@ -36,8 +39,8 @@ def sample(
     family : Family
     priors : ResolvedPriors
         In the coordinates of X.
-    start : MixtureParams
-        Where chains start.
+    modes : sequence of MixtureParams
+        Where chains may start (:func:`bayesgmm.bayes.starts.chain_starts`), in the coordinates of X.
     settings : SamplerSettings
     sampler : str
         "auto" for the compiled density under nutpie, otherwise a sampler of ``pymc.sample``.
@@ -49,9 +52,10 @@ def sample(
     InvalidParameterError
         If values are missing or rows weighted, and the sampler is one of PyMC's, whose model knows neither.
     """
+    density = LogPosterior(X, Space(n_components, X.shape[1], family), priors, sample_weight)
+    starts = chain_starts(density, X, modes, settings.chains, settings.seed)
     if sampler == "auto":
-        space = Space(n_components, X.shape[1], family)
-        return sample_fast(LogPosterior(X, space, priors, sample_weight), space.unconstrain(start), settings)
+        return sample_fast(density, starts, settings)
     if sample_weight is not None or has_gaps(X):
         raise InvalidParameterError(
             f"sampler={sampler!r} runs PyMC's model, which takes complete rows that count once: leave sampler at 'auto' for missing values "
@@ -59,4 +63,4 @@ def sample(
         )
     from bayesgmm.bayes.pymc_road import sample_pymc
 
-    return sample_pymc(X, n_components, family, priors, start, settings, sampler=sampler)
+    return sample_pymc(X, n_components, family, priors, starts, settings, sampler=sampler)

@@ -10,6 +10,7 @@ needs no labels have found different modes, which are told apart by chain and by
 from bayesgmm.diagnostics.checks import diagnose, verdict
 from bayesgmm.diagnostics.label_free import label_free
 from bayesgmm.diagnostics.modes import Modes, find_modes
+from bayesgmm.diagnostics.stacking import Stacking, stack
 from bayesgmm.diagnostics.switching import Switching, find_switching
 from bayesgmm.diagnostics.tables import convergence_table, sampler_table
 from bayesgmm.diagnostics.value import Check
@@ -17,6 +18,7 @@ from bayesgmm.diagnostics.value import Check
 __all__ = [
     "Check",
     "Modes",
+    "Stacking",
     "Switching",
     "convergence_table",
     "diagnose",
@@ -24,5 +26,6 @@ __all__ = [
     "find_switching",
     "label_free",
     "sampler_table",
+    "stack",
     "verdict",
 ]

@@ -85,7 +85,7 @@ def _different(modes: Modes) -> str:
         [
             f"Different modes: the chains found different answers, which relabelling cannot mend ({places}).",
             *modes.sentences,
-            "Try more tuning, or fewer components.",
+            "Try more tuning, or fewer components; stacking() weighs the chains by what they predict.",
         ]
     )
 

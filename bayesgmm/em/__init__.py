@@ -1,7 +1,7 @@
 """Maximum likelihood by EM: pure functions of data and starting values. Knows nothing of PyMC."""
 
 from bayesgmm.em.bootstrap import Replicates, resample
-from bayesgmm.em.fit import EMFit, Start, fit_em
+from bayesgmm.em.fit import REFINED, EMFit, Start, fit_em
 from bayesgmm.em.impute import impute
 from bayesgmm.em.information import StandardErrors, standard_errors
 from bayesgmm.em.iterate import EMRun, run_em
@@ -11,6 +11,7 @@ from bayesgmm.em.starts import START_METHODS, Partitions
 from bayesgmm.em.steps import Settings
 
 __all__ = [
+    "REFINED",
     "START_METHODS",
     "EMFit",
     "EMRun",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -70,6 +70,8 @@ class EMFit:
         Log-density of the prior at ``params``; zero without one. Traces and runs then are of log-likelihood plus log-prior.
     noise_weight : float
         Share of the rows that belong to no component; the weights in ``params`` are shares of the others.
+    optima : tuple of (float, MixtureParams)
+        The distinct regular maxima to which runs went to the end, with what was climbed, best first.
     """
 
     params: MixtureParams
@@ -80,6 +82,7 @@ class EMFit:
     n_saved: float
     log_prior: float = 0.0
     noise_weight: float = 0.0
+    optima: tuple[tuple[float, MixtureParams], ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -129,13 +132,15 @@ def fit_em(
     on_run: Callable[[EMRun], None] | None = None,
     partitions: Partitions | None = None,
     in_one_call: bool = True,
+    n_followed: int = REFINED,
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
 
     Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K), and
     ``penalty`` the prior as EM needs it;
     ``on_run`` is called with every run that ends; ``partitions`` shares starting points with fits of other families to the same rows;
-    ``in_one_call`` is one of :class:`Settings`.
+    ``in_one_call`` is one of :class:`Settings`; ``n_followed`` says how many of the short
+    runs are followed to their optima; those beyond the four that every fit continues are only reported, so that the fit is the same.
 
     Raises
     ------
@@ -148,7 +153,7 @@ def fit_em(
     rows = rows_of(X)
     settings = _settings(rows, family, tol, max_iter, reg_covar, sample_weight, accelerate=n_init == "auto" and reg_covar is None)
     settings = replace(settings, penalty=penalty, equal_weights=equal_weights, noise=noise, in_one_call=in_one_call)
-    search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run)
+    search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run, n_followed)
     if start.is_complete:
         ended = search.from_points([_place(start, None)], short=False)
     elif not isinstance(init_params, str):
@@ -166,7 +171,8 @@ def fit_em(
             # Where every start ended in a component that has collapsed, try as many once more before saying so.
             if any(end.health.is_regular for end in ended):
                 break
-    return _best(_ranked(ended, by_health=n_init == "auto"), given, settings)
+    fit = _best(_ranked(ended, by_health=n_init == "auto"), given, settings)
+    return replace(fit, optima=_optima([*ended, *search.only_reported], given))
 
 
 def _best(ended: list[_Ended], X: FloatArray, settings: Settings) -> EMFit:
@@ -197,6 +203,17 @@ def _best(ended: list[_Ended], X: FloatArray, settings: Settings) -> EMFit:
     return replace(fit, message=f"EM converged after {run.n_iter} iterations{others}")
 
 
+def _optima(ended: list[_Ended], X: FloatArray) -> tuple[tuple[float, MixtureParams], ...]:
+    found: list[tuple[float, MixtureParams]] = []
+    for end in sorted(ended, key=lambda end: -end.run.log_likelihood):
+        if end.run.converged and end.health.is_regular:
+            height, params = end.run.log_likelihood, _params(end.run.mixture)
+            # Different maxima may be of one height: in data with a symmetry they are.
+            if not any(abs(height - other) < SAME_OPTIMUM and params.resembles(known, X) for other, known in found):
+                found.append((height, params.permute(params.canonical_order())))
+    return tuple(found)
+
+
 def _settings(
     X: Rows,
     family: Family,
@@ -224,6 +241,8 @@ class _Search:
     settings: Settings
     sample_weight: FloatArray | None
     on_run: Callable[[EMRun], None] | None
+    n_followed: int = REFINED
+    only_reported: list[_Ended] = field(default_factory=list)
 
     @property
     def total(self) -> float:
@@ -249,8 +268,13 @@ class _Search:
         promising, others = ended[:REFINED], ended[REFINED:]
         runs = [end.run for end in promising if np.isfinite(end.run.log_likelihood)]
         refined = self._from_some_rows(runs) if sampled else self._continued(runs)
+        self._report(others[: self.n_followed - REFINED], sampled=sampled)
         # Log-likelihoods of runs on some rows cannot be compared with those on all.
         return [self._ended(run) for run in refined] + ([] if sampled else others)
+
+    def _report(self, ended: list[_Ended], *, sampled: bool) -> None:
+        runs = [end.run for end in ended if np.isfinite(end.run.log_likelihood)]
+        self.only_reported.extend(self._ended(run) for run in (self._from_some_rows(runs) if sampled else self._continued(runs)))
 
     def _from_some_rows(self, runs: list[EMRun]) -> list[EMRun]:
         return list(run_each(self.X, [run.mixture for run in runs], self.settings, self.sample_weight))

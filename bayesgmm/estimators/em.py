@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import names
 from bayesgmm.em import (
+    REFINED,
     START_METHODS,
     EMFit,
     Noise,
@@ -105,6 +106,9 @@ class GaussianMixture(Criteria, SamplingErrors):
         Mean log-likelihood of a row at the beginning of every iteration, as scikit-learn has it.
     lower_bound_ : float
         Mean log-likelihood of a row; with ``n_init`` a number that at the beginning of the last iteration, as in scikit-learn.
+    optima_ : tuple of (float, MixtureParams)
+        The distinct regular maxima that starts found, with the log-likelihood (with priors: plus log-prior) of each, best first: local
+        optima. Runs that look less promising after 25 iterations are not followed to theirs.
     n_starts_at_best_ : int
         Number of starts that ended within 0.01 of the best log-likelihood, of ``n_starts_`` in all.
     feature_names_ : list of str
@@ -129,6 +133,7 @@ class GaussianMixture(Criteria, SamplingErrors):
     _takes_missing = True
     _partitions: Partitions | None = None
     _in_one_call = True
+    _n_followed = REFINED
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(names(aliases=True)))],
@@ -234,6 +239,7 @@ class GaussianMixture(Criteria, SamplingErrors):
             on_run=Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
             partitions=self._partitions,
             in_one_call=self._in_one_call,
+            n_followed=self._n_followed,
         )
         self._noise = noise
         self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))
@@ -260,6 +266,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         self.message_ = fit.message
         self.n_iter_ = len(fit.trace) - 1
         self.n_iter_saved_ = fit.n_saved
+        self.optima_ = fit.optima
         self.n_starts_ = len(fit.run_log_likelihoods)
         self.n_starts_at_best_ = fit.n_at_best
         # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.

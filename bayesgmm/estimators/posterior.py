@@ -12,12 +12,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings
-from bayesgmm.diagnostics import Check, convergence_table, diagnose, label_free, sampler_table, verdict
+from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, label_free, sampler_table, stack, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary, rows_of
 from bayesgmm.frame import Frame
 from bayesgmm.labels import align
@@ -27,6 +27,8 @@ from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 
 JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""
+FOLLOWED = 10
+"""Starts of the inner EM that are followed to their maxima, which are where chains may start."""
 DRAWS_OF_A_MEAN = 200
 """Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
 MOST_POINTWISE = 5e7
@@ -52,7 +54,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         "auto" runs nutpie's NUTS on a compiled log-density and starts at once. The others hand the model of
         :func:`bayesgmm.build_model` to ``pymc.sample`` with that sampler: the same posterior, after PyMC has compiled it.
     init : GaussianMixture, optional
-        A fitted EM estimate from which chains start and whose labels they take; by default one is fitted first.
+        A fitted EM estimate whose labels the draws take; by default one is fitted first. Chains start in its ``optima_``: the first in
+        the highest, the last in the highest of the others, if it is credible, and those between by the optima's heights.
     random_state : int, Generator, RandomState or None
     progressbar : bool
 
@@ -161,7 +164,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         priors = (self.priors or Priors()).resolve(values, self.n_components, self._family, weight)
         # Priors are given column by column, so the sampler's frame may scale columns but not mix them.
         frame = Frame.of(rows_of(values), "scale" if self._family.invariance == "scale" else "columns", weight)
-        draws = self._sample(frame, values, priors, em.params_)
+        draws = self._sample(frame, values, priors, [em.params_, *(params for _, params in em.optima_)])
         raw = frame.params_out(draws.params)
         self.em_ = em
         self.priors_ = priors
@@ -179,10 +182,26 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_is_fitted(self, "datatree_")
         return diagnose(self.datatree_)
 
+    def stacking(self) -> Stacking:
+        """Return weights for the chains, where they found different modes; see :func:`bayesgmm.diagnostics.stack`.
+
+        Raises
+        ------
+        InvalidDataError
+            If the fit was weighted (the rows left out would be groups of rows), or keeps no pointwise log-likelihood.
+        """
+        check_is_fitted(self, "datatree_")
+        if self._fit_weight is not None:
+            raise InvalidDataError(
+                "stacking leaves out one row at a time, and rows with a sample_weight stand for many: repeat the rows"
+            )
+        return stack(self.datatree_)
+
     def _em(self, X: ArrayLike) -> GaussianMixture:
         if self.init is None:
             em = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
             em._in_one_call = False  # one fit is quicker than what makes many quick is compiled
+            em._n_followed = FOLLOWED
             return em.fit(X, sample_weight=self._fit_weight)
         check_is_fitted(self.init, "params_")
         ours = (self.n_components, self.covariance_type, self.n_features_in_)
@@ -194,7 +213,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             )
         return self.init
 
-    def _sample(self, frame: Frame, X: FloatArray, priors: ResolvedPriors, start: MixtureParams) -> Draws:
+    def _sample(self, frame: Frame, X: FloatArray, priors: ResolvedPriors, modes: list[MixtureParams]) -> Draws:
         # Imported here so that an EM fit never waits for PyMC, nor the compiled road for PyMC's.
         from bayesgmm.bayes.sampling import sample
 
@@ -212,7 +231,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             self.n_components,
             self._family,
             priors.standardised(frame.center, np.diag(frame.factor)),
-            frame.params_in(start),
+            [frame.params_in(mode) for mode in modes],
             settings,
             sampler=self.sampler,
             sample_weight=self._fit_weight,

@@ -1,0 +1,181 @@
+"""Local optima are kept, chains start in them, and chains in different modes are weighed by what they predict."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+
+import bayesgmm as bg
+from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.draws import SamplerSettings
+from bayesgmm.bayes.nuts import sample_fast
+from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.starts import CREDIBLE, chain_starts
+from bayesgmm.covariance import family
+from bayesgmm.diagnostics import diagnose, find_modes, stack
+from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import Priors
+
+FULL = family("full")
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Three equal groups on a line, far apart: with two components either the left two or the right two share one."""
+    centred = np.linspace(-1.5, 1.5, 20)
+    return np.concatenate([centred - 10, centred, centred + 10])[:, None]
+
+
+def density_of(X, K=2):
+    priors = Priors().resolve(X, K, FULL)
+    return LogPosterior(X, Space(K, X.shape[1], FULL), priors)
+
+
+def line(weights, means, sds):
+    return MixtureParams(np.array(weights), np.array(means)[:, None], np.array(sds)[:, None, None])
+
+
+LEFT = line([2 / 3, 1 / 3], [-5.0, 10.0], [5.0, 1.0])
+RIGHT = line([2 / 3, 1 / 3], [5.0, -10.0], [5.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def split(three):
+    """A posterior of two modes."""
+    with pytest.warns(bg.exceptions.ConvergenceWarning, match="Different modes"):
+        return bg.BayesianGaussianMixture(2, draws=300, tune=300, random_state=3, progressbar=False).fit(three)
+
+
+def test_optima_are_maxima_of_their_own(three, rng):
+    X = three + 0.3 * rng.normal(size=three.shape)
+    em = bg.GaussianMixture(2, random_state=1).fit(X)
+    heights = [height for height, _ in em.optima_]
+    assert len(heights) >= 2
+    assert heights[0] == em.log_likelihood_
+    assert (np.diff(heights) <= 0).all()
+    assert not any(a.resembles(b, X) for i, (_, a) in enumerate(em.optima_) for _, b in em.optima_[:i])
+    for height, params in em.optima_:
+        densities = norm.pdf(X, params.means[:, 0], params.sds[:, 0])
+        assert np.log(densities @ params.weights).sum() == pytest.approx(height, rel=1e-9)
+        start = {"weights_init": params.weights, "means_init": params.means, "precisions_init": 1 / params.covariances}
+        again = bg.GaussianMixture(2, **start).fit(X)
+        assert again.log_likelihood_ == pytest.approx(height, abs=1e-4)
+        np.testing.assert_allclose(again.means_, params.means, atol=1e-2)
+
+
+def test_following_more_starts_reports_more_and_changes_nothing(three):
+    em = bg.GaussianMixture(3, random_state=1).fit(three)
+    more = bg.GaussianMixture(3, random_state=1)
+    more._n_followed = 20
+    more.fit(three)
+    np.testing.assert_array_equal(more.means_, em.means_)
+    assert len(more.optima_) >= len(em.optima_)
+    assert more.n_starts_at_best_ == em.n_starts_at_best_
+
+
+def test_chains_start_in_the_highest_mode_and_one_in_another(three):
+    density = density_of(three)
+    moved = line([0.5, 0.5], [-5.0, 10.0], [5.0, 1.0])
+    modes = [LEFT, RIGHT, moved]
+    heights = np.array([density(density.space.unconstrain(mode))[0] for mode in modes])
+    assert np.ptp(heights) < CREDIBLE
+    starts = chain_starts(density, three, modes, 4, 1)
+    best, other = (density.space.unconstrain(modes[m]) for m in np.argsort(-heights, kind="stable")[[0, -1]])
+    np.testing.assert_array_equal(starts[0], best)
+    assert not np.array_equal(starts[-1], best)
+    assert {tuple(start) for start in starts} <= {tuple(density.space.unconstrain(mode)) for mode in modes}
+    np.testing.assert_array_equal(chain_starts(density, three, modes, 1, 1), best[None])
+    assert not np.array_equal(other, best)
+
+
+def test_equal_and_hopeless_modes_get_no_chain(three):
+    density = density_of(three)
+    far = line([0.5, 0.5], [100.0, -100.0], [1.0, 1.0])
+    degenerate = line([0.5, 0.5], [0.0, 1e300], [1.0, 1.0])
+    # The two components named the other way round are the same mode: as high, and found by its height.
+    renamed = LEFT.permute(np.array([1, 0]))
+    starts = chain_starts(density, three, [LEFT, renamed, far, degenerate], 5, 1)
+    np.testing.assert_array_equal(starts, np.tile(density.space.unconstrain(LEFT), (5, 1)))
+
+
+def test_every_chain_stays_where_it_was_put(three):
+    density = density_of(three)
+    starts = np.stack([density.space.unconstrain(mode) for mode in (LEFT, LEFT, RIGHT)])
+    settings = SamplerSettings(draws=100, tune=100, chains=3, cores=2, seed=5, progressbar=False, jitter=0.05)
+    found, again = (sample_fast(density, starts, settings) for _ in range(2))
+    np.testing.assert_array_equal(found.params.means, again.params.means)
+    assert found.params.batch_shape == (3, 100)
+    assert not np.array_equal(found.params.means[0], found.params.means[1])
+    heavy = np.take_along_axis(found.params.means[..., 0], found.params.weights.argmax(-1)[..., None], -1)[..., 0].mean(1)
+    assert heavy[0] < -2
+    assert heavy[1] < -2
+    assert heavy[2] > 2
+    assert set(found.statistics) == set(sample_fast(density, starts[:1], settings).statistics)
+
+
+def test_a_posterior_of_two_modes_says_so(split):
+    modes = find_modes(split.datatree_)
+    assert len(modes.chains) == 2
+    assert sum(map(len, modes.chains)) == 4
+    sentence = diagnose(split.datatree_)[0].sentence
+    assert "chain 3" in sentence
+    assert "moved" in sentence
+    assert "stacking()" in sentence
+
+
+def test_equal_modes_share_the_weight_and_draws_are_picked_by_it(split):
+    found = split.stacking()
+    assert found.table["weight"].sum() == pytest.approx(1.0)
+    for names in found.modes.chains:
+        assert found.table.loc[list(names), "weight"].sum() == pytest.approx(0.5, abs=0.1)
+    assert str(found).startswith("Stacking weights")
+    picked = found.resample(split.datatree_, random_state=1)
+    assert picked.attrs["draws"] == "stacked"
+    one = picked["posterior"].to_dataset()
+    assert dict(one.sizes) | {"chain": 1, "draw": 300} == dict(one.sizes)
+    every = split.datatree_["posterior"]["means"].values.reshape(-1, 2)
+    assert {tuple(m) for m in one["means"].values.reshape(-1, 2)} <= {tuple(m) for m in every}
+    heavy = np.take_along_axis(one["means"].values[0, :, :, 0], one["weights"].values[0].argmax(-1)[:, None], 1)[:, 0]
+    assert 0.35 < (heavy > 0).mean() < 0.65
+    xr.testing.assert_identical(picked["observed_data"].to_dataset(), split.datatree_["observed_data"].to_dataset())
+
+
+def planted(rng, shift):
+    """Two chains of a normal mean, the second about a wrong one, with their pointwise log-likelihood."""
+    x = rng.normal(size=50)
+    mu = 0.1 * rng.normal(size=(2, 400)) + np.array([[0.0], [shift]])
+    pointwise = norm.logpdf(x, mu[..., None], 1.0)
+    return xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset({"mu": (("chain", "draw"), mu)}, coords={"chain": [0, 1]}),
+            "label_free": xr.Dataset({"log_likelihood": (("chain", "draw"), pointwise.sum(-1))}, coords={"chain": [0, 1]}),
+            "log_likelihood": xr.Dataset({"x": (("chain", "draw", "obs"), pointwise)}, coords={"chain": [0, 1]}),
+        }
+    )
+
+
+@pytest.mark.parametrize("shift", [0.6, 3.0])
+def test_weights_are_those_that_predict_best(rng, shift):
+    tree = planted(rng, shift)
+    found = stack(tree)
+    # Leave-one-out densities by the harmonic mean, which does for draws as mild as these.
+    pointwise = tree["log_likelihood"]["x"].values
+    left_out = 1 / np.exp(-pointwise).mean(1)
+    best = minimize_scalar(lambda w: -np.log(w * left_out[0] + (1 - w) * left_out[1]).sum(), bounds=(0, 1), method="bounded").x
+    assert found.table["weight"]["0"] == pytest.approx(best, abs=0.02)
+    np.testing.assert_allclose(found.table["elpd"], np.log(left_out).sum(1), atol=0.05)
+    if shift > 1:
+        assert "chain 1 nothing" in str(found)
+
+
+def test_what_cannot_be_stacked_is_refused(rng, split):
+    tree = planted(rng, 1.0)
+    with pytest.raises(InvalidDataError, match="log_likelihood"):
+        stack(tree.drop_nodes("log_likelihood"))
+    weighted = bg.BayesianGaussianMixture(1, draws=50, tune=50, random_state=1, progressbar=False)
+    X = rng.normal(size=(30, 1))
+    weighted.fit(X, sample_weight=np.full(30, 2.0))
+    with pytest.raises(InvalidDataError, match="sample_weight"):
+        weighted.stacking()

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import gammaln
 
+from bayesgmm import prior_draws
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.typing import ArrayLike, FloatArray
@@ -69,14 +70,12 @@ class ScalePrior(ABC):
 
     def _require_positive(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
-            value = np.asarray(getattr(self, field.name), dtype=float)
+            given = getattr(self, field.name)
             finite_only = field.name == "mu"
-            if not np.isfinite(value).all() or (not finite_only and (value <= 0).any()):
+            if not (_finite(given) if finite_only else _positive(given)):
                 wanted = "a finite number" if finite_only else "a positive, finite number"
-                raise InvalidParameterError(
-                    f"{type(self).__name__}: {field.name} must be {wanted}, got {getattr(self, field.name)!r}"
-                )
-            object.__setattr__(self, field.name, value)
+                raise InvalidParameterError(f"{type(self).__name__}: {field.name} must be {wanted}, got {given!r}")
+            object.__setattr__(self, field.name, np.asarray(given, dtype=float))
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,16 +273,20 @@ class Priors:
     eta: float = 2.0
 
     def __post_init__(self) -> None:
+        if np.ndim(self.eta) > 0:
+            raise InvalidParameterError(f"Priors: eta must be one number for all components, got {self.eta!r}")
         for name in ("concentration", "means_scale", "eta"):
             value = getattr(self, name)
             if value is not None and not _positive(value):
                 raise InvalidParameterError(f"Priors: {name} must be positive and finite, got {value!r}")
-        if self.means_loc is not None and not np.isfinite(np.asarray(self.means_loc, dtype=float)).all():
+        if self.means_loc is not None and not _finite(self.means_loc):
             raise InvalidParameterError(f"Priors: means_loc must be finite, got {self.means_loc!r}")
         if self.sds is not None and not isinstance(self.sds, ScalePrior):
             raise InvalidParameterError(
                 f"Priors: sds must be a prior from bayesgmm.priors, such as HalfNormal(1.0), got {self.sds!r}"
             )
+
+    sample = prior_draws.sample
 
     def resolve(self, X: FloatArray, n_components: int, family: Family, sample_weight: FloatArray | None = None) -> ResolvedPriors:
         """Return these priors with every default filled in from the data and every array in its full shape.
@@ -393,7 +396,7 @@ class ConjugatePriors:
             value = getattr(self, name)
             if value is not None and not _positive(value):
                 raise InvalidParameterError(f"ConjugatePriors: {name} must be positive and finite, got {value!r}")
-        if self.means_loc is not None and not np.isfinite(np.asarray(self.means_loc, dtype=float)).all():
+        if self.means_loc is not None and not _finite(self.means_loc):
             raise InvalidParameterError(f"ConjugatePriors: means_loc must be finite, got {self.means_loc!r}")
 
     def resolve(self, mean: FloatArray, covariance: FloatArray, n_components: int) -> ResolvedConjugatePriors:
@@ -463,8 +466,16 @@ def _columns(X: FloatArray, sample_weight: FloatArray | None) -> tuple[FloatArra
 
 
 def _positive(value: ArrayLike) -> bool:
-    array = np.asarray(value, dtype=float)
-    return bool(np.isfinite(array).all() and (array > 0).all())
+    return _finite(value) and bool((np.asarray(value, dtype=float) > 0).all())
+
+
+def _finite(value: ArrayLike) -> bool:
+    """Whether these are numbers, at least one, and all finite."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return False
+    return array.size > 0 and bool(np.isfinite(array).all())
 
 
 def _broadcast(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArray:

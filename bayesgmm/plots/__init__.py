@@ -10,6 +10,7 @@ from bayesgmm.plots.chains import plot_rank, plot_trace
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.groups import plot_groups
 from bayesgmm.plots.predictive import plot_predictive
+from bayesgmm.plots.prior import plot_prior
 from bayesgmm.plots.uncertainty import plot_uncertainty
 
-__all__ = ["plot_forest", "plot_groups", "plot_predictive", "plot_rank", "plot_trace", "plot_uncertainty"]
+__all__ = ["plot_forest", "plot_groups", "plot_predictive", "plot_prior", "plot_rank", "plot_trace", "plot_uncertainty"]

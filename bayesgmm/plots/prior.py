@@ -1,0 +1,157 @@
+"""What the prior believes before it meets the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.params import MixtureParams, generator
+from bayesgmm.plots.style import colour, feature_names_or_default, new_axes, plain, tidy
+from bayesgmm.priors import Priors
+from bayesgmm.typing import CovarianceType, FloatArray, IntArray, RandomState
+
+__all__ = ["plot_prior"]
+
+_MOST_LINES = 12
+
+
+def plot_prior(
+    X: Any,
+    n_components: int,
+    covariance_type: CovarianceType = "full",
+    priors: Priors | None = None,
+    *,
+    n_draws: int = 2000,
+    random_state: RandomState = 0,
+    feature_names: Sequence[str] | None = None,
+    axs: Any = None,
+) -> Any:
+    """Draw what the prior believes: weights, how many components have rows at all, and how wide components are.
+
+    Left, the weights from the largest to the smallest. Middle, how many components hold at least one row of a data set as long as
+    X. Right, the standard deviations of the components in each column, in standard deviations of the column: right of 1 a component
+    is wider than all the data. Dots are medians; thick lines hold 50 % of the prior, thin lines 90 %. At most twelve lines are drawn.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (N, D)
+        Scales the default priors, and is what the pictures compare them with.
+    n_components, covariance_type, priors
+        As for :func:`bayesgmm.build_model`.
+    n_draws : int
+    random_state : int, Generator, RandomState or None
+    feature_names : sequence of str, optional
+    axs : array of three Axes, optional
+
+    Returns
+    -------
+    array of three matplotlib.axes.Axes
+
+    Raises
+    ------
+    InvalidParameterError, InvalidDataError
+        As for :meth:`bayesgmm.Priors.sample`, or if ``axs`` are not three.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> weights, occupied, spread = plot_prior(bg.datasets.load_faithful(), 4, n_draws=200)
+    >>> occupied.get_xlabel()
+    'occupied components, for 272 rows'
+    """
+    rng = generator(random_state)
+    mixtures = (Priors() if priors is None else priors).sample(X, n_components, covariance_type, n_draws=n_draws, random_state=rng)
+    names = feature_names_or_default(X, feature_names)
+    axes = _axes(axs)
+    _weights(axes[0], mixtures.weights)
+    _occupied(axes[1], rng.multinomial(len(X), mixtures.weights), len(X))
+    _spread(axes[2], mixtures, np.nanstd(np.asarray(X, dtype=float), axis=0), names)
+    return np.asarray(axes)
+
+
+def _axes(axs: Any) -> list[Axes]:
+    if axs is None:
+        return list(new_axes(1, 3, size=(11.0, 3.6))[1].ravel())
+    given = list(np.ravel(axs))
+    if len(given) != 3:
+        raise InvalidParameterError(f"axs must hold three axes, got {len(given)}.")
+    return given
+
+
+def _weights(ax: Axes, weights: FloatArray) -> None:
+    ranked = -np.sort(-weights, axis=-1)[:, :_MOST_LINES]
+    for place, values in enumerate(ranked.T, start=1):
+        _line(ax, values, place, vertical=True)
+    _count_from_one(ax, ranked.shape[1])
+    ax.set_xlabel("component, largest first" + _of(ranked.shape[1], weights.shape[1]))
+    ax.set_ylabel("weight")
+
+
+def _occupied(ax: Axes, counts: IntArray, n_rows: int) -> None:
+    K = counts.shape[1]
+    share = np.bincount((counts > 0).sum(-1), minlength=K + 1)[1:] / len(counts)
+    ax.bar(np.arange(1, K + 1), share, width=0.7, color=colour(0))
+    _count_from_one(ax, K)
+    ax.set_xlabel(f"occupied components, for {n_rows:,} rows")
+    ax.set_ylabel("prior probability")
+
+
+def _count_from_one(ax: Axes, n: int) -> None:
+    """Make axes of shares over the numbers 1 to n."""
+    ax.set_xticks(range(1, n + 1, -(-n // 12)))
+    ax.set_xlim(0.4, n + 0.6)
+    ax.set_ylim(0, 1.02)
+    tidy(ax)
+
+
+def _of(shown: int, total: int) -> str:
+    return "" if shown == total else f" ({shown} of {total})"
+
+
+def _spread(ax: Axes, mixtures: MixtureParams, column_sd: FloatArray, names: list[str]) -> None:
+    total, names = len(names), names[:_MOST_LINES]
+    for d in range(len(names)):
+        _line(ax, mixtures.sds[..., d] / column_sd[d], d, vertical=False)
+    ax.axvline(1.0, color="#9aa4ab", lw=1, ls="--", zorder=0)
+    ax.text(1.0, 1.01, "all data", transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color="#66707a")
+    ax.set_xscale("log")
+    _ticks_in_words(ax)
+    ax.set_yticks(range(len(names)), [plain(name, 18) for name in names])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xlabel("component sd / column sd" + _of(len(names), total))
+    tidy(ax)
+
+
+def _line(ax: Axes, values: FloatArray, place: int, *, vertical: bool) -> None:
+    """Draw the median and the central 50 % and 90 % of some values, on a line of its own."""
+    low, lower, median, upper, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+    parts = (([low, high], {"lw": 1.2}), ([lower, upper], {"lw": 4, "solid_capstyle": "butt"}), ([median], {"marker": "o"}))
+    for ends, look in parts:
+        here = [place] * len(ends)
+        ax.plot(*((here, ends) if vertical else (ends, here)), color=colour(0), mfc="white", ms=5, **look)
+
+
+def _ticks_in_words(ax: Axes) -> None:
+    """Label 0.1 and 1, not powers of ten; not more labels than the eye can tell apart."""
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlim(low, high)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between the ends of a log scale: the coarsest set that has at least three."""
+    powers = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    every = int(-(-len(powers) // 6))
+    for factors in ((1,), (1, 3), (1, 2, 5)):
+        ticks = [float(m * 10.0**p) for p in powers[::every] for m in factors]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= 3:
+            return inside
+    return [float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]

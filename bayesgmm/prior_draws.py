@@ -1,0 +1,162 @@
+"""Mixtures drawn from a prior, without PyMC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from bayesgmm.covariance import WITH_PRIORS, Family, family
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.params import MixtureParams, generator
+from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
+from bayesgmm.validation import check_data, check_fittable, column_names
+
+if TYPE_CHECKING:
+    from bayesgmm.priors import Priors, ResolvedPriors
+
+__all__ = ["draw_correlation_factors", "draw_mixtures", "sample"]
+
+_LEAST = 1e-150
+"""Nothing that must be positive is drawn below this: its square is still a number."""
+_MOST = 1e150
+
+
+def sample(
+    self: Priors,
+    X: ArrayLike,
+    n_components: int,
+    covariance_type: CovarianceType = "full",
+    *,
+    n_draws: int = 500,
+    random_state: RandomState = None,
+) -> MixtureParams:
+    """Draw mixtures from the prior, to see what it believes before it meets the data.
+
+    The defaults are scaled by X, which is used for nothing else. Prior predictive data sets are rows drawn from the mixtures:
+    ``priors.sample(X, K).sample(len(X))``.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (N, D)
+        NaN stands for a missing value.
+    n_components : int
+        Number of components K.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+    n_draws : int
+    random_state : int, Generator, RandomState or None
+        The same seed gives the same mixtures.
+
+    Returns
+    -------
+    MixtureParams
+        Batch shape ``(n_draws,)``, in the units of X.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a setting cannot be used, a prior's shape does not fit, or the prior is so wide that its draws are no longer numbers.
+    InvalidDataError
+        If X cannot be used; the message says what to do.
+
+    Notes
+    -----
+    Correlations are drawn by the onion method of Lewandowski, Kurowicka and Joe (2009), Journal of Multivariate Analysis 100,
+    1989-2001, section 3.2.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> X = bg.datasets.load_faithful()
+    >>> mixtures = bg.Priors().sample(X, 3, n_draws=100, random_state=1)
+    >>> mixtures.means.shape
+    (100, 3, 2)
+    >>> data_sets, labels = mixtures.sample(50, random_state=2)
+    >>> data_sets.shape
+    (100, 50, 2)
+    """
+    _check_count("n_components", n_components)
+    _check_count("n_draws", n_draws)
+    kind = family(covariance_type)
+    if kind.name not in WITH_PRIORS:
+        raise InvalidParameterError(
+            f"covariance_type must be one of {', '.join(map(repr, WITH_PRIORS))} for a prior, got {covariance_type!r}"
+        )
+    values = check_data(BaseEstimator(), X, reset=True, allow_missing=True)
+    check_fittable(values, column_names(X, values.shape[1]), n_components)
+    return draw_mixtures(self.resolve(values, int(n_components), kind), kind, int(n_draws), generator(random_state))
+
+
+def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.random.Generator) -> MixtureParams:
+    """Draw so many mixtures of a family, batch shape ``(n_draws,)``.
+
+    Raises
+    ------
+    InvalidParameterError
+        If draws are too large to be numbers.
+    """
+    K, D = priors.means_loc.shape
+    weights = rng.dirichlet(priors.concentration, n_draws)
+    means = priors.means_loc + priors.means_scale * rng.standard_normal((n_draws, K, D))
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        drawn = priors.sds.frozen().rvs(size=(n_draws, *kind.sds_shape(K, D)), random_state=rng)
+    _refuse_overflow(means, drawn)
+    sds = _full_shape(np.maximum(drawn, _LEAST), kind, (n_draws, K, D))
+    return MixtureParams(weights, means, sds[..., None] * _factors(priors.eta, kind, (n_draws, K, D), rng))
+
+
+def draw_correlation_factors(eta: float, n_features: int, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    """Draw Cholesky factors ``(*size, D, D)`` of LKJ correlation matrices.
+
+    Row i (from 0) of the factor has a uniform direction and the squared length ``Beta(i / 2, eta + (D - 1 - i) / 2)`` left of the
+    diagonal: the onion method of Lewandowski, Kurowicka and Joe (2009), section 3.2, whose layers are these rows.
+
+    Examples
+    --------
+    >>> factors = draw_correlation_factors(2.0, 3, (100,), np.random.default_rng(1))
+    >>> np.allclose((factors**2).sum(-1), 1.0)
+    True
+    """
+    D = n_features
+    factors = np.zeros((*size, D, D))
+    factors[..., 0, 0] = 1.0
+    for i in range(1, D):
+        # What is left for the diagonal is drawn, not one minus the rest: it may be far smaller than rounding leaves of that.
+        left = rng.beta(eta + 0.5 * (D - 1 - i), 0.5 * i, size)
+        direction = rng.standard_normal((*size, i))
+        direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+        factors[..., i, :i] = np.sqrt(1.0 - left)[..., None] * direction
+        factors[..., i, i] = np.maximum(np.sqrt(left), _LEAST)
+    return factors
+
+
+def _factors(eta: float, kind: Family, shape: tuple[int, int, int], rng: np.random.Generator) -> FloatArray:
+    """Return the correlations' factors (n, K, D, D): one for each component, or one for all, or none."""
+    n, K, D = shape
+    if not kind.has_correlations(D):
+        return np.broadcast_to(np.eye(D), (n, K, D, D))
+    own = "component" in kind.sds_dims
+    return np.broadcast_to(draw_correlation_factors(eta, D, (n, K if own else 1), rng), (n, K, D, D))
+
+
+def _full_shape(sds: FloatArray, kind: Family, shape: tuple[int, int, int]) -> FloatArray:
+    """Give the family's free standard deviations the shape (n, K, D)."""
+    if "component" not in kind.sds_dims:
+        sds = sds[:, None, :]
+    if "feature" not in kind.sds_dims:
+        sds = sds[:, :, None]
+    return np.broadcast_to(sds, shape)
+
+
+def _refuse_overflow(means: FloatArray, sds: FloatArray) -> None:
+    for name, drawn in (("means", means), ("sds", sds)):
+        if not (np.abs(drawn) < _MOST).all():
+            raise InvalidParameterError(
+                f"priors: the prior of the {name} is so wide that draws from it overflow (beyond {_MOST:g}): narrow it"
+            )
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InvalidParameterError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -96,7 +96,8 @@ def test_raw_draws_are_kept_and_differ_by_a_permutation_only(faithful):
 def test_datatree_follows_the_schema_and_survives_netcdf(posterior_faithful, tmp_path):
     tree = posterior_faithful.datatree_
     assert set(tree.children) == {
-        "posterior", "unlabelled_posterior", "label_free", "sample_stats", "log_likelihood", "responsibilities", "observed_data",
+        "posterior", "unlabelled_posterior", "label_free", "sample_stats", "log_prior", "log_likelihood", "responsibilities",
+        "observed_data",
     }  # fmt: skip
     posterior = tree["posterior"]
     assert posterior["means"].dims == ("chain", "draw", "component", "feature")

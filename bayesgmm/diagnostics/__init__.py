@@ -10,6 +10,7 @@ needs no labels have found different modes, which are told apart by chain and by
 from bayesgmm.diagnostics.checks import diagnose, verdict
 from bayesgmm.diagnostics.label_free import label_free
 from bayesgmm.diagnostics.modes import Modes, find_modes
+from bayesgmm.diagnostics.sensitivity import prior_sensitivity
 from bayesgmm.diagnostics.stacking import Stacking, stack
 from bayesgmm.diagnostics.switching import Switching, find_switching
 from bayesgmm.diagnostics.tables import convergence_table, sampler_table
@@ -25,6 +26,7 @@ __all__ = [
     "find_modes",
     "find_switching",
     "label_free",
+    "prior_sensitivity",
     "sampler_table",
     "stack",
     "verdict",

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.bayes.prior_terms import log_prior_terms
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, label_free, sampler_table, stack, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
@@ -66,8 +67,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     em_ : GaussianMixture
         The EM fit behind starts and labels.
     datatree_ : xarray.DataTree
-        Groups posterior (relabelled), unlabelled_posterior, label_free, sample_stats, log_likelihood (unless it would be very large),
-        responsibilities, observed_data.
+        Groups posterior (relabelled), unlabelled_posterior, label_free, sample_stats, log_prior (one term for each group
+        of parameters), log_likelihood (unless it would be very large), responsibilities, observed_data.
     priors_ : ResolvedPriors
         The priors in full, in the data's units.
     weights_, means_, covariances_ : array
@@ -329,6 +330,7 @@ class BayesianGaussianMixture(MixtureEstimator):
                 entropy=moments.draw_entropy.reshape(shape),
                 lp=statistics.get("lp"),
             ),
+            "log_prior": _trees.per_draw({name: ((), v) for name, v in log_prior_terms(raw, self.priors_, family).items()}, {}),
             "sample_stats": _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {}),
             "responsibilities": _trees.responsibilities(self.responsibilities()),
             "observed_data": _trees.observed(self._fit_X, self._fit_obs, names),

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import InvalidParameterError as SklearnPara
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family, family
+from bayesgmm.estimators import _prediction
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import DrawMoments, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
@@ -146,6 +147,54 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         check_is_fitted(self, "params_")
         values, obs = self._rows(X)
         return _table(self._moments(values).mean, obs)
+
+    def prediction_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
+        """Return all that the fit says of each row, with its uncertainty: component, density, and whether it is an outlier.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D), optional
+            The training data when absent.
+        prob : float
+            Share of a posterior's draws that the central intervals hold.
+
+        Returns
+        -------
+        xarray.Dataset
+            - ``responsibilities`` (obs, component);
+            - ``label`` (obs): the most probable component;
+            - ``log_density`` (obs): of a posterior the log of the posterior predictive density;
+            - ``tail_probability`` (obs): of the nearest component's own rows, the share that lies farther from its mean (by Mahalanobis
+              distance; a chi-squared tail). Small for outliers; for a posterior the mean over draws.
+
+            For a posterior, responsibilities, log-density and tail probability have central intervals over the draws, ``..._lower`` and
+            ``..._upper``, and ``label_share`` is the share of the draws under which the row has this label. They are what is not known
+            of the parameters. A DataFrame's index becomes the ``obs`` coordinate.
+
+        Raises
+        ------
+        InvalidParameterError
+            If ``prob`` does not lie between 0 and 1.
+
+        Notes
+        -----
+        A few rows at a time see all draws: draws x rows x components never exist together.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful().to_numpy())
+        >>> said = em.prediction_summary([[4.4, 80.0], [3.0, 95.0]])
+        >>> said.label.values, said.tail_probability.round(2).values
+        (array([0, 0]), array([0.96, 0.  ]))
+        """
+        check_is_fitted(self, "params_")
+        if not 0 < prob < 1:
+            raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
+        values, obs = self._rows(X)
+        if self.params_.batch_shape:
+            return _prediction.over_draws(self.params_, values, obs, prob)
+        return _prediction.of_one(self.params_, values, obs, self._moments(values))
 
     def _check(self, X: ArrayLike) -> FloatArray:
         check_is_fitted(self, "params_")

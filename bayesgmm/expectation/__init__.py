@@ -21,11 +21,14 @@ from bayesgmm.expectation.missing import (
     responsibility_summary,
     rows_of,
 )
+from bayesgmm.expectation.predictions import Estimate, Predictions, predictions
 from bayesgmm.expectation.score import Score, score
 
 __all__ = [
     "DrawMoments",
+    "Estimate",
     "Gaps",
+    "Predictions",
     "ResponsibilitySummary",
     "Score",
     "Statistics",
@@ -36,6 +39,7 @@ __all__ = [
     "has_gaps",
     "libraries_on_one_thread",
     "log_density_draws",
+    "predictions",
     "responsibility_draws",
     "responsibility_moments",
     "responsibility_summary",

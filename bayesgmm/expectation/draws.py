@@ -92,7 +92,7 @@ def responsibility_summary(
         draws, total, square, entropy = np.empty((n, K, T)), np.zeros((n, K)), np.zeros((n, K)), np.zeros(n)
         _draws.block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, draws, total, square, entropy)
         out.mean[rows], out.sd[rows], out.entropy[rows] = total / T, _sd(total, square, T), entropy / T
-        out.lower[rows], out.upper[rows] = _central_interval(draws, prob)
+        out.lower[rows], out.upper[rows] = central_interval(draws, prob)
 
     for _ in ordered_map(task, chunks(N, size)):
         pass
@@ -104,7 +104,7 @@ def _sd(total: FloatArray, square: FloatArray, n: int) -> FloatArray:
     return np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0))
 
 
-def _central_interval(draws: FloatArray, prob: float) -> tuple[FloatArray, FloatArray]:
+def central_interval(draws: FloatArray, prob: float) -> tuple[FloatArray, FloatArray]:
     """Return the ends of the central interval over the last axis, by NumPy's linear interpolation; sorts ``draws`` in place."""
     T = draws.shape[-1]
     places = np.array([0.5 - prob / 2, 0.5 + prob / 2]) * (T - 1)

@@ -28,6 +28,7 @@ __all__ = [
     "expectation",
     "has_gaps",
     "log_density_draws",
+    "marginals",
     "responsibility_draws",
     "responsibility_moments",
     "responsibility_summary",
@@ -164,7 +165,7 @@ def evaluate(
             log_density[part.rows] = 0.0
             rows = log_weights if joint else np.exp(log_weights)
         else:
-            rows, log_density[part.rows] = work(part.X, *_marginals(part, log_weights, means, scale_tril))
+            rows, log_density[part.rows] = work(part.X, *marginals(part, log_weights, means, scale_tril))
         if len(table):
             table[part.rows] = rows
     return table, log_density
@@ -217,7 +218,7 @@ def responsibility_moments(
         if len(part.columns) == 0:
             here = _unseen_moments(np.exp(log_weights), len(part.rows))
         else:
-            here = draws.responsibility_moments(part.X, *_marginals(part, log_weights, means, scale_tril), diagonal=diagonal)
+            here = draws.responsibility_moments(part.X, *marginals(part, log_weights, means, scale_tril), diagonal=diagonal)
         for whole, rows in zip(out[:4], here[:4], strict=True):
             whole[part.rows] = rows
         out.draw_log_likelihood[:] += here.draw_log_likelihood
@@ -234,7 +235,7 @@ def log_density_draws(
     out = np.zeros((len(log_weights), len(X)))
     for part in X.patterns:
         if len(part.columns):
-            mixtures = _marginals(part, log_weights, means, scale_tril)
+            mixtures = marginals(part, log_weights, means, scale_tril)
             out[:, part.rows] = draws.log_density_draws(part.X, *mixtures, diagonal=diagonal)
     return out
 
@@ -248,7 +249,7 @@ def responsibility_draws(
     out = np.empty((len(log_weights), len(X), log_weights.shape[1]))
     for part in X.patterns:
         if len(part.columns):
-            mixtures = _marginals(part, log_weights, means, scale_tril)
+            mixtures = marginals(part, log_weights, means, scale_tril)
             out[:, part.rows] = draws.responsibility_draws(part.X, *mixtures, diagonal=diagonal)
         else:
             out[:, part.rows] = np.exp(log_weights)[:, None]
@@ -270,7 +271,7 @@ def responsibility_summary(
             low, high = np.quantile(np.exp(log_weights), [0.5 - prob / 2, 0.5 + prob / 2], axis=0)
             here = ResponsibilitySummary(unseen.mean, unseen.sd, low, high, unseen.entropy)
         else:
-            mixtures = _marginals(part, log_weights, means, scale_tril)
+            mixtures = marginals(part, log_weights, means, scale_tril)
             here = draws.responsibility_summary(part.X, *mixtures, prob=prob, diagonal=diagonal)
         for whole, rows in zip(out, here, strict=True):
             whole[part.rows] = rows
@@ -293,14 +294,14 @@ def cross_sums(
     for part in X.patterns:
         here = np.ascontiguousarray(reference[part.rows])
         if len(part.columns):
-            mixtures = _marginals(part, log_weights, means, scale_tril)
+            mixtures = marginals(part, log_weights, means, scale_tril)
             out += draws.cross_sums(part.X, *mixtures, here, diagonal=diagonal)
         else:
             out += np.exp(log_weights)[..., None] * here.sum(0)
     return out
 
 
-def _marginals(
+def marginals(
     part: Pattern, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the mixture, or the batch of them, of a pattern's columns alone."""

@@ -17,7 +17,7 @@ import lazy_loader
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bayesgmm import datasets, diagnostics, exceptions, labels, partitions, plots, priors, report, selection
+    from bayesgmm import criticism, datasets, diagnostics, exceptions, labels, partitions, plots, priors, report, selection
     from bayesgmm.bayes.model import build_model
     from bayesgmm.comparison import Comparison, compare
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
     __name__,
-    submodules=["datasets", "diagnostics", "exceptions", "labels", "partitions", "plots", "priors", "report", "selection"],
+    submodules=[
+        "criticism",
+        "datasets",
+        "diagnostics",
+        "exceptions",
+        "labels",
+        "partitions",
+        "plots",
+        "priors",
+        "report",
+        "selection",
+    ],
     submod_attrs={
         "bayes.model": ["build_model"],
         "comparison": ["Comparison", "compare"],

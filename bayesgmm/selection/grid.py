@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -34,6 +34,7 @@ def select(
     covariance_types: str | Iterable[str] = ("full", "tied", "diag", "spherical"),
     *,
     sample_weight: ArrayLike | None = None,
+    posterior: bool | Mapping[str, Any] = False,
     random_state: RandomState = None,
     progressbar: bool = True,
     **settings: Any,
@@ -52,6 +53,10 @@ def select(
         Covariance types to try, as `GaussianMixture` takes them.
     sample_weight : array-like of shape (N,), optional
         How often each row counts; the N of BIC is then their sum.
+    posterior : bool or mapping
+        Also sample the posterior of every model that EM could fit (full, tied, diag and spherical), and add what it says of rows left out
+        and of occupied components to the table. A mapping has settings for `BayesianGaussianMixture`, such as ``priors`` and ``draws``:
+        ``{"priors": Priors(concentration=0.1)}`` is a sparse prior, which leaves components empty that the data do not need.
     random_state : int, Generator, RandomState or None
         A number goes to every model as it is, so that each can be fitted again on its own with the same result.
     progressbar : bool
@@ -83,6 +88,7 @@ def select(
     models = list(product(_types(covariance_types), _numbers(n_components)))
     seed = one_seed(random_state)
     shared = Partitions()
+    ask = None if posterior is False else _asking(posterior, settings, sample_weight, np.shape(X)[0], seed, progressbar=progressbar)
 
     def fit(i: int, _: int) -> tuple[GaussianMixture | None, dict[str, Any], ValueError | None]:
         kind, K = models[i]
@@ -106,7 +112,20 @@ def select(
     fitted, rows, errors = zip(*ended, strict=True)
     if not any(fitted):
         raise errors[0]
-    return Selection(_table(rows), fitted, X, sample_weight)
+    found = Selection(_table(rows), fitted, X, sample_weight)
+    return found if ask is None else ask(found)
+
+
+def _asking(
+    posterior: bool | Mapping[str, Any], settings: dict[str, Any], sample_weight: Any, n_rows: int, seed: int, *, progressbar: bool
+) -> Callable[[Selection], Selection]:
+    """Check what is asked of the posterior before anything is fitted, and return the function that asks."""
+    # Loaded here: criteria of EM alone need no sampler.
+    from bayesgmm.selection.posterior import Question
+
+    return Question.of(
+        {} if isinstance(posterior, bool) else posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar
+    )
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -17,6 +17,8 @@ from bayesgmm.validation import check_weights
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from bayesgmm.estimators import BayesianGaussianMixture
+
 __all__ = ["CRITERIA", "NAMES", "Selection"]
 
 NAMES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "icl_entropy": "ICL with soft entropy"}
@@ -48,6 +50,15 @@ class Selection:
         - ``converged``, ``status`` and a sentence, ``message``; ``n_starts`` and ``n_starts_at_best``, how many starts of EM there
           were and how many ended at the maximum reported: where few did, a better one may have been missed.
 
+        With ``posterior``, also the following, NaN for models without one; here **larger is better**:
+
+        - ``elpd`` and ``elpd_se``: log predictive density of rows left out one at a time, and its standard error
+          (:func:`bayesgmm.criticism.loo`);
+        - ``elpd_difference`` to the best model, zero or less, and ``elpd_difference_se``, from the rows' differences;
+        - ``high_k``: rows whose Pareto k says that their part of ``elpd`` cannot be relied on;
+        - ``occupied``: posterior mean of the number of components that hold at least one row;
+        - ``posterior_verdict``: whether the draws can be relied on.
+
         Criteria of a model that could not be fitted are NaN, its status is "failed" and its message says why.
     models : tuple of GaussianMixture or None
         The fitted models in the table's order.
@@ -55,12 +66,15 @@ class Selection:
         The data.
     sample_weight : array-like or None
         How often each row counts.
+    posteriors : tuple of BayesianGaussianMixture or None
+        Those of the models, in the table's order; empty unless asked for.
     """
 
     table: pd.DataFrame
     models: tuple[GaussianMixture | None, ...] = field(repr=False)
     X: ArrayLike = field(repr=False)
     sample_weight: ArrayLike | None = field(repr=False, default=None)
+    posteriors: tuple[BayesianGaussianMixture | None, ...] = field(repr=False, default=())
 
     def ranking(self, criterion: str = "bic") -> pd.DataFrame:
         """Return the rows of the table that may be chosen, the best first.

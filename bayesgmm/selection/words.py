@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["describe", "model_name"]
 
 _MOST_LISTED = 5
+_STANDARD_ERRORS = 2.0
 _FAULTS = {
     "failed": "could not be fitted",
     "collapsed": "collapsed onto few rows and cannot be chosen",
@@ -23,7 +24,7 @@ _SHORT = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "icl_entropy": "soft ICL"}
 
 def describe(selection: Selection) -> str:
     """Return the sentences: the best model, its ties, what other criteria say, what could not be used."""
-    parts = [_best(selection), _ties(selection), _agreement(selection), _left_out(selection)]
+    parts = [_best(selection), _ties(selection), _agreement(selection), _posterior(selection), _left_out(selection)]
     return "\n".join(part for part in parts if part)
 
 
@@ -66,6 +67,27 @@ def _agreement(selection: Selection) -> str:
         f"The criteria disagree on the number of components: {said}. AIC looks for the best prediction and tends to take more; "
         "BIC counts the components that the density needs; ICL counts groups that stand apart."
     )
+
+
+def _posterior(selection: Selection) -> str:
+    if not selection.posteriors:
+        return ""
+    rows = selection.table.dropna(subset="elpd").sort_values("elpd", ascending=False, kind="stable")
+    if rows.empty:
+        return "No posterior could be sampled."
+    best = rows.iloc[0]
+    text = (
+        f"The posterior that predicts rows left out best: {model_name(best)}, elpd {best['elpd']:.1f} (larger is better), "
+        f"with {best['occupied']:.1f} components occupied."
+    )
+    near = rows.iloc[1:][-rows["elpd_difference"].iloc[1:] < _STANDARD_ERRORS * rows["elpd_difference_se"].iloc[1:]]
+    if len(near):
+        listed = _listed([f"{model_name(row)} ({row['elpd_difference']:.1f})" for _, row in near.iterrows()])
+        text += f" Within two standard errors of it: {listed}."
+    doubtful = rows[rows["high_k"] > 0]
+    if len(doubtful):
+        text += f" Pareto k is high in: {_listed([model_name(row) for _, row in doubtful.iterrows()])}; these numbers are rough."
+    return text
 
 
 def _left_out(selection: Selection) -> str:

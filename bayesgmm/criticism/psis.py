@@ -101,5 +101,5 @@ def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> Mixture
     model.random_state, model.progressbar = seed, False
     model._fit_weight = weight = without(fit._fit_weight, len(X), row)
     frame = Frame.of(rows_of(X), "scale" if fit._family.invariance == "scale" else "columns", weight)
-    draws = model._sample(frame, X, fit.priors_, fit.em_.params_)
+    draws = model._sample(frame, X, fit.priors_, [fit.em_.params_])
     return frame.params_out(draws.params).reshape(-1)

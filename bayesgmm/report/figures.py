@@ -17,7 +17,7 @@ from bayesgmm.report.words import counted, percent
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
 
-__all__ = ["Figure", "draw_all"]
+__all__ = ["Figure", "data_uri", "draw_all", "plain_style"]
 
 # Beyond this many points a drawing made of lines is larger than its picture.
 _MOST_VECTORS = 3_000
@@ -44,7 +44,7 @@ def draw_all(comparison: Comparison) -> dict[str, Figure]:
     kind = "svg" if len(comparison.X) <= _MOST_VECTORS else "png"
     n_features = len(comparison.features)
     curves = "svg" if n_features <= _MOST_CURVES else "png"
-    with _plain_style():
+    with plain_style():
         figures = {
             "groups": Figure(_render(lambda: comparison.plot_groups(ax=_axes()), kind), _groups_alt(comparison), False),
             "uncertainty": Figure(
@@ -78,7 +78,7 @@ def _uncertainty_alt(comparison: Comparison) -> str:
 
 
 @contextmanager
-def _plain_style() -> Iterator[None]:
+def plain_style() -> Iterator[None]:
     """Matplotlib's own defaults whatever the user has set, and the same bytes each time."""
     settings: Any = {"svg.hashsalt": "bayesgmm", "svg.fonttype": "path", "figure.max_open_warning": 0}
     with plt.style.context("default"), plt.rc_context(settings), warnings.catch_warnings():
@@ -97,13 +97,14 @@ def _render(draw: Callable[[], Any], kind: str) -> str:
     try:
         draw()
         figure = plt.figure(max(set(plt.get_fignums()) - before))
-        return _data_uri(figure, kind)
+        return data_uri(figure, kind)
     finally:
         for number in set(plt.get_fignums()) - before:
             plt.close(number)
 
 
-def _data_uri(figure: Any, kind: str) -> str:
+def data_uri(figure: Any, kind: str) -> str:
+    """Return a matplotlib figure as a data URI; ``kind`` is "svg" or "png"."""
     out = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     # Transparent, so that the page's own light or dark ground shows through.

@@ -1,0 +1,41 @@
+"""``python -m bayesgmm.calibration``: simulate, fit, judge, and write the page."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from bayesgmm.calibration.page import write
+from bayesgmm.calibration.run import calibrate
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.files import check_writable
+
+__all__ = ["main"]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--replicates", default=200, show_default=True, type=click.IntRange(min=1), help="Data sets of each kind.")
+@click.option("--random-state", default=1, show_default=True, type=click.IntRange(min=0), help="The same number, the same ranks.")
+@click.option("--output", default="reports/calibration", show_default=True, metavar="DIR", help="Folder for index.html.")
+@click.option("--jobs", default=None, type=click.IntRange(min=1), help="Processes; by default one for each core.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+def main(replicates: int, random_state: int, output: str, jobs: int | None, quiet: bool) -> None:
+    """Check that intervals hold what they claim, on data simulated from the prior.
+
+    The exit status is 1 if a check failed; the page is written all the same.
+    """
+    try:
+        check_writable(output, folder=True)
+        found = calibrate(replicates, random_state=random_state, n_jobs=jobs, progressbar=not quiet)
+        click.echo(write(found, output))
+    except (InvalidParameterError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    for check in found.checks:
+        click.echo(f"{'ok  ' if check.passed else 'LOOK'}  {check.sentence}")
+    if not found.passed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

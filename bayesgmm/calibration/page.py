@@ -1,0 +1,97 @@
+"""The page on which calibration is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from bayesgmm import __version__
+from bayesgmm.calibration.figures import draw_coverage, draw_ranks
+from bayesgmm.calibration.replicate import LEVELS, N_DRAWS
+from bayesgmm.calibration.value import LEAST_P, MOST_ERRORS, Calibration, Group
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.files import atomic_write_text
+from bayesgmm.report.words import counted, number, percent
+
+__all__ = ["page", "write"]
+
+_GENERATOR = "bayesgmm.calibration"
+
+
+def page(calibration: Calibration) -> str:
+    """Return what was found as one self-contained HTML page, in the look of the reports."""
+    loaders = [jinja2.PackageLoader("bayesgmm.calibration"), jinja2.PackageLoader("bayesgmm.report")]
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "percent": percent, "counted": counted}
+    return environment.get_template("calibration.html.jinja").render(
+        generator=f"{_GENERATOR} {__version__}",
+        version=__version__,
+        calibration=calibration,
+        concerns=[check for check in calibration.checks if not check.passed],
+        groups=[_section(group) for group in calibration.groups],
+        levels=LEVELS,
+        n_draws=N_DRAWS,
+        least_p=LEAST_P,
+        most_errors=MOST_ERRORS,
+    )
+
+
+def write(calibration: Calibration, directory: str | os.PathLike[str]) -> Path:
+    """Write ``index.html`` and ``summary.json`` to a folder, each completely or not at all, and return the page's path.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the folder is a file, or holds a file of one of these names that calibration did not write.
+    OSError
+        If a file cannot be written.
+    """
+    folder = Path(directory)
+    if folder.exists() and not folder.is_dir():
+        raise InvalidParameterError(f"{folder} is a file; give a folder for the page.")
+    for name in ("index.html", "summary.json"):
+        path = folder / name
+        if path.exists() and _GENERATOR not in path.read_text(encoding="utf-8", errors="replace")[:4096]:
+            raise InvalidParameterError(f"{path} was not written by {_GENERATOR}; choose another folder.")
+    summary = {"generator": f"{_GENERATOR} {__version__}", **calibration.summary()}
+    atomic_write_text(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    atomic_write_text(folder / "index.html", page(calibration))
+    return folder / "index.html"
+
+
+def _section(group: Group) -> dict[str, Any]:
+    outcomes = group.outcomes
+    return {
+        "design": group.design,
+        "checks": group.checks,
+        "n_replicates": len(outcomes),
+        "converged": sum(outcome.converged for outcome in outcomes),
+        "short": sum(outcome.ess < N_DRAWS for outcome in outcomes),
+        "ranks": draw_ranks(group),
+        "coverage": draw_coverage(group) if group.design.is_right else None,
+        "rows": list(_rows(group)),
+        "uniformity": group.uniformity,
+    }
+
+
+def _rows(group: Group) -> Iterator[dict[str, Any]]:
+    """Rows of the table of coverage: a method, what its intervals are of, and its numbers at every level."""
+    table = group.coverage
+    kinds = pd.Categorical(table["what"], list(dict.fromkeys(table["what"])))  # all methods of one kind below each other
+    for (what, method), rows in (
+        table.assign(what=kinds).sort_values("what", kind="stable").groupby(["what", "method"], sort=False, observed=True)
+    ):
+        cells = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+        yield {"what": what, "method": method, "cells": cells, "missing": cells[0]["missing"]}

@@ -1,7 +1,7 @@
 """What a sampler hands back, whichever it was."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,8 @@ class Draws:
     sampling_time : float
         Seconds, warm-up included.
     tuning_steps : int
+    details : dict
+        What else is to be said of the draws, such as ``pareto_k``: numbers and words that netCDF can hold, for the fit's ``attrs``.
     """
 
     params: MixtureParams
@@ -70,6 +72,7 @@ class Draws:
     sampler: str
     sampling_time: float
     tuning_steps: int
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 NUTPIE_NAMES = {

@@ -11,8 +11,10 @@ import xarray as xr
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.bayes.conjugate import in_frame
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.prior_terms import log_prior_terms
+from bayesgmm.bayes.roads import ROADS
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, label_free, sampler_table, stack, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
@@ -20,10 +22,10 @@ from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, u
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary, rows_of
-from bayesgmm.frame import Frame
+from bayesgmm.frame import Frame, total_moments
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams, generator
-from bayesgmm.priors import Priors, ResolvedPriors
+from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 
 JITTER = 0.1
@@ -37,7 +39,7 @@ MOST_POINTWISE = 5e7
 
 
 class BayesianGaussianMixture(MixtureEstimator):
-    """Gaussian mixture by full Bayesian inference: the posterior of weights, means and covariances, sampled with NUTS.
+    """Gaussian mixture by full Bayesian inference: the posterior of weights, means and covariances.
 
     Parameters
     ----------
@@ -46,14 +48,21 @@ class BayesianGaussianMixture(MixtureEstimator):
     covariance_type : {"full", "tied", "diag", "spherical"}
         As in :class:`GaussianMixture`.
     priors : Priors, optional
-        What is believed before the data, in the data's units; by default `Priors()`, scaled by the data.
+        What is believed before the data, in the data's units; by default `Priors()`, scaled by the data. ``sampler="gibbs"`` takes
+        `ConjugatePriors` instead.
     draws, tune, chains : int
-        Kept draws and warm-up draws of each chain, and number of chains.
+        Kept draws and warm-up draws of each chain, and number of chains. Independent draws come as one chain of ``chains * draws``.
     cores : int, optional
         Chains that run at once; by default as many as there are cores.
-    sampler : {"auto", "pymc", "nutpie", "numpyro", "blackjax"}
-        "auto" runs nutpie's NUTS on a compiled log-density and starts at once. The others hand the model of
+    sampler : {"auto", "pymc", "nutpie", "numpyro", "blackjax", "laplace", "gibbs", "smc", "advi", "pathfinder"}
+        "auto" runs nutpie's NUTS on a compiled log-density and starts at once. The next four hand the model of
         :func:`bayesgmm.build_model` to ``pymc.sample`` with that sampler: the same posterior, after PyMC has compiled it.
+
+        "laplace" draws from the normal approximation at the posterior's mode and weighs the draws to the posterior: independent draws in
+        a fraction of a second, with ``attrs["pareto_k"]`` of ``datatree_`` to say whether they can be relied on. "advi" and "pathfinder"
+        do the same with approximations by PyMC and by pymc-extras. "gibbs" is a Gibbs sampler under conjugate priors, which are not the
+        model's: a check on the others. "smc" is PyMC's sequential Monte Carlo, which starts from the prior and may find modes that
+        chains miss. ``attrs["draws"]`` says what the draws are, and :meth:`diagnose` which questions apply to them.
     init : GaussianMixture, optional
         A fitted EM estimate whose labels the draws take; by default one is fitted first. Chains start in its ``optima_``: the first in
         the highest, the last in the highest of the others, if it is credible, and those between by the optima's heights.
@@ -69,7 +78,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     datatree_ : xarray.DataTree
         Groups posterior (relabelled), unlabelled_posterior, label_free, sample_stats, log_prior (one term for each group
         of parameters), log_likelihood (unless it would be very large), responsibilities, observed_data.
-    priors_ : ResolvedPriors
+    priors_ : ResolvedPriors or ResolvedConjugatePriors
         The priors in full, in the data's units.
     weights_, means_, covariances_ : array
         Posterior means, in scikit-learn's shapes.
@@ -100,12 +109,12 @@ class BayesianGaussianMixture(MixtureEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
-        "priors": [Priors, None],
+        "priors": [Priors, ConjugatePriors, None],
         "draws": [Interval(Integral, 4, None, closed="left")],
         "tune": [Interval(Integral, 20, None, closed="left")],
         "chains": [Interval(Integral, 1, None, closed="left")],
         "cores": [Interval(Integral, 1, None, closed="left"), None],
-        "sampler": [StrOptions({"auto", "pymc", "nutpie", "numpyro", "blackjax"})],
+        "sampler": [StrOptions(set(ROADS))],
         "init": [GaussianMixture, None],
         "random_state": ["random_state", np.random.Generator],
         "progressbar": ["boolean"],
@@ -116,7 +125,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         n_components: int = 1,
         *,
         covariance_type: CovarianceType = "full",
-        priors: Priors | None = None,
+        priors: Priors | ConjugatePriors | None = None,
         draws: int = 1000,
         tune: int = 1000,
         chains: int = 4,
@@ -161,14 +170,14 @@ class BayesianGaussianMixture(MixtureEstimator):
         """
         values = self._start_fit(X, sample_weight)
         weight = self._fit_weight
+        priors, conjugate = self._priors(values)
         em = self._em(X)
-        priors = (self.priors or Priors()).resolve(values, self.n_components, self._family, weight)
         # Priors are given column by column, so the sampler's frame may scale columns but not mix them.
         frame = Frame.of(rows_of(values), "scale" if self._family.invariance == "scale" else "columns", weight)
-        draws = self._sample(frame, values, priors, [em.params_, *(params for _, params in em.optima_)])
+        draws = self._sample(frame, values, priors, conjugate, [em.params_, *(params for _, params in em.optima_)])
         raw = frame.params_out(draws.params)
         self.em_ = em
-        self.priors_ = priors
+        self.priors_ = priors if conjugate is None else conjugate
         self.params_ = raw.permute(align(values, raw, em.params_.responsibilities(values), weight))
         self.datatree_ = self._tree(draws, raw, frame)
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
@@ -214,7 +223,34 @@ class BayesianGaussianMixture(MixtureEstimator):
             )
         return self.init
 
-    def _sample(self, frame: Frame, X: FloatArray, priors: ResolvedPriors, modes: list[MixtureParams]) -> Draws:
+    def _priors(self, X: FloatArray) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
+        """Return the model's priors, and the conjugate ones that the Gibbs sampler has in their place."""
+        given, gibbs = self.priors, self.sampler == "gibbs"
+        if gibbs and isinstance(given, Priors):
+            raise InvalidParameterError(
+                "sampler='gibbs' works under conjugate priors only, and Priors are not: give priors=ConjugatePriors(...), or choose "
+                "another sampler"
+            )
+        if isinstance(given, ConjugatePriors) and not gibbs:
+            raise InvalidParameterError(
+                f"ConjugatePriors are for sampler='gibbs'; sampler={self.sampler!r} takes Priors: give priors=Priors(...)"
+            )
+        weight = self._fit_weight
+        priors = given if isinstance(given, Priors) else Priors()
+        resolved = priors.resolve(X, self.n_components, self._family, weight)
+        if not gibbs:
+            return resolved, None
+        conjugate = given if isinstance(given, ConjugatePriors) else ConjugatePriors()
+        return resolved, conjugate.resolve(*total_moments(rows_of(X), weight), self.n_components)
+
+    def _sample(
+        self,
+        frame: Frame,
+        X: FloatArray,
+        priors: ResolvedPriors,
+        conjugate: ResolvedConjugatePriors | None,
+        modes: list[MixtureParams],
+    ) -> Draws:
         # Imported here so that an EM fit never waits for PyMC, nor the compiled road for PyMC's.
         from bayesgmm.bayes.sampling import sample
 
@@ -227,15 +263,17 @@ class BayesianGaussianMixture(MixtureEstimator):
             progressbar=self.progressbar,
             jitter=JITTER,
         )
+        scale = np.diag(frame.factor)
         return sample(
             frame.standardise(X),
             self.n_components,
             self._family,
-            priors.standardised(frame.center, np.diag(frame.factor)),
+            priors.standardised(frame.center, scale),
             [frame.params_in(mode) for mode in modes],
             settings,
             sampler=self.sampler,
             sample_weight=self._fit_weight,
+            conjugate=None if conjugate is None else in_frame(conjugate, frame.center, scale),
         )
 
     def responsibility_draws(self, X: ArrayLike | None = None, *, n_draws: int | None = None) -> xr.DataArray:
@@ -339,11 +377,14 @@ class BayesianGaussianMixture(MixtureEstimator):
             pointwise = {"x": (("obs",), self.params_.log_density(self._fit_X))}
             groups["log_likelihood"] = _trees.per_draw(pointwise, {"obs": self._fit_obs})
         attrs = {
-            "inference": "nuts",
+            "inference": ROADS[self.sampler].inference,
+            "draws": ROADS[self.sampler].draws,
+            "prior": "conjugate" if self.sampler == "gibbs" else "model",
             "relabelled": "em-pivot",
             "sampler": draws.sampler,
             "sampling_time": draws.sampling_time,
             "tuning_steps": draws.tuning_steps,
+            **draws.details,
             **_trees.provenance(self),
         }
         return _trees.tree(groups, attrs)

@@ -1,0 +1,118 @@
+"""Conjugate priors beside the model's: their densities in one measure, and weights that carry draws from one to the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import gammaln, multigammaln, xlogy
+from scipy.stats import norm
+
+from bayesgmm.bayes.importance import Weights, pareto_smoothed
+from bayesgmm.bayes.space import Space
+from bayesgmm.covariance import Family
+from bayesgmm.covariance.base import diagonals
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors, lkj_log_constant
+from bayesgmm.typing import FloatArray
+
+__all__ = ["in_frame", "log_conjugate_prior", "log_model_prior", "weights_to_priors"]
+
+
+def in_frame(priors: ResolvedConjugatePriors, center: FloatArray, scale: FloatArray) -> ResolvedConjugatePriors:
+    """Return the priors of the same mixture in the coordinates ``(x - center) / scale``, with ``scale`` of shape (D,)."""
+    return replace(priors, means_loc=(priors.means_loc - center) / scale, scale=priors.scale / np.outer(scale, scale))
+
+
+def log_conjugate_prior(params: MixtureParams, priors: ResolvedConjugatePriors, family: Family) -> FloatArray:
+    """Return the log-density of mixtures under conjugate priors.
+
+    Parameters
+    ----------
+    params : MixtureParams
+        Any batch shape.
+    priors : ResolvedConjugatePriors
+        In the coordinates of the mixtures.
+    family : Family
+
+    Returns
+    -------
+    array of shape ``params.batch_shape``
+        In the measure of weights, means, logs of the free standard deviations, and correlations.
+
+    Notes
+    -----
+    Fraley and Raftery (2007), Journal of Classification 24, 155-181, section 3. A covariance matrix is ``s_i s_j r_ij``, so its density
+    gains the Jacobian ``2^D prod_i s_i^(D + 1)``, and that of a variance ``2 s^2``.
+    """
+    D, shrinkage = params.n_features, priors.shrinkage
+    z = np.linalg.solve(params.scale_tril, (params.means - priors.means_loc)[..., None])[..., 0]
+    normal = 0.5 * D * np.log(shrinkage / (2 * np.pi)) - 0.5 * _log_det(params) - 0.5 * shrinkage * np.square(z).sum(-1)
+    spread = _log_inverse_gamma(params, priors, family) if family.diagonal else _log_inverse_wishart(params, priors, family)
+    return _log_dirichlet(params.weights, priors.concentration) + normal.sum(-1) + spread
+
+
+def log_model_prior(params: MixtureParams, priors: ResolvedPriors, family: Family) -> FloatArray:
+    """Return the log-density of mixtures under the model's priors, in the measure of :func:`log_conjugate_prior`."""
+    space = Space(params.n_components, params.n_features, family)
+    batch = params.batch_shape
+    sds = space.free_sds(params)
+    log_sds = (priors.sds.frozen().logpdf(sds) + np.log(sds)).reshape(*batch, -1).sum(-1)
+    means = norm.logpdf(params.means, priors.means_loc, priors.means_scale).sum((-2, -1))
+    value: FloatArray = _log_dirichlet(params.weights, priors.concentration) + means + log_sds
+    if space.n_matrices:
+        log_det = (_log_det(params) - 2.0 * np.log(params.sds).sum(-1))[..., : space.n_matrices]
+        constant = space.n_matrices * lkj_log_constant(priors.eta, params.n_features)
+        value = value + constant + (priors.eta - 1.0) * log_det.sum(-1)
+    return value
+
+
+def weights_to_priors(
+    params: MixtureParams, drawn_under: ResolvedConjugatePriors, priors: ResolvedPriors, family: Family
+) -> Weights:
+    """Return importance weights that turn draws under conjugate priors into draws under the model's.
+
+    Parameters
+    ----------
+    params : MixtureParams
+        Draws of the posterior under ``drawn_under``, any batch shape, in the coordinates of both priors.
+    drawn_under : ResolvedConjugatePriors
+    priors : ResolvedPriors
+    family : Family
+
+    Returns
+    -------
+    Weights
+        One for each draw, in the order of the flattened batch. The likelihood is the same under both priors, so the weights are the
+        ratio of the priors; where they differ much, ``pareto_k`` says so.
+    """
+    flat = params.reshape(-1)
+    return pareto_smoothed(log_model_prior(flat, priors, family) - log_conjugate_prior(flat, drawn_under, family))
+
+
+def _log_dirichlet(weights: FloatArray, concentration: FloatArray) -> FloatArray:
+    constant = gammaln(concentration.sum()) - gammaln(concentration).sum()
+    return constant + xlogy(concentration - 1.0, weights).sum(-1)
+
+
+def _log_det(params: MixtureParams) -> FloatArray:
+    return 2.0 * np.log(diagonals(params.scale_tril)).sum(-1)
+
+
+def _log_inverse_wishart(params: MixtureParams, priors: ResolvedConjugatePriors, family: Family) -> FloatArray:
+    D, df = params.n_features, priors.df
+    free = slice(0, 1) if family.sds_dims == ("feature",) else slice(None)
+    trace = np.square(np.linalg.solve(params.scale_tril, np.linalg.cholesky(priors.scale))).sum((-2, -1))
+    jacobian = D * np.log(2.0) + (D + 1.0) * np.log(params.sds).sum(-1)
+    constant = 0.5 * df * (np.linalg.slogdet(priors.scale)[1] - D * np.log(2.0)) - multigammaln(0.5 * df, D)
+    each = constant - 0.5 * (df + D + 1.0) * _log_det(params) - 0.5 * trace + jacobian
+    return each[..., free].sum(-1)
+
+
+def _log_inverse_gamma(params: MixtureParams, priors: ResolvedConjugatePriors, family: Family) -> FloatArray:
+    D, shape = params.n_features, 0.5 * priors.df
+    spherical = family.sds_dims == ("component",)
+    rate = 0.5 * (np.trace(priors.scale) / D if spherical else np.diag(priors.scale))
+    sds = params.sds[..., :1] if spherical else params.sds
+    each = shape * np.log(rate) - gammaln(shape) + np.log(2.0) - 2.0 * shape * np.log(sds) - rate / sds**2
+    return each.sum((-2, -1))

@@ -1,0 +1,170 @@
+"""A Gibbs sampler under conjugate priors: without gradients or transforms, and so an independent witness of the other roads.
+
+Each sweep draws the rows' groups given the parameters, then weights, covariances and means given the groups (Diebolt and Robert 1994,
+Journal of the Royal Statistical Society B 56, 363-375). The prior is that of :class:`bayesgmm.ConjugatePriors`: Dirichlet weights;
+inverse Wishart covariances (inverse gamma variances for the diagonal families); means that are normal given them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm.bayes.conjugate import log_conjugate_prior
+from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.covariance import Family
+from bayesgmm.covariance.base import diagonals
+from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.expectation import evaluate, has_gaps
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import ResolvedConjugatePriors
+from bayesgmm.progress import steps
+from bayesgmm.typing import FloatArray
+
+__all__ = ["sample_gibbs"]
+
+Parameters = tuple[FloatArray, FloatArray, FloatArray]
+"""Weights (K,), means (K, D) and Cholesky factors (K, D, D)."""
+
+
+def sample_gibbs(
+    X: FloatArray, family: Family, priors: ResolvedConjugatePriors, starts: MixtureParams, settings: SamplerSettings
+) -> Draws:
+    """Draw from the posterior under conjugate priors.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+    family : Family
+        "full", "tied", "diag" or "spherical".
+    priors : ResolvedConjugatePriors
+        In the coordinates of X.
+    starts : MixtureParams
+        One mixture for each chain, batch shape ``(chains,)``.
+    settings : SamplerSettings
+
+    Returns
+    -------
+    Draws
+        With ``lp``, the log-likelihood plus the log-prior of :func:`bayesgmm.bayes.conjugate.log_conjugate_prior`.
+
+    Raises
+    ------
+    InvalidDataError
+        If values are missing.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> from bayesgmm.covariance import family
+    >>> X = bg.datasets.load_faithful().to_numpy()
+    >>> em = bg.GaussianMixture(2, random_state=1).fit(X)
+    >>> priors = bg.ConjugatePriors().resolve(X.mean(0), np.cov(X.T), 2)
+    >>> settings = SamplerSettings(draws=200, tune=50, chains=1, cores=1, seed=0, progressbar=False, jitter=0.0)
+    >>> sample_gibbs(X, family("full"), priors, em.params_.reshape(1), settings).params.weights.mean((0, 1)).round(1)
+    array([0.6, 0.4])
+    """
+    if has_gaps(X):
+        raise InvalidDataError("sampler='gibbs' takes complete rows, and values are missing: leave sampler at 'auto'")
+    began = time.perf_counter()
+    seeds = np.random.SeedSequence(settings.seed).spawn(settings.chains)
+    chains = []
+    with steps("Sampling", settings.chains * (settings.tune + settings.draws), shown=settings.progressbar) as tell:
+        for c, seed in enumerate(seeds):
+            sweep = _Sweep(X, family, priors, np.random.default_rng(seed))
+            chains.append(_chain(sweep, starts[c], settings, tell))
+    weights, means, scale_tril, log_likelihood = (np.stack(parts) for parts in zip(*chains, strict=True))
+    params = MixtureParams(weights, means, scale_tril)
+    lp = log_likelihood + log_conjugate_prior(params, priors, family)
+    return Draws(params, {"lp": lp}, "gibbs", time.perf_counter() - began, settings.tune)
+
+
+def _chain(
+    sweep: _Sweep, start: MixtureParams, settings: SamplerSettings, tell: Callable[[], None]
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return a chain's weights, means, factors and log-likelihoods, warm-up left out."""
+    kept, heights = [], []
+    responsibilities, _ = sweep.groups((start.weights, start.means, start.scale_tril))
+    for t in range(settings.tune + settings.draws):
+        parameters = sweep.parameters(responsibilities)
+        responsibilities, log_likelihood = sweep.groups(parameters)
+        if t >= settings.tune:
+            kept.append(parameters)
+            heights.append(log_likelihood)
+        tell()
+    weights, means, scale_tril = (np.stack(parts) for parts in zip(*kept, strict=True))
+    return weights, means, scale_tril, np.array(heights)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sweep:
+    """Both halves of a sweep.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+    family : Family
+    priors : ResolvedConjugatePriors
+    rng : Generator
+    """
+
+    X: FloatArray
+    family: Family
+    priors: ResolvedConjugatePriors
+    rng: np.random.Generator
+
+    def groups(self, parameters: Parameters) -> tuple[FloatArray, float]:
+        """Draw each row's group: zeros and ones (N, K); and return the log-likelihood."""
+        weights, means, scale_tril = parameters
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(weights)
+        probability, log_density = evaluate(
+            self.X, log_weights, means, scale_tril, diagonal=self.family.diagonal, responsibilities=True
+        )
+        edges = np.cumsum(probability, axis=1)
+        chosen = (self.rng.uniform(size=(len(self.X), 1)) * edges[:, -1:] >= edges).sum(1)
+        return np.eye(len(weights))[np.minimum(chosen, len(weights) - 1)], float(log_density.sum())
+
+    def parameters(self, groups: FloatArray) -> Parameters:
+        """Draw weights, covariances and means given the groups (N, K)."""
+        p = self.priors
+        n = groups.sum(0)
+        weights = self.rng.dirichlet(p.concentration + n)
+        own = groups.T @ self.X / np.maximum(n, 1.0)[:, None]
+        centred = self.X[None] - own[:, None]
+        scatter = np.swapaxes(groups.T[..., None] * centred, 1, 2) @ centred
+        off = own - p.means_loc
+        scatter += (p.shrinkage * n / (p.shrinkage + n))[:, None, None] * off[:, :, None] * off[:, None, :]
+        factors = self._factors(n, scatter)
+        center = p.means_loc + (n / (p.shrinkage + n))[:, None] * off
+        noise = factors @ self.rng.standard_normal((*own.shape, 1))
+        return weights, center + noise[..., 0] / np.sqrt(p.shrinkage + n)[:, None], factors
+
+    def _factors(self, n: FloatArray, scatter: FloatArray) -> FloatArray:
+        """Draw the covariances' Cholesky factors (K, D, D), given counts and scatter with the means' share of it."""
+        p, (K, D) = self.priors, scatter.shape[:2]
+        if self.family.sds_dims == ("component",):
+            rate = np.trace(p.scale) / D + np.trace(scatter, axis1=1, axis2=2)
+            return np.sqrt(rate / self.rng.chisquare(p.df + D * n))[:, None, None] * np.eye(D)
+        if self.family.diagonal:
+            rate = np.diag(p.scale) + diagonals(scatter)
+            return np.sqrt(rate / self.rng.chisquare(p.df + n[:, None], size=(K, D)))[:, None] * np.eye(D)
+        if self.family.sds_dims == ("feature",):
+            one = self._wishart(np.array([p.df + n.sum()]), (p.scale + scatter.sum(0))[None])
+            return np.broadcast_to(one, scatter.shape)
+        return self._wishart(p.df + n, p.scale + scatter)
+
+    def _wishart(self, df: FloatArray, scale: FloatArray) -> FloatArray:
+        """Draw Cholesky factors of inverse Wishart matrices with degrees of freedom (B,) and scales (B, D, D).
+
+        Bartlett's decomposition: with ``scale = P P'`` and A lower triangular, chi-distributed on the diagonal and normal below it,
+        ``P (A A')^-1 P'`` has the distribution.
+        """
+        B, D = scale.shape[:2]
+        A = np.tril(self.rng.standard_normal((B, D, D)), -1)
+        A[:, np.arange(D), np.arange(D)] = np.sqrt(self.rng.chisquare(df[:, None] - np.arange(D)))
+        root = np.linalg.cholesky(scale) @ np.swapaxes(np.linalg.inv(A), -1, -2)
+        return np.linalg.cholesky(root @ np.swapaxes(root, -1, -2))

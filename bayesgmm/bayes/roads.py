@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PSIS_GOOD_K", "ROADS", "Road"]
-
-PSIS_GOOD_K = 0.7
-"""Pareto k above which importance weights cannot be relied on (Vehtari, Simpson, Gelman, Yao and Gabry 2024, JMLR 25 (72))."""
+__all__ = ["ROADS", "Road"]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from bayesgmm.diagnostics.sensitivity import prior_sensitivity
 from bayesgmm.diagnostics.stacking import Stacking, stack
 from bayesgmm.diagnostics.switching import Switching, find_switching
 from bayesgmm.diagnostics.tables import convergence_table, sampler_table
+from bayesgmm.diagnostics.validity import does_not_apply, draws_kind, require_valid
 from bayesgmm.diagnostics.value import Check
 
 __all__ = [
@@ -23,10 +24,13 @@ __all__ = [
     "Switching",
     "convergence_table",
     "diagnose",
+    "does_not_apply",
+    "draws_kind",
     "find_modes",
     "find_switching",
     "label_free",
     "prior_sensitivity",
+    "require_valid",
     "sampler_table",
     "stack",
     "verdict",

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesgmm.diagnostics.independent import verdict_without_chains
 from bayesgmm.diagnostics.modes import find_modes
 from bayesgmm.diagnostics.outcome import overall
 from bayesgmm.diagnostics.switching import Switching, find_switching
 from bayesgmm.diagnostics.tables import convergence_table, sampler_table
+from bayesgmm.diagnostics.validity import draws_kind
 from bayesgmm.diagnostics.value import Check
 
 __all__ = ["diagnose", "verdict"]
@@ -34,7 +36,8 @@ def diagnose(datatree: xr.DataTree) -> tuple[Check, ...]:
     labels are reported and held to nothing: they may swap without harm (see the module's text).
 
     The verdict's sentence begins with one of: converged; converged up to labels; switching within chains; different modes
-    (which chains, and how the modes differ); not converged; convergence cannot be judged.
+    (which chains, and how the modes differ); not converged; convergence cannot be judged. Of draws that are no chains
+    (``attrs["draws"]``) other questions are asked, and the sentence begins with: reliable; not reliable; cannot be relied on.
 
     Parameters
     ----------
@@ -78,6 +81,8 @@ def verdict(
     tuple of Check
         The overall verdict first.
     """
+    if datatree is not None and draws_kind(datatree) != "chains":
+        return verdict_without_chains(convergence, datatree, (*_empty(datatree),))
     switching = None if datatree is None else find_switching(datatree)
     modes = None if datatree is None else find_modes(datatree)
     checks = (

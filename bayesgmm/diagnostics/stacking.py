@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm.diagnostics.modes import Modes, chain_words, find_modes
+from bayesgmm.diagnostics.validity import require_valid
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.params import generator
 from bayesgmm.typing import RandomState
@@ -98,7 +99,8 @@ def stack(datatree: xr.DataTree) -> Stacking:
     Raises
     ------
     InvalidDataError
-        If there is no pointwise log-likelihood, or the leave-one-out densities of a chain cannot be computed.
+        If there are no chains to weigh (independent draws, a bootstrap) or no pointwise log-likelihood, or the leave-one-out densities
+        of a chain cannot be computed.
 
     Notes
     -----
@@ -114,6 +116,8 @@ def stack(datatree: xr.DataTree) -> Stacking:
     >>> stack(model.fit(bg.datasets.load_faithful()).datatree_).table["weight"].sum().round(6)
     np.float64(1.0)
     """
+    require_valid(datatree, "loo")
+    require_valid(datatree, "stacking")
     if "log_likelihood" not in datatree.children or "x" not in datatree["log_likelihood"]:
         raise InvalidDataError(
             "stacking needs the log-likelihood of every row under every draw, group 'log_likelihood' with variable 'x', and the DataTree "

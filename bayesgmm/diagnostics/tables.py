@@ -9,6 +9,7 @@ import xarray as xr
 # ArviZ's numbers without its plots: importing all of ArviZ would load matplotlib with every fit.
 from arviz_stats.base import array_stats as az
 
+from bayesgmm.diagnostics.validity import does_not_apply
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LABELS", "convergence_table", "sampler_table"]
@@ -44,7 +45,9 @@ def convergence_table(datatree: xr.DataTree, labels: Collection[str] = tuple(LAB
         waiting]``), ``mean``, ``sd``, ``mcse_mean``, ``ess_bulk``, ``ess_tail``, ``r_hat_bulk`` (rank-normalised split
         R-hat), ``r_hat_folded`` (the same of the distances from the median) and ``r_hat``, the greater of the two
         (Vehtari, Gelman, Simpson, Carpenter & Buerkner 2021, Bayesian Analysis 16:667-718).
-        A statistic that cannot be computed is NaN: one chain, draws that are not finite, draws that never move.
+        A statistic that cannot be computed is NaN: one chain, draws that are not finite, draws that never move. So is one that does
+        not apply to the draws, because they are no chains (:func:`bayesgmm.diagnostics.does_not_apply`); ``table.attrs`` says why, by
+        statistic.
 
     Examples
     --------
@@ -56,8 +59,12 @@ def convergence_table(datatree: xr.DataTree, labels: Collection[str] = tuple(LAB
     ('log_likelihood', True)
     """
     wanted = {kind: group for kind, group in LABELS.items() if kind in labels and group in datatree.children}
-    tables = [_group_table(datatree[group].to_dataset(), kind) for kind, group in wanted.items()]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["labels", "quantity"])
+    refused = {name: sentence for name in ("r_hat", "ess") if (sentence := does_not_apply(datatree, name))}
+    apply = [name for name in _STATISTICS if _question(name) not in refused]
+    tables = [_group_table(datatree[group].to_dataset(), kind, apply) for kind, group in wanted.items()]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["labels", "quantity"])
+    table.attrs.update(refused)
+    return table
 
 
 def sampler_table(datatree: xr.DataTree) -> pd.DataFrame:
@@ -112,7 +119,12 @@ def _e_bfmi(energy: FloatArray) -> FloatArray:
     return np.divide(steps, spread, out=np.full(len(energy), np.nan), where=spread > 0)
 
 
-def _group_table(group: xr.Dataset, labels: str) -> pd.DataFrame:
+def _question(statistic: str) -> str:
+    """What a statistic asks: the Monte Carlo error of a chain rests on its effective sample size."""
+    return "r_hat" if statistic.startswith("r_hat") else "ess"
+
+
+def _group_table(group: xr.Dataset, labels: str, apply: Collection[str]) -> pd.DataFrame:
     """Rows of one kind of labels."""
     names, columns = [], []
     for name, values in _scalars(group, labels):
@@ -124,19 +136,20 @@ def _group_table(group: xr.Dataset, labels: str) -> pd.DataFrame:
     # An infinite draw makes an undefined sd, which the table shows as NaN; NumPy need not warn as well.
     with np.errstate(invalid="ignore"):
         moments = {"mean": draws.mean((0, 1)), "sd": draws.std((0, 1))}
-        return pd.DataFrame({"labels": labels, "quantity": names, **moments, **_statistics(draws)})
+        return pd.DataFrame({"labels": labels, "quantity": names, **moments, **_statistics(draws, apply)})
 
 
-def _statistics(draws: FloatArray) -> dict[str, FloatArray]:
-    """R-hat, ESS and MCSE of draws (chain, draw, quantity); NaN where a quantity is not finite or never moves."""
+def _statistics(draws: FloatArray, apply: Collection[str]) -> dict[str, FloatArray]:
+    """R-hat, ESS and MCSE of draws (chain, draw, quantity); NaN where a quantity is not finite or never moves, or it does not apply."""
     # ArviZ divides by a zero variance there and warns; the answer is "cannot be judged", which NaN says.
     fine = np.isfinite(draws).all((0, 1)) & (np.ptp(np.nan_to_num(draws), axis=(0, 1)) > 0) & (draws.shape[1] >= 4)
     out = {name: np.full(draws.shape[-1], np.nan) for name in _STATISTICS}
-    if fine.any():
-        good = draws[..., fine]
+    good = draws[..., fine]
+    if fine.any() and "ess_bulk" in apply:
         out["ess_bulk"][fine] = az.ess(good, method="bulk", **_AXES)
         out["ess_tail"][fine] = az.ess(good, method="tail", prob=(0.05, 0.95), **_AXES)
         out["mcse_mean"][fine] = az.mcse(good, method="mean", **_AXES)
+    if fine.any() and "r_hat" in apply:
         out["r_hat_bulk"][fine], out["r_hat_folded"][fine] = _r_hat(good, "z_scale"), _r_hat(good, "folded")
         out["r_hat"] = np.maximum(out["r_hat_bulk"], out["r_hat_folded"])
     return out

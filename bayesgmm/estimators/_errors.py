@@ -131,7 +131,10 @@ class SamplingErrors(MixtureEstimator):
         else:
             params = self._resample(kind, n_draws, seed, progressbar=progressbar).params
         draws = _trees.parameters(params.reshape(1, -1), self._family, self.feature_names_, ("chain", "draw"))
-        return _trees.tree({"posterior": draws}, {"inference": f"em, {kind}", **_trees.provenance(self)})
+        # What can be asked of the draws, PSIS-LOO for one, depends on what they are: bayesgmm.diagnostics.validity.
+        kind_of_draws = "sampling" if kind in _FROM_CURVATURE else "bootstrap"
+        attrs = {"inference": f"em, {kind}", "draws": kind_of_draws, **_trees.provenance(self)}
+        return _trees.tree({"posterior": draws}, attrs)
 
     def _errors_from_curvature(self, kind: str) -> StandardErrors:
         named = cast("Literal['sandwich', 'observed', 'empirical']", kind)

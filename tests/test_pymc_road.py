@@ -42,7 +42,7 @@ def test_chains_start_where_they_are_told(name, D, K, interpreted):
     X, K, kind, priors, start = problem(name, D, K)
     space = Space(K, D, kind)
     model = build_resolved(X, K, kind, priors, [f"x{d}" for d in range(D)])
-    point = make_initial_point_fn(model=model, overrides=pymc_road._point(start, space), return_transformed=True)(0)
+    point = make_initial_point_fn(model=model, overrides=pymc_road.point(start, space), return_transformed=True)(0)
     q = np.concatenate([np.ravel(value) for value in point.values()])
     np.testing.assert_allclose(q, space.unconstrain(start), atol=1e-9)
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.model import build_resolved
+from bayesgmm.bayes.roads import ROADS
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
@@ -19,10 +20,10 @@ from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import default_names
 
-__all__ = ["SAMPLERS", "sample_pymc"]
+__all__ = ["SAMPLERS", "params_of", "point", "require_installed", "sample_pymc"]
 
-SAMPLERS = {"pymc": (), "nutpie": ("nutpie",), "numpyro": ("jax", "numpyro"), "blackjax": ("jax", "blackjax")}
-"""Samplers that ``pm.sample`` can run, and what each needs to have installed."""
+SAMPLERS = ("pymc", "nutpie", "numpyro", "blackjax")
+"""Those of :data:`bayesgmm.bayes.roads.ROADS` that ``pm.sample`` can run."""
 
 
 def sample_pymc(
@@ -60,7 +61,7 @@ def sample_pymc(
     rng = np.random.default_rng(settings.seed)
     starts = starts[:1] if sampler == "nutpie" else starts
     noise = settings.jitter * rng.standard_normal(starts.shape)
-    points = [_point(mixture, space) for mixture in _each(space.constrain(starts + noise))]
+    points = [point(mixture, space) for mixture in _each(space.constrain(starts + noise))]
     with model:
         tree = pm.sample(
             draws=settings.draws,
@@ -82,18 +83,29 @@ def sample_pymc(
     if sampler == "numpyro":
         # PyMC 6.4 hands on NumPyro's potential energy under the name of the log-posterior.
         statistics["lp"] = -statistics["lp"]
-    return Draws(_params(posterior, space), sampler_statistics(statistics), sampler, seconds, settings.tune)
+    return Draws(params_of(posterior, space), sampler_statistics(statistics), sampler, seconds, settings.tune)
 
 
 def _require(sampler: str) -> None:
     if sampler not in SAMPLERS:
         known = ", ".join(repr(name) for name in ("auto", *SAMPLERS))
         raise InvalidParameterError(f"sampler must be one of {known}, got {sampler!r}")
-    missing = [name for name in SAMPLERS[sampler] if find_spec(name) is None]
+    require_installed(sampler)
+
+
+def require_installed(sampler: str) -> None:
+    """Refuse a sampler that needs what is not installed.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    road = ROADS[sampler]
+    missing = [name for name in road.needs if find_spec(name) is None]
     if missing:
         raise InvalidParameterError(
-            f"sampler={sampler!r} needs {' and '.join(missing)}, which is not installed: pip install 'bayesgmm[jax]', "
-            "or use sampler='auto'"
+            f"sampler={sampler!r} needs {' and '.join(missing)}, which is not installed: pip install {road.install}, "
+            f"or use sampler='auto'{road.caution}"
         )
 
 
@@ -110,7 +122,7 @@ def _each(batch: MixtureParams) -> list[MixtureParams]:
     return [batch[c] for c in range(batch.batch_shape[0])]
 
 
-def _point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
+def point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
     """Return the values of the model's free variables at a mixture."""
     free = {"weights": mixture.weights, "means": mixture.means, "sds": space.free_sds(mixture)}
     if space.n_components == 1:
@@ -121,7 +133,7 @@ def _point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
     return free
 
 
-def _params(posterior: xr.Dataset, space: Space) -> MixtureParams:
+def params_of(posterior: xr.Dataset, space: Space) -> MixtureParams:
     """Return the draws as mixtures of batch shape (chain, draw)."""
     values = {name: posterior[name].transpose("chain", "draw", ...).to_numpy() for name in posterior.data_vars}
     means = values["means"]

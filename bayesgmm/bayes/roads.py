@@ -22,12 +22,15 @@ class Road:
         Modules that must be installed.
     install : str
         What to tell pip if they are not.
+    caution : str
+        What else to say then.
     """
 
     inference: str
     draws: str = "chains"
     needs: tuple[str, ...] = ()
     install: str = ""
+    caution: str = ""
 
 
 _JAX = "'bayesgmm[jax]'"
@@ -42,6 +45,12 @@ ROADS = {
     "gibbs": Road("gibbs"),
     "smc": Road("smc", "particles"),
     "advi": Road("advi", "independent"),
-    "pathfinder": Road("pathfinder", "independent", needs=("pymc_extras",), install="pymc-extras"),
+    "pathfinder": Road(
+        "pathfinder",
+        "independent",
+        needs=("pymc_extras",),
+        install="--no-deps pymc-extras better-optimize pydantic",
+        caution=", or 'laplace', which draws as fast (pymc-extras lags PyMC: with its dependencies it would take PyMC back a version)",
+    ),
 }
 """Every sampler by the name under which :class:`bayesgmm.BayesianGaussianMixture` takes it."""

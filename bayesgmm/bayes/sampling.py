@@ -74,6 +74,11 @@ def sample(
     if conjugate is not None:
         jittered = starts + settings.jitter * np.random.default_rng(settings.seed).standard_normal(starts.shape)
         return sample_gibbs(X, family, conjugate, density.space.constrain(jittered), settings)
+    if sampler in ("smc", "advi", "pathfinder"):
+        from bayesgmm.bayes import pymc_without_chains as pymc
+
+        road = {"smc": pymc.sample_smc, "advi": pymc.sample_advi, "pathfinder": pymc.sample_pathfinder}
+        return road[sampler](density, starts, settings)
     from bayesgmm.bayes.pymc_road import sample_pymc
 
     return sample_pymc(X, n_components, family, priors, starts, settings, sampler=sampler)

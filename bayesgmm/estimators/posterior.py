@@ -384,10 +384,17 @@ class BayesianGaussianMixture(MixtureEstimator):
             "sampler": draws.sampler,
             "sampling_time": draws.sampling_time,
             "tuning_steps": draws.tuning_steps,
-            **draws.details,
+            **self._details(draws, frame),
             **_trees.provenance(self),
         }
         return _trees.tree(groups, attrs)
+
+    def _details(self, draws: Draws, frame: Frame) -> dict[str, Any]:
+        """Return what else is to be said of the draws, in the user's units: an evidence is a density of the data."""
+        details = dict(draws.details)
+        if "log_marginal_likelihood" in details:
+            details["log_marginal_likelihood"] -= float((~np.isnan(self._fit_X)).sum(0) @ np.log(np.diag(frame.factor)))
+        return details
 
     def _log_likelihoods(self, of_rows: FloatArray) -> FloatArray:
         """Return each draw's log-likelihood, given that of rows which count once each."""

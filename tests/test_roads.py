@@ -1,0 +1,319 @@
+"""Other roads to the posterior: each against an independent route, and each honest about what it is."""
+
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import logsumexp
+
+import bayesgmm as bg
+from bayesgmm.bayes.conjugate import in_frame, log_conjugate_prior, log_model_prior, weights_to_priors
+from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.draws import SamplerSettings
+from bayesgmm.bayes.gibbs import sample_gibbs
+from bayesgmm.bayes.importance import Normal, log_densities, pareto_smoothed, resample
+from bayesgmm.bayes.laplace import find_mode, hessian, laplace
+from bayesgmm.bayes.space import Space
+from bayesgmm.covariance import family
+from bayesgmm.em.penalties import ConjugatePenalty, ModelPenalty
+from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import ConjugatePriors, HalfNormal, Priors
+from tests.conftest import random_mixture, scipy_log_likelihood
+
+FAMILIES = ["full", "tied", "diag", "spherical"]
+
+
+def fit(X, K=2, sampler="laplace", **changes):
+    settings = {"draws": 1000, "tune": 500, "chains": 4, "random_state": 3, "progressbar": False} | changes
+    return bg.BayesianGaussianMixture(K, sampler=sampler, **settings).fit(X)
+
+
+def parameters(params):
+    """Weights, means and standard deviations of every draw, as (chain, draw, quantity)."""
+    parts = [params.weights[..., :1], params.means, params.sds]
+    return np.concatenate([part.reshape(*params.batch_shape, -1) for part in parts], axis=-1)
+
+
+def mean_and_error(params):
+    draws = parameters(params)
+    ess = array_stats.ess(draws, method="mean", chain_axis=0, draw_axis=1)
+    assert ess.min() > 300
+    return draws.mean((0, 1)), draws.std((0, 1)) / np.sqrt(ess), draws.std((0, 1))
+
+
+def small_problem(name="full", D=2, K=2, N=40, seed=5):
+    rng = np.random.default_rng(seed)
+    start = random_mixture(rng, K, D, covariance_type=name)
+    X = start.sample(N, rng)[0]
+    kind = family(name)
+    return X, kind, start, LogPosterior(X, Space(K, D, kind), Priors().resolve(X, K, kind))
+
+
+@pytest.fixture(scope="module")
+def large():
+    return MixtureParams.from_covariances([0.6, 0.4], [[0.0], [3.0]], [[[1.0]], [[0.5]]]).sample(1500, random_state=2)[0]
+
+
+class TestLaplace:
+    @pytest.mark.parametrize(("name", "D"), [("full", 2), ("tied", 2), ("spherical", 2), ("full", 1)])
+    def test_the_mode_and_its_curvature(self, name, D):
+        _, _, start, density = small_problem(name, D)
+        mode = find_mode(density, density.space.unconstrain(start))
+        value, gradient = density(mode)
+        assert np.abs(gradient).max() < 1e-6
+        curvature = hessian(density, mode)
+        h = 1e-3
+        for i, step in enumerate(h * np.eye(len(mode))):
+            second = (density(mode + step)[0] - 2 * value + density(mode - step)[0]) / h**2
+            assert curvature[i, i] == pytest.approx(second, rel=1e-3, abs=1e-3)
+        normal = laplace(density, density.space.unconstrain(start)[None])
+        np.testing.assert_allclose(normal.factor @ normal.factor.T @ -curvature, np.eye(len(mode)), atol=1e-6)
+
+    def test_the_highest_of_several_modes_is_taken(self):
+        _, _, start, density = small_problem(N=200)
+        good = density.space.unconstrain(start)
+        bad = good.copy()
+        bad[1:5] += 40.0  # all groups far away from the data
+        found = [laplace(density, np.stack(pair)).center for pair in ([good, bad], [bad, good])]
+        np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+        assert density(found[0])[0] >= density(good)[0]
+
+    def test_agrees_with_nuts_on_many_rows(self, large):
+        """Within Monte Carlo error once weighted; without weights within O(1 / sqrt(N)) posterior standard deviations."""
+        nuts, weighted = fit(large, sampler="auto"), fit(large)
+        mean, error, sd = mean_and_error(nuts.params_)
+        attrs = weighted.datatree_.attrs
+        assert attrs["pareto_k"] < 0.5
+        assert attrs["importance_ess"] > 2000
+        draws = parameters(weighted.params_)
+        other = sd / np.sqrt(attrs["importance_ess"])
+        assert (np.abs(draws.mean((0, 1)) - mean) < 4.5 * np.hypot(error, other)).all()
+        np.testing.assert_allclose(draws.std((0, 1)), sd, rtol=0.1)
+
+        kind = family("full")
+        density = LogPosterior(large, Space(2, 1, kind), Priors().resolve(large, 2, kind))
+        normal = laplace(density, density.space.unconstrain(nuts.em_.params_)[None])
+        plain = parameters(density.space.constrain(normal.draw(4000, np.random.default_rng(0))[0])[None])
+        assert (np.abs(plain.mean((0, 1)) - mean) < 8 / np.sqrt(len(large)) * sd + 4.5 * sd / np.sqrt(4000)).all()
+
+    def test_a_bad_approximation_says_so(self):
+        """Two groups where there is one: the posterior is nothing like a normal distribution."""
+        X = np.random.default_rng(0).normal(size=(25, 1))
+        with pytest.warns(ConvergenceWarning, match=r"Not reliable \(laplace\): the approximation is too far.*Pareto k"):
+            poor = fit(X)
+        assert poor.datatree_.attrs["pareto_k"] > 0.7
+        check = next(check for check in poor.diagnose() if check.name == "pareto_k")
+        assert not check.passed
+        assert check.value == poor.datatree_.attrs["pareto_k"]
+
+    def test_gaps_weights_and_seeds(self, faithful):
+        X = faithful.to_numpy(float, copy=True)
+        X[::7, 0] = np.nan
+        one, two = fit(X, draws=100), fit(X, draws=100)
+        np.testing.assert_array_equal(one.params_.means, two.params_.means)
+        doubled = bg.BayesianGaussianMixture(2, sampler="laplace", random_state=3, progressbar=False)
+        doubled.fit(faithful, sample_weight=np.full(len(faithful), 2.0))
+        repeated = fit(np.concatenate([faithful, faithful]))
+        sd = parameters(repeated.params_).std((0, 1))
+        difference = parameters(doubled.params_).mean((0, 1)) - parameters(repeated.params_).mean((0, 1))
+        assert (np.abs(difference) < 0.15 * sd).all()
+
+
+class TestGrid:
+    """One dimension, two groups with one variance: four parameters, whose posterior can simply be added up on a grid."""
+
+    @pytest.fixture
+    def problem(self):
+        X = MixtureParams.from_covariances([0.5, 0.5], [[-3.0], [3.0]], [[[1.0]], [[1.0]]]).sample(60, random_state=4)[0]
+        priors = Priors(concentration=3.0, means_loc=0.5, means_scale=4.0, sds=HalfNormal(1.5))
+        return X, priors
+
+    @staticmethod
+    def log_density(theta, X):
+        """The posterior of (logit w, mean, mean, log sd) by the textbook, with SciPy."""
+        logit, a, b, log_sd = theta.T
+        w, sd = 1 / (1 + np.exp(-logit)), np.exp(log_sd)
+        prior = stats.beta.logpdf(w, 3, 3) + np.log(w * (1 - w))
+        prior += stats.norm.logpdf(a, 0.5, 4) + stats.norm.logpdf(b, 0.5, 4)
+        prior += stats.halfnorm.logpdf(sd, scale=1.5) + log_sd
+        for x in X[:, 0]:
+            left, right = np.exp(-0.5 * ((x - a) / sd) ** 2), np.exp(-0.5 * ((x - b) / sd) ** 2)
+            prior = prior + np.log((w * left + (1 - w) * right) / sd)
+        return prior
+
+    def grid(self, X, params):
+        """Posterior means and standard deviations by a sum over 15^4 points, 5.5 standard deviations either way."""
+        draws = np.column_stack(
+            [
+                np.log(params.weights[..., 0] / params.weights[..., 1]).ravel(),
+                *params.means[..., 0].reshape(-1, 2).T,
+                np.log(params.sds[..., 0, 0]).ravel(),
+            ]
+        )
+        steps = np.stack(np.meshgrid(*[np.linspace(-5.5, 5.5, 15)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
+        theta = draws.mean(0) + steps @ np.linalg.cholesky(np.cov(draws.T)).T
+        log_density = self.log_density(theta, X)
+        weight = np.exp(log_density - logsumexp(log_density))
+        assert weight[np.abs(steps).max(1) > 5].sum() < 1e-3  # nothing is lost at the edge
+        values = np.column_stack([1 / (1 + np.exp(-theta[:, 0])), theta[:, 1:3], np.exp(theta[:, 3])])
+        mean = weight @ values
+        return mean, np.sqrt(weight @ (values - mean) ** 2)
+
+    @pytest.mark.parametrize("sampler", ["auto", "laplace"])
+    def test_the_grid_agrees(self, problem, sampler):
+        X, priors = problem
+        found = fit(X, sampler=sampler, covariance_type="tied", priors=priors)
+        mean, sd = self.grid(X, found.params_)
+        draws = parameters(found.params_)[..., :4]
+        if sampler == "auto":
+            ess = array_stats.ess(draws, method="mean", chain_axis=0, draw_axis=1)
+        else:
+            ess = found.datatree_.attrs["importance_ess"]
+        assert np.min(ess) > 400
+        assert (np.abs(draws.mean((0, 1)) - mean) < 4.5 * sd / np.sqrt(ess)).all()
+        np.testing.assert_allclose(draws.std((0, 1)), sd, rtol=0.12)
+
+
+class TestConjugateDensities:
+    @pytest.mark.parametrize("name", FAMILIES)
+    @pytest.mark.parametrize(("D", "K"), [(1, 2), (3, 2), (2, 1)])
+    def test_against_the_penalties_of_em(self, name, D, K, rng):
+        """EM's densities are of covariances and of standard deviations: they differ by known Jacobians."""
+        params, kind = random_mixture(rng, K, D, batch=(3,), covariance_type=name), family(name)
+        X = rng.normal(size=(50, D))
+        conjugate = ConjugatePriors(2.0, shrinkage=0.3).resolve(X.mean(0), np.cov(X.T).reshape(D, D), K)
+        model = Priors(eta=3.0).resolve(X, K, kind)
+        space = Space(K, D, kind)
+        log_sds = np.log(space.free_sds(params)).reshape(3, -1)
+        if kind.diagonal:
+            jacobian = (np.log(2) + 2 * log_sds).sum(-1)
+        else:
+            jacobian = (D + 1) * log_sds.sum(-1) + log_sds.shape[1] * np.log(2)
+        for t in range(3):
+            natural = params.weights[t], params.means[t], params.covariances[t]
+            theirs = ConjugatePenalty(conjugate, kind).log_density(*natural) + jacobian[t]
+            assert log_conjugate_prior(params, conjugate, kind)[t] == pytest.approx(theirs, rel=1e-9)
+            ours = ModelPenalty(model, kind, D).log_density(*natural) + log_sds[t].sum()
+            assert log_model_prior(params, model, kind)[t] == pytest.approx(ours, rel=1e-9)
+
+    def test_against_the_fast_density(self, rng):
+        """What the fast density has beyond likelihood and prior is the volume of its transform, by finite differences."""
+        X, kind, start, density = small_problem()
+
+        def natural(q):
+            one = density.space.constrain(q)
+            return np.concatenate([one.weights[:1], one.means.ravel(), np.log(one.sds).ravel(), one.correlations[:, 1, 0]])
+
+        q = density.space.unconstrain(start)
+        steps = 1e-6 * np.eye(len(q))
+        jacobian = np.stack([(natural(q + h) - natural(q - h)) / 2e-6 for h in steps])
+        expected = scipy_log_likelihood(X, start) + log_model_prior(start, density.priors, kind) + np.linalg.slogdet(jacobian)[1]
+        # PyMC's simplex transform counts its volume with another constant: that of the weights' own coordinates.
+        assert density(q)[0] == pytest.approx(expected, abs=1e-5)
+
+    def test_a_change_of_units_changes_densities_by_a_constant(self, rng):
+        params, kind = random_mixture(rng, 2, 2, batch=(4,)), family("full")
+        priors = ConjugatePriors().resolve(np.array([1.0, 2.0]), np.array([[2.0, 0.3], [0.3, 1.0]]), 2)
+        center, scale = np.array([3.0, -1.0]), np.array([2.0, 0.1])
+        inside = params.transform(-center / scale, np.diag(1 / scale))
+        shift = log_conjugate_prior(inside, in_frame(priors, center, scale), kind) - log_conjugate_prior(params, priors, kind)
+        np.testing.assert_allclose(shift, 2 * np.log(scale).sum(), rtol=1e-9)
+
+
+class TestGibbs:
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_one_component_has_a_posterior_in_closed_form(self, name, rng):
+        """With one group the draws are independent draws of normal-inverse-Wishart (or inverse gamma)."""
+        N, D = 30, 2
+        X = rng.normal(size=(N, D)) @ np.array([[1.0, 0.4], [0.0, 0.7]]) + 2.0
+        priors = ConjugatePriors(shrinkage=2.0, df=8.0, scale=1.5, means_loc=[0.0, 1.0]).resolve(X.mean(0), np.cov(X.T), 1)
+        settings = SamplerSettings(draws=4000, tune=1, chains=1, cores=1, seed=1, progressbar=False, jitter=0.0)
+        start = MixtureParams.from_covariances([1.0], [[0.0, 0.0]], [np.eye(2)]).reshape(1)
+        drawn = sample_gibbs(X, family(name), priors, start, settings).params[0]
+        off = X.mean(0) - priors.means_loc
+        scatter = priors.scale + (X - X.mean(0)).T @ (X - X.mean(0)) + 2.0 * N / (N + 2.0) * np.outer(off, off)
+        if name == "spherical":
+            expected = (np.trace(scatter) - np.trace(priors.scale) / 2) / (8.0 + D * N - 2) * np.eye(D)
+        elif name == "diag":
+            expected = np.diag(np.diag(scatter)) / (8.0 + N - 2)
+        else:
+            expected = scatter / (8.0 + N - D - 1)
+        covariances = drawn.covariances[:, 0]
+        assert (np.abs(covariances.mean(0) - expected) <= 4.5 * covariances.std(0) / np.sqrt(4000)).all()
+        mean = priors.means_loc + N / (N + 2.0) * off
+        assert (np.abs(drawn.means[:, 0].mean(0) - mean) < 4.5 * drawn.means[:, 0].std(0) / np.sqrt(4000)).all()
+        spread = np.sqrt(np.diag(expected) / (N + 2.0))
+        np.testing.assert_allclose(drawn.means[:, 0].std(0), spread, rtol=0.06)
+
+    def test_reweighted_to_the_models_priors_it_agrees_with_nuts(self, faithful, posterior_faithful):
+        gibbs = fit(faithful, sampler="gibbs", priors=ConjugatePriors(2.0, shrinkage=0.16), tune=100)
+        nuts = posterior_faithful
+        weights = weights_to_priors(gibbs.params_, gibbs.priors_, nuts.priors_, family("full"))
+        assert weights.pareto_k < 0.7
+        draws = parameters(gibbs.params_)
+        share = array_stats.ess(draws, method="mean", chain_axis=0, draw_axis=1) / draws[..., 0].size
+        flat = draws.reshape(-1, draws.shape[-1])
+        mean = weights.weights @ flat
+        ess = weights.ess * share
+        assert ess.min() > 150
+        expected, error, sd = mean_and_error(nuts.params_)
+        assert (np.abs(mean - expected) < 4.5 * np.hypot(error, sd / np.sqrt(ess))).all()
+        # The test can fail: without the weights the posteriors under the two priors are seen to differ.
+        unweighted = flat.mean(0)
+        assert (np.abs(unweighted - expected) > 4.5 * np.hypot(error, sd / np.sqrt(share * len(flat)))).any()
+
+    def test_what_it_has_for_a_prior(self, faithful):
+        found = fit(faithful, sampler="gibbs", draws=50, tune=20)
+        assert found.datatree_.attrs["prior"] == "conjugate"
+        assert found.priors_.df == 4.0
+        lp = found.datatree_["sample_stats"]["lp"].values
+        expected = log_conjugate_prior(found.params_, found.priors_, family("full"))
+        expected = expected + found.datatree_["label_free"]["log_likelihood"].values
+        np.testing.assert_allclose(lp, expected, rtol=1e-9)
+
+    def test_refusals(self, faithful):
+        with pytest.raises(InvalidParameterError, match="sampler='gibbs' works under conjugate priors only"):
+            fit(faithful, sampler="gibbs", priors=Priors())
+        with pytest.raises(InvalidParameterError, match="ConjugatePriors are for sampler='gibbs'"):
+            fit(faithful, sampler="laplace", priors=ConjugatePriors())
+        with pytest.raises(InvalidParameterError, match=r"sampler='gibbs' .* complete rows"):
+            fit(faithful.mask(faithful > 90), sampler="gibbs")
+
+
+class TestImportance:
+    def test_a_normals_density_is_scipys(self, rng):
+        normal = Normal(rng.normal(size=3), rng.normal(size=(3, 3)))
+        q, log_q = normal.draw(5, rng)
+        np.testing.assert_allclose(log_q, stats.multivariate_normal(normal.center, normal.factor @ normal.factor.T).logpdf(q))
+
+    def test_impossible_draws_get_no_weight_and_too_many_are_refused(self, rng):
+        ratio = rng.normal(size=500) * 0.1
+        ratio[:100] = -np.inf
+        weights = pareto_smoothed(ratio).weights
+        assert (weights[:100] == 0).all()
+        assert weights.sum() == pytest.approx(1.0)
+        with pytest.raises(InvalidDataError, match="only 5 of 500 draws"):
+            pareto_smoothed(np.where(np.arange(500) < 5, 0.0, -np.inf))
+
+    def test_k_is_high_where_tails_are_missing(self, rng):
+        z = rng.standard_normal(4000) * 0.3
+        assert pareto_smoothed(stats.norm.logpdf(z) - stats.norm.logpdf(z, scale=0.3)).pareto_k > 0.7
+
+    @given(
+        st.lists(st.floats(0, 1), min_size=1, max_size=30).filter(lambda w: sum(w) > 1e-3), st.integers(1, 50), st.integers(0, 99)
+    )
+    def test_resampling_keeps_proportions_to_less_than_one(self, weights, size, seed):
+        share = np.array(weights) / np.sum(weights)
+        chosen = resample(share, size, np.random.default_rng(seed))
+        assert len(chosen) == size
+        counts = np.bincount(chosen, minlength=len(share))
+        assert (np.abs(counts - size * share) < 1 + 1e-6).all()
+
+    def test_densities_of_many_draws_are_those_of_each(self, rng):
+        _, _, start, density = small_problem()
+        q = density.space.unconstrain(start) + 0.1 * rng.normal(size=(150, density.space.n_dim))
+        np.testing.assert_array_equal(log_densities(density, q), [density(row)[0] for row in q])
+        assert log_densities(density, np.full((1, density.space.n_dim), 1e4)) == -np.inf

@@ -13,7 +13,7 @@ import bayesgmm as bg
 from bayesgmm.bayes import pymc_road
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import SamplerSettings
-from bayesgmm.bayes.importance import log_densities
+from bayesgmm.bayes.importance import log_densities, pareto_smoothed
 from bayesgmm.bayes.laplace import laplace
 from bayesgmm.bayes.model import build_resolved
 from bayesgmm.bayes.pymc_without_chains import sample_advi, sample_pathfinder, sample_smc
@@ -161,29 +161,32 @@ def how(**changes):
 
 
 class TestPyMC:
-    def test_smc_finds_the_posterior_and_its_evidence(self, line, interpreted):
-        density, start, normal = line
-        draws = sample_smc(density, np.tile(start, (2, 1)), how())
-        assert draws.params.batch_shape == (2, 150)
-        q = density.space.unconstrain(draws.params)
-        np.testing.assert_allclose(draws.statistics["lp"], log_densities(density, q.reshape(-1, 4)).reshape(2, 150))
-        # The larger mean, whichever label it has, by importance sampling from Laplace's normal distribution.
-        proposal, log_q = normal.draw(4000, np.random.default_rng(0))
-        log_weight = log_densities(density, proposal) - log_q
+    def test_smc_finds_the_posterior_and_its_evidence(self, interpreted):
+        """One group, whose posterior is close to normal: importance sampling from Laplace's approximation knows it well."""
+        X, kind = np.random.default_rng(0).normal(size=(25, 1)), family("full")
+        density = LogPosterior(X, Space(1, 1, kind), Priors().resolve(X, 1, kind))
+        start = np.zeros((2, 2))
+        normal = laplace(density, start)
+        q, log_q = normal.draw(4000, np.random.default_rng(0))
+        log_weight = log_densities(density, q) - log_q
+        assert pareto_smoothed(log_weight).pareto_k < 0.5
         weight = np.exp(log_weight - log_weight.max())
-        right = density.space.constrain(proposal).means[..., 0].max(-1)
-        expected = weight @ right / weight.sum()
-        spread = np.sqrt(weight @ (right - expected) ** 2 / weight.sum())
-        assert draws.params.means[..., 0].max(-1).mean() == pytest.approx(expected, abs=0.4 * spread)
-        # Both labellings hold the same mass, of which Laplace's normal distribution sees one.
-        evidence = log_weight.max() + np.log(weight.mean()) + np.log(2)
+        mean = weight @ q / weight.sum()
+        sd = np.sqrt(weight @ (q - mean) ** 2 / weight.sum())
+        draws = sample_smc(density, start, how())
+        assert draws.params.batch_shape == (2, 150)
+        ours = density.space.unconstrain(draws.params).reshape(-1, 2)
+        np.testing.assert_allclose(draws.statistics["lp"].ravel(), log_densities(density, ours))
+        assert (np.abs(ours.mean(0) - mean) < 0.4 * sd).all()
+        np.testing.assert_allclose(ours.std(0), sd, rtol=0.3)
+        evidence = log_weight.max() + np.log(weight.mean())
         assert draws.details["log_marginal_likelihood"] == pytest.approx(evidence, abs=0.5)
 
     def test_advi_is_weighted_to_the_posterior(self, line, interpreted):
         density, start, normal = line
-        draws = sample_advi(density, start[None], how(tune=60))
+        draws = sample_advi(density, start[None], how(tune=20))
         assert draws.params.batch_shape == (1, 300)
-        assert np.isfinite(draws.details["pareto_k"])
+        assert draws.details["pareto_k"] < 0.7
         sd = np.sqrt(np.diag(normal.factor @ normal.factor.T))
         q = density.space.unconstrain(draws.params)[0]
         assert (np.abs(q.mean(0) - normal.center) < sd).all()

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -68,7 +69,7 @@ def sample_smc(density: LogPosterior, starts: FloatArray, settings: SamplerSetti
 
 
 def sample_advi(density: LogPosterior, starts: FloatArray, settings: SamplerSettings) -> Draws:
-    """Fit a normal distribution with ``pm.fit`` (full-rank ADVI), and draw from it as from Laplace's.
+    """Fit a normal distribution with ``pm.FullRankADVI``, and draw from it as from Laplace's.
 
     Parameters
     ----------
@@ -91,11 +92,10 @@ def sample_advi(density: LogPosterior, starts: FloatArray, settings: SamplerSett
     began = time.perf_counter()
     space = density.space
     with _model(density), _quiet(settings):
-        approximation = pm.fit(
-            n=STEPS_PER_TUNE * settings.tune,
-            method="fullrank_advi",
-            start=point(space.constrain(starts[0]), space),
-            random_seed=settings.seed,
+        inference = pm.FullRankADVI(start=point(space.constrain(starts[0]), space), random_seed=settings.seed)
+        _shrink(inference.approx, np.sqrt(min(1.0, space.n_components / len(density.X))))
+        approximation = inference.fit(
+            STEPS_PER_TUNE * settings.tune,
             progressbar=settings.progressbar,
             obj_optimizer=pm.adam(learning_rate=LEARNING_RATE),
         )
@@ -155,11 +155,20 @@ def _model(density: LogPosterior) -> pm.Model:
     return build_resolved(density.X, space.n_components, space.family, density.priors, names)
 
 
-def _draws(density: LogPosterior, tree: xr.DataTree, sampler: str, began: float, details: dict[str, float | str]) -> Draws:
+def _draws(density: LogPosterior, tree: xr.DataTree, sampler: str, began: float, details: dict[str, Any]) -> Draws:
     params = params_of(tree["posterior"].to_dataset(), density.space)
     q = density.space.unconstrain(params)
     lp = log_densities(density, q.reshape(-1, q.shape[-1])).reshape(params.batch_shape)
     return Draws(params, {"lp": lp}, sampler, time.perf_counter() - began, 0, dict(details))
+
+
+def _shrink(approximation: Any, sd: float) -> None:
+    """Start the normal distribution with this standard deviation, about what the posterior has: from PyMC's 1.3 it is a long way."""
+    factor = approximation.groups[0].shared_params["L_tril"]
+    value = factor.get_value()
+    rows, columns = np.tril_indices(approximation.ndim)
+    value[rows == columns] = np.log(np.expm1(sd))  # PyMC takes the softplus
+    factor.set_value(value)
 
 
 def _evidences(statistics: xr.Dataset) -> FloatArray:

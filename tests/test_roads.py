@@ -211,7 +211,6 @@ class TestConjugateDensities:
         steps = 1e-6 * np.eye(len(q))
         jacobian = np.stack([(natural(q + h) - natural(q - h)) / 2e-6 for h in steps])
         expected = scipy_log_likelihood(X, start) + log_model_prior(start, density.priors, kind) + np.linalg.slogdet(jacobian)[1]
-        # PyMC's simplex transform counts its volume with another constant: that of the weights' own coordinates.
         assert density(q)[0] == pytest.approx(expected, abs=1e-5)
 
     def test_a_change_of_units_changes_densities_by_a_constant(self, rng):

@@ -34,7 +34,9 @@ def problem(name, D, K, N=30):
 
 def draw(problem, sampler, **changes):
     how = {"jitter": 0.05, "draws": 12, "tune": 15, "chains": 2, "cores": 1, "seed": 4, "progressbar": False} | changes
-    return sample_pymc(*problem, SamplerSettings(**how), sampler=sampler)
+    X, K, kind, priors, start = problem
+    q = Space(K, X.shape[1], kind).unconstrain(start)
+    return sample_pymc(X, K, kind, priors, np.tile(q, (how["chains"], 1)), SamplerSettings(**how), sampler=sampler)
 
 
 @pytest.mark.parametrize(("name", "D", "K"), [("full", 3, 2), ("tied", 2, 2), ("diag", 2, 3), ("spherical", 2, 2), ("full", 1, 1)])

@@ -19,6 +19,7 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
+from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LEVELS", "N_DRAWS", "Outcome", "run_replicate"]
@@ -77,6 +78,7 @@ def run_replicate(design: Design, seed: np.random.SeedSequence) -> Outcome:
     posterior, ess, converged = _fit(design, X, em, chains)
     weight = np.full(len(X), float(design.copies))
     free = quantities(posterior.datatree_["label_free"].to_dataset())
+    assert isinstance(posterior.priors_, ResolvedPriors)
     true_free = quantities_of_truth(truth, X, weight, posterior.priors_, family(_FAMILY))
     rng = np.random.default_rng(ties)
     labelled = truth.permute(align(X, truth.reshape(1), em.params_.responsibilities(X))[0])

@@ -12,11 +12,13 @@ from arviz_stats.base import array_stats
 
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.criticism.weights import times_each, without
+from bayesgmm.diagnostics import require_valid
 from bayesgmm.estimators import BayesianGaussianMixture
 from bayesgmm.estimators._base import seed_sequence
 from bayesgmm.expectation import rows_of
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
+from bayesgmm.priors import ResolvedPriors
 from bayesgmm.progress import steps
 from bayesgmm.typing import FloatArray, RandomState
 
@@ -47,6 +49,7 @@ def blocks(fit: BayesianGaussianMixture) -> Iterator[Block]:
 
     Draws x rows never exist together where they are many.
     """
+    require_valid(fit.datatree_, "loo")
     X, flat = fit._fit_X, fit.params_.reshape(-1)
     T = len(flat.weights)
     efficiency = _efficiency(fit)
@@ -81,6 +84,7 @@ def psis_loo(fit: BayesianGaussianMixture, max_refits: int, random_state: Random
     how = np.full(len(weight), "psis", dtype=object)
     limit = good_k(n_draws)
     high = np.flatnonzero(~(k <= limit) & (weight > 0))
+    max_refits = max_refits if isinstance(fit.priors_, ResolvedPriors) else 0  # Gibbs sampling knows no weights
     chosen = high[np.argsort(-np.nan_to_num(k[high], nan=np.inf), kind="stable")][:max_refits]
     seeds = seed_sequence(fit.random_state if random_state is None else random_state).spawn(len(chosen))
     with steps("Sampling without a row", len(chosen), shown=progressbar) as advance:
@@ -97,9 +101,11 @@ def psis_loo(fit: BayesianGaussianMixture, max_refits: int, random_state: Random
 
 def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> MixtureParams:
     """Sample the posterior without a row, under the very priors of the fit; batch shape ``(draws,)``, labels as they come."""
-    model, X = copy(fit), fit._fit_X
-    model.random_state, model.progressbar = seed, False
+    model, X, priors = copy(fit), fit._fit_X, fit.priors_
+    assert isinstance(priors, ResolvedPriors)
+    # The same posterior by a sampler that knows weights.
+    model.random_state, model.progressbar, model.sampler = seed, False, "auto"
     model._fit_weight = weight = without(fit._fit_weight, len(X), row)
     frame = Frame.of(rows_of(X), "scale" if fit._family.invariance == "scale" else "columns", weight)
-    draws = model._sample(frame, X, fit.priors_, [fit.em_.params_])
+    draws = model._sample(frame, X, priors, None, [fit.em_.params_])
     return frame.params_out(draws.params).reshape(-1)

@@ -368,11 +368,13 @@ class BayesianGaussianMixture(MixtureEstimator):
                 entropy=moments.draw_entropy.reshape(shape),
                 lp=statistics.get("lp"),
             ),
-            "log_prior": _trees.per_draw({name: ((), v) for name, v in log_prior_terms(raw, self.priors_, family).items()}, {}),
             "sample_stats": _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {}),
             "responsibilities": _trees.responsibilities(self.responsibilities()),
             "observed_data": _trees.observed(self._fit_X, self._fit_obs, names),
         }
+        if isinstance(self.priors_, ResolvedPriors):
+            terms = log_prior_terms(raw, self.priors_, family)
+            groups["log_prior"] = _trees.per_draw({name: ((), term) for name, term in terms.items()}, {})
         if np.prod(shape) * len(self._fit_X) <= MOST_POINTWISE:
             pointwise = {"x": (("obs",), self.params_.log_density(self._fit_X))}
             groups["log_likelihood"] = _trees.per_draw(pointwise, {"obs": self._fit_obs})

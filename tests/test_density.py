@@ -3,6 +3,10 @@
 That it equals PyMC's model is tested in test_model.py.
 """
 
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,3 +147,14 @@ def test_absurd_points_give_no_crash_and_no_finite_lie(rng):
         value, gradient = density(np.full(density.space.n_dim, scale))
         assert not (np.isfinite(value) and value > 1e6)
         assert gradient.shape == (density.space.n_dim,)
+
+
+def test_a_density_read_in_another_process_is_the_same(rng, tmp_path):
+    """The flat array holds addresses of compiled code, which mean nothing elsewhere."""
+    density = log_posterior(rng, 2, 2, "full")
+    q = rng.normal(size=density.space.n_dim)
+    with (tmp_path / "density").open("wb") as file:
+        pickle.dump((density, q), file)
+    script = "import pickle, sys; density, q = pickle.load(open(sys.argv[1], 'rb')); print(repr(float(density(q)[0])))"
+    told = subprocess.run([sys.executable, "-c", script, str(tmp_path / "density")], capture_output=True, text=True, check=True)
+    assert float(told.stdout) == density(q)[0]

@@ -204,6 +204,10 @@ def test_any_array_of_numbers_will_do(rng):
     for other in others:
         np.testing.assert_array_equal(params.responsibilities(other), expected)
         np.testing.assert_allclose(ex.expectation(np.ascontiguousarray(other, float), *arrays(params)).counts, expected.sum(0))
+    draws, large = (array[None] for array in arrays(params)), np.tile(read_only, (100, 1))
+    large.flags.writeable = False  # of several chunks
+    np.testing.assert_array_equal(ex.responsibility_draws(read_only, *draws)[0], expected)
+    np.testing.assert_allclose(ex.expectation(large, *arrays(params)).counts, 100 * expected.sum(0))
 
 
 def test_libraries_get_their_threads_back_when_the_last_fit_ends():

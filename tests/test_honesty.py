@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import bayesgmm as bg
 from bayesgmm.covariance import family, names
-from bayesgmm.covariance._plain import ARGUMENTS
+from bayesgmm.covariance._plain import ARGUMENTS, RESULT
 from bayesgmm.covariance.plain import Full
 from bayesgmm.em.hierarchy import hierarchical_labels
 from bayesgmm.em.iterate import run_each, run_em
@@ -149,7 +149,7 @@ def too_wide(scatter, counts, previous, has_previous, variant, smallest, out):
 
 def test_a_fall_of_the_likelihood_is_an_error_in_a_compiled_run_too(faithful):
     class Wrong(Full):
-        _m_step = Pointer(too_wide, ARGUMENTS)
+        _m_step = Pointer(too_wide, RESULT, ARGUMENTS)
 
     X = faithful.to_numpy()
     how = replace(run_settings(X, "full"), family=Wrong())

@@ -1,22 +1,29 @@
 """Log-posterior and gradient on the unconstrained space, compiled: the E-step plus priors and transforms, a few dozen numbers.
 
 All that a chain needs lies in one flat array of doubles (:mod:`bayesgmm.bayes.density` writes it), so that the C callback is compiled
-once per machine and serves every data set, family and prior.
+once per machine and serves every data set, family and prior. The array says, too, where the compiled passes over the data begin:
+called there, they are compiled once and not again into everything that needs them.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
-from bayesgmm.expectation._compile import compiled
-from bayesgmm.expectation._score import value_and_score, value_and_score_of_parts
+from bayesgmm.expectation._compile import Pointer, compiled, function_at
+from bayesgmm.expectation._kernel import STATISTICS, VECTOR
+from bayesgmm.expectation._score import SCORE
 
 FULL, TIED, DIAGONAL, SPHERICAL = range(4)
-HEADER = (
-    10  # N, D, K, family, kind of the standard deviations' prior, eta, additive constant, numbers of weights and in parts, length
-)
+FIRST_ADDRESS = 7
+"""Where the addresses of STATISTICS, of the score and of the log-posterior itself lie, in the bits of three doubles."""
+LENGTH = FIRST_ADDRESS + 3
+"""Where the length of the whole array is."""
+HEADER = LENGTH + 1
+"""Before them: D, K, family, kind of the standard deviations' prior, eta, additive constant, number of weights."""
+
+_statistics_at, _score_at = function_at(STATISTICS), function_at(SCORE)
 
 
 @compiled()
@@ -40,7 +47,7 @@ def sd_prior(kind, a, b, log_sd):
     return a * log_sd - b * sd, a - b * sd  # gamma
 
 
-@compiled()
+@njit(inline="always")
 def _simplex(q, K, log_weights):
     """Fill the log weights of PyMC's simplex transform; returns the log-sum-exp that its Jacobian needs."""
     last = 0.0
@@ -58,7 +65,7 @@ def _simplex(q, K, log_weights):
     return lse
 
 
-@compiled()
+@njit(inline="always")
 def _correlation_factor(v, order, D, eta, factor, norms):
     """Fill a correlation's Cholesky factor from its spiral v; returns LKJ log-density plus log-Jacobian, without constants."""
     for i in range(D):
@@ -102,8 +109,7 @@ class Problem(NamedTuple):
     prior_b: np.ndarray
     order: np.ndarray
     weight: np.ndarray
-    parts: np.ndarray
-    X: np.ndarray
+    rows: np.ndarray
 
 
 class Point(NamedTuple):
@@ -116,10 +122,10 @@ class Point(NamedTuple):
     scale_tril: np.ndarray
 
 
-@compiled()
+@njit(inline="always")
 def unpack(user):
     """Read the flat array."""
-    N, D, K, family = int(user[0]), int(user[1]), int(user[2]), int(user[3])
+    D, K, family = int(user[0]), int(user[1]), int(user[2])
     n_sds = D if family == TIED else (K if family == SPHERICAL else K * D)
     n_matrices = 0 if D == 1 or family >= DIAGONAL else (K if family == FULL else 1)
     a = HEADER + K
@@ -128,11 +134,9 @@ def unpack(user):
     d = c + n_sds
     e = d + n_sds
     f = e + D * (D - 1)
-    g = f + int(user[7])
-    h = g + int(user[8])
-    X = user[h : h + N * D].reshape((N, D))  # of the type that EM passes, so that the E-step is compiled once for both
-    head = (K, D, n_sds, n_matrices, family, int(user[4]), user[5], user[6])
-    return Problem(*head, user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f], user[f:g], user[g:h], X)
+    g = f + int(user[6])
+    head = (K, D, n_sds, n_matrices, family, int(user[3]), user[4], user[5])
+    return Problem(*head, user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f], user[f:g], user[g:])
 
 
 @njit(inline="always")
@@ -151,7 +155,7 @@ def matrix_position(n_matrices, k):
     return k if n_matrices > 1 else 0
 
 
-@compiled()
+@njit(inline="always")
 def place(q, problem):
     """Return the Point at q and the log-density of weights, correlations and their Jacobians, without constants."""
     K, D = problem.K, problem.D
@@ -180,7 +184,7 @@ def place(q, problem):
     return Point(log_weights, means, factors, norms, scale_tril), value
 
 
-@compiled()
+@njit(inline="always")
 def add_location_and_scale_priors(q, problem, gradient):
     """Add to the gradient what the priors of means and standard deviations give; returns their log-density, without constants."""
     value = 0.0
@@ -197,7 +201,7 @@ def add_location_and_scale_priors(q, problem, gradient):
     return value
 
 
-@compiled()
+@njit(inline="always")
 def pull_back_weights(counts, problem, point, gradient):
     """Carry d/d log w through the softmax; ``- K log-sum-exp`` of the Jacobian adds ``- K w_k``."""
     K = problem.K
@@ -210,7 +214,7 @@ def pull_back_weights(counts, problem, point, gradient):
         gradient[k] += counts[k] - math.exp(point.log_weights[k]) * total - last
 
 
-@compiled()
+@njit(inline="always")
 def pull_back_scales(q, g_scale, problem, point, gradient):
     """Carry d/dL through ``L = diag(sd) C`` and the normalised rows of C, and add the slope of LKJ density and Jacobian."""
     K, D = problem.K, problem.D
@@ -237,42 +241,30 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
 
 
 @compiled()
-def begin(q, user, gradient):
-    """Return the problem, the point and the log-prior at q with all Jacobians, and fill the gradient with what means and sds give it."""
+def log_posterior(q, user, gradient):
+    """Return the log-posterior density at q and fill its gradient; -inf or NaN where a number overflows."""
     problem = unpack(user)
+    K, D = problem.K, problem.D
     gradient[:] = 0.0
     point, value = place(q, problem)
-    return problem, point, value + problem.constant + add_location_and_scale_priors(q, problem, gradient)
-
-
-@compiled()
-def end(q, problem, point, counts, g_means, g_scale, gradient):
-    """Add to the gradient what the likelihood gives, by Fisher's identity on the E-step's statistics and the chain rule."""
-    K, D = problem.K, problem.D
+    value += problem.constant + add_location_and_scale_priors(q, problem, gradient)
+    addresses = user[FIRST_ADDRESS : FIRST_ADDRESS + 2].view(np.int64)
+    # By Fisher's identity the E-step's statistics are the gradient of the likelihood; the rest is the chain rule.
+    log_likelihood, counts, g_means, g_scale = _score_at(addresses[1])(
+        _statistics_at(addresses[0]),
+        problem.rows,
+        problem.weight,
+        point.log_weights,
+        point.means,
+        point.scale_tril,
+        problem.n_matrices == 0,
+    )
     pull_back_weights(counts, problem, point, gradient)
     for k in range(K):
         for d in range(D):
             gradient[K - 1 + k * D + d] += g_means[k, d]
     pull_back_scales(q, g_scale, problem, point, gradient)
-
-
-@compiled()
-def log_posterior(q, user, gradient):
-    """Return the log-posterior density of complete rows at q and fill its gradient; -inf or NaN where a number overflows."""
-    problem, point, value = begin(q, user, gradient)
-    log_likelihood, counts, g_means, g_scale = value_and_score(
-        problem.X, problem.weight, point.log_weights, point.means, point.scale_tril, problem.n_matrices == 0
-    )
-    end(q, problem, point, counts, g_means, g_scale, gradient)
     return value + log_likelihood
 
 
-@compiled()
-def log_posterior_of_parts(q, user, gradient):
-    """Do the same for rows with gaps; apart, so that it is compiled only where there are any."""
-    problem, point, value = begin(q, user, gradient)
-    log_likelihood, counts, g_means, g_scale = value_and_score_of_parts(
-        problem.parts, problem.weight, point.log_weights, point.means, point.scale_tril, problem.n_matrices == 0
-    )
-    end(q, problem, point, counts, g_means, g_scale, gradient)
-    return value + log_likelihood
+LOG_POSTERIOR = Pointer(log_posterior, types.float64, (VECTOR, VECTOR, VECTOR))

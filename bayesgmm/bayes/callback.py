@@ -12,29 +12,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numba import carray, njit, types
-from numba.core.ccallback import CFunc
+from numba import carray, types
 from nutpie import _lib
 from nutpie.sample import CompiledModel
 
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.expectation._compile import compiled_callback
+from bayesgmm.expectation._compile import compiled_callback, function_at
 from bayesgmm.typing import FloatArray
 
 __all__ = ["c_model"]
 
 GRADIENT_NOT_FINITE, VALUE_NOT_FINITE = 3, 4  # nutpie's codes for a divergence
 POINTER = types.CPointer(types.double)
+_log_posterior_at = function_at(_density.LOG_POSTERIOR)
 
 
-LOG_DENSITY = types.int64(types.uint64, POINTER, POINTER, POINTER, POINTER)
-"""What nutpie calls: number of dimensions; pointers to q, the gradient, the value and the flat array; a code for how it went."""
-
-
-@njit(inline="always")
-def answer(value, gradient, value_pointer):
-    """Store the value and return nutpie's code."""
+@compiled_callback(types.int64(types.uint64, POINTER, POINTER, POINTER, POINTER))
+def _log_density_callback(n_dim, q_pointer, gradient_pointer, value_pointer, user_pointer):
+    """Evaluate the density that the flat array names and return nutpie's code for how it went."""
+    head = carray(user_pointer, (_density.HEADER,))
+    user = carray(user_pointer, (int(head[_density.LENGTH]),))
+    gradient = carray(gradient_pointer, (n_dim,))
+    address = head[_density.FIRST_ADDRESS + 2 : _density.LENGTH].view(np.int64)[0]
+    value = _log_posterior_at(address)(carray(q_pointer, (n_dim,)), user, gradient)
     value_pointer[0] = value
     if not np.isfinite(value):
         return VALUE_NOT_FINITE
@@ -42,14 +43,6 @@ def answer(value, gradient, value_pointer):
         if not np.isfinite(gradient[i]):
             return GRADIENT_NOT_FINITE
     return 0
-
-
-@compiled_callback(LOG_DENSITY)
-def _log_density_callback(n_dim, q_pointer, gradient_pointer, value_pointer, user_pointer):
-    head = carray(user_pointer, (_density.HEADER,))
-    user = carray(user_pointer, (int(head[_density.HEADER - 1]),))
-    gradient = carray(gradient_pointer, (n_dim,))
-    return answer(_density.log_posterior(carray(q_pointer, (n_dim,)), user, gradient), gradient, value_pointer)
 
 
 @compiled_callback(types.int64(types.uint64, types.uint64, POINTER, POINTER, types.voidptr))
@@ -100,20 +93,12 @@ class _CallbackModel(CompiledModel):
     def _make_model(self, init_mean):
         n, address = self.n_dim, self.density.user_data.ctypes.data
         # The last argument keeps this object, and with it the data behind the address, alive as long as the sampler.
-        log_density = _lib.LogpFunc(_callback_of(self.density).address, address, self)
+        log_density = _lib.LogpFunc(_log_density_callback.address, address, self)
         expand = _lib.ExpandFunc(n, n, _expand_callback.address, address, self)
         sizes = {"q_dim": n}
         variables = _lib.PyVariable.new_variables(["q"], ["float64"], [(n,)], sizes, {"q": ("q_dim",)})
         coords = {"q_dim": pd.RangeIndex(n)}
         return _lib.PyMcModel(log_density, expand, variables, n, sizes, coords, self.start, _no_adapter)
-
-
-def _callback_of(density: LogPosterior) -> CFunc:
-    if not density.has_gaps:
-        return _log_density_callback
-    from bayesgmm.bayes.callback_of_parts import log_density_callback  # compiles what complete rows do not need
-
-    return log_density_callback
 
 
 def _no_adapter(*args: Any, **kwargs: Any) -> None:

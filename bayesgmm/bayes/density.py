@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
@@ -11,6 +12,8 @@ from scipy.special import gammaln
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.space import Space, spiral
 from bayesgmm.expectation import Gaps, has_gaps, rows_of
+from bayesgmm.expectation._kernel import STATISTICS
+from bayesgmm.expectation._score import SCORE, SCORE_OF_PARTS
 from bayesgmm.priors import ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
 
@@ -48,6 +51,10 @@ class LogPosterior:
         object.__setattr__(self, "user_data", self._pack())
         object.__setattr__(self, "_n_dim", self.space.n_dim)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be packed anew where it is unpickled: the flat array holds addresses of this process."""
+        return LogPosterior, (self.X, self.space, self.priors, self.sample_weight)
+
     def __call__(self, q: FloatArray) -> tuple[float, FloatArray]:
         """Return log-density and gradient at q (n_dim,).
 
@@ -59,8 +66,7 @@ class LogPosterior:
         if len(q) != self._n_dim:
             raise ValueError(f"q must have length {self._n_dim}, got {len(q)}")
         gradient = np.empty(len(q))
-        function = _density.log_posterior_of_parts if self.has_gaps else _density.log_posterior
-        return function(np.ascontiguousarray(q, dtype=float), self.user_data, gradient), gradient
+        return _density.log_posterior(np.ascontiguousarray(q, dtype=float), self.user_data, gradient), gradient
 
     @cached_property
     def has_gaps(self) -> bool:
@@ -71,23 +77,25 @@ class LogPosterior:
         K, D = self.space.n_components, self.space.n_features
         a, b = (np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
         order = spiral(D) if D > 1 else np.empty(0)
-        weight, parts, X = self._rows()
-        pieces = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, weight, parts, X)
+        weight, rows = self._rows()
+        pieces = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, weight, rows)
         body = np.concatenate([np.ravel(piece).astype(float) for piece in pieces])
         kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
-        head = [len(X), D, K, *kinds, self.priors.eta, self._constant(), len(weight), len(parts), _density.HEADER + len(body)]
+        functions = (STATISTICS, SCORE_OF_PARTS if self.has_gaps else SCORE, _density.LOG_POSTERIOR)
+        addresses = np.array([function.address for function in functions]).view(float)
+        head = [D, K, *kinds, self.priors.eta, self._constant(), len(weight), *addresses, _density.HEADER + len(body)]
         return np.concatenate([head, body])
 
-    def _rows(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return weights, rows with gaps sorted by what they have, and complete rows: either of the last two is empty."""
+    def _rows(self) -> tuple[FloatArray, FloatArray]:
+        """Return weights, and the rows: as they are, or sorted by what they have where there are gaps."""
         weight = np.empty(0) if self.sample_weight is None else self.sample_weight
         rows = rows_of(self.X)
         if not isinstance(rows, Gaps):
-            return weight, np.empty(0), self.X
+            return weight, self.X
         patterns = [part for part in rows.patterns if len(part.columns)]  # a row without any value says nothing
         pieces = [np.concatenate([[len(part.rows), len(part.columns)], part.columns, part.X.ravel()]) for part in patterns]
         kept = np.concatenate([part.rows for part in patterns])
-        return weight[kept] if len(weight) else weight, np.concatenate(pieces), np.empty((0, self.X.shape[1]))
+        return weight[kept] if len(weight) else weight, np.concatenate(pieces)
 
     def _constant(self) -> float:
         """Sum of all terms that do not depend on q, so that values equal PyMC's."""

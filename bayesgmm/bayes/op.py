@@ -254,7 +254,8 @@ def _numba_log_likelihood(op: MixtureLogLikelihood, node: Apply | None = None, *
     @numba_dispatch.numba_njit
     def log_likelihood(log_weights, means, scale_tril, X, row_weight):  # type: ignore[no-untyped-def]
         total, counts, means_out, scale_out = _score.value_and_score(
-            np.ascontiguousarray(X),
+            _kernel.statistics,
+            np.ascontiguousarray(X).ravel(),
             np.ascontiguousarray(row_weight),
             np.ascontiguousarray(log_weights),
             np.ascontiguousarray(means),

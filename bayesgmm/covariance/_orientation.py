@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.covariance._plain import ARGUMENTS
+from bayesgmm.covariance._plain import ARGUMENTS, RESULT
 from bayesgmm.covariance._structure import (
     MOST_ROUNDS,
     compose,
@@ -315,4 +315,4 @@ def _rotate(turned, axes, p, q, angle):
             turned[k, p, i], turned[k, q, i] = c * x + s * y, c * y - s * x
 
 
-COMMON_FORM, COMMON_AXES = Pointer(common_form, ARGUMENTS), Pointer(common_axes, ARGUMENTS)
+COMMON_FORM, COMMON_AXES = Pointer(common_form, RESULT, ARGUMENTS), Pointer(common_axes, RESULT, ARGUMENTS)

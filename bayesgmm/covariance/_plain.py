@@ -31,6 +31,7 @@ ARGUMENTS = (
     types.float64,
     types.float64[:, :, ::1],
 )
+RESULT = types.boolean
 FULL, DIAGONAL, SPHERICAL = 0, 1, 2
 SHARED = 3  # added where the components have one matrix
 
@@ -87,4 +88,4 @@ def _bound_variances(matrix, is_spherical, smallest):
     return met
 
 
-AVERAGE = Pointer(average, ARGUMENTS)
+AVERAGE = Pointer(average, RESULT, ARGUMENTS)

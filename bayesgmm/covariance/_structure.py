@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.covariance._plain import ARGUMENTS
+from bayesgmm.covariance._plain import ARGUMENTS, RESULT
 from bayesgmm.expectation._compile import Pointer, compiled, never_inline
 from bayesgmm.expectation._matrices import sorted_eigen
 
@@ -265,4 +265,4 @@ def compose(axes, variances, out):
             out[j, i] = s
 
 
-ALONG_FEATURES, OWN_AXES = Pointer(along_features, ARGUMENTS), Pointer(own_axes, ARGUMENTS)
+ALONG_FEATURES, OWN_AXES = Pointer(along_features, RESULT, ARGUMENTS), Pointer(own_axes, RESULT, ARGUMENTS)

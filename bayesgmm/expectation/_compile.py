@@ -16,7 +16,7 @@ from typing import Any
 
 import numba.experimental.function_type  # noqa: F401 - teaches numba what a pointer is
 from numba import njit, types
-from numba.core import sigutils
+from numba.core import cgutils, sigutils, typing
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
@@ -58,30 +58,49 @@ class Pointer:
     ----------
     function : compiled function
         It is compiled, or read from the disk, when it is first passed on.
+    result : numba type
+        What it returns.
     arguments : tuple of numba types
         What it takes.
     """
 
-    def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, function: Any, result: Any, arguments: tuple[Any, ...]) -> None:
         self.function, self._arguments = function, arguments
-
-    @cached_property
-    def _compiled(self) -> Any:
-        self.function.compile(self._arguments)
-        return self.function.overloads[self._arguments]
-
-    @cached_property
-    def _numba_type_(self) -> Any:
+        self._numba_type_ = types.FunctionType(typing.signature(result, *arguments))
         """What it is to numba, which asks for this name."""
-        return types.FunctionType(self._compiled.signature)
 
     @cached_property
-    def _address(self) -> int:
-        return int(self._compiled.library.get_pointer_to_function(self._compiled.fndesc.llvm_cfunc_wrapper_name))
+    def address(self) -> int:
+        """Where the function begins, in this process."""
+        self.function.compile(self._arguments)
+        result = self.function.overloads[self._arguments]
+        if types.unliteral(result.signature) != self._numba_type_.signature:  # a call would then read what is not there
+            raise TypeError(f"{self.function.__name__} is {result.signature}, not {self._numba_type_.signature} as was declared")
+        return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
 
     def __wrapper_address__(self) -> int:
         """Return where the function begins; numba asks for it."""
-        return self._address
+        return self.address
+
+
+def function_at(pointer: Pointer) -> Any:
+    """Return a compiled function that turns the address (int64) of any function declared like this one into that function.
+
+    It is for callers that can be handed numbers only. Nothing checks the number: it must come from the same process.
+    """
+    kind = pointer._numba_type_
+
+    @intrinsic
+    def function(typingctx: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = cgutils.create_struct_proxy(kind)(context, builder)
+            value.c_addr = builder.inttoptr(args[0], cgutils.voidptr_t)
+            value.py_addr = value.jit_addr = cgutils.get_null_value(cgutils.voidptr_t)
+            return value._getvalue()
+
+        return kind(types.int64), generate
+
+    return function
 
 
 @intrinsic

@@ -1,4 +1,8 @@
-"""The E-step over many mixtures at once (the draws of a posterior), without ever holding draws x rows x components."""
+"""The E-step over many mixtures at once (the draws of a posterior), without ever holding draws x rows x components.
+
+Each function takes the pass over rows, :data:`bayesgmm.expectation._kernel.EVALUATE`, as its first argument: called where it lies, it is
+not compiled into every one of them again.
+"""
 
 import math
 
@@ -7,7 +11,7 @@ from numba import njit
 
 from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
 from bayesgmm.expectation._exp import log_normal
-from bayesgmm.expectation._kernel import FIRST_ROW, evaluate_rows, prepare
+from bayesgmm.expectation._kernel import FIRST_ROW, prepare
 
 TINY = 1e-300  # stands for zero in p log p
 
@@ -40,7 +44,7 @@ def _add_moments(r, start, scratch, total, square, entropy):
 
 @compiled(fastmath=FASTMATH)
 def moments_rows(
-    X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy
+    evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy
 ):
     """Add rows ``start .. stop`` of every draw to running sums.
 
@@ -55,7 +59,7 @@ def moments_rows(
     density = np.empty(n)
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        draw_log[t] += evaluate_rows(X, start, stop, prepared, diagonal, empty, r, density)
+        draw_log[t] += evaluate(X, start, stop, prepared, diagonal, empty, r, density)
         draw_entropy[t] += _add_moments(r, start, scratch, total, square, entropy)
         for i in range(n):
             log_mean[start + i] = _log_add(log_mean[start + i], density[i])
@@ -71,7 +75,7 @@ def _log_add(a, b):
 
 
 @compiled(fastmath=FASTMATH)
-def cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, reference, out):
+def cross_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, reference, out):
     """Add to ``out (T, K, M)`` the sums over rows of ``r_tij reference_im``, with ``reference`` of shape (N, M)."""
     T, K, _ = means.shape
     n = stop - start
@@ -80,7 +84,7 @@ def cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, referen
     r = np.empty((n, K))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate_rows(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
+        evaluate(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
         for i in range(n):
             for j in range(K):
                 for m in range(M):
@@ -88,29 +92,29 @@ def cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, referen
 
 
 @compiled(fastmath=FASTMATH)
-def densities_draws(X, first, last, log_weights, means, scale_tril, diagonal, out):
+def densities_draws(evaluate, X, first, last, log_weights, means, scale_tril, diagonal, out):
     """Fill ``out (T, N)`` with the log-densities of all rows under draws ``first .. last``."""
     K = means.shape[1]
     N = X.shape[0]
     empty = np.empty((0, K))
     for t in range(first, last):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate_rows(X, FIRST_ROW, N, prepared, diagonal, empty, empty, out[t])
+        evaluate(X, FIRST_ROW, N, prepared, diagonal, empty, empty, out[t])
 
 
 @compiled(fastmath=FASTMATH)
-def responsibilities_draws(X, first, last, log_weights, means, scale_tril, diagonal, out):
+def responsibilities_draws(evaluate, X, first, last, log_weights, means, scale_tril, diagonal, out):
     """Fill ``out (T, N, K)`` with the responsibilities of all rows under draws ``first .. last``."""
     K = means.shape[1]
     N = X.shape[0]
     empty = np.empty((0, K))
     for t in range(first, last):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate_rows(X, FIRST_ROW, N, prepared, diagonal, empty, out[t], np.empty(0))
+        evaluate(X, FIRST_ROW, N, prepared, diagonal, empty, out[t], np.empty(0))
 
 
 @compiled(fastmath=FASTMATH)
-def block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, out, total, square, entropy):
+def block_draws(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, out, total, square, entropy):
     """Fill ``out (n, K, T)`` with the responsibilities of rows ``start .. stop`` under every draw.
 
     ``total``, ``square`` (n, K) and ``entropy`` (n,) get the sums over draws of r, r^2 and the rows' entropies.
@@ -121,7 +125,7 @@ def block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, out, t
     r, scratch = np.empty((n, K)), np.empty((n, K))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate_rows(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
+        evaluate(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
         _add_moments(r, 0, scratch, total, square, entropy)
         for i in range(n):
             for k in range(K):

@@ -17,6 +17,7 @@ from bayesgmm.expectation._sums import TILE, add_statistics
 SMALL = 3  # below this many features a tile would be mostly padding, and a call of BLAS mostly overhead
 GEMM_ALONE = 262_144  # multiplications up to which OpenBLAS stays on the calling thread
 FIRST_ROW = np.int64(0)  # a plain 0 is a type of its own to numba, for which the pass would be compiled once more
+VECTOR, MATRIX, STACK = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 _LOWEST = -1.7e308
 _LINE = 8  # doubles in a cache line, and in the widest vector
 _STEP = 32  # rows that a vectorised loop takes at once; what is left over it would do one by one
@@ -297,22 +298,24 @@ def _log_likelihood(top, sums, size):
 
 
 @compiled(fastmath=FASTMATH)
-def statistics_rows(X, sample_weight, start, stop, prepared, diagonal, counts, first, second):
-    """E-step over rows ``start .. stop``: adds to the statistics and returns the (weighted) log-likelihood of the rows.
+def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
+    """Run the E-step on all rows, on the calling thread.
 
-    ``prepared`` is what :func:`prepare` returns. ``sample_weight`` is (N,), or empty for unit weights. ``second`` gets its lower
-    triangle only.
+    ``sample_weight`` is (N,), or empty for unit weights. Returns the (weighted) log-likelihood, ``counts (K,)``, ``first (K, D)``,
+    ``second (K, D, D)`` and what :func:`prepare` returns as ``whiten``.
     """
     prefer_wide_vectors()
     never_inline()
-    constant, whiten, centre = prepared
-    K, D = first.shape
-    block, z, joint, top, sums, inverse = workspace(K, D, stop - start)
+    constant, whiten, centre = prepare(log_weights, means, scale_tril, diagonal)
+    N = X.shape[0]
+    K, D = means.shape
+    counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
+    block, z, joint, top, sums, inverse = workspace(K, D, N)
     B = len(top)
     weighted = sample_weight.shape[0] > 0
     total = 0.0
-    for row in range(start, stop, B):
-        size = min(B, stop - row)
+    for row in range(0, N, B):
+        size = min(B, N - row)
         filled = _load_block(X, row, size, centre, block)
         _log_joint(block, filled, constant, whiten, diagonal, z, joint)
         _exponentiate(joint, filled, top, sums, inverse)
@@ -324,45 +327,30 @@ def statistics_rows(X, sample_weight, start, stop, prepared, diagonal, counts, f
             total += _log_likelihood(top, sums, filled)
         for k in range(K):
             add_statistics(joint[k], z[k], filled, diagonal, counts[k : k + 1], first[k], second[k])
-    return total
-
-
-@compiled()
-def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
-    """Run the E-step on all rows, on the calling thread.
-
-    Returns ``(log-likelihood, counts (K,), first (K, D), second (K, D, D), whiten)``; ``second`` has both triangles.
-    """
-    K, D = means.shape
-    prepared = prepare(log_weights, means, scale_tril, diagonal)
-    counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
-    total = statistics_rows(X, sample_weight, FIRST_ROW, X.shape[0], prepared, diagonal, counts, first, second)
-    for k in range(K):
+    for k in range(K):  # the sums are of the lower triangles
         for d in range(D):
             for e in range(d):
                 second[k, e, d] = second[k, d, e]
-    return total, counts, first, second, prepared[1]
+    return total, counts, first, second, whiten
 
 
 STATISTICS = Pointer(
     statistics,
-    (
-        types.float64[:, ::1],
-        types.float64[::1],
-        types.float64[::1],
-        types.float64[:, ::1],
-        types.float64[:, :, ::1],
-        types.boolean,
-    ),
+    types.Tuple((types.float64, VECTOR, MATRIX, STACK, STACK)),
+    (MATRIX, VECTOR, VECTOR, MATRIX, STACK, types.boolean),
 )
 
 
 @compiled()
-def statistics_chunks(X, sample_weight, size, first_chunk, last_chunk, prepared, diagonal, totals, counts, first, second):
-    """Run :func:`statistics_rows` on chunks ``first_chunk .. last_chunk`` of ``size`` rows, each into its own row of the outputs."""
-    for c in range(first_chunk, last_chunk):
-        stop = min((c + 1) * size, X.shape[0])
-        totals[c] = statistics_rows(X, sample_weight, c * size, stop, prepared, diagonal, counts[c], first[c], second[c])
+def statistics_chunks(
+    pass_over, X, sample_weight, size, start, stop, log_weights, means, scale_tril, diagonal, totals, counts, first, second
+):
+    """Run the pass, :data:`STATISTICS`, over chunks ``start .. stop`` of ``size`` rows, each into its own row of the outputs."""
+    weighted = sample_weight.shape[0] > 0
+    for c in range(start, stop):
+        i, j = c * size, min((c + 1) * size, X.shape[0])
+        weight = sample_weight[i:j] if weighted else sample_weight
+        totals[c], counts[c], first[c], second[c], _ = pass_over(X[i:j], weight, log_weights, means, scale_tril, diagonal)
 
 
 @compiled(fastmath=FASTMATH)
@@ -399,3 +387,10 @@ def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilitie
         for i in range(size):
             total += top[i]
     return total
+
+
+EVALUATE = Pointer(
+    evaluate_rows,
+    types.float64,
+    (MATRIX, types.int64, types.int64, types.Tuple((VECTOR, STACK, VECTOR)), types.boolean, MATRIX, MATRIX, VECTOR),
+)

@@ -3,11 +3,11 @@
 import numpy as np
 
 from bayesgmm.expectation._compile import FASTMATH, compiled
-from bayesgmm.expectation._kernel import evaluate_rows, prepare
+from bayesgmm.expectation._kernel import prepare
 
 
 @compiled(fastmath=FASTMATH)
-def nearest_rows(X, start, stop, log_weights, offsets, means, scale_tril, diagonal, log_density, squared, votes):
+def nearest_rows(evaluate, X, start, stop, log_weights, offsets, means, scale_tril, diagonal, log_density, squared, votes):
     """Evaluate rows ``start .. stop`` under every draw.
 
     ``log_density`` and ``squared`` (n, T) get the log-density and the squared Mahalanobis distance to the component that is nearest by
@@ -19,7 +19,7 @@ def nearest_rows(X, start, stop, log_weights, offsets, means, scale_tril, diagon
     joint, density, empty = np.empty((n, K)), np.empty(n), np.empty((0, K))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate_rows(X, start, stop, prepared, diagonal, joint, empty, density)
+        evaluate(X, start, stop, prepared, diagonal, joint, empty, density)
         for i in range(n):
             best, nearest = 0, np.inf
             for k in range(K):

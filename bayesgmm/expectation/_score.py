@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+from numba import types
 
-from bayesgmm.expectation._compile import FASTMATH, compiled
-from bayesgmm.expectation._kernel import statistics
+from bayesgmm.expectation._compile import FASTMATH, Pointer, compiled
+from bayesgmm.expectation._kernel import MATRIX, STACK, STATISTICS, VECTOR
 
 
 @compiled(fastmath=FASTMATH)
@@ -31,11 +32,13 @@ def score_from_statistics(counts, first, second, whiten, diagonal, means_out, sc
 
 
 @compiled(fastmath=FASTMATH)
-def value_and_score(X, sample_weight, log_weights, means, scale_tril, diagonal):
-    """Return the log-likelihood of X (N, D) and its gradients (K,), (K, D), (K, D, D), in one pass on the calling thread.
+def value_and_score(statistics, rows, sample_weight, log_weights, means, scale_tril, diagonal):
+    """Return the log-likelihood and its gradients (K,), (K, D), (K, D, D), in one pass over the data on the calling thread.
 
-    ``sample_weight`` is (N,), or empty for unit weights. Under ``diagonal`` everything off the diagonals counts as zero.
+    ``statistics`` is that pass, compiled. ``rows (N D,)`` are the data, row by row. ``sample_weight`` is (N,), or empty for unit weights.
+    Under ``diagonal`` everything off the diagonals counts as zero.
     """
+    X = rows.reshape((rows.shape[0] // means.shape[1], means.shape[1]))
     total, counts, first, second, whiten = statistics(X, sample_weight, log_weights, means, scale_tril, diagonal)
     means_out = np.zeros_like(means)
     scale_out = np.zeros_like(scale_tril)
@@ -86,7 +89,7 @@ def _add_marginal_score(count, first, second, whiten, root, columns, means_out, 
 
 
 @compiled(fastmath=FASTMATH)
-def value_and_score_of_parts(parts, sample_weight, log_weights, means, scale_tril, diagonal):
+def value_and_score_of_parts(statistics, parts, sample_weight, log_weights, means, scale_tril, diagonal):
     """Return what :func:`value_and_score` does, of rows sorted by the columns that they have.
 
     Parameters
@@ -122,6 +125,12 @@ def value_and_score_of_parts(parts, sample_weight, log_weights, means, scale_tri
             _add_marginal_score(own[k], first[k], second[k], whiten[k], roots[k], columns, means_out[k], scale_out[k])
         at, row = at + n * d, row + n
     return total, counts, means_out, scale_out
+
+
+_ARGUMENTS = (STATISTICS._numba_type_, VECTOR, VECTOR, VECTOR, MATRIX, STACK, types.boolean)
+_RESULT = types.Tuple((types.float64, VECTOR, MATRIX, STACK))
+SCORE = Pointer(value_and_score, _RESULT, _ARGUMENTS)
+SCORE_OF_PARTS = Pointer(value_and_score_of_parts, _RESULT, _ARGUMENTS)
 
 
 def empty_score(K: int, D: int) -> tuple[np.ndarray, np.ndarray]:

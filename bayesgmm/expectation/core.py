@@ -61,21 +61,26 @@ def expectation(
     >>> stats.counts, stats.second.ravel()
     (array([2.]), array([2.]))
     """
+    X = writable(X)
     weight = _NO_WEIGHTS if sample_weight is None else sample_weight
     size = chunk_size(len(X))
     n = -(-len(X) // size)
     if n == 1:
         return Statistics(*_kernel.statistics(X, weight, log_weights, means, scale_tril, diagonal)[:4])
     K, D = means.shape
-    prepared = _kernel.prepare(log_weights, means, scale_tril, diagonal)
     totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))
 
     def task(start: int, stop: int) -> None:
-        _kernel.statistics_chunks(X, weight, size, start, stop, prepared, diagonal, totals, counts, first, second)
+        mixture = log_weights, means, scale_tril, diagonal
+        _kernel.statistics_chunks(_kernel.STATISTICS, X, weight, size, start, stop, *mixture, totals, counts, first, second)
 
     run_shared(task, n)
-    lower = second.sum(0)
-    return Statistics(float(totals.sum()), counts.sum(0), first.sum(0), lower + np.swapaxes(np.tril(lower, -1), -1, -2))
+    return Statistics(float(totals.sum()), counts.sum(0), first.sum(0), second.sum(0))
+
+
+def writable(X: FloatArray) -> FloatArray:
+    """Return X, or a copy if it is read-only: the kernels are compiled once, for arrays that may be written to."""
+    return X if X.flags.writeable else X.copy()
 
 
 def chunk_size(n_rows: int) -> int:
@@ -112,6 +117,7 @@ def evaluate(
     log_density : array of shape (N,)
         ``log p(x_i)``.
     """
+    X = writable(X)
     prepared = _kernel.prepare(log_weights, means, scale_tril, diagonal)
     N, K = len(X), len(means)
     empty = np.empty((0, K))

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bayesgmm.expectation import _draws
+from bayesgmm.expectation._kernel import EVALUATE
 from bayesgmm.expectation._threads import chunks, n_threads, ordered_map
+from bayesgmm.expectation.core import writable
 from bayesgmm.typing import FloatArray
 
 BLOCK_NUMBERS = 6e6  # responsibilities that a block of rows may hold at a time, over all draws (48 MB)
@@ -37,6 +39,7 @@ def responsibility_moments(
 
     Memory is of the order of the outputs: draws x rows x components never exist together.
     """
+    X = writable(X)
     T, K, _ = means.shape
     N = len(X)
     total, square, entropy = np.zeros((N, K)), np.zeros((N, K)), np.zeros(N)
@@ -45,7 +48,7 @@ def responsibility_moments(
     def task(start: int, stop: int) -> tuple[FloatArray, FloatArray]:
         logs, entropies = np.zeros(T), np.zeros(T)
         _draws.moments_rows(
-            X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_sum, logs, entropies
+            EVALUATE, X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_sum, logs, entropies
         )
         return logs, entropies
 
@@ -81,6 +84,7 @@ def responsibility_summary(
 
     A few rows at a time see all draws, which quantiles need; memory does not grow with N beyond the outputs.
     """
+    X = writable(X)
     T, K, _ = means.shape
     N = len(X)
     mean, sd, lower, upper = (np.empty((N, K)) for _ in range(4))
@@ -90,7 +94,7 @@ def responsibility_summary(
     def task(start: int, stop: int) -> None:
         n, rows = stop - start, slice(start, stop)
         draws, total, square, entropy = np.empty((n, K, T)), np.zeros((n, K)), np.zeros((n, K)), np.zeros(n)
-        _draws.block_draws(X, start, stop, log_weights, means, scale_tril, diagonal, draws, total, square, entropy)
+        _draws.block_draws(EVALUATE, X, start, stop, log_weights, means, scale_tril, diagonal, draws, total, square, entropy)
         out.mean[rows], out.sd[rows], out.entropy[rows] = total / T, _sd(total, square, T), entropy / T
         out.lower[rows], out.upper[rows] = central_interval(draws, prob)
 
@@ -125,11 +129,12 @@ def cross_sums(
     diagonal: bool = False,
 ) -> FloatArray:
     """Return ``out[t, j, m] = sum_i r_tij reference_im`` for ``reference (N, M)``: what relabelling needs to know of each draw."""
+    X = writable(X)
     T, K, _ = means.shape
 
     def task(start: int, stop: int) -> FloatArray:
         out = np.zeros((T, K, reference.shape[1]))
-        _draws.cross_rows(X, start, stop, log_weights, means, scale_tril, diagonal, reference, out)
+        _draws.cross_rows(EVALUATE, X, start, stop, log_weights, means, scale_tril, diagonal, reference, out)
         return out
 
     return np.sum(list(ordered_map(task, chunks(len(X), max(ROWS, len(X) // 16)))), axis=0)
@@ -154,7 +159,8 @@ def responsibility_draws(
 
 
 def _over_draws(kernel: Callable[..., None], out: FloatArray, X: FloatArray, *mixtures: Any) -> None:
+    X = writable(X)
     size = max(1, -(-len(out) // (4 * n_threads())))
-    tasks = ordered_map(lambda first, last: kernel(X, first, last, *mixtures, out), chunks(len(out), size))
+    tasks = ordered_map(lambda first, last: kernel(EVALUATE, X, first, last, *mixtures, out), chunks(len(out), size))
     for _ in tasks:
         pass

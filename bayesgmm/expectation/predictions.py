@@ -8,7 +8,9 @@ import numpy as np
 from scipy.special import chdtrc
 
 from bayesgmm.expectation import _nearest
+from bayesgmm.expectation._kernel import EVALUATE
 from bayesgmm.expectation._threads import chunks, ordered_map
+from bayesgmm.expectation.core import writable
 from bayesgmm.expectation.draws import BLOCK_NUMBERS, central_interval
 from bayesgmm.expectation.missing import Gaps, marginals
 from bayesgmm.typing import FloatArray
@@ -80,6 +82,7 @@ def _fill(
     diagonal: bool,
 ) -> None:
     """Write what the draws say of complete rows to their places."""
+    X = writable(X)
     log_weights, means, scale_tril = mixtures
     T, K, D = means.shape
     offsets = log_weights - np.log(np.diagonal(scale_tril, axis1=-2, axis2=-1)).sum(-1) - D / 2 * np.log(2 * np.pi)
@@ -87,7 +90,7 @@ def _fill(
     def task(start: int, stop: int) -> None:
         n, rows = stop - start, places[start:stop]
         logs, squared, votes = np.empty((n, T)), np.empty((n, T)), np.zeros((n, K))
-        _nearest.nearest_rows(X, start, stop, log_weights, offsets, means, scale_tril, diagonal, logs, squared, votes)
+        _nearest.nearest_rows(EVALUATE, X, start, stop, log_weights, offsets, means, scale_tril, diagonal, logs, squared, votes)
         tail = chdtrc(D, squared)
         out.votes[rows] = votes / T
         out.log_density.value[rows] = np.logaddexp.reduce(logs, axis=1) - np.log(T)

@@ -17,7 +17,19 @@ import lazy_loader
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bayesgmm import criticism, datasets, diagnostics, exceptions, labels, partitions, plots, priors, report, selection
+    from bayesgmm import (
+        calibration,
+        criticism,
+        datasets,
+        diagnostics,
+        exceptions,
+        labels,
+        partitions,
+        plots,
+        priors,
+        report,
+        selection,
+    )
     from bayesgmm.bayes.model import build_model
     from bayesgmm.comparison import Comparison, compare
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
@@ -28,6 +40,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
     __name__,
     submodules=[
+        "calibration",
         "criticism",
         "datasets",
         "diagnostics",

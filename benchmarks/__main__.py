@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import em, families, gradient, interface, mclust, partitions, posterior
+from benchmarks import em, families, gradient, interface, mclust, partitions, posterior, roads
 from benchmarks.results import draw, environment, write_table
 from benchmarks.timing import Curves, Row
 
@@ -21,6 +21,7 @@ PARTS = {
     "interface": interface.rows,
     "partitions": partitions.rows,
     "posterior": posterior.rows,
+    "roads": roads.rows,
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
 }
 GROWTH = {"em": em.growth, "gradient": gradient.growth, "interface": interface.growth, "posterior": posterior.growth}

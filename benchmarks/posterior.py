@@ -146,12 +146,12 @@ def effective_draws(quick: bool = False) -> list[Row]:
     _fit(X[:100], 4, 2, draws=50)
     began = time.perf_counter()
     ours = _fit(X, 4, 2).datatree_["posterior"]
-    mine = _least_ess(ours) / (time.perf_counter() - began)
+    mine = least_ess(ours) / (time.perf_counter() - began)
     began = time.perf_counter()
     with textbook_model(X, 4):
         tree = pm.sample(1000, tune=400, chains=4, cores=2, random_seed=1, nuts_sampler="nutpie", progressbar=False)
     seconds = time.perf_counter() - began
-    peer = _least_ess(_relabelled(tree["posterior"])) / seconds
+    peer = least_ess(_relabelled(tree["posterior"])) / seconds
     return [
         Row(
             "least bulk ESS of weights, means, sds per second of fit, N=5,000 D=4 K=4",
@@ -174,6 +174,7 @@ def _relabelled(posterior):
     return out
 
 
-def _least_ess(variables) -> float:
+def least_ess(variables) -> float:
+    """Return the least bulk ESS of weights, means and standard deviations, each (chain, draw, ...)."""
     values = (np.asarray(variables[name]) for name in ("weights", "means", "sds"))
     return float(min(az.ess(v.reshape(*v.shape[:2], -1)[..., i]) for v in values for i in range(int(np.prod(v.shape[2:])))))

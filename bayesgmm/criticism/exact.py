@@ -15,11 +15,11 @@ from bayesgmm.em.information import _inverse
 from bayesgmm.em.refits import Original, Refit
 from bayesgmm.em.scores import add_information, in_coordinates, row_scores
 from bayesgmm.estimators import GaussianMixture
+from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import evaluate, libraries_on_one_thread, rows_of
 from bayesgmm.expectation._threads import chunks, map_in_turns
 from bayesgmm.progress import steps
-from bayesgmm.selection.fitting import quiet
 from bayesgmm.typing import FloatArray
 
 __all__ = ["em_loo", "is_likelihood", "is_plain", "refitted_without"]

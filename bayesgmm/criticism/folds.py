@@ -17,9 +17,9 @@ from bayesgmm.criticism.compare import compare_elpd
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators._base import _observations
+from bayesgmm.estimators.fitting import one_seed
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.progress import steps
-from bayesgmm.selection.fitting import one_seed
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_weights
 

@@ -13,12 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.conjugate import in_frame
 from bayesgmm.bayes.draws import Draws, SamplerSettings
-from bayesgmm.bayes.prior_terms import log_prior_terms
 from bayesgmm.bayes.roads import ROADS
-from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, label_free, sampler_table, stack, verdict
+from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
 from bayesgmm.em import impute
-from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary, rows_of
@@ -34,8 +33,6 @@ FOLLOWED = 10
 """Starts of the inner EM that are followed to their maxima, which are where chains may start."""
 DRAWS_OF_A_MEAN = 200
 """Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
-MOST_POINTWISE = 5e7
-"""Most numbers of draws x rows for which the pointwise log-likelihood is kept (400 MB)."""
 
 
 class BayesianGaussianMixture(MixtureEstimator):
@@ -179,7 +176,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.em_ = em
         self.priors_ = priors if conjugate is None else conjugate
         self.params_ = raw.permute(align(values, raw, em.params_.responsibilities(values), weight))
-        self.datatree_ = self._tree(draws, raw, frame)
+        self.datatree_ = posterior_tree(self, draws, raw, frame)
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
@@ -352,73 +349,3 @@ class BayesianGaussianMixture(MixtureEstimator):
             return np.where(np.isnan(values), total / len(chosen), values)
         chosen = rng.choice(len(flat.weights), n_draws, replace=n_draws > len(flat.weights))
         return np.concatenate([impute(values, flat[t], 1, rng) for t in chosen])
-
-    def _tree(self, draws: Draws, raw: MixtureParams, frame: Frame) -> xr.DataTree:
-        moments = self._moments(self._fit_X)
-        names, family = self.feature_names_, self._family
-        shape, statistics = raw.batch_shape, self._statistics(draws, frame)
-        groups = {
-            "posterior": _trees.parameters(self.params_, family, names, ("chain", "draw")),
-            "unlabelled_posterior": _trees.parameters(raw, family, names, ("chain", "draw")),
-            "label_free": label_free(
-                self.params_,
-                self._fit_X,
-                features=names,
-                log_likelihood=self._log_likelihoods(moments.draw_log_likelihood).reshape(shape),
-                entropy=moments.draw_entropy.reshape(shape),
-                lp=statistics.get("lp"),
-            ),
-            "sample_stats": _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {}),
-            "responsibilities": _trees.responsibilities(self.responsibilities()),
-            "observed_data": _trees.observed(self._fit_X, self._fit_obs, names),
-        }
-        if isinstance(self.priors_, ResolvedPriors):
-            terms = log_prior_terms(raw, self.priors_, family)
-            groups["log_prior"] = _trees.per_draw({name: ((), term) for name, term in terms.items()}, {})
-        if np.prod(shape) * len(self._fit_X) <= MOST_POINTWISE:
-            pointwise = {"x": (("obs",), self.params_.log_density(self._fit_X))}
-            groups["log_likelihood"] = _trees.per_draw(pointwise, {"obs": self._fit_obs})
-        attrs = {
-            "inference": ROADS[self.sampler].inference,
-            "draws": ROADS[self.sampler].draws,
-            "prior": "conjugate" if self.sampler == "gibbs" else "model",
-            "relabelled": "em-pivot",
-            "sampler": draws.sampler,
-            "sampling_time": draws.sampling_time,
-            "tuning_steps": draws.tuning_steps,
-            **self._details(draws, frame),
-            **_trees.provenance(self),
-        }
-        return _trees.tree(groups, attrs)
-
-    def _details(self, draws: Draws, frame: Frame) -> dict[str, Any]:
-        """Return what else is to be said of the draws, in the user's units: an evidence is a density of the data."""
-        details = dict(draws.details)
-        if "log_marginal_likelihood" in details:
-            details["log_marginal_likelihood"] -= float((~np.isnan(self._fit_X)).sum(0) @ np.log(np.diag(frame.factor)))
-        return details
-
-    def _log_likelihoods(self, of_rows: FloatArray) -> FloatArray:
-        """Return each draw's log-likelihood, given that of rows which count once each."""
-        weight = self._fit_weight
-        if weight is None:
-            return of_rows
-        flat, total = self.params_.reshape(-1), np.zeros(len(of_rows))
-        size = max(1, int(MOST_POINTWISE // len(of_rows)))
-        for start in range(0, len(weight), size):
-            rows = slice(start, start + size)
-            total += flat.log_density(self._fit_X[rows]) @ weight[rows]
-        return total
-
-    def _statistics(self, draws: Draws, frame: Frame) -> dict[str, FloatArray]:
-        """Return the sampler's statistics with the log-posterior density in the user's units, as PyMC's model has it there."""
-        # The densities of all values and of K means each change by the Jacobian of the scaling; those of logs of scales do not.
-        weight = np.ones(len(self._fit_X)) if self._fit_weight is None else self._fit_weight
-        seen = weight @ ~np.isnan(self._fit_X)
-        shift = float((seen + self.n_components) @ np.log(np.diag(frame.factor)))
-        statistics = dict(draws.statistics)
-        if "lp" in statistics:
-            statistics["lp"] = statistics["lp"] - shift
-        if "energy" in statistics:
-            statistics["energy"] = statistics["energy"] + shift
-        return statistics

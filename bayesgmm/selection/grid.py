@@ -12,12 +12,12 @@ import pandas as pd
 from bayesgmm.covariance import family
 from bayesgmm.em import Partitions
 from bayesgmm.estimators import GaussianMixture
+from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.expectation._threads import chunks, map_in_turns
 from bayesgmm.progress import steps
 from bayesgmm.selection.criteria import describe, failed
-from bayesgmm.selection.fitting import check_settings, one_seed, quiet
 from bayesgmm.selection.value import CRITERIA, Selection
 from bayesgmm.typing import ArrayLike, RandomState
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesgmm.estimators import GaussianMixture
+from bayesgmm.estimators.fitting import check_settings, fit_quietly, one_seed
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.progress import steps
-from bayesgmm.selection.fitting import check_settings, fit_quietly, one_seed
 from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 
 if TYPE_CHECKING:

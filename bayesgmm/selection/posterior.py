@@ -13,10 +13,10 @@ from bayesgmm.criticism.loo import loo
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.criticism.weights import times_each
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.progress import steps
-from bayesgmm.selection.fitting import quiet
 from bayesgmm.selection.value import Selection
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_weights

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# ArviZ's numbers without its plots.
-from arviz_stats.base import array_stats
-
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.exceptions import InvalidDataError
@@ -92,6 +89,9 @@ def pareto_smoothed(log_ratio: FloatArray) -> Weights:
     >>> narrower.pareto_k < 0.5, round(float(narrower.weights @ x**2), 1)
     (True, 0.8)
     """
+    # ArviZ's numbers without its plots, and only when they are asked for: with what it imports they take half a second.
+    from arviz_stats.base import array_stats
+
     usable = np.isfinite(log_ratio)
     if usable.sum() < 10:
         raise InvalidDataError(

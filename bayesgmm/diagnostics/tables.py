@@ -6,9 +6,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-# ArviZ's numbers without its plots: importing all of ArviZ would load matplotlib with every fit.
-from arviz_stats.base import array_stats as az
-
 from bayesgmm.diagnostics.validity import does_not_apply
 from bayesgmm.typing import FloatArray
 
@@ -141,6 +138,9 @@ def _group_table(group: xr.Dataset, labels: str, apply: Collection[str]) -> pd.D
 
 def _statistics(draws: FloatArray, apply: Collection[str]) -> dict[str, FloatArray]:
     """R-hat, ESS and MCSE of draws (chain, draw, quantity); NaN where a quantity is not finite or never moves, or it does not apply."""
+    # ArviZ's numbers without its plots, and only when they are asked for: with what it imports they take half a second.
+    from arviz_stats.base import array_stats as az
+
     # ArviZ divides by a zero variance there and warns; the answer is "cannot be judged", which NaN says.
     fine = np.isfinite(draws).all((0, 1)) & (np.ptp(np.nan_to_num(draws), axis=(0, 1)) > 0) & (draws.shape[1] >= 4)
     out = {name: np.full(draws.shape[-1], np.nan) for name in _STATISTICS}
@@ -157,6 +157,8 @@ def _statistics(draws: FloatArray, apply: Collection[str]) -> dict[str, FloatArr
 
 def _r_hat(draws: FloatArray, method: str) -> FloatArray:
     """R-hat of (chain, draw, quantity); NaN for one chain, infinite for chains frozen apart."""
+    from arviz_stats.base import array_stats as az
+
     if draws.shape[0] < 2:
         return np.full(draws.shape[-1], np.nan)
     frozen = (np.ptp(draws, axis=1) == 0).all(axis=0)

@@ -23,6 +23,8 @@ E_BFMI = 0.3
 MCSE = 0.1
 # A component with less than one row's worth of weight in more of the draws than this is as good as not there.
 EMPTY = 0.05
+# The probability that two rows are of one group has this standard deviation where draws are of more than one mind.
+_UNDECIDED = 0.1
 _KINDS = (("label-free", "quantities that need no labels"), ("relabelled", "the relabelled parameters"))
 
 
@@ -93,7 +95,17 @@ def verdict(
         *_labels(switching),
         *_empty(datatree),
     )
-    return (overall(checks, sampler, n_chains, modes, switching), *checks)
+    return (overall(checks, sampler, n_chains, modes, switching, _slow_pair(convergence, n_chains)), *checks)
+
+
+def _slow_pair(convergence: pd.DataFrame, n_chains: int) -> str:
+    """Two rows, such as "3 and 8", that are of one group in some stretches of the chains and not in others; "" if there are none."""
+    rows = convergence[(convergence["labels"] == "label-free") & convergence["quantity"].str.startswith("co_clustering[")]
+    rows = rows[(rows["sd"] > _UNDECIDED) & (rows["ess_bulk"] < ESS_PER_CHAIN * n_chains)]
+    if rows.empty:
+        return ""
+    name = str(rows["quantity"].iloc[int(rows["ess_bulk"].to_numpy().argmin())])
+    return name.removeprefix("co_clustering[").removesuffix("]")
 
 
 def _n_chains(datatree: xr.DataTree) -> int:

@@ -25,11 +25,13 @@ def overall(
     n_chains: int,
     modes: Modes | None,
     switching: Switching | None,
+    slow_pair: str = "",
 ) -> Check:
     """Return the check "convergence"; its sentence begins with the outcome, up to a colon.
 
     The outcomes: converged, converged up to labels, switching within chains, different modes, not converged, convergence
-    cannot be judged.
+    cannot be judged. ``slow_pair`` names two rows that are of one group for long stretches of
+    the chains only.
     """
     judged = [check for check in checks if check.threshold is not None and check.name not in _NOT_JUDGED]
     failed = {check.name: check for check in judged if not check.passed}
@@ -39,7 +41,7 @@ def overall(
     if n_chains < 2:
         sentence = "Convergence cannot be judged: only one chain was run. Run at least four."
     elif failed:
-        sentence = _failure(failed, sampler, modes, switching)
+        sentence = _failure(failed, sampler, modes, switching, slow_pair)
     else:
         sentence = _success(checks, switching)
     empty = next((check for check in checks if check.name == "empty_components" and not check.passed), None)
@@ -61,7 +63,9 @@ def _success(checks: tuple[Check, ...], switching: Switching | None) -> str:
     return "Converged: the chains agree with each other, and there are draws enough."
 
 
-def _failure(failed: dict[str, Check], sampler: pd.DataFrame, modes: Modes | None, switching: Switching | None) -> str:
+def _failure(
+    failed: dict[str, Check], sampler: pd.DataFrame, modes: Modes | None, switching: Switching | None, slow_pair: str
+) -> str:
     """The most telling of what failed, in words."""
     stuck = _stuck(sampler)
     if stuck:
@@ -75,7 +79,7 @@ def _failure(failed: dict[str, Check], sampler: pd.DataFrame, modes: Modes | Non
             f"Switching within chains: the sampler's labels change within {chain_words(switching.within)}, and the relabelled "
             "groups still cannot be told apart: they overlap. Quantities that need no labels may be used; or try fewer components."
         )
-    return f"Not converged: {_reason(failed)}"
+    return f"Not converged: {_reason(failed, slow_pair)}"
 
 
 def _different(modes: Modes) -> str:
@@ -90,12 +94,15 @@ def _different(modes: Modes) -> str:
     )
 
 
-def _reason(failed: dict[str, Check]) -> str:
+def _reason(failed: dict[str, Check], slow_pair: str) -> str:
     """Words for chains that are of one mode, as far as can be seen, and have failed."""
+    why = ""
+    if slow_pair:
+        why = f" They pass slowly between answers that put rows {slow_pair} into one group and answers that do not."
     if "r_hat_label_free" in failed and (failed["r_hat_label_free"].value or 0) > _APART:
-        return "the chains still wander and have not settled on one answer. Try more tuning, or fewer components."
+        return f"the chains still wander and have not settled on one answer.{why} Try more tuning, or fewer components."
     if "r_hat_label_free" in failed:
-        return "the chains agree only roughly; run longer (more draws)."
+        return f"the chains agree only roughly.{why} Run longer (more draws)."
     if "ess_bulk" in failed or "ess_tail" in failed:
         return "too few effective draws; run longer."
     if "r_hat_relabelled" in failed:

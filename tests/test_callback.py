@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesgmm.bayes import callback
+from bayesgmm.bayes import callback, nuts
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import STATISTICS, SamplerSettings
 from bayesgmm.bayes.nuts import sample_fast
@@ -108,8 +108,8 @@ def test_a_point_of_the_wrong_length_is_refused(normal_problem):
         normal_problem(np.zeros(3))
 
 
-def test_an_interrupt_returns_at_once():
-    """Ctrl-C in the middle of very many draws: the process ends within seconds, with Python's own exception."""
+def interrupted(last, announced="ready", pause=1.0):
+    """Run a fit that would take very long, interrupt it, and return its output, its errors and the seconds that it took to end."""
     code = (
         # A process started in the background of a shell inherits that interrupts are ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -117,19 +117,48 @@ def test_an_interrupt_returns_at_once():
         "X = bg.datasets.load_faithful()\n"
         "em = bg.GaussianMixture(3, random_state=1).fit(X)\n"
         "bg.BayesianGaussianMixture(3, init=em, draws=20, tune=20, random_state=1, progressbar=False).fit(X)\n"
-        "print('ready', flush=True)\n"
-        "bg.BayesianGaussianMixture(3, init=em, draws=2_000_000, chains=2, random_state=1, progressbar=False).fit(X)\n"
+        f"print('ready', flush=True)\n{last}"
     )
     command = [sys.executable, "-X", "faulthandler", "-c", code]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
-    time.sleep(1.0)
+    time.sleep(pause)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     try:
-        _, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)  # the fault handler then says where it hangs
-        _, errors = process.communicate()
+        output, errors = process.communicate()
+    return output, errors, time.monotonic() - began
+
+
+LONG = "bg.BayesianGaussianMixture(3, init=em, draws={}, chains=2, random_state=1, progressbar=False{}).fit(X)\n"
+
+
+def test_an_interrupt_returns_at_once():
+    """Ctrl-C in the middle of very many draws: the process ends within seconds, with Python's own exception."""
+    _, errors, seconds = interrupted(LONG.format(2_000_000, ""))
     assert "KeyboardInterrupt" in errors, errors
-    assert time.monotonic() - began < 10
+    assert seconds < 10
+
+
+def test_what_is_finished_is_kept_if_asked():
+    """As many draws as there were; of a fit that could not have ended by itself in that time."""
+    fit = LONG.format(400_000, ", keep_interrupted=True")
+    output, errors, _ = interrupted(f"fit = {fit}print(*fit.params_.batch_shape, fit.datatree_.attrs['interrupted'])", pause=4.0)
+    assert "sampling was interrupted; " in errors, errors
+    chains, draws, mark = map(int, output.split())
+    assert 1 <= chains <= 2
+    assert 4 <= draws < 400_000
+    assert mark == 1
+    assert f"{draws:,} draws of {chains} chain" in errors
+
+
+def test_chains_that_lag_behind_are_left_out():
+    chains = [(np.arange(2.0 * n).reshape(n, 2), {"lp": np.arange(n)}) for n in (100, 40, 60, 0)]
+    kept = nuts._usable(chains)
+    assert [len(q) for q, _ in kept] == [60, 60]
+    np.testing.assert_array_equal(kept[1][1]["lp"], np.arange(60))
+    with pytest.raises(KeyboardInterrupt, match="during the warm-up"):
+        nuts._usable(chains[3:])

@@ -37,6 +37,8 @@ class SamplerSettings:
         Shown on standard error, or in the notebook.
     jitter : float
         Standard deviation of the chains' starts about the given one, on the unconstrained space.
+    keep_interrupted : bool
+        Whether an interrupt (Ctrl-C) ends the sampling with the draws so far, not with an exception; the compiled road only.
     """
 
     draws: int
@@ -46,6 +48,7 @@ class SamplerSettings:
     seed: int
     progressbar: bool
     jitter: float
+    keep_interrupted: bool = False
 
 
 @dataclass(frozen=True, eq=False)

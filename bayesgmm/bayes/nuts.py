@@ -28,6 +28,9 @@ with imported_later("arviz"):
 
 __all__ = ["sample_fast"]
 
+FEWEST = 4
+"""Draws of a chain that can be judged at all."""
+
 
 def sample_fast(
     density: LogPosterior,
@@ -50,26 +53,36 @@ def sample_fast(
     Raises
     ------
     KeyboardInterrupt
-        As soon as the user interrupts; the unfinished chains are dropped.
+        As soon as the user interrupts; the unfinished chains are dropped, unless ``keep_interrupted`` is set and there are draws to keep.
     """
     make = _c_model_or_python if callback == "c" else python_model
     began = time.perf_counter()
     # nutpie asks for the start of "a chain", not of which: chains that start in one place are a run of their own.
     first = np.flatnonzero([c == 0 or not np.array_equal(starts[c], starts[c - 1]) for c in range(len(starts))])
     counts = np.diff([*first, len(starts)])
-    parts = []
+    chains: list[Chain] = []
+    interrupted = False
     for i, (c, n) in enumerate(zip(first, counts, strict=True)):
         seed = settings.seed if i == 0 else int(np.random.SeedSequence([settings.seed, i]).generate_state(1)[0])
         model = make(density, partial(_jittered, starts[c], settings.jitter))
-        parts.append(_run(model, replace(settings, chains=int(n), seed=seed), density.space.n_dim))
-    q = np.concatenate([part[0] for part in parts])
-    statistics = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
+        found, interrupted = _run(model, replace(settings, chains=int(n), seed=seed), density.space.n_dim)
+        chains += found
+        if interrupted:
+            chains = _usable(chains)
+            break
+    q = np.stack([chain[0] for chain in chains])
+    statistics = {name: np.stack([chain[1][name] for chain in chains]) for name in chains[0][1]}
     seconds = time.perf_counter() - began
-    return Draws(density.space.constrain(q), sampler_statistics(statistics), "nutpie", seconds, settings.tune)
+    details: dict[str, Any] = {"interrupted": 1} if interrupted else {}
+    return Draws(density.space.constrain(q), sampler_statistics(statistics), "nutpie", seconds, settings.tune, details)
 
 
-def _run(model: Any, settings: SamplerSettings, n_dim: int) -> tuple[FloatArray, dict[str, np.ndarray]]:
-    """Run some chains, and return draws (chain, draw, n_dim) and statistics (chain, draw)."""
+Chain = tuple[FloatArray, dict[str, np.ndarray]]
+"""Draws (draw, n_dim) and statistics (draw,) of a chain."""
+
+
+def _run(model: Any, settings: SamplerSettings, n_dim: int) -> tuple[list[Chain], bool]:
+    """Run some chains, and return them and whether they were interrupted."""
     sampler = nutpie.sample(
         model,
         draws=settings.draws,
@@ -83,27 +96,40 @@ def _run(model: Any, settings: SamplerSettings, n_dim: int) -> tuple[FloatArray,
         return_raw_trace=True,
         blocking=False,
     )
+    interrupted = False
     try:
         trace = sampler.wait()
-    except BaseException:
-        sampler.cancel()
-        raise
+    except BaseException as error:
+        if not (isinstance(error, KeyboardInterrupt) and settings.keep_interrupted):
+            sampler.cancel()
+            raise
+        trace, interrupted = sampler.abort(), True
     tables, statistics = trace.get_arrow_trace()
-    return _arrays(tables, statistics, n_dim)
+    return [_chain(*pair, n_dim) for pair in zip(tables, statistics, strict=True)], interrupted
 
 
-def _arrays(draws: list[Any], statistics: list[Any], n_dim: int) -> tuple[FloatArray, dict[str, np.ndarray]]:
-    """Turn nutpie's tables, a pair for each chain, into draws (chain, draw, n_dim) and statistics (chain, draw), warm-up left out."""
-    warmed_up = [~_column(table, "tuning") for table in statistics]
-    chains = zip(draws, warmed_up, strict=True)
-    q = np.stack([_column(table, "q").reshape(-1, n_dim)[keep] for table, keep in chains])
-    names = [*STATISTICS, *NUTPIE_NAMES]
-    kept = {
-        name: np.stack([_column(table, name)[keep] for table, keep in zip(statistics, warmed_up, strict=True)])
-        for name in statistics[0].column_names
-        if name in names
-    }
-    return q, kept
+def _chain(draws: Any, statistics: Any, n_dim: int) -> Chain:
+    """Turn nutpie's two tables of a chain into arrays, warm-up left out."""
+    keep = ~_column(statistics, "tuning")
+    names = [name for name in (*STATISTICS, *NUTPIE_NAMES) if name in statistics.column_names]
+    return _column(draws, "q").reshape(-1, n_dim)[keep], {name: _column(statistics, name)[keep] for name in names}
+
+
+def _usable(chains: list[Chain]) -> list[Chain]:
+    """Return the beginnings, equally long, of the chains that have at least half as many draws as the longest.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If no chain has `FEWEST` draws: then there is nothing to keep.
+    """
+    lengths = [len(chain[0]) for chain in chains]
+    longest = max(lengths, default=0)
+    if longest < FEWEST:
+        raise KeyboardInterrupt("sampling was interrupted during the warm-up: there are no draws to keep")
+    least = max(FEWEST, (longest + 1) // 2)
+    n = min(length for length in lengths if length >= least)
+    return [(q[:n], {name: values[:n] for name, values in kept.items()}) for q, kept in chains if len(q) >= least]
 
 
 def _column(table: Any, name: str) -> np.ndarray:

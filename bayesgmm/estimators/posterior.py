@@ -35,6 +35,10 @@ DRAWS_OF_A_MEAN = 200
 """Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
 
 
+def _kept(shape: tuple[int, ...]) -> str:
+    return f"sampling was interrupted; {shape[1]:,} draws of {shape[0]} {'chain' if shape[0] == 1 else 'chains'} were kept. "
+
+
 class BayesianGaussianMixture(MixtureEstimator):
     """Gaussian mixture by full Bayesian inference: the posterior of weights, means and covariances.
 
@@ -65,6 +69,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         the highest, the last in the highest of the others, if it is credible, and those between by the optima's heights.
     random_state : int, Generator, RandomState or None
     progressbar : bool
+    keep_interrupted : bool
+        Whether an interrupt (Ctrl-C) while chains run ends the fit with the draws so far, of the chains that are at least half as long
+        as the longest, instead of leaving the estimator as it was. For ``sampler="auto"``.
 
     Attributes
     ----------
@@ -85,7 +92,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     Warns
     -----
     ConvergenceWarning
-        From :meth:`fit`, once, if the draws cannot be relied on; the message is the verdict of :meth:`diagnose`.
+        From :meth:`fit`, once, if the draws cannot be relied on or sampling was interrupted; the
+        message is the verdict of :meth:`diagnose`.
 
     Notes
     -----
@@ -115,6 +123,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         "init": [GaussianMixture, None],
         "random_state": ["random_state", np.random.Generator],
         "progressbar": ["boolean"],
+        "keep_interrupted": ["boolean"],
     }
 
     def __init__(
@@ -131,6 +140,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         init: GaussianMixture | None = None,
         random_state: RandomState = None,
         progressbar: bool = True,
+        keep_interrupted: bool = False,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -143,6 +153,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.init = init
         self.random_state = random_state
         self.progressbar = progressbar
+        self.keep_interrupted = keep_interrupted
 
     @unchanged_on_failure
     @libraries_on_one_thread()
@@ -167,6 +178,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         """
         values = self._start_fit(X, sample_weight)
         weight = self._fit_weight
+        if self.keep_interrupted and self.sampler != "auto":
+            raise InvalidParameterError(f"keep_interrupted is for sampler='auto'; sampler={self.sampler!r} cannot keep what it has")
         priors, conjugate = self._priors(values)
         em = self._em(X)
         # Priors are given column by column, so the sampler's frame may scale columns but not mix them.
@@ -180,8 +193,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
-        if not check.passed:
-            warnings.warn(f"BayesianGaussianMixture: {check.sentence} See diagnose().", ConvergenceWarning, stacklevel=4)
+        if "interrupted" in draws.details or not check.passed:
+            kept = "" if "interrupted" not in draws.details else _kept(raw.batch_shape)
+            warnings.warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning, stacklevel=4)
         return self
 
     def diagnose(self) -> tuple[Check, ...]:
@@ -259,6 +273,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             seed=int(seed_sequence(self.random_state).generate_state(1)[0]),
             progressbar=self.progressbar,
             jitter=JITTER,
+            keep_interrupted=self.keep_interrupted,
         )
         scale = np.diag(frame.factor)
         return sample(

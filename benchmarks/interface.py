@@ -8,13 +8,14 @@ import sys
 
 import numpy as np
 
+from bayesgmm.labels import find_labels
 from bayesgmm.params import MixtureParams
 from benchmarks.em import peak_memory
 from benchmarks.timing import Curves, Row, clock
 
 
 def rows(quick: bool = False) -> list[Row]:
-    return [_import(), *_responsibilities()]
+    return [_import(), *_responsibilities(), _labels()]
 
 
 def _import() -> Row:
@@ -25,13 +26,13 @@ def _import() -> Row:
     return Row("import bayesgmm", statistics.median(seconds), None, "", 0.7)
 
 
-def draws(N: int = 10_000) -> tuple[np.ndarray, MixtureParams]:
-    """4,000 draws about four groups, and N rows of them."""
+def draws(N: int = 10_000, K: int = 4) -> tuple[np.ndarray, MixtureParams]:
+    """4,000 draws about K groups, and N rows of them."""
     rng = np.random.default_rng(0)
-    means = 2 * rng.normal(size=(4, 4))
-    batch = means + 0.05 * rng.normal(size=(4, 1000, 4, 4))
-    params = MixtureParams(rng.dirichlet(np.full(4, 50.0), size=(4, 1000)), batch, np.tile(np.eye(4), (4, 1000, 4, 1, 1)))
-    return means[rng.integers(4, size=N)] + rng.normal(size=(N, 4)), params
+    means = 2 * rng.normal(size=(K, 4))
+    batch = means + 0.05 * rng.normal(size=(4, 1000, K, 4))
+    params = MixtureParams(rng.dirichlet(np.full(K, 50.0), size=(4, 1000)), batch, np.tile(np.eye(4), (4, 1000, K, 1, 1)))
+    return means[rng.integers(K, size=N)] + rng.normal(size=(N, 4)), params
 
 
 def growth() -> Curves:
@@ -45,6 +46,17 @@ def summarise(N: int = 10_000) -> None:
 
     X, params = draws(N)
     responsibility_summary(X, *params.reshape(-1).arrays(), prob=0.9)
+
+
+def _labels() -> Row:
+    """Stephens' relabelling of draws whose labels were permuted at random."""
+    X, params = draws(1_000, 5)
+    rng = np.random.default_rng(1)
+    orders = rng.permuted(np.tile(np.arange(5), (4, 1000, 1)), axis=-1)
+    r = params.permute(orders).responsibilities(X)
+    find_labels("stephens", responsibilities=r)
+    seconds = statistics.median(clock(lambda: find_labels("stephens", responsibilities=r)) for _ in range(3))
+    return Row("labels by Stephens' method, 4,000 draws x 1,000 points, K=5", seconds, None, "", 2.0)
 
 
 def _responsibilities() -> list[Row]:

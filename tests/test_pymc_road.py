@@ -33,7 +33,7 @@ def problem(name, D, K, N=30):
 
 
 def draw(problem, sampler, **changes):
-    how = {"jitter": 0.05, "draws": 12, "tune": 15, "chains": 2, "cores": 1, "seed": 4, "progressbar": False} | changes
+    how = {"jitter": 0.05, "draws": 6, "tune": 8, "chains": 2, "cores": 1, "seed": 4, "progressbar": False} | changes
     X, K, kind, priors, start = problem
     q = Space(K, X.shape[1], kind).unconstrain(start)
     return sample_pymc(X, K, kind, priors, np.tile(q, (how["chains"], 1)), SamplerSettings(**how), sampler=sampler)
@@ -53,10 +53,10 @@ def test_chains_start_where_they_are_told(name, D, K, interpreted):
 def test_draws_of_pymcs_sampler(name, D, K, interpreted):
     here = problem(name, D, K)
     draws = draw(here, "pymc")
-    assert draws.params.batch_shape == (2, 12)
+    assert draws.params.batch_shape == (2, 6)
     assert set(draws.statistics) == set(STATISTICS)
-    assert all(values.shape == (2, 12) for values in draws.statistics.values())
-    assert (draws.sampler, draws.tuning_steps) == ("pymc", 15)
+    assert all(values.shape == (2, 6) for values in draws.statistics.values())
+    assert (draws.sampler, draws.tuning_steps) == ("pymc", 8)
     assert draws.sampling_time > 0
     # The log-posterior that the sampler reports is that of the draws we hand on.
     X, K, kind, priors, _ = here

@@ -1,6 +1,9 @@
 """How well fits predict: rows left out by brute force, by ArviZ, by sampling again; folds; distribution functions."""
 
+from dataclasses import replace
+
 import arviz as az
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ import bayesgmm as bg
 from bayesgmm.criticism import compare_elpd, kfold, loo, loo_pit, pit_table, predictive_statistics
 from bayesgmm.criticism.psis import sample_without
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.plots import plot_loo_pit, plot_pareto_k
 
 QUIET = {"progressbar": False}
 TINY = {"draws": 50, "tune": 100, "chains": 2, "progressbar": False}
@@ -261,3 +265,27 @@ def test_statistics_refuse_what_cannot_be_simulated(small, em_small):
         predictive_statistics(weighted)
     with pytest.raises(InvalidParameterError, match="n_replicates"):
         predictive_statistics(em_small, n_replicates=0)
+
+
+def test_pictures_of_rows_left_out(posterior_small, em_small):
+    """Every row with a Pareto k is a point, those above the line are told apart, and every column has its line."""
+    found = loo(posterior_small, max_refits=0)
+    ax = plot_pareto_k(found)
+    points = np.concatenate([np.asarray(group.get_offsets()) for group in ax.collections])
+    np.testing.assert_allclose(sorted(points[:, 1]), np.maximum(sorted(found.table["pareto_k"]), -0.5))
+    table = found.table.copy()
+    table.iloc[[2, 5], table.columns.get_loc("pareto_k")] = 0.9, 1.4
+    table.iloc[5, table.columns.get_loc("how")] = "refit"
+    words = [text.get_text() for text in plot_pareto_k(replace(found, table=table)).get_legend().get_texts()]
+    assert words == ["reweighted", "cannot be relied on", "fitted again without it"]
+    with pytest.raises(InvalidParameterError, match="no row was reweighted"):
+        plot_pareto_k(loo(em_small))
+
+    pit = loo_pit(em_small)
+    pit[0, 0] = np.nan  # columns of different lengths
+    pictures = plot_loo_pit(pit)
+    titles = [ax.get_title(loc="left") for ax in pictures.viz["figure"].item().axes[: pit.sizes["feature"]]]
+    assert titles == list(pit["feature"].values)
+    with pytest.raises(InvalidParameterError, match="no values to show"):
+        plot_loo_pit(pit * np.nan)
+    plt.close("all")

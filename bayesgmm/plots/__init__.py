@@ -2,15 +2,26 @@
 
 Groups are numbered as ``predict`` numbers them and coloured with the palette of Okabe & Ito (2008), which colour-blind
 readers can tell apart; where colour carries the group, markers or line styles carry it too. Every function draws into
-the axes it is given, or makes its own figure, and returns the axes (the two that ArviZ draws return its
+the axes it is given, or makes its own figure, and returns the axes (those that ArviZ draws return its
 PlotCollection).
 """
 
 from bayesgmm.plots.chains import plot_rank, plot_trace
+from bayesgmm.plots.criticism import plot_loo_pit, plot_pareto_k
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.groups import plot_groups
 from bayesgmm.plots.predictive import plot_predictive
 from bayesgmm.plots.prior import plot_prior
 from bayesgmm.plots.uncertainty import plot_uncertainty
 
-__all__ = ["plot_forest", "plot_groups", "plot_predictive", "plot_prior", "plot_rank", "plot_trace", "plot_uncertainty"]
+__all__ = [
+    "plot_forest",
+    "plot_groups",
+    "plot_loo_pit",
+    "plot_pareto_k",
+    "plot_predictive",
+    "plot_prior",
+    "plot_rank",
+    "plot_trace",
+    "plot_uncertainty",
+]

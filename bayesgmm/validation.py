@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.typing import FloatArray
 
-__all__ = ["check_data", "check_fittable", "check_weights", "column_names", "default_names"]
+__all__ = ["check_data", "check_fittable", "check_prob", "check_weights", "column_names", "default_names"]
 
 _MOST_NAMED = 5
 
@@ -74,6 +74,12 @@ def check_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
     if not weight.any():
         raise InvalidDataError("sample_weight is zero in every row: there is nothing to fit")
     return weight
+
+
+def check_prob(prob: float) -> None:
+    """Raise InvalidParameterError unless ``prob``, the share that an interval holds, lies between 0 and 1."""
+    if not 0 < prob < 1:
+        raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
 
 
 def check_fittable(X: FloatArray, names: Sequence[str], n_components: int) -> None:

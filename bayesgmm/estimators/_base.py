@@ -20,7 +20,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import DrawMoments, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
-from bayesgmm.validation import check_data, check_fittable, check_weights, column_names
+from bayesgmm.validation import check_data, check_fittable, check_prob, check_weights, column_names
 
 LARGEST_TABLE = 4e8
 """Most numbers that draws x rows x components may come to in memory (3.2 GB)."""
@@ -189,8 +189,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         (array([0, 0]), array([0.96, 0.  ]))
         """
         check_is_fitted(self, "params_")
-        if not 0 < prob < 1:
-            raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
+        check_prob(prob)
         values, obs = self._rows(X)
         if self.params_.batch_shape:
             return _prediction.over_draws(self.params_, values, obs, prob)

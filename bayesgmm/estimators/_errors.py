@@ -12,13 +12,20 @@ from bayesgmm.em.refits import ReplicateKind
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.params import generator
+from bayesgmm.params import MixtureParams, generator
+from bayesgmm.partitions.doubt import doubt_of_draws, doubt_of_one
 from bayesgmm.progress import counter
 from bayesgmm.typing import ArrayLike, RandomState
+from bayesgmm.validation import check_prob
 
 __all__ = ["SamplingErrors"]
 
 _FROM_CURVATURE = ("sandwich", "observed", "empirical")
+_PLUG_IN = (
+    "the fitted parameters are taken for known: epistemic is exactly zero and intervals have no width; ask for errors='nonparametric' to "
+    "see how much the data leave open"
+)
+_SAMPLED = "averages over fits as other data of the same kind would give them, not over a posterior"
 
 
 class SamplingErrors(MixtureEstimator):
@@ -123,18 +130,82 @@ class SamplingErrors(MixtureEstimator):
             Group ``posterior`` (ArviZ's name for draws; these are not a posterior's) with one chain.
         """
         check_is_fitted(self, "params_")
-        seed = self.random_state if random_state is None else random_state
-        if kind in _FROM_CURVATURE:
-            params = self._errors_from_curvature(kind).draws(n_draws, generator(seed))
-        elif kind == "jackknife":
-            raise InvalidParameterError("the jackknife leaves out one row at a time: its refits are no draws; ask for another kind")
-        else:
-            params = self._resample(kind, n_draws, seed, progressbar=progressbar).params
+        params = self._sampled(kind, n_draws, random_state, progressbar=progressbar)
         draws = _trees.parameters(params.reshape(1, -1), self._family, self.feature_names_, ("chain", "draw"))
         # What can be asked of the draws, PSIS-LOO for one, depends on what they are: bayesgmm.diagnostics.validity.
         kind_of_draws = "sampling" if kind in _FROM_CURVATURE else "bootstrap"
         attrs = {"inference": f"em, {kind}", "draws": kind_of_draws, **_trees.provenance(self)}
         return _trees.tree({"posterior": draws}, attrs)
+
+    def uncertainty(
+        self,
+        X: ArrayLike | None = None,
+        *,
+        prob: float = 0.9,
+        errors: str | None = None,
+        n_draws: int = 199,
+        random_state: RandomState = None,
+        progressbar: bool = False,
+    ) -> xr.Dataset:
+        """Return how doubtful the group of each row is, and why: the groups overlap, or there is too little data to know them.
+
+        A fit takes its parameters for known, so all the doubt it sees is overlap: ``epistemic`` is exactly zero and intervals have no
+        width. With ``errors``, draws of what the parameters would be with other data of the same kind take the place of a posterior's.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D), optional
+            The training data when absent.
+        prob : float
+            Share of the draws that the central intervals hold.
+        errors : {"nonparametric", "parametric", "weighted", "sandwich", "observed", "empirical"}, optional
+            The draws of :meth:`sampling_distribution` of this kind.
+        n_draws : int
+        random_state : int, Generator, RandomState or None
+            None takes the estimator's.
+        progressbar : bool
+            Show on stderr how many refits are done, when that is a terminal.
+
+        Returns
+        -------
+        xarray.Dataset
+            The variables of :func:`bayesgmm.partitions.doubt_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
+            (obs) and ``responsibility``, ``lower``, ``upper`` (obs, component). With ``errors``, responsibilities are means over the
+            draws, and so may differ from those of :meth:`responsibilities`. ``attrs["note"]`` says what was taken for known.
+
+        Raises
+        ------
+        InvalidParameterError
+            If ``prob``, ``errors`` or ``n_draws`` cannot be used, or ``errors`` is asked of a fit with priors, noise or equal weights.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
+        >>> float(em.uncertainty().epistemic.max())
+        0.0
+        >>> bool(em.uncertainty(errors="weighted", n_draws=50).epistemic.max() > 0.01)
+        True
+        """
+        check_is_fitted(self, "params_")
+        check_prob(prob)
+        values, obs = self._rows(X)
+        if errors is None:
+            table = self.responsibilities(X)
+            attrs: dict[str, Any] = {"inference": "em", "prob": prob, "note": _PLUG_IN}
+            return doubt_of_one(table.values, obs, table.component.values).assign_attrs(attrs)
+        draws = self._sampled(errors, n_draws, random_state, progressbar=progressbar)
+        attrs = {"inference": f"em, {errors}", "n_draws": n_draws, "note": _SAMPLED}
+        return doubt_of_draws(draws, values, obs, prob).assign_attrs(attrs)
+
+    def _sampled(self, kind: str, n_draws: int, random_state: RandomState, *, progressbar: bool) -> MixtureParams:
+        """Return mixtures as other data of the same kind would give them, batch shape (n_draws,)."""
+        seed = self.random_state if random_state is None else random_state
+        if kind == "jackknife":
+            raise InvalidParameterError("the jackknife leaves out one row at a time: its refits are no draws; ask for another kind")
+        if kind in _FROM_CURVATURE:
+            return self._errors_from_curvature(kind).draws(n_draws, generator(seed))
+        return self._resample(kind, n_draws, seed, progressbar=progressbar).params
 
     def _errors_from_curvature(self, kind: str) -> StandardErrors:
         named = cast("Literal['sandwich', 'observed', 'empirical']", kind)

@@ -24,8 +24,10 @@ from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams, generator
+from bayesgmm.partitions.doubt import doubt_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
+from bayesgmm.validation import check_prob
 
 JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""
@@ -326,13 +328,41 @@ class BayesianGaussianMixture(MixtureEstimator):
             responsibilities' entropy, in nats.
         """
         check_is_fitted(self, "params_")
-        if not 0 < prob < 1:
-            raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
+        check_prob(prob)
         values, obs = self._rows(X)
         flat = self.params_.reshape(-1)
         summary = responsibility_summary(rows_of(values), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
         tables = {name: _table(getattr(summary, name), obs) for name in ("mean", "sd", "lower", "upper")}
         return xr.Dataset({**tables, "entropy": ("obs", summary.entropy)}, attrs={"prob": prob})
+
+    def uncertainty(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
+        """Return how doubtful the group of each row is, and why: the groups overlap, or there is too little data to know them.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D), optional
+            The training data when absent.
+        prob : float
+            Share of the draws that the central intervals hold.
+
+        Returns
+        -------
+        xarray.Dataset
+            The variables of :func:`bayesgmm.partitions.doubt_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
+            (obs) and ``responsibility``, ``lower``, ``upper`` (obs, component). Draws are streamed.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> X = bg.datasets.load_faithful()
+        >>> posterior = bg.BayesianGaussianMixture(2, draws=200, tune=200, random_state=1, progressbar=False).fit(X)
+        >>> posterior.uncertainty(X.iloc[243:245]).cause.values
+        array(['overlap', 'clear'], dtype='<U15')
+        """
+        check_is_fitted(self, "params_")
+        check_prob(prob)
+        attrs = {"inference": "posterior", "n_draws": self.params_.weights[..., 0].size}
+        return doubt_of_draws(self.params_, *self._rows(X), prob).assign_attrs(attrs)
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.

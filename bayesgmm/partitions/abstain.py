@@ -1,0 +1,129 @@
+"""Groups only for the rows whose group is sure enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.typing import FloatArray, IntArray
+
+__all__ = ["ABSTAINED", "Abstention", "abstain"]
+
+ABSTAINED = -1
+"""Label of a row that is not classified."""
+_NEEDED = ("label", "responsibility", "lower")
+_THRESHOLDS = np.arange(1, 100) / 100
+
+
+@dataclass(frozen=True, eq=False)
+class Abstention:
+    """Groups of the rows that are sure enough; ``print`` it for the result in words.
+
+    Attributes
+    ----------
+    labels : int array of shape (N,)
+        Most probable group; -1 where the rule abstains. A row that a fit with a noise component takes for noise is -1 as well, and
+        `classified` tells the two apart.
+    classified : bool array of shape (N,)
+    threshold : float
+    expected_error : float
+        Mean over the classified rows of 1 - the probability of their group; NaN where no row is classified.
+    curve : pandas.DataFrame
+        ``share`` classified and ``expected_error`` for every ``threshold`` of 0.01, 0.02, ..., 0.99.
+    """
+
+    labels: IntArray
+    classified: np.ndarray
+    threshold: float
+    expected_error: float
+    curve: pd.DataFrame = field(repr=False)
+
+    @property
+    def share(self) -> float:
+        """Share of the rows that are classified."""
+        return float(self.classified.mean())
+
+    def __str__(self) -> str:
+        n, N = int(self.classified.sum()), len(self.classified)
+        if n == 0:
+            return f"None of {N} rows is classified: no interval of a most probable group lies above {self.threshold:g}."
+        said = f"{n} of {N} rows ({self.share:.0%}) are classified; {self.expected_error:.2%} of those are expected to be wrong."
+        return (
+            said if n == N else f"{said} The other {N - n} are left open: their group's interval reaches below {self.threshold:g}."
+        )
+
+
+def abstain(uncertainty: xr.Dataset, threshold: float = 0.8) -> Abstention:
+    """Classify a row only if the lower bound of its most probable group's responsibility reaches a threshold.
+
+    Parameters
+    ----------
+    uncertainty : xarray.Dataset
+        What ``uncertainty()`` of a fit returns; ``label``, ``responsibility`` and ``lower`` are needed.
+    threshold : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    Abstention
+
+    Raises
+    ------
+    InvalidParameterError
+        If the threshold does not lie between 0 and 1, or the Dataset lacks a variable (it is named).
+
+    Notes
+    -----
+    A lower bound that must pass, rather than the mean, keeps a row open both where groups overlap and where the parameters are not known
+    well enough: the rule of the R package mixAK (Komárek and Komárková 2014, Journal of Statistical Software 59(12)), with
+    the central interval in place of the one of highest density. The expected error is the fit's own: it is right as far as
+    the responsibilities are calibrated.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
+    >>> print(abstain(em.uncertainty(), 0.99))
+    267 of 272 rows (98%) are classified; 0.04% of those are expected to be wrong. The other 5 are left open: their group's interval \
+reaches below 0.99.
+    """
+    _check(uncertainty, threshold)
+    label = np.asarray(uncertainty["label"].values)
+    own = uncertainty[["responsibility", "lower"]].sel(component=uncertainty["label"])
+    lower, error = own["lower"].values, 1.0 - own["responsibility"].values
+    classified = lower >= threshold
+    labels = np.where(classified, label, ABSTAINED)
+    return Abstention(labels, classified, float(threshold), _mean_error(error, classified), _curve(lower, error))
+
+
+def _check(uncertainty: xr.Dataset, threshold: float) -> None:
+    if not 0 < threshold < 1:
+        raise InvalidParameterError(f"threshold must lie between 0 and 1, got {threshold}")
+    if not isinstance(uncertainty, xr.Dataset):
+        raise InvalidParameterError(
+            f"uncertainty must be an xarray.Dataset, as fit.uncertainty() returns it, got {type(uncertainty).__name__}"
+        )
+    missing = [name for name in _NEEDED if name not in uncertainty]
+    if missing:
+        raise InvalidParameterError(
+            f"uncertainty lacks {', '.join(map(repr, missing))}: give the Dataset that fit.uncertainty() returns"
+        )
+
+
+def _mean_error(error: FloatArray, classified: np.ndarray) -> float:
+    return float(error[classified].mean()) if classified.any() else float("nan")
+
+
+def _curve(lower: FloatArray, error: FloatArray) -> pd.DataFrame:
+    kept = [lower >= threshold for threshold in _THRESHOLDS]
+    return pd.DataFrame(
+        {
+            "threshold": _THRESHOLDS,
+            "share": [float(rows.mean()) for rows in kept],
+            "expected_error": [_mean_error(error, rows) for rows in kept],
+        }
+    )

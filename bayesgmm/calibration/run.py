@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain, islice
 
 import numpy as np
 
 from bayesgmm.calibration.designs import CONTROLS, DESIGNS, Design
+from bayesgmm.calibration.jobs import run_jobs
 from bayesgmm.calibration.replicate import Outcome, run_replicate
 from bayesgmm.calibration.value import Calibration, Group
 from bayesgmm.exceptions import InvalidParameterError
@@ -74,7 +71,7 @@ def calibrate(
     seeds = np.random.SeedSequence(random_state).spawn(len(designs))
     jobs = [_jobs(design, seed, n_replicates) for design, seed in zip(designs, seeds, strict=True)]
     with steps("Calibrating", sum(map(len, jobs)), shown=progressbar) as step:
-        parts = iter(_run(list(chain.from_iterable(jobs)), n_jobs or n_threads(), step))
+        parts = iter(run_jobs(_do, list(chain.from_iterable(jobs)), n_jobs or n_threads(), step))
     groups = (Group(design, tuple(chain.from_iterable(islice(parts, len(own))))) for design, own in zip(designs, jobs, strict=True))
     return Calibration(tuple(groups), n_replicates, random_state, time.perf_counter() - began)
 
@@ -88,40 +85,3 @@ def _jobs(design: Design, seed: np.random.SeedSequence, n_replicates: int) -> li
 def _do(job: Job) -> list[Outcome]:
     design, seeds = job
     return [run_replicate(design, seed) for seed in seeds]
-
-
-def _run(jobs: list[Job], n_jobs: int, tell: Callable[[], None]) -> list[list[Outcome]]:
-    """Return what each job gives, in the jobs' order."""
-    if n_jobs == 1:
-        done = []
-        for job in jobs:
-            done.append(_do(job))
-            tell()
-        return done
-    # Processes, not threads: between short compiled calls a fit is mostly Python. Fresh ones: threads do not survive a fork.
-    with _one_thread_each(), ProcessPoolExecutor(n_jobs, multiprocessing.get_context("spawn")) as pool:
-        futures: list[Future[list[Outcome]]] = [pool.submit(_do, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                tell()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        return [future.result() for future in futures]
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Tell processes that are started in this block to use one thread each."""
-    names = ("BAYESGMM_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -2,7 +2,8 @@
 
 Most of what is here takes draws of a partition, an integer array (draws, points) from any sampler, with labels that may switch between
 draws; `draw_labels` makes them from a fit. Doubt about single rows is what the ``uncertainty`` of a fit returns: `doubt_of_draws` makes
-it, and `abstain` classifies only the rows that are sure enough.
+it, and `abstain` classifies only the rows that are sure enough; where the truth is known, `reliability_curve` says whether responsibilities
+are right as often as they claim.
 """
 
 from bayesgmm.partitions.abstain import Abstention, abstain
@@ -13,6 +14,7 @@ from bayesgmm.partitions.doubt import cause_of_doubt, doubt_of_draws, doubt_of_o
 from bayesgmm.partitions.losses import LOSSES, expected_loss, loss_draws, partition_loss
 from bayesgmm.partitions.minimise import PartitionEstimate, minimize
 from bayesgmm.partitions.pairs import display_order, draw_labels, similarity, similarity_blocks
+from bayesgmm.partitions.reliability import brier_score, calibration_error, log_score, match_to_truth, reliability_curve
 from bayesgmm.partitions.several import PartitionSummary, summarize
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "abstain",
     "best_draw",
     "best_linkage",
+    "brier_score",
+    "calibration_error",
     "cause_of_doubt",
     "certain_core",
     "credible_ball",
@@ -34,9 +38,12 @@ __all__ = [
     "doubt_of_one",
     "draw_labels",
     "expected_loss",
+    "log_score",
     "loss_draws",
+    "match_to_truth",
     "minimize",
     "partition_loss",
+    "reliability_curve",
     "row_entropy",
     "similarity",
     "similarity_blocks",

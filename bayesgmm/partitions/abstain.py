@@ -50,11 +50,11 @@ class Abstention:
     def __str__(self) -> str:
         n, N = int(self.classified.sum()), len(self.classified)
         if n == 0:
-            return f"None of {N} rows is classified: no interval of a most probable group lies above {self.threshold:g}."
-        said = f"{n} of {N} rows ({self.share:.0%}) are classified; {self.expected_error:.2%} of those are expected to be wrong."
-        return (
-            said if n == N else f"{said} The other {N - n} are left open: their group's interval reaches below {self.threshold:g}."
+            return f"Classified: none of {N} rows, as no interval of a most probable group lies above {self.threshold:g}."
+        said = (
+            f"Classified: {n} of {N} rows ({self.share:.0%}); share of them expected in the wrong group: {self.expected_error:.2%}."
         )
+        return said if n == N else f"{said} Left open: {N - n}, where the group's interval reaches below {self.threshold:g}."
 
 
 def abstain(uncertainty: xr.Dataset, threshold: float = 0.8) -> Abstention:
@@ -88,7 +88,7 @@ def abstain(uncertainty: xr.Dataset, threshold: float = 0.8) -> Abstention:
     >>> import bayesgmm as bg
     >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
     >>> print(abstain(em.uncertainty(), 0.99))
-    267 of 272 rows (98%) are classified; 0.04% of those are expected to be wrong. The other 5 are left open: their group's interval \
+    Classified: 270 of 272 rows (99%); share of them expected in the wrong group: 0.01%. Left open: 2, where the group's interval \
 reaches below 0.99.
     """
     _check(uncertainty, threshold)

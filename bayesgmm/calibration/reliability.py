@@ -24,7 +24,7 @@ from bayesgmm.partitions import brier_score, calibration_error, log_score, match
 from bayesgmm.progress import steps
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["SMALL_SAMPLES", "Reliability", "SmallSample", "Tested", "measure_reliability", "run_small_sample"]
+__all__ = ["SMALL_SAMPLES", "FreshRows", "Reliability", "SmallSample", "measure_reliability", "run_small_sample"]
 
 METHODS = ("EM", "posterior", "truth")
 """Whose responsibilities are judged; those of the true mixture are what no fit can surpass but by chance."""
@@ -80,7 +80,7 @@ SMALL_SAMPLES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class FreshRows:
     """Responsibilities of one replicate for rows that no fit has seen.
 
     Parameters
@@ -95,7 +95,7 @@ class Tested:
     responsibilities: dict[str, FloatArray]
 
 
-def run_small_sample(design: SmallSample, seed: np.random.SeedSequence) -> Tested:
+def run_small_sample(design: SmallSample, seed: np.random.SeedSequence) -> FreshRows:
     """Simulate a small sample, fit it both ways, and ask both of fresh rows.
 
     Parameters
@@ -113,7 +113,7 @@ def run_small_sample(design: SmallSample, seed: np.random.SeedSequence) -> Teste
         em = GaussianMixture(design.truth.n_components, random_state=start).fit(X)
         posterior = BayesianGaussianMixture(design.truth.n_components, init=em, random_state=start, **_SAMPLER).fit(X)
     tables = (em.predict_proba(fresh), posterior.predict_proba(fresh), design.truth.responsibilities(fresh))
-    return Tested(groups, {name: match_to_truth(table, groups) for name, table in zip(METHODS, tables, strict=True)})
+    return FreshRows(groups, {name: match_to_truth(table, groups) for name, table in zip(METHODS, tables, strict=True)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +123,14 @@ class Reliability:
     Parameters
     ----------
     designs : tuple of SmallSample
-    tested : tuple of tuple of Tested
+    tested : tuple of tuple of FreshRows
         The replicates of each design.
     random_state : int
     seconds : float
     """
 
     designs: tuple[SmallSample, ...]
-    tested: tuple[tuple[Tested, ...], ...]
+    tested: tuple[tuple[FreshRows, ...], ...]
     random_state: int
     seconds: float
 
@@ -230,5 +230,5 @@ def measure_reliability(
     return Reliability(tuple(designs), tested, random_state, time.perf_counter() - began)
 
 
-def _do(job: list[tuple[SmallSample, np.random.SeedSequence]]) -> list[Tested]:
+def _do(job: list[tuple[SmallSample, np.random.SeedSequence]]) -> list[FreshRows]:
     return [run_small_sample(design, seed) for design, seed in job]

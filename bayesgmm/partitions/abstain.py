@@ -9,13 +9,13 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.partitions.doubt import check_doubt
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["ABSTAINED", "Abstention", "abstain"]
 
 ABSTAINED = -1
 """Label of a row that is not classified."""
-_NEEDED = ("label", "responsibility", "lower")
 _THRESHOLDS = np.arange(1, 100) / 100
 
 
@@ -91,27 +91,15 @@ def abstain(uncertainty: xr.Dataset, threshold: float = 0.8) -> Abstention:
     Classified: 270 of 272 rows (99%); share of them expected in the wrong group: 0.01%. Left open: 2, where the group's interval \
 reaches below 0.99.
     """
-    _check(uncertainty, threshold)
+    if not 0 < threshold < 1:
+        raise InvalidParameterError(f"threshold must lie between 0 and 1, got {threshold}")
+    check_doubt(uncertainty, ("label", "component", "responsibility", "lower"))
     label = np.asarray(uncertainty["label"].values)
     own = uncertainty[["responsibility", "lower"]].sel(component=uncertainty["label"])
     lower, error = own["lower"].values, 1.0 - own["responsibility"].values
     classified = lower >= threshold
     labels = np.where(classified, label, ABSTAINED)
     return Abstention(labels, classified, float(threshold), _mean_error(error, classified), _curve(lower, error))
-
-
-def _check(uncertainty: xr.Dataset, threshold: float) -> None:
-    if not 0 < threshold < 1:
-        raise InvalidParameterError(f"threshold must lie between 0 and 1, got {threshold}")
-    if not isinstance(uncertainty, xr.Dataset):
-        raise InvalidParameterError(
-            f"uncertainty must be an xarray.Dataset, as fit.uncertainty() returns it, got {type(uncertainty).__name__}"
-        )
-    missing = [name for name in _NEEDED if name not in uncertainty]
-    if missing:
-        raise InvalidParameterError(
-            f"uncertainty lacks {', '.join(map(repr, missing))}: give the Dataset that fit.uncertainty() returns"
-        )
 
 
 def _mean_error(error: FloatArray, classified: np.ndarray) -> float:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.special import entr
 
+from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import responsibility_summary, rows_of
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["CAUSES", "CLEAR", "cause_of_doubt", "doubt_of_draws", "doubt_of_one", "row_entropy"]
+__all__ = ["CAUSES", "CLEAR", "cause_of_doubt", "check_doubt", "doubt_of_draws", "doubt_of_one", "row_entropy"]
 
 CLEAR = 0.9
 """A row whose most probable group has at least this probability is called clear."""
@@ -21,6 +25,19 @@ _RULE = (
     f"clear: the most probable group has a probability of at least {CLEAR}; otherwise the greater part of total: "
     "overlap if aleatoric, too little data if epistemic"
 )
+
+
+def check_doubt(uncertainty: Any, needed: Sequence[str]) -> None:
+    """Raise InvalidParameterError unless this is what ``uncertainty()`` of a fit returns, with the variables that are needed."""
+    if not isinstance(uncertainty, xr.Dataset):
+        raise InvalidParameterError(
+            f"uncertainty must be an xarray.Dataset, as fit.uncertainty() returns it, got {type(uncertainty).__name__}"
+        )
+    missing = [name for name in needed if name not in uncertainty.variables]
+    if missing:
+        raise InvalidParameterError(
+            f"uncertainty lacks {', '.join(map(repr, missing))}: give the Dataset that fit.uncertainty() returns"
+        )
 
 
 def row_entropy(responsibilities: FloatArray) -> FloatArray:

@@ -8,13 +8,17 @@ PlotCollection).
 
 from bayesgmm.plots.chains import plot_rank, plot_trace
 from bayesgmm.plots.criticism import plot_loo_pit, plot_pareto_k
+from bayesgmm.plots.doubt import plot_doubt
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.groups import plot_groups
 from bayesgmm.plots.predictive import plot_predictive
 from bayesgmm.plots.prior import plot_prior
+from bayesgmm.plots.reliability import plot_reliability
+from bayesgmm.plots.responsibilities import plot_responsibilities
 from bayesgmm.plots.uncertainty import plot_uncertainty
 
 __all__ = [
+    "plot_doubt",
     "plot_forest",
     "plot_groups",
     "plot_loo_pit",
@@ -22,6 +26,8 @@ __all__ = [
     "plot_predictive",
     "plot_prior",
     "plot_rank",
+    "plot_reliability",
+    "plot_responsibilities",
     "plot_trace",
     "plot_uncertainty",
 ]

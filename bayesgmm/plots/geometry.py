@@ -1,17 +1,19 @@
 """Ellipses, average mixtures, and the plane in which data of many columns are looked at."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.stats import chi2
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Plane", "average", "ellipse", "plane_for", "thin"]
+__all__ = ["Plane", "average", "ellipse", "plane_for", "plane_of_labels", "thin"]
 
 _TURN = np.linspace(0, 2 * np.pi, 121)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
@@ -79,14 +81,32 @@ def _discriminant(params: MixtureParams, names: Sequence[str]) -> Plane:
     between = np.einsum("k,ki,kj->ij", mixture.weights, gaps, gaps)
     vectors = eigh(between, within)[1][:, ::-1]
     n_axes = min(2, mixture.n_components - 1)
-    axes = [vectors[:, i] for i in range(n_axes)]
+    return _named([vectors[:, i] for i in range(n_axes)], within + between, names)
+
+
+def plane_of_labels(X: FloatArray, labels: IntArray, names: Sequence[str]) -> Plane:
+    """The plane that tells labelled rows (N, D) apart best, by scikit-learn's discriminant analysis; principal axes fill in."""
+    total = np.atleast_2d(np.cov(X.T, ddof=0))
+    total = total + np.eye(len(total)) * (1e-9 * np.diag(total).mean() or 1.0)  # a column may be constant
+    n_groups = len(np.unique(labels))
+    if not 1 < n_groups < len(X):
+        return _named([], total, names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of columns that depend on each other, which harm no picture
+        found = LinearDiscriminantAnalysis().fit(X, labels).scalings_
+    return _named(list(found.T[:2]), total, names)
+
+
+def _named(axes: list[FloatArray], total: FloatArray, names: Sequence[str]) -> Plane:
+    """The plane of these discriminant axes, filled up with principal ones, with the columns that each goes with."""
+    n_axes = len(axes)
     kinds = ["1st discriminant axis", "2nd discriminant axis"][:n_axes]
     while len(axes) < 2:
-        axes.append(_principal(within + between, axes))
+        axes = [*axes, _principal(total, axes)]
         kinds.append("principal axis" if n_axes == 0 else "principal axis of the rest")
-    axes = [axis * _sign(axis, within + between) for axis in axes]
+    axes = [axis * _sign(axis, total) for axis in axes]
     matrix = np.stack(axes, axis=1)
-    labels = [f"{kind}: {_mostly(axis, within + between, names)}" for kind, axis in zip(kinds, axes, strict=True)]
+    labels = [f"{kind}: {_mostly(axis, total, names)}" for kind, axis in zip(kinds, axes, strict=True)]
     return Plane(matrix, (labels[0], labels[1]))
 
 

@@ -98,8 +98,11 @@ def plot_groups(
 
 def plain_axis(name: str) -> str:
     """Label of an axis; what precedes a colon is ours, and what follows goes on a line of its own."""
-    kind, colon, rest = name.partition(" axis: ")
-    return f"{kind} axis:\n{', '.join(plain(part, 18) for part in rest.split(', '))}" if colon else plain(name)
+    for end in (" axis: ", " axis of the rest: "):
+        kind, colon, rest = name.partition(end)
+        if colon:
+            return f"{kind}{end.rstrip()}\n{', '.join(plain(part, 18) for part in rest.split(', '))}"
+    return plain(name)
 
 
 def some_rows(n_rows: int) -> IntArray:

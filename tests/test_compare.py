@@ -38,6 +38,11 @@ def fits(em: MixtureParams, posterior: MixtureParams, X: np.ndarray, pivot: Mixt
     free = {"log_likelihood": (("chain", "draw"), posterior.log_density(X).sum(-1))}
     tree = xr.DataTree.from_dict({"label_free": xr.Dataset(free), "observed_data": data})
     state = {"converged_": True, "n_iter_": 7, "log_likelihood_": em.log_density(X).sum()}
+
+    def refuse(kind):
+        raise InvalidParameterError("a stub has no likelihood to bend")
+
+    state["standard_errors"] = refuse
     one = SimpleNamespace(params_=em, datatree_=xr.DataTree.from_dict({"observed_data": data}), **common, **state)
     labels = SimpleNamespace(params_=em if pivot is None else pivot)
     return one, SimpleNamespace(params_=posterior, datatree_=tree, em_=labels, **common)

@@ -47,7 +47,7 @@ def renamed(em, posterior, names: list[str]):
     """The same fits with other names of columns."""
     trees = [fit.datatree_.map_over_datasets(lambda ds: with_names(ds, names)) for fit in (em, posterior)]
     keys = ("params_", "n_components", "covariance_type", "n_features_in_", "random_state")
-    one = {key: getattr(em, key) for key in (*keys, "converged_", "n_iter_", "log_likelihood_")}
+    one = {key: getattr(em, key) for key in (*keys, "converged_", "n_iter_", "log_likelihood_", "standard_errors")}
     other = {key: getattr(posterior, key) for key in (*keys, "priors", "em_")}
     return (
         SimpleNamespace(**one, feature_names_=names, datatree_=trees[0]),

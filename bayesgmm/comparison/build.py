@@ -9,11 +9,14 @@ import pandas as pd
 
 from bayesgmm.comparison import verdicts
 from bayesgmm.comparison.inputs import Inputs, gather
-from bayesgmm.comparison.parameters import parameter_table
+from bayesgmm.comparison.parameters import parameter_table, standard_errors_of
+from bayesgmm.comparison.partition import partition_view
 from bayesgmm.comparison.predictive import predictive_check
 from bayesgmm.comparison.value import Comparison
 from bayesgmm.diagnostics import convergence_table, sampler_table, verdict
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.partitions.doubt import cause_of_doubt, row_entropy
+from bayesgmm.typing import FloatArray
 
 if TYPE_CHECKING:
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
@@ -77,7 +80,8 @@ def compare(
         n_replicates = int(np.clip(_MOST_REPLICATED // inputs.X.size, 100, 400))
     tree = posterior.datatree_
     responsibilities = _responsibility_table(inputs)
-    table = parameter_table(inputs.em, inputs.posterior, inputs.features)
+    table = parameter_table(inputs.em, inputs.posterior, inputs.features, standard_errors_of(em))
+    view = partition_view(inputs.em_responsibilities, inputs.posterior, inputs.X, random_state)
     check = predictive_check(inputs.posterior, inputs.X, inputs.features, n_replicates, random_state)
     convergence, sampler = convergence_table(tree), sampler_table(tree)
     checks = verdict(convergence, sampler, inputs.posterior.batch_shape[0], tree)
@@ -87,8 +91,10 @@ def compare(
         convergence=convergence,
         sampler=sampler,
         predictive=check.table,
+        partition=view,
         verdicts=(
             verdicts.agreement(responsibilities),
+            verdicts.partition(view),
             verdicts.parameters(table),
             checks[0],
             verdicts.em_convergence(em),
@@ -116,4 +122,16 @@ def _responsibility_table(inputs: Inputs) -> pd.DataFrame:
     columns["largest_gap"] = np.abs(inputs.em_responsibilities - inputs.mean).max(axis=1)
     columns["em_doubt"] = 1 - inputs.em_responsibilities.max(axis=1)
     columns["posterior_doubt"] = 1 - inputs.mean.max(axis=1)
+    columns["divergence"] = _divergence(inputs.em_responsibilities, inputs.mean)
+    epistemic = np.maximum(row_entropy(inputs.mean) - inputs.entropy, 0.0)
+    columns["cause"] = cause_of_doubt(inputs.mean, inputs.entropy, epistemic)
     return pd.DataFrame(columns, index=inputs.index)
+
+
+def _divergence(p: FloatArray, q: FloatArray) -> FloatArray:
+    """Jensen-Shannon divergence of each row's two distributions, in bits: 0 where they are the same, 1 where they share nothing.
+
+    Lin (1991), IEEE Transactions on Information Theory 37, 145-151, equation 5.1.
+    """
+    apart = row_entropy((p + q) / 2) - (row_entropy(p) + row_entropy(q)) / 2
+    return np.clip(apart / np.log(2), 0.0, 1.0)

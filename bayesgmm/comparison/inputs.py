@@ -35,6 +35,8 @@ class Inputs:
     """Posterior mean responsibilities (N, K)."""
     sd: FloatArray
     """Their standard deviation across draws (N, K)."""
+    entropy: FloatArray
+    """Mean over draws of the entropy of each row's responsibilities, in nats (N,)."""
     order: tuple[int, ...]
     """Component k here is component ``order[k]`` of the posterior as it was fitted."""
 
@@ -48,8 +50,9 @@ def gather(em: GaussianMixture, posterior: BayesianGaussianMixture, X: Any) -> I
     moments = _moments(posterior.params_, rows)
     order = _order(em, posterior, reference, moments[0])
     mixtures = posterior.params_ if _is_identity(order) else posterior.params_.permute(order)
-    mean, sd = (table[:, order] for table in moments)
-    return Inputs(rows, index, tuple(em.feature_names_), em.params_, mixtures, reference, mean, sd, tuple(int(k) for k in order))
+    mean, sd, entropy = moments[0][:, order], moments[1][:, order], moments[2]
+    names, places = tuple(em.feature_names_), tuple(int(k) for k in order)
+    return Inputs(rows, index, names, em.params_, mixtures, reference, mean, sd, entropy, places)
 
 
 def _check_fitted(em: Any, posterior: Any) -> None:
@@ -106,11 +109,11 @@ def _few(names: Any) -> str:
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
-def _moments(params: MixtureParams, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and sd of the responsibilities over all draws, streamed."""
+def _moments(params: MixtureParams, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean and sd of the responsibilities over all draws, and the mean of their entropy, streamed."""
     flat = params.reshape(-1)
     moments = responsibility_moments(rows, flat.log_weights, flat.means, flat.scale_tril, diagonal=flat.is_diagonal)
-    return moments.mean, moments.sd
+    return moments.mean, moments.sd, moments.entropy
 
 
 def _order(em: Any, posterior: Any, reference: FloatArray, mean: FloatArray) -> IntArray:

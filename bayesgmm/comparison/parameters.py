@@ -1,15 +1,17 @@
 """Every free parameter by EM and by the posterior, and how far apart they are."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
-__all__ = ["INTERVAL", "parameter_table"]
+__all__ = ["INTERVAL", "parameter_table", "standard_errors_of"]
 
 INTERVAL = 0.95
 ALL = "all"
@@ -26,8 +28,18 @@ class _Scalar(NamedTuple):
     draws: FloatArray
 
 
-def parameter_table(em: MixtureParams, posterior: MixtureParams, features: tuple[str, ...]) -> pd.DataFrame:
-    """One row a free scalar parameter; see ``Comparison.parameters``."""
+def standard_errors_of(em: Any) -> xr.Dataset | None:
+    """EM's standard errors by the likelihood's curvature, which the posterior's sd comes to with many rows; None where there are none."""
+    try:
+        return cast(xr.Dataset, em.standard_errors("observed"))
+    except (InvalidParameterError, InvalidDataError):  # a prior, equal weights, or a family without
+        return None
+
+
+def parameter_table(
+    em: MixtureParams, posterior: MixtureParams, features: tuple[str, ...], errors: xr.Dataset | None = None
+) -> pd.DataFrame:
+    """One row a free scalar parameter, given EM's standard errors; see ``Comparison.parameters``."""
     scalars = list(_scalars(em, posterior.reshape(-1), features))
     table = pd.DataFrame([scalar[:5] for scalar in scalars], columns=list(_Scalar._fields[:5]))
     draws = np.stack([scalar.draws for scalar in scalars])
@@ -36,7 +48,22 @@ def parameter_table(em: MixtureParams, posterior: MixtureParams, features: tuple
     # The standard deviation of equal numbers is only zero to rounding.
     sd = np.where(np.ptp(draws, axis=1) > 0, draws.std(axis=1, ddof=1), 0.0)
     table = table.assign(mean=draws.mean(axis=1), sd=sd, lower=lower, upper=upper)
-    return table.assign(distance=_distance(table))
+    point = table["em"].to_numpy()[:, None]
+    rank = (draws < point).mean(axis=1) + (draws == point).mean(axis=1) / 2
+    error = np.array([_error(scalar, errors, features) for scalar in scalars])
+    ratio = np.divide(error, sd, out=np.full_like(sd, np.nan), where=sd > 0)
+    return table.assign(distance=_distance(table), rank=rank, se_ratio=ratio)
+
+
+def _error(scalar: _Scalar, errors: xr.Dataset | None, features: tuple[str, ...]) -> float:
+    """EM's standard error of a parameter; NaN where it has none, as of correlations."""
+    name = {"weight": "weights", "mean": "means", "sd": "sds"}.get(scalar.parameter)
+    if errors is None or name not in errors:
+        return np.nan
+    k = 0 if isinstance(scalar.component, str) else scalar.component
+    if name == "weights":
+        return float(errors[name].values[k])
+    return float(errors[name].values[k, 0 if scalar.feature == ALL else features.index(scalar.feature)])
 
 
 def _distance(table: pd.DataFrame) -> FloatArray:

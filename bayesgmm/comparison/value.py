@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesgmm.comparison.partition import PartitionView
 from bayesgmm.comparison.verdicts import DOUBT
 from bayesgmm.diagnostics import Check
 from bayesgmm.params import MixtureParams
@@ -33,11 +34,15 @@ class Comparison:
         One row a free scalar parameter, in the data's units: ``parameter`` ("weight", "mean", "sd", "correlation"),
         ``component`` (a number, or "all" where the family shares it), ``feature`` and ``feature_bis`` ("" where there
         is none), ``em``, the posterior's ``mean``, ``sd`` and 95% interval ``lower`` to ``upper`` (the 2.5% and 97.5
-        % quantiles), and ``distance``, which is (em - mean) / sd.
+        % quantiles), ``distance``, which is (em - mean) / sd, ``rank``, the share of draws below EM's value (ties count
+        half), and ``se_ratio``, EM's standard error over the posterior's sd; NaN where the likelihood's curvature gives none.
     responsibilities : pandas.DataFrame
         One row an observation: ``em_0 ...``, ``posterior_0 ...`` (mean over draws), ``sd_0 ...`` (across draws),
         ``em_label``, ``posterior_label``, ``largest_gap``, ``em_doubt`` and ``posterior_doubt`` (1 - the largest
-        responsibility).
+        responsibility), ``divergence``, that of Jensen and Shannon between the two fits' responsibilities in bits (0 to 1), and
+        ``cause``, why the posterior is in doubt: "clear", "overlap" or "too little data".
+    partition : PartitionView
+        EM's partition of the rows in the posterior's eyes.
     convergence, sampler : pandas.DataFrame
         See ``bayesgmm.diagnostics``.
     predictive : pandas.DataFrame
@@ -56,6 +61,7 @@ class Comparison:
     convergence: pd.DataFrame
     sampler: pd.DataFrame
     predictive: pd.DataFrame
+    partition: PartitionView
     verdicts: tuple[Check, ...]
     checks: tuple[Check, ...]
     order: tuple[int, ...]
@@ -106,7 +112,7 @@ class Comparison:
         dict
             Keys ``n_observations``, ``n_components``, ``features``, ``n_changed``, ``largest_gap``, ``n_in_doubt``,
             ``verdicts``, ``checks``, ``parameters``, ``changed``, ``in_doubt`` (at most 1000 rows each),
-            ``convergence``, ``sampler``, ``predictive``.
+            ``partition``, ``convergence``, ``sampler``, ``predictive``.
         """
         tables = {"changed": self.changed.head(_MOST_LISTED), "in_doubt": self.doubtful.head(_MOST_LISTED)}
         records = {name: _records(table.rename_axis("row").reset_index()) for name, table in tables.items()}
@@ -121,6 +127,7 @@ class Comparison:
             "checks": [_check(check) for check in self.checks],
             "parameters": _records(self.parameters),
             **records,
+            "partition": _partition(self.partition),
             "convergence": _records(self.convergence),
             "sampler": _records(self.sampler.reset_index()),
             "predictive": _records(self.predictive),
@@ -171,6 +178,15 @@ class Comparison:
 def _check(check: Check) -> dict[str, Any]:
     """A check as a plain dict."""
     return {name: jsonable(getattr(check, name)) for name in ("name", "value", "threshold", "passed", "sentence")}
+
+
+def _partition(view: PartitionView) -> dict[str, Any]:
+    """EM's partition in the posterior's eyes as a plain dict."""
+    numbers = {
+        name: jsonable(getattr(view, name)) for name in ("inside", "distance", "radius", "rank", "em_expected_loss", "n_draws")
+    }
+    least = {"expected_loss": jsonable(view.best.expected_loss), "n_groups": int(view.best.labels.max()) + 1}
+    return {**numbers, **least, "n_rows": len(view.rows)}
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

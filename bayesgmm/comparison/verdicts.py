@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.comparison.inputs import Inputs
+from bayesgmm.comparison.partition import PartitionView
 from bayesgmm.diagnostics import Check
 
 if TYPE_CHECKING:
     from bayesgmm.estimators import GaussianMixture
 
-__all__ = ["DOUBT", "agreement", "alignment", "doubt", "em_convergence", "parameters", "predictive"]
+__all__ = ["DOUBT", "agreement", "alignment", "doubt", "em_convergence", "parameters", "partition", "predictive"]
 
 # A point is in doubt if its most probable group has less than 1 - DOUBT of the probability.
 DOUBT = 0.1
@@ -34,6 +35,25 @@ def agreement(responsibilities: pd.DataFrame) -> Check:
         verb = "changes" if changed == 1 else "change"
         sentence = f"EM and the posterior disagree: {changed:,} of {total:,} points {verb} group, {rest}"
     return Check("agreement", share, _CHANGED, share <= _CHANGED, sentence)
+
+
+def partition(view: PartitionView) -> Check:
+    """Whether EM's groups are credible to the posterior."""
+    best = int(view.best.labels.max()) + 1
+    groups = f"{best} {'group' if best == 1 else 'groups'}"
+    if view.distance <= 1e-10:
+        sentence = f"EM's groups are the ones that the posterior would choose ({groups})."
+    elif view.inside:
+        sentence = (
+            f"EM's groups are credible to the posterior, which would choose slightly different ones ({groups}): "
+            f"{view.rank:.0%} of its draws are farther from those."
+        )
+    else:
+        sentence = (
+            f"EM's groups are not credible to the posterior: only {view.rank:.1%} of its draws are farther from the groups that it "
+            f"would choose ({groups})."
+        )
+    return Check("partition", view.distance, view.radius, view.inside, sentence)
 
 
 def parameters(table: pd.DataFrame) -> Check:

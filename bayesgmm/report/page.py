@@ -43,6 +43,8 @@ def page(facts: dict[str, Any], comparison: Comparison) -> str:
         n_doubtful=len(doubtful),
         changed=_points(comparison, changed.head(_MOST_ROWS)),
         n_changed=len(changed),
+        partition=comparison.partition,
+        partition_sentence=comparison.verdict("partition").sentence,
         components=range(comparison.em_params.n_components),
         parameters=_records(comparison.parameters),
         predictive=_records(comparison.predictive),

@@ -45,7 +45,7 @@ def partition(view: PartitionView) -> Check:
         sentence = f"EM's groups are the ones that the posterior would choose ({groups})."
     elif view.inside:
         sentence = (
-            f"EM's groups are credible to the posterior, which would choose slightly different ones ({groups}): "
+            f"EM's groups are credible to the posterior, though it would choose others ({groups}): "
             f"{view.rank:.0%} of its draws are farther from those."
         )
     else:

@@ -88,8 +88,9 @@ def plane_of_labels(X: FloatArray, labels: IntArray, names: Sequence[str]) -> Pl
     """The plane that tells labelled rows (N, D) apart best, by scikit-learn's discriminant analysis; principal axes fill in."""
     total = np.atleast_2d(np.cov(X.T, ddof=0))
     total = total + np.eye(len(total)) * (1e-9 * np.diag(total).mean() or 1.0)  # a column may be constant
-    n_groups = len(np.unique(labels))
-    if not 1 < n_groups < len(X):
+    groups = np.unique(labels)
+    spread = max(float(np.ptp(X[labels == group], axis=0).max()) for group in groups)
+    if len(groups) == 1 or spread == 0:
         return _named([], total, names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of columns that depend on each other, which harm no picture

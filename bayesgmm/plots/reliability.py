@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.partitions import calibration_error, match_to_truth, reliability_curve
@@ -58,22 +59,25 @@ def plot_reliability(
         raise InvalidParameterError("responsibilities is empty: give those of at least one fit")
     ax = axes_or_new(ax, size=(5.2, 4.8))
     ax.plot([0, 1], [0, 1], color="#9aa4ab", lw=1, zorder=1)
-    least = 1.0
+    least, drawn, words = 1.0, [], []
     for i, (name, given) in enumerate(fits.items()):
         table = match_to_truth(given, truth)
         error = calibration_error(table, truth, n_bins=n_bins)
         curve = reliability_curve(table, truth, n_bins=n_bins, prob=prob)
-        _draw(ax, i, curve, f"{plain(name)} (mean distance {error:.3f})".lstrip())
+        drawn.append(_draw(ax, i, curve))
+        words.append(f"{plain(name)} (mean distance {error:.3f})".lstrip())
         least = min(least, 1 / table.shape[1], float(curve["lower"].min()))
     ax.set_xlim(min(1 / np.shape(table)[1], 0.9) - 0.03, 1.01)
     ax.set_ylim(max(0.0, least - 0.03), 1.02)
     ax.set_xlabel("probability of the most probable group")
     ax.set_ylabel("share of rows that are in it")
-    ax.legend(loc="upper left", fontsize=8, frameon=False)
+    legend = ax.legend(drawn, map(str, range(len(drawn))), loc="upper left", fontsize=8, frameon=False)
+    for text, said in zip(legend.get_texts(), words, strict=True):
+        text.set_text(said)  # given as a label, a name that begins with an underscore would be left out
     return tidy(ax)
 
 
-def _draw(ax: Axes, i: int, curve: Any, label: str) -> None:
+def _draw(ax: Axes, i: int, curve: Any) -> ErrorbarContainer:
     ends = np.stack([curve["correct"] - curve["lower"], curve["upper"] - curve["correct"]])
     look: dict[str, Any] = {"color": colour(i), "marker": marker(i), "markersize": 5, "lw": 1.4, "elinewidth": 1.0, "capsize": 2}
-    ax.errorbar(curve["predicted"], curve["correct"], yerr=np.maximum(ends, 0.0), label=label, **look)
+    return ax.errorbar(curve["predicted"], curve["correct"], yerr=np.maximum(ends, 0.0), **look)

@@ -118,4 +118,4 @@ def _legend(ax: Axes, components: IntArray, prob: float | None) -> None:
     handles: list[Any] = [Patch(label=words, **_look(k)) for k, words in names.items()]
     interval = "interval" if prob is None else f"{prob:.0%} interval"
     handles.append(Line2D([], [], color="#111111", lw=1.4, marker="o", ms=3.5, label=f"{interval} of the most probable"))
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(5, len(handles)), fontsize=8, frameon=False)
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(4, len(handles)), fontsize=8, frameon=False)

@@ -258,6 +258,7 @@ def test_files_of_others_are_left_alone(small: Calibration, tmp_path) -> None:
 @pytest.mark.usefixtures("drawn_once")
 def test_the_command_writes_the_page(small: Calibration, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("bayesgmm.calibration.__main__.calibrate", lambda *args, **kwargs: small)
+    monkeypatch.setattr("bayesgmm.calibration.__main__.measure_reliability", lambda *args, **kwargs: None)
     result = CliRunner().invoke(main, ["--replicates", "16", "--output", str(tmp_path / "out"), "--quiet"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "index.html").exists()
@@ -272,6 +273,7 @@ def test_the_command_writes_the_page(small: Calibration, tmp_path, monkeypatch) 
 def test_the_command_fails_when_a_check_fails(small: Calibration, tmp_path, monkeypatch) -> None:
     failed = Calibration((Group(SMALL, small.groups[1].outcomes),), 16, 3, 1.0)
     monkeypatch.setattr("bayesgmm.calibration.__main__.calibrate", lambda *args, **kwargs: failed)
+    monkeypatch.setattr("bayesgmm.calibration.__main__.measure_reliability", lambda *args, **kwargs: None)
     result = CliRunner().invoke(main, ["--output", str(tmp_path / "out"), "--quiet"])
     assert result.exit_code == 1
     assert "LOOK" in result.output

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesgmm.calibration.reliability import METHODS, Reliability
 from bayesgmm.calibration.replicate import LEVELS, N_DRAWS
 from bayesgmm.calibration.uniformity import Uniformity, envelope
 from bayesgmm.calibration.value import Group
+from bayesgmm.plots.reliability import plot_reliability
 from bayesgmm.plots.style import colour, marker, tidy
 from bayesgmm.report.figures import Figure, data_uri, plain_style
 
-__all__ = ["draw_coverage", "draw_ranks"]
+__all__ = ["draw_coverage", "draw_ranks", "draw_reliability"]
 
 _COLUMNS = 4
 # PNG throughout: as lines, the panels of one design would take 300 kB.
@@ -87,3 +90,27 @@ def _mark_levels(ax: Axes, kind: str) -> None:
     ax.set_title(kind, fontsize=9.5)
     ax.set_xticks(range(len(LEVELS)), [f"{level:.0%}" for level in LEVELS])
     tidy(ax)
+
+
+def draw_reliability(found: Reliability) -> Figure:
+    """Draw, for every design, how often the most probable group is the true one against its probability."""
+    rows = math.ceil(len(found.designs) / _COLUMNS)
+    with plain_style():
+        canvas = Canvas(figsize=(9.6, 2.3 * rows + 0.5), layout="constrained")
+        axes = canvas.subplots(rows, _COLUMNS, squeeze=False)
+        for i, (ax, design) in enumerate(zip(axes.flat, found.designs, strict=False)):
+            legend = plot_reliability(*found.pooled(i), ax=ax).get_legend()
+            if legend is not None:  # one for all is below
+                legend.remove()
+            ax.set(xlabel="", ylabel="")
+            ax.set_title(textwrap.fill(design.title, 30), fontsize=8.5)
+            ax.tick_params(labelsize=8)
+        for ax in axes.flat[len(found.designs) :]:
+            ax.set_axis_off()
+        canvas.supxlabel("probability of the most probable group", fontsize=9)
+        canvas.supylabel("share of rows that are in it", fontsize=9)
+        canvas.legend(axes[0, 0].containers, METHODS, loc="outside upper right", ncols=len(METHODS), frameon=False, fontsize=9)
+        source = data_uri(canvas, "png")
+    return Figure(
+        source, f"Calibration curves of {', '.join(METHODS)} in {len(found.designs)} designs; the table has the numbers.", True
+    )

@@ -12,7 +12,8 @@ import jinja2
 import pandas as pd
 
 from bayesgmm import __version__
-from bayesgmm.calibration.figures import draw_coverage, draw_ranks
+from bayesgmm.calibration.figures import draw_coverage, draw_ranks, draw_reliability
+from bayesgmm.calibration.reliability import MEASURES, METHODS, Reliability
 from bayesgmm.calibration.replicate import LEVELS, N_DRAWS
 from bayesgmm.calibration.value import LEAST_P, MOST_ERRORS, Calibration, Group
 from bayesgmm.exceptions import InvalidParameterError
@@ -41,6 +42,7 @@ def page(calibration: Calibration) -> str:
         calibration=calibration,
         concerns=[check for check in calibration.checks if not check.passed],
         groups=[_section(group) for group in calibration.groups],
+        reliability=None if calibration.reliability is None else _reliability(calibration.reliability),
         levels=LEVELS,
         n_draws=N_DRAWS,
         least_p=LEAST_P,
@@ -83,6 +85,23 @@ def _section(group: Group) -> dict[str, Any]:
         "coverage": draw_coverage(group) if group.design.is_right else None,
         "rows": list(_rows(group)),
         "uniformity": group.uniformity,
+    }
+
+
+def _reliability(found: Reliability) -> dict[str, Any]:
+    table = found.table.set_index(["design", "method"])
+    cells = {
+        design.title: [[float(table[measure][design.title, name]) for name in METHODS] for measure in MEASURES]
+        for design in found.designs
+    }
+    return {
+        "n_replicates": len(found.tested[0]),
+        "n_fresh": len(found.tested[0][0].groups),
+        "figure": draw_reliability(found),
+        "measures": [measure.replace("_", " ") for measure in MEASURES],
+        "methods": METHODS,
+        "cells": cells,
+        "minutes": found.seconds / 60,
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.calibration.designs import Design
+from bayesgmm.calibration.reliability import Reliability
 from bayesgmm.calibration.replicate import LEVELS, N_DRAWS, Outcome
 from bayesgmm.calibration.uniformity import Uniformity, judge_ranks
 from bayesgmm.diagnostics import Check
@@ -121,17 +122,21 @@ class Calibration:
         Of each design.
     random_state : int
     seconds : float
+    reliability : Reliability, optional
+        How reliable responsibilities from few rows are, where that was measured.
     """
 
     groups: tuple[Group, ...]
     n_replicates: int
     random_state: int
     seconds: float
+    reliability: Reliability | None = None
 
     @property
     def checks(self) -> tuple[Check, ...]:
         """The checks of all designs."""
-        return tuple(check for group in self.groups for check in group.checks)
+        of_groups = tuple(check for group in self.groups for check in group.checks)
+        return of_groups if self.reliability is None else (*of_groups, *self.reliability.checks)
 
     @property
     def passed(self) -> bool:
@@ -146,6 +151,7 @@ class Calibration:
             "passed": self.passed,
             "checks": [vars(check) for check in self.checks],
             "designs": [_group_summary(group) for group in self.groups],
+            "reliability": None if self.reliability is None else self.reliability.summary(),
         }
 
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, entropy
 
 import bayesgmm as bg
+from bayesgmm.calibration import Calibration
+from bayesgmm.calibration.page import page
 from bayesgmm.calibration.reliability import SMALL_SAMPLES, Reliability, measure_reliability, run_small_sample
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
@@ -355,6 +357,18 @@ def test_the_posterior_is_more_reliable_than_em_on_few_rows(reliability: Reliabi
     assert check.passed
     assert "in 1 of 1 designs" in check.sentence
     assert reliability.summary()["n_replicates"] == 5
+
+
+def test_the_page_has_the_numbers(reliability: Reliability) -> None:
+    calibration = Calibration((), 0, 1, 1.0, reliability)
+    html = page(calibration)
+    assert html.count("<img") == 1
+    assert len(html) < 150_000
+    for value in reliability.table[["calibration_error", "log_score", "brier_score"]].to_numpy().ravel():
+        assert f"{value:.3f}</td>" in html
+    assert calibration.checks == reliability.checks
+    assert calibration.summary()["reliability"]["designs"][0]["method"] == "EM"
+    assert "Are responsibilities right" not in page(Calibration((), 0, 1, 1.0))
 
 
 def test_a_fit_that_is_worse_fails_the_check(reliability: Reliability) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import textwrap
 
 import numpy as np
+import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
@@ -21,6 +24,7 @@ __all__ = ["draw_coverage", "draw_ranks", "draw_reliability"]
 
 _COLUMNS = 4
 # PNG throughout: as lines, the panels of one design would take 300 kB.
+_PALETTE = 128  # colours
 _SHIFT = 0.16  # between the methods' points, in steps of the levels
 
 
@@ -110,7 +114,16 @@ def draw_reliability(found: Reliability) -> Figure:
         canvas.supxlabel("probability of the most probable group", fontsize=9)
         canvas.supylabel("share of rows that are in it", fontsize=9)
         canvas.legend(axes[0, 0].containers, METHODS, loc="outside upper right", ncols=len(METHODS), frameon=False, fontsize=9)
-        source = data_uri(canvas, "png")
+        source = _of_few_colours(data_uri(canvas, "png"))
     return Figure(
         source, f"Calibration curves of {', '.join(METHODS)} in {len(found.designs)} designs; the table has the numbers.", True
     )
+
+
+def _of_few_colours(source: str) -> str:
+    """Return a PNG's data URI with a palette of its own: a third of the size, and no difference to the eye in a drawing of lines."""
+    head, _, body = source.partition(",")
+    out = io.BytesIO()
+    with PIL.Image.open(io.BytesIO(base64.b64decode(body))) as picture:
+        picture.quantize(_PALETTE, method=PIL.Image.Quantize.FASTOCTREE).save(out, format="png", optimize=True)
+    return f"{head},{base64.b64encode(out.getvalue()).decode('ascii')}"

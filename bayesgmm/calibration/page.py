@@ -101,7 +101,6 @@ def _reliability(found: Reliability) -> dict[str, Any]:
         "measures": [measure.replace("_", " ") for measure in MEASURES],
         "methods": METHODS,
         "cells": cells,
-        "minutes": found.seconds / 60,
     }
 
 

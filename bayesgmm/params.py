@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Gaps, evaluate, log_density_draws, responsibility_draws, rows_of
-from bayesgmm.mixture import build, hills, line, pairs, parts, store
+from bayesgmm.mixture import build, hills, line, pairs, parts, ridge, store
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 
 __all__ = ["MixtureParams", "generator"]
@@ -142,6 +142,7 @@ class MixtureParams:
     modes = hills.modes
     component_kl = pairs.component_kl
     overlap = pairs.overlap
+    one_hill = ridge.one_hill
     save = store.save
 
     @property

@@ -3,7 +3,7 @@
 Most of what is here takes draws of a partition, an integer array (draws, points) from any sampler, with labels that may switch between
 draws; `draw_labels` makes them from a fit. Doubt about single rows is what the ``uncertainty`` of a fit returns: `doubt_of_draws` makes
 it, and `abstain` classifies only the rows that are sure enough; where the truth is known, `reliability_curve` says whether responsibilities
-are right as often as they claim.
+are right as often as they claim. `occupied` and `same_group` say how many groups there really are.
 """
 
 from bayesgmm.partitions.abstain import Abstention, abstain
@@ -16,6 +16,7 @@ from bayesgmm.partitions.minimise import PartitionEstimate, minimize
 from bayesgmm.partitions.pairs import display_order, draw_labels, similarity, similarity_blocks
 from bayesgmm.partitions.reliability import brier_score, calibration_error, log_score, match_to_truth, reliability_curve
 from bayesgmm.partitions.several import PartitionSummary, summarize
+from bayesgmm.partitions.used import occupied, same_group
 
 __all__ = [
     "LOSSES",
@@ -42,9 +43,11 @@ __all__ = [
     "loss_draws",
     "match_to_truth",
     "minimize",
+    "occupied",
     "partition_loss",
     "reliability_curve",
     "row_entropy",
+    "same_group",
     "similarity",
     "similarity_blocks",
     "summarize",

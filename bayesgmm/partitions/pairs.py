@@ -114,12 +114,12 @@ def draw_labels(fit: Any, X: ArrayLike | None = None, *, random_state: RandomSta
     >>> draw_labels(params, [[0.0], [0.5], [9.0]], random_state=1)
     array([[0, 0, 1]], dtype=int16)
     """
-    if not _is_mixture(fit):
+    if not is_mixture(fit):
         raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
-    params, points = _mixtures(fit, X)
+    params, points = mixtures(fit, X)
     rng = generator(random_state)
     out = np.empty((len(params.weights), len(points)), dtype=np.int16)
-    for start, r in _responsibilities(params, points):
+    for start, r in responsibilities(params, points):
         np.cumsum(r, axis=-1, out=r)
         uniform = rng.random((*r.shape[:2], 1))
         # The last column is one up to rounding, which must not give a component that does not exist.
@@ -160,8 +160,8 @@ def tree(P: FloatArray, method: str) -> FloatArray:
 
 def _blocks(draws: Any, X: ArrayLike | None) -> tuple[int, Iterator[tuple[int, FloatArray]]]:
     """Return the number of points, and the blocks of rows to come."""
-    if _is_mixture(draws):
-        params, points = _mixtures(draws, X)
+    if is_mixture(draws):
+        params, points = mixtures(draws, X)
         return len(points), _averaged(params, points)
     if X is not None:
         raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
@@ -187,7 +187,7 @@ def _averaged(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, Float
     N, T = len(X), len(params.weights)
     for first, last in chunks(N, _rows_of_a_block(N)):
         block = np.zeros((last - first, N))
-        for _, r in _responsibilities(params, X):
+        for _, r in responsibilities(params, X):
             flat = np.moveaxis(r, 0, 1).reshape(N, -1)
             block += flat[first:last] @ flat.T
         block /= T
@@ -199,7 +199,7 @@ def _rows_of_a_block(n_points: int) -> int:
     return max(1, int(BLOCK_NUMBERS / n_points))
 
 
-def _responsibilities(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+def responsibilities(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, FloatArray]]:
     """Yield the responsibilities (t, N, K) of some draws at a time, with the number of the first."""
     T, K = params.weights.shape
     rows = rows_of(X)
@@ -208,11 +208,11 @@ def _responsibilities(params: MixtureParams, X: FloatArray) -> Iterator[tuple[in
         yield start, responsibility_draws(rows, *some.arrays(), diagonal=some.is_diagonal)
 
 
-def _is_mixture(given: Any) -> bool:
+def is_mixture(given: Any) -> bool:
     return isinstance(given, MixtureParams) or hasattr(given, "params_")
 
 
-def _mixtures(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray]:
+def mixtures(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray]:
     """Return a posterior's draws in one row and the points to look at."""
     if getattr(fit, "noise_weight_", 0.0):
         raise InvalidParameterError(

@@ -1,0 +1,172 @@
+"""How many groups the points are really in: components that have any, and components that are one group in truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from math import comb
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.params import MixtureParams
+from bayesgmm.partitions.inputs import check_count, check_draws
+from bayesgmm.partitions.pairs import draw_labels, is_mixture, mixtures, responsibilities
+from bayesgmm.typing import ArrayLike, FloatArray, RandomState
+
+__all__ = ["occupied", "same_group"]
+
+MOST_COMPONENTS = 10
+"""Most components whose subsets are all looked at; with more of them allocations are drawn."""
+NEVER = 1e-16
+"""A component that is empty with less probability than this always has points."""
+
+
+def occupied(draws: Any, X: ArrayLike | None = None, *, random_state: RandomState = None) -> pd.Series:
+    """Return the posterior probabilities of the number of components that have any points.
+
+    Parameters
+    ----------
+    draws : int array of shape (T, N), fitted estimator or MixtureParams
+        Labels, whose groups are counted; or a posterior, whose draws may be in any order of components.
+    X : array-like of shape (N, D), optional
+        The points, for a posterior; an estimator's training data, with the weights it was fitted with, when absent.
+    random_state : int, Generator, RandomState or None
+        For a posterior with more than 10 components, of which each draw allocates the points once.
+
+    Returns
+    -------
+    pandas.Series
+        ``probability`` by ``n_groups``: from 1 to the number of components of a posterior, or to the most groups that draws of labels
+        have. ``attrs["method"]`` says how it was found: "counted", "exact" or "drawn".
+
+    Raises
+    ------
+    InvalidDataError
+        If draws are no labels, or the points are missing.
+    InvalidParameterError
+
+    Notes
+    -----
+    Under a draw each point has its group on its own, so that all of them lie in a set S of components with probability
+    ``F(S) = prod_i sum_{k in S} r_ik``, and exactly m components have points with probability
+    ``sum_S (-1)^(m - |S|) C(K - |S|, m - |S|) F(S)`` over the sets of at most m (inclusion and exclusion; Feller 1968, An Introduction to
+    Probability Theory and Its Applications, section IV.3). That needs no random numbers; only the draws of the parameters are random.
+    With a sparse Dirichlet prior this is a posterior of the number of groups (Malsiner-Walli, Frühwirth-Schnatter and Grün 2016,
+    Statistics and Computing 26, 303-324). Its mean is what `bayesgmm.selection` calls ``occupied``.
+
+    Examples
+    --------
+    >>> from bayesgmm.params import MixtureParams
+    >>> params = MixtureParams.from_covariances([0.5, 0.5], [[0.0], [0.0]], [[[1.0]], [[1.0]]])
+    >>> occupied(params, [[0.1], [-0.3], [0.2]])
+    n_groups
+    1    0.25
+    2    0.75
+    Name: probability, dtype: float64
+    """
+    if not is_mixture(draws):
+        if X is not None:
+            raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
+        return _counted(check_draws(draws).n_groups, None, "counted")
+    params, points = mixtures(draws, X)
+    weight = getattr(draws, "_fit_weight", None) if X is None else None
+    if params.n_components > MOST_COMPONENTS:
+        labels = draw_labels(params, points if weight is None else points[weight > 0], random_state=random_state)
+        return _counted(check_draws(labels).n_groups, params.n_components, "drawn")
+    K = params.n_components
+    total = sum(_numbers_of(r, weight) for _, r in responsibilities(params, points))
+    inside = np.clip(np.asarray(total) / len(params.weights), 0.0, 1.0)  # alternating sums round to a little below zero
+    return _series(inside / inside.sum(), K, "exact")
+
+
+def same_group(fit: Any, *, n_draws: int | None = 1000) -> pd.DataFrame:
+    """Return how probable it is that two components are one group: together they have a single mode.
+
+    Parameters
+    ----------
+    fit : fitted estimator or MixtureParams
+        A posterior, whose components keep their names from draw to draw: those of an estimator do, other draws must be relabelled
+        first (`bayesgmm.labels`).
+    n_draws : int, optional
+        Draws that are looked at, evenly spaced; None for all.
+
+    Returns
+    -------
+    pandas.DataFrame of shape (K, K)
+        Share of the draws in which the density of the two components alone, in the proportion of their weights, has one mode
+        (:meth:`bayesgmm.MixtureParams.one_hill`); 1 on the diagonal. For a single mixture the entries are 0 and 1.
+
+    Raises
+    ------
+    InvalidParameterError
+        If ``fit`` is neither a fitted estimator nor a mixture.
+
+    Notes
+    -----
+    A group here is a hill of the density (Hennig 2010, Advances in Data Analysis and Classification 4, 3-34, section 4.1). Components
+    that are one group may still be two in another sense, such as a narrow one amid a broad one.
+
+    Examples
+    --------
+    >>> from bayesgmm.params import MixtureParams
+    >>> means = [[[0.0], [1.0], [9.0]], [[0.0], [3.0], [9.0]]]
+    >>> same_group(MixtureParams.from_covariances([[0.4, 0.4, 0.2]] * 2, means, [[[[1.0]]] * 3] * 2))
+    component    0    1    2
+    component
+    0          1.0  0.5  0.0
+    1          0.5  1.0  0.0
+    2          0.0  0.0  1.0
+    """
+    params = getattr(fit, "params_", fit)
+    if not isinstance(params, MixtureParams):
+        raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
+    flat = params.reshape(-1)
+    if n_draws is not None:
+        check_count(n_draws, "n_draws")
+        flat = flat[np.unique(np.linspace(0, len(flat.weights) - 1, n_draws).astype(int))]
+    names = pd.RangeIndex(flat.n_components, name="component")
+    return pd.DataFrame(flat.one_hill().mean(axis=0), index=names, columns=names)
+
+
+def _counted(n_groups: np.ndarray, most: int | None, method: str) -> pd.Series:
+    most = int(n_groups.max()) if most is None else most
+    return _series(np.bincount(n_groups, minlength=most + 1)[1:] / len(n_groups), most, method)
+
+
+def _series(probability: FloatArray, most: int, method: str) -> pd.Series:
+    out = pd.Series(probability, index=pd.RangeIndex(1, most + 1, name="n_groups"), name="probability")
+    out.attrs["method"] = method
+    return out
+
+
+def _numbers_of(r: FloatArray, weight: FloatArray | None) -> FloatArray:
+    """Return the sum over draws of the probabilities (K,) of 1 to K components with points, for responsibilities (t, N, K)."""
+    K = r.shape[-1]
+    power = None if weight is None else weight[weight > 0]
+    if weight is not None:
+        r = r[:, weight > 0]
+    out = np.zeros(K)
+    out[K - 1] = len(r)  # all points lie in the set of all components
+    empty = np.stack([_all_in(1.0 - r[..., k], power) for k in range(K)], axis=1)
+    for inside in _proper_subsets(K):
+        outside = [k for k in range(K) if k not in inside]
+        here = np.flatnonzero(empty[:, outside].min(axis=1) > NEVER)
+        if len(here):
+            size = len(inside)
+            found = _all_in(r[np.ix_(here, np.arange(r.shape[1]), inside)].sum(axis=-1), power).sum()
+            out[size - 1 :] += [(-1) ** (m - size) * comb(K - size, m - size) * found for m in range(size, K + 1)]
+    return out
+
+
+def _proper_subsets(K: int) -> Iterator[list[int]]:
+    for size in range(1, K):
+        yield from map(list, combinations(range(K), size))
+
+
+def _all_in(share: FloatArray, power: FloatArray | None) -> FloatArray:
+    """Return the products (t,) over points of probabilities (t, N), each taken as often as the point counts."""
+    clipped = np.clip(share, 0.0, 1.0)
+    return np.asarray((clipped if power is None else clipped**power).prod(axis=1))

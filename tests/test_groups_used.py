@@ -1,0 +1,182 @@
+"""How many groups there really are, and the pictures of partitions: against enumeration, grids and what the axes show."""
+
+from itertools import product
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+
+import bayesgmm as bg
+from bayesgmm.estimators.fitting import quiet
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.params import MixtureParams
+from bayesgmm.partitions import draw_labels, occupied, same_group, used
+from bayesgmm.selection.posterior import occupied_components
+from tests.conftest import random_mixture
+
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+SEEDS = st.integers(0, 10**6)
+SHORT = {"random_state": 1, "progressbar": False, "chains": 2, "draws": 60, "tune": 100}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    mpl.use("agg")
+    yield
+    plt.close("all")
+
+
+# Components with points
+
+
+def by_allocations(params: MixtureParams, X: np.ndarray) -> np.ndarray:
+    """Probabilities of 1 to K components with points, over every allocation of the points."""
+    out = np.zeros(params.n_components)
+    for r in params.reshape(-1).responsibilities(X):
+        for allocation in product(range(params.n_components), repeat=len(X)):
+            out[len(set(allocation)) - 1] += np.prod([r[i, k] for i, k in enumerate(allocation)])
+    return out / len(params.reshape(-1).weights)
+
+
+@pytest.mark.parametrize(("K", "N"), [(1, 3), (2, 1), (2, 4), (4, 3), (3, 5)])
+def test_numbers_of_components_with_points_are_those_of_all_allocations(rng, K, N):
+    params, X = random_mixture(rng, K, 2, (3, 2)), rng.normal(size=(N, 2))
+    found = occupied(params, X)
+    np.testing.assert_allclose(found, by_allocations(params, X), rtol=0, atol=1e-13)
+    assert found.index.tolist() == list(range(1, K + 1))
+    assert (found.index.name, found.name, found.attrs["method"]) == ("n_groups", "probability", "exact")
+    assert found.to_numpy()[N:] == pytest.approx(0, abs=1e-13)
+    assert found.sum() == pytest.approx(1)
+
+
+def test_the_mean_number_is_what_selection_calls_occupied(rng):
+    params, X = random_mixture(rng, 5, 2, (2, 20)), rng.normal(size=(30, 2))
+    found = occupied(params, X)
+    assert found.index.to_numpy() @ found == pytest.approx(occupied_components(params, X), rel=1e-10)
+
+
+def test_drawn_allocations_agree_with_the_exact_probabilities(rng):
+    params, X = random_mixture(rng, 4, 1, (4000,)), rng.normal(size=(6, 1))
+    exact, counted = occupied(params, X), occupied(draw_labels(params, X, random_state=2))
+    assert counted.attrs["method"] == "counted"
+    error = np.sqrt(exact * (1 - exact) / 4000)
+    assert (np.abs(exact - counted.reindex(exact.index, fill_value=0.0)) <= 4.5 * error + 1e-12).all()
+
+
+def test_many_components_have_their_allocations_drawn(rng, monkeypatch):
+    params, X = random_mixture(rng, 11, 1, (50,)), rng.normal(size=(8, 1))
+    found = occupied(params, X, random_state=3)
+    assert found.attrs["method"] == "drawn"
+    assert found.equals(occupied(params, X, random_state=3))
+    assert (len(found), found.sum()) == (11, pytest.approx(1))
+    monkeypatch.setattr(used, "MOST_COMPONENTS", 11)
+    exact = occupied(params, X)
+    assert exact.index.to_numpy() @ exact == pytest.approx(occupied_components(params, X), rel=1e-9)
+    assert np.abs(exact - found).max() < 4.5 * 0.5 / np.sqrt(50)
+
+
+@QUICK
+@given(SEEDS)
+def test_names_of_components_and_the_order_of_points_do_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    params, X = random_mixture(rng, 3, 1, (5,)), rng.normal(size=(6, 1))
+    switched = params.permute(np.argsort(rng.random((5, 3)), axis=1))
+    np.testing.assert_allclose(occupied(switched, rng.permutation(X)), occupied(params, X), rtol=0, atol=1e-13)
+
+
+def test_rows_count_as_often_as_their_weights_say(faithful):
+    X, weight = faithful.to_numpy()[:8], np.arange(8) % 3
+    fit = bg.BayesianGaussianMixture(3, priors=bg.Priors(concentration=0.1), **SHORT)
+    with quiet():
+        fit.fit(X, sample_weight=weight)
+    weighted, repeated = occupied(fit), occupied(fit.params_, np.repeat(X, weight, axis=0))
+    np.testing.assert_allclose(weighted, repeated, rtol=0, atol=1e-12)
+    assert not np.allclose(weighted, occupied(fit.params_, X), rtol=0, atol=1e-3)
+
+
+def test_points_must_come_with_a_posterior_only(rng):
+    params = random_mixture(rng, 2, 1, (3,))
+    with pytest.raises(InvalidDataError, match="X is missing"):
+        occupied(params)
+    with pytest.raises(InvalidParameterError, match="not with labels"):
+        occupied([[0, 1], [0, 0]], [[0.0], [1.0]])
+    assert occupied([[4, 4], [0, 7], [1, 2]]).tolist() == pytest.approx([1 / 3, 2 / 3])
+
+
+# Components that are one group
+
+
+def hills_on_the_ridge(params: MixtureParams) -> int:
+    """Number of local maxima of the density of two components on a fine grid of the ridge, by its definition.
+
+    It rises from either mean towards the other, if only by less than rounding shows.
+    """
+    first, second = np.linalg.inv(params.covariances)
+    a = expit(np.linspace(-30, 30, 20_001))[:, None, None]
+    pull = (1 - a) * (first @ params.means[0])[:, None] + a * (second @ params.means[1])[:, None]
+    height = params.log_density(np.linalg.solve((1 - a) * first + a * second, pull)[..., 0])
+    steps = np.diff(height)
+    ups = np.concatenate([[1], np.sign(steps[np.abs(steps) > 1e-13]), [-1]])
+    return int((np.diff(ups) < 0).sum())
+
+
+@pytest.mark.parametrize("D", [1, 2, 4])
+def test_one_hill_is_what_a_fine_grid_of_the_ridge_shows(rng, D):
+    params = random_mixture(rng, 2, D, (60,))
+    params = MixtureParams(params.weights, params.means * 2.5 / D**0.8, params.scale_tril)
+    found = params.one_hill()[:, 0, 1]
+    assert found.tolist() == [hills_on_the_ridge(one) == 1 for one in (params[t] for t in range(60))]
+    assert 10 < found.sum() < 50
+
+
+@pytest.mark.parametrize(("distance", "one"), [(1.999, True), (2.001, False), (1e-9, True), (50.0, False)])
+def test_two_equal_components_part_at_two_standard_deviations(distance, one):
+    """The textbook's case, and in any units and directions: affine maps do not change it."""
+    factor = np.array([[3.0, 0.0], [-2.0, 1e-4]])
+    means = np.array([[0.0, 0.0], [0.6, 0.8]]) * distance
+    params = MixtureParams([0.5, 0.5], means, np.stack([np.eye(2)] * 2)).transform(np.array([1e3, -5.0]), factor)
+    assert bool(params.one_hill()[0, 1]) is one
+    assert bool(params.one_hill()[1, 0]) is one
+
+
+def test_a_small_weight_loses_its_hill(rng):
+    """Of two narrow components 2.5 apart: a hill at equal weights, a shoulder at one per mille, and nothing at weight zero."""
+
+    def two(weight):
+        return MixtureParams.from_covariances([1 - weight, weight], [[0.0], [2.5]], [[[1.0]], [[1.0]]])
+
+    assert [bool(two(w).one_hill()[0, 1]) for w in (0.5, 0.001, 0.0)] == [False, True, True]
+    assert two(0.0).one_hill().all()
+
+
+@QUICK
+@given(SEEDS)
+def test_no_two_components_have_fewer_modes_than_one_hill_says(seed):
+    params = random_mixture(np.random.default_rng(seed), 2, 2)
+    assert (len(params.modes()) == 1) == bool(params.one_hill()[0, 1])
+
+
+def test_the_table_is_the_share_of_draws(rng):
+    params = random_mixture(rng, 4, 2, (2, 150))
+    table = same_group(params, n_draws=None)
+    np.testing.assert_allclose(table, params.one_hill().reshape(-1, 4, 4).mean(0))
+    assert (np.diag(table) == 1).all()
+    assert (table.to_numpy() == table.to_numpy().T).all()
+    order = rng.permutation(4)
+    switched = params.permute(np.broadcast_to(order, (2, 150, 4)))
+    np.testing.assert_allclose(same_group(switched, n_draws=None), table.to_numpy()[np.ix_(order, order)])
+    few = same_group(params, n_draws=3)
+    assert set(np.round(few.to_numpy().ravel() * 3, 9)) <= {0.0, 1.0, 2.0, 3.0}
+
+
+def test_groups_far_apart_are_two_and_a_split_group_is_one(posterior_faithful, em_faithful):
+    assert same_group(posterior_faithful).loc[0, 1] == 0
+    assert same_group(em_faithful).to_numpy().tolist() == [[1, 0], [0, 1]]
+    assert occupied(posterior_faithful).tolist() == [0.0, 1.0]
+    for fit, n_draws in (("em", 9), (em_faithful, 0)):
+        with pytest.raises(InvalidParameterError):
+            same_group(fit, n_draws=n_draws)

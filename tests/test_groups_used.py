@@ -1,6 +1,6 @@
 """How many groups there really are, and the pictures of partitions: against enumeration, grids and what the axes show."""
 
-from itertools import product
+from itertools import permutations, product
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from scipy.special import expit
 
 import bayesgmm as bg
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions import draw_labels, occupied, same_group, used
+from bayesgmm.partitions import credible_ball, display_order, draw_labels, occupied, same_group, similarity, used
+from bayesgmm.plots import plot_credible_ball, plot_merging, plot_similarity
+from bayesgmm.plots.style import colour
+from bayesgmm.selection import merge_components
 from bayesgmm.selection.posterior import occupied_components
 from tests.conftest import random_mixture
+from tests.test_plots import ink
 
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 10**6)
@@ -180,3 +185,125 @@ def test_groups_far_apart_are_two_and_a_split_group_is_one(posterior_faithful, e
     for fit, n_draws in (("em", 9), (em_faithful, 0)):
         with pytest.raises(InvalidParameterError):
             same_group(fit, n_draws=n_draws)
+
+
+# Pictures
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    """Draws about three groups of eight points, of which a few wander, and where the points lie."""
+    rng = np.random.default_rng(3)
+    truth = np.repeat([0, 1, 2], 8)
+    draws = np.where(rng.random((80, 24)) < 0.12, rng.integers(4, size=(80, 24)), truth)
+    return draws, truth, rng.normal(size=(24, 3)) + truth[:, None] * 4.0
+
+
+def of_kind(artists, start: str) -> list:
+    return [artist for artist in artists if (artist.get_gid() or "").startswith(start)]
+
+
+def test_the_map_shows_the_similarities_in_the_order_of_the_tree(blocks):
+    draws, truth, _ = blocks
+    mixed = np.random.default_rng(1).permutation(24)
+    P = similarity(draws[:, mixed])
+    ax = plot_similarity(P, labels=truth[mixed])
+    order = display_order(P)
+    np.testing.assert_array_equal(ax.images[0].get_array(), P[np.ix_(order, order)])
+    assert ax.images[0].get_clim() == (0.0, 1.0)
+    bars = of_kind(ax.lines, "group-")
+    assert len(bars) == 6  # the tree puts each group in one piece, marked on two sides
+    for bar in bars[::2]:
+        start, stop = np.round(bar.get_xdata()).astype(int)
+        here = truth[mixed][order][start : stop + 1]
+        assert len(set(here)) == 1
+        assert len(here) == 8
+        assert to_rgb(bar.get_color()) == to_rgb(colour(int(bar.get_gid()[-1])))
+
+
+def test_a_group_in_pieces_has_a_bracket_for_each(blocks):
+    draws, truth, _ = blocks
+    order = np.r_[0:4, 8:24, 4:8]
+    ax = plot_similarity(similarity(draws), order, labels=truth)
+    assert [bar.get_gid() for bar in of_kind(ax.lines, "group-")][::2] == ["group-0", "group-1", "group-2", "group-0"]
+    assert ax.get_xlabel() == "24 points, in the order given"
+    for wrong in (order[:-1], np.zeros(24, int), order + 0.5):
+        with pytest.raises(InvalidParameterError, match="each of the 24 points"):
+            plot_similarity(similarity(draws), wrong)
+    with pytest.raises(InvalidDataError, match="square"):
+        plot_similarity(np.ones((2, 3)))
+    with pytest.raises(InvalidDataError, match="24 points"):
+        plot_similarity(similarity(draws), labels=truth[:-1])
+
+
+@pytest.mark.parametrize("D", [1, 2, 3])
+def test_the_ball_rings_the_points_that_change_groups(blocks, D):
+    draws, truth, X = blocks
+    ball = credible_ball(truth, draws)
+    axes = plot_credible_ball(X[:, :D], ball)
+    assert not of_kind(axes[0].collections, "moved")
+    for ax, bound in zip(axes[1:], (ball.horizontal, ball.upper, ball.lower), strict=True):
+        drawn = {c.get_gid(): np.asarray(c.get_offsets()) for c in of_kind(ax.collections, "group-")}
+        assert sum(map(len, drawn.values())) == 24
+        assert sorted(map(len, drawn.values())) == sorted(np.bincount(bound.labels[0]))
+        # As few rings as any naming of the groups allows: no other one agrees with the estimate on more points.
+        k, most = bound.labels[0].max() + 1, 0
+        for names in permutations(range(max(k, 3)), int(k)):
+            most = max(most, int((np.array(names)[bound.labels[0]] == ball.center).sum()))
+        rings = of_kind(ax.collections, "moved")[0].get_offsets()
+        assert len(rings) == 24 - most
+        title = ax.get_title(loc="left")
+        assert f"{bound.n_groups[0]} groups, vi {bound.distance:.3g} bits, {24 - most} points moved" in title
+        assert ("tie" in title) == (len(bound.labels) > 1)
+    assert axes[0].get_xlabel().startswith("principal axis" if D == 3 else "x0")
+
+
+def test_the_ball_needs_its_own_points(blocks):
+    draws, truth, X = blocks
+    ball = credible_ball(truth, draws, loss="binder")
+    gaps = X.copy()
+    gaps[0, 0] = np.nan
+    axes = plot_credible_ball(gaps, ball)
+    assert [text.get_text() for text in axes[0].texts] == ["1 rows with gaps not shown"]
+    assert sum(len(c.get_offsets()) for c in axes[0].collections) == 23
+    with pytest.raises(InvalidDataError, match="each of the 24 points"):
+        plot_credible_ball(X[1:], ball)
+    with pytest.raises(InvalidDataError, match="missing value"):
+        plot_credible_ball(np.full_like(X, np.nan), ball)
+    with pytest.raises(InvalidParameterError, match="credible_ball returns"):
+        plot_credible_ball(X, draws)
+    with pytest.raises(InvalidParameterError, match="four axes"):
+        plot_credible_ball(X, ball, axs=axes[:3])
+
+
+def test_merging_is_drawn_as_it_is_and_of_a_posterior_too(posterior_faithful, faithful, rng):
+    mixture = MixtureParams.from_covariances([0.25] * 4, [[0.0], [0.5], [9.0], [9.5]], [[[1.0]]] * 4)
+    merging = merge_components(mixture, mixture.sample(300, random_state=0)[0])
+    ax = plt.subplots()[1]
+    assert plot_merging(merging, ax=ax) is ax
+    x, y = ax.lines[0].get_data()
+    assert x.tolist() == [1, 2, 3, 4]
+    np.testing.assert_array_equal(y, merging.entropy)
+    assert merging.suggested == 2
+    assert ax.get_legend().get_texts()[0].get_text() == "suggested: 2 groups"
+    assert merging.plot().lines[0].get_ydata().tolist() == y.tolist()
+    posterior = merge_components(posterior_faithful, faithful)
+    np.testing.assert_array_equal(plot_merging(posterior).lines[0].get_ydata(), posterior.entropy)
+    with pytest.raises(InvalidParameterError, match="merge_components"):
+        plot_merging(mixture)
+
+
+def test_every_picture_has_ink_and_nothing_is_cut_off(blocks):
+    draws, truth, X = blocks
+    mixture = MixtureParams.from_covariances([0.25] * 4, [[0.0], [1.0], [9.0], [9.5]], [[[1.0]]] * 4)
+    merging = merge_components(mixture, mixture.sample(99, random_state=0)[0])
+    pictures = [lambda: plot_similarity(similarity(draws), labels=truth), lambda: plot_merging(merging)]
+    pictures += [lambda D=D: plot_credible_ball(X[:, :D], credible_ball(truth, draws)) for D in (1, 2, 3)]
+    for draw in pictures:
+        draw()
+        figure = plt.gcf()
+        assert 0.005 < ink(figure) < 0.75
+        page, drawn = figure.bbox_inches, figure.get_tightbbox()
+        assert min(drawn.x0, drawn.y0) >= -0.02
+        assert drawn.x1 <= page.x1 + 0.02
+        assert drawn.y1 <= page.y1 + 0.02

@@ -6,28 +6,34 @@ the axes it is given, or makes its own figure, and returns the axes (those that 
 PlotCollection).
 """
 
+from bayesgmm.plots.ball import plot_credible_ball
 from bayesgmm.plots.chains import plot_rank, plot_trace
 from bayesgmm.plots.criticism import plot_loo_pit, plot_pareto_k
 from bayesgmm.plots.doubt import plot_doubt
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.groups import plot_groups
+from bayesgmm.plots.merging import plot_merging
 from bayesgmm.plots.predictive import plot_predictive
 from bayesgmm.plots.prior import plot_prior
 from bayesgmm.plots.reliability import plot_reliability
 from bayesgmm.plots.responsibilities import plot_responsibilities
+from bayesgmm.plots.similarity import plot_similarity
 from bayesgmm.plots.uncertainty import plot_uncertainty
 
 __all__ = [
+    "plot_credible_ball",
     "plot_doubt",
     "plot_forest",
     "plot_groups",
     "plot_loo_pit",
+    "plot_merging",
     "plot_pareto_k",
     "plot_predictive",
     "plot_prior",
     "plot_rank",
     "plot_reliability",
     "plot_responsibilities",
+    "plot_similarity",
     "plot_trace",
     "plot_uncertainty",
 ]

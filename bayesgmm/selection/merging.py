@@ -115,9 +115,9 @@ class Merging:
         -------
         matplotlib.axes.Axes
         """
-        from bayesgmm.selection import pictures
+        from bayesgmm.plots.merging import plot_merging
 
-        return pictures.plot_entropy(self, ax)
+        return plot_merging(self, ax=ax)
 
 
 def merge_components(fit: Any, X: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Merging:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesgmm.selection.lrt import BootstrapLRT
-    from bayesgmm.selection.merging import Merging
 
-__all__ = ["plot_criterion", "plot_entropy", "plot_replicates"]
+__all__ = ["plot_criterion", "plot_replicates"]
 
 _GREY = "#7a858c"
 _STYLES = ("-", "--", ":")
@@ -69,24 +68,6 @@ def _cross_out(ax: Axes, rows: pd.DataFrame, criterion: str) -> None:
     if len(rows):
         at = rows["n_components"], rows[criterion]
         ax.scatter(*at, s=70, marker="x", color="black", linewidths=1.2, zorder=5, label="cannot be chosen")
-
-
-def plot_entropy(merging: Merging, ax: Axes | None) -> Axes:
-    """Draw `Merging.plot`."""
-    ax = axes_or_new(ax)
-    entropy, n = merging.entropy, merging.suggested
-    x, y = entropy.index.to_numpy(dtype=float), entropy.to_numpy()
-    ax.plot(x, y, marker="o", color=colour(0), ls="none", ms=6)
-    if n is not None and 1 < n < merging.n_components:
-        for part in (slice(None, n), slice(n - 1, None)):
-            ax.plot(x[part], np.polyval(np.polyfit(x[part], y[part], 1), x[part]), color=_GREY, lw=1.2, zorder=0)
-    if n is not None:
-        ax.scatter([n], [entropy[n]], s=150, facecolors="none", edgecolors="black", linewidths=1.8, label=f"suggested: {n} groups")
-        ax.legend(frameon=False, fontsize=9, loc="upper left")
-    ax.set_xlabel("number of groups")
-    ax.set_ylabel("entropy of the responsibilities (nats)")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return tidy(ax)
 
 
 def plot_replicates(test: BootstrapLRT, ax: Axes | None) -> Axes:

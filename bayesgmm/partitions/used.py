@@ -18,7 +18,7 @@ from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 
 __all__ = ["occupied", "same_group"]
 
-MOST_COMPONENTS = 10
+MOST_COMPONENTS = 8
 """Most components whose subsets are all looked at; with more of them allocations are drawn."""
 NEVER = 1e-16
 """A component that is empty with less probability than this always has points."""
@@ -34,7 +34,7 @@ def occupied(draws: Any, X: ArrayLike | None = None, *, random_state: RandomStat
     X : array-like of shape (N, D), optional
         The points, for a posterior; an estimator's training data, with the weights it was fitted with, when absent.
     random_state : int, Generator, RandomState or None
-        For a posterior with more than 10 components, of which each draw allocates the points once.
+        For a posterior with more than 8 components, of which each draw allocates the points once.
 
     Returns
     -------
@@ -150,13 +150,14 @@ def _numbers_of(r: FloatArray, weight: FloatArray | None) -> FloatArray:
         r = r[:, weight > 0]
     out = np.zeros(K)
     out[K - 1] = len(r)  # all points lie in the set of all components
-    empty = np.stack([_all_in(1.0 - r[..., k], power) for k in range(K)], axis=1)
+    columns = np.ascontiguousarray(np.moveaxis(r, -1, 0))
+    empty = np.stack([_all_in(1.0 - column, power) for column in columns], axis=1)
     for inside in _proper_subsets(K):
         outside = [k for k in range(K) if k not in inside]
         here = np.flatnonzero(empty[:, outside].min(axis=1) > NEVER)
         if len(here):
             size = len(inside)
-            found = _all_in(r[np.ix_(here, np.arange(r.shape[1]), inside)].sum(axis=-1), power).sum()
+            found = _all_in(sum(columns[k][here] for k in inside), power).sum()
             out[size - 1 :] += [(-1) ** (m - size) * comb(K - size, m - size) * found for m in range(size, K + 1)]
     return out
 

@@ -68,7 +68,8 @@ def plot_similarity(similarity: ArrayLike, order: ArrayLike | None = None, *, la
     ax.spines[:].set_visible(False)
     points = f"{N} point{'' if N == 1 else 's'}"
     ax.set_xlabel(f"{points}, {'in the order of their similarity' if order is None else 'in the order given'}", fontsize=10)
-    bar = ax.get_figure(root=False).colorbar(picture, ax=ax, pad=0.03, fraction=0.046)
+    figure: Any = ax.get_figure(root=False)
+    bar = figure.colorbar(picture, ax=ax, pad=0.03, fraction=0.046)
     bar.set_label("probability of one group", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)

@@ -69,7 +69,7 @@ def describe(row: Row) -> str:
     """One line for the terminal."""
     if math.isnan(row.ours):
         return f"{row.work}: {row.note}"
-    ratio = "" if row.ratio is None else f", {row.ratio:.1f} x {row.peer_name}"
+    ratio = "" if row.ratio is None else f", {row.ratio_in_words} x {row.peer_name}"
     met = {None: "", True: " (met)", False: " (NOT met)"}[row.met]
     return f"{row.work}: {row.ours:.4g} {row.unit}{ratio}{met}"
 

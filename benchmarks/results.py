@@ -104,12 +104,11 @@ def _line(row: Row) -> str:
         return f"| {row.work} | | | | | | {row.note} |"
     unit = row.unit
     peer = "" if row.peer is None else f"{row.peer:.4g} {unit} ({row.peer_name})"
-    ratio = "" if row.ratio is None else f"{row.ratio:.1f}"
     floor = (
         "" if row.floor is None else (f"under {row.floor:g} {unit}" if row.absolute or row.ratio is None else f"{row.floor:g} x")
     )
     met = {None: "", True: "yes", False: "**no**"}[row.met]
-    return f"| {row.work} | {row.ours:.4g} {unit} | {peer} | {ratio} | {floor} | {met} | {row.note} |"
+    return f"| {row.work} | {row.ours:.4g} {unit} | {peer} | {row.ratio_in_words} | {floor} | {met} | {row.note} |"
 
 
 def draw(growth: list[Curves], path: Path) -> None:

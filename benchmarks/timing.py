@@ -33,6 +33,13 @@ class Row:
         return self.ours / self.peer if self.higher_is_better else self.peer / self.ours
 
     @property
+    def ratio_in_words(self) -> str:
+        """The ratio with one decimal, or two digits where that would be nothing; empty where there is none."""
+        if self.ratio is None:
+            return ""
+        return f"{self.ratio:.1f}" if self.ratio >= 0.095 else f"{self.ratio:.2g}"
+
+    @property
     def met(self) -> bool | None:
         """Whether the floor is met; None where there is none."""
         if self.floor is None:

@@ -208,6 +208,10 @@ def test_any_array_of_numbers_will_do(rng):
     large.flags.writeable = False  # of several chunks
     np.testing.assert_array_equal(ex.responsibility_draws(read_only, *draws)[0], expected)
     np.testing.assert_allclose(ex.expectation(large, *arrays(params)).counts, 100 * expected.sum(0))
+    ones = np.ones(len(large))
+    ones.flags.writeable = False
+    weighted = ex.expectation(large, *arrays(params), sample_weight=ones)
+    np.testing.assert_allclose(weighted.counts, 100 * expected.sum(0))
 
 
 def test_libraries_get_their_threads_back_when_the_last_fit_ends():

@@ -61,8 +61,8 @@ def expectation(
     >>> stats.counts, stats.second.ravel()
     (array([2.]), array([2.]))
     """
-    X = writable(X)
-    weight = _NO_WEIGHTS if sample_weight is None else sample_weight
+    X, log_weights, means, scale_tril = map(writable, (X, log_weights, means, scale_tril))
+    weight = _NO_WEIGHTS if sample_weight is None else writable(sample_weight)
     size = chunk_size(len(X))
     n = -(-len(X) // size)
     if n == 1:
@@ -78,9 +78,9 @@ def expectation(
     return Statistics(float(totals.sum()), counts.sum(0), first.sum(0), second.sum(0))
 
 
-def writable(X: FloatArray) -> FloatArray:
-    """Return X, or a copy if it is read-only: the kernels are compiled once, for arrays that may be written to."""
-    return X if X.flags.writeable else X.copy()
+def writable(array: FloatArray) -> FloatArray:
+    """Return the array, or a copy if it is read-only: the kernels are compiled once, for arrays that may be written to."""
+    return array if array.flags.writeable else array.copy()
 
 
 def chunk_size(n_rows: int) -> int:
@@ -117,7 +117,7 @@ def evaluate(
     log_density : array of shape (N,)
         ``log p(x_i)``.
     """
-    X = writable(X)
+    X, log_weights, means, scale_tril = map(writable, (X, log_weights, means, scale_tril))
     prepared = _kernel.prepare(log_weights, means, scale_tril, diagonal)
     N, K = len(X), len(means)
     empty = np.empty((0, K))

@@ -39,7 +39,7 @@ def responsibility_moments(
 
     Memory is of the order of the outputs: draws x rows x components never exist together.
     """
-    X = writable(X)
+    X, log_weights, means, scale_tril = map(writable, (X, log_weights, means, scale_tril))
     T, K, _ = means.shape
     N = len(X)
     total, square, entropy = np.zeros((N, K)), np.zeros((N, K)), np.zeros(N)
@@ -84,7 +84,7 @@ def responsibility_summary(
 
     A few rows at a time see all draws, which quantiles need; memory does not grow with N beyond the outputs.
     """
-    X = writable(X)
+    X, log_weights, means, scale_tril = map(writable, (X, log_weights, means, scale_tril))
     T, K, _ = means.shape
     N = len(X)
     mean, sd, lower, upper = (np.empty((N, K)) for _ in range(4))
@@ -129,7 +129,7 @@ def cross_sums(
     diagonal: bool = False,
 ) -> FloatArray:
     """Return ``out[t, j, m] = sum_i r_tij reference_im`` for ``reference (N, M)``: what relabelling needs to know of each draw."""
-    X = writable(X)
+    X, log_weights, means, scale_tril = map(writable, (X, log_weights, means, scale_tril))
     T, K, _ = means.shape
 
     def task(start: int, stop: int) -> FloatArray:
@@ -160,6 +160,7 @@ def responsibility_draws(
 
 def _over_draws(kernel: Callable[..., None], out: FloatArray, X: FloatArray, *mixtures: Any) -> None:
     X = writable(X)
+    mixtures = tuple(writable(part) if isinstance(part, np.ndarray) else part for part in mixtures)
     size = max(1, -(-len(out) // (4 * n_threads())))
     tasks = ordered_map(lambda first, last: kernel(EVALUATE, X, first, last, *mixtures, out), chunks(len(out), size))
     for _ in tasks:

@@ -236,6 +236,11 @@ class MixtureParams:
         factor = np.asarray(factor, dtype=float)
         return MixtureParams(self.weights, self.means @ factor.T + shift, factor @ self.scale_tril)
 
+    def thin(self, most: int) -> MixtureParams:
+        """Return at most so many mixtures of a batch, evenly spaced, as a flat batch."""
+        flat = self.reshape(-1)
+        return flat[np.unique(np.linspace(0, len(flat.weights) - 1, most).astype(int))]
+
     def resembles(self, other: MixtureParams, X: ArrayLike) -> bool:
         """Whether two mixtures give rows of X (N, D) the same density, to a twentieth: the same, but for the components' names.
 

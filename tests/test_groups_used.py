@@ -16,10 +16,10 @@ from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import credible_ball, display_order, draw_labels, occupied, same_group, similarity, used
+from bayesgmm.partitions.used import mean_occupied
 from bayesgmm.plots import plot_credible_ball, plot_merging, plot_similarity
 from bayesgmm.plots.style import colour
 from bayesgmm.selection import merge_components
-from bayesgmm.selection.posterior import occupied_components
 from tests.conftest import random_mixture
 from tests.test_plots import ink
 
@@ -61,7 +61,7 @@ def test_numbers_of_components_with_points_are_those_of_all_allocations(rng, K, 
 def test_the_mean_number_is_what_selection_calls_occupied(rng):
     params, X = random_mixture(rng, 5, 2, (2, 20)), rng.normal(size=(30, 2))
     found = occupied(params, X)
-    assert found.index.to_numpy() @ found == pytest.approx(occupied_components(params, X), rel=1e-10)
+    assert found.index.to_numpy() @ found == pytest.approx(mean_occupied(params, X), rel=1e-10)
 
 
 def test_drawn_allocations_agree_with_the_exact_probabilities(rng):
@@ -80,7 +80,7 @@ def test_many_components_have_their_allocations_drawn(rng, monkeypatch):
     assert (len(found), found.sum()) == (11, pytest.approx(1))
     monkeypatch.setattr(used, "MOST_COMPONENTS", 11)
     exact = occupied(params, X)
-    assert exact.index.to_numpy() @ exact == pytest.approx(occupied_components(params, X), rel=1e-9)
+    assert exact.index.to_numpy() @ exact == pytest.approx(mean_occupied(params, X), rel=1e-9)
     assert np.abs(exact - found).max() < 4.5 * 0.5 / np.sqrt(50)
 
 

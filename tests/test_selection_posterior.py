@@ -1,13 +1,15 @@
 """The columns that posteriors add to a selection."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import bayesgmm as bg
 from bayesgmm.criticism import compare_elpd, loo
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.partitions.used import mean_occupied
 from bayesgmm.selection import select
-from bayesgmm.selection.posterior import occupied_components
 from tests.conftest import random_mixture
 
 SETTINGS = {"draws": 250, "tune": 300, "chains": 2}
@@ -51,10 +53,11 @@ def test_occupied_components_are_those_with_rows(rng):
     r = draws.responsibilities(X)
     labels = (rng.random((20_000, 4, 6, 1)) > np.cumsum(r, axis=-1)).sum(axis=-1)
     simulated = np.mean([(labels == k).any(axis=-1).mean() for k in range(3)]) * 3
-    assert occupied_components(draws, X) == pytest.approx(simulated, abs=0.01)
+    assert mean_occupied(draws, X) == pytest.approx(simulated, abs=0.01)
     weight = np.array([1.0, 2.0, 0.0, 1.0, 1.0, 1.0])
     repeated = np.concatenate([X[weight > 0], X[1:2]])
-    assert occupied_components(draws, X, weight) == pytest.approx(occupied_components(draws, repeated))
+    weighted = SimpleNamespace(params_=draws, _fit_X=X, _fit_weight=weight)
+    assert mean_occupied(weighted) == pytest.approx(mean_occupied(draws, repeated))
 
 
 def test_what_cannot_be_asked_is_refused_before_any_fit(groups):

@@ -10,6 +10,7 @@ from scipy import stats
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
+from bayesgmm.validation import check_prob
 
 __all__ = ["Uniformity", "envelope", "judge_ranks"]
 
@@ -97,8 +98,7 @@ def envelope(n_replicates: int, n_ranks: int, prob: float = 0.95) -> tuple[Float
     >>> bool(lower[49] < 0.5 < upper[49]), float(upper[-1])
     (True, 1.0)
     """
-    if not 0 < prob < 1:
-        raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
+    check_prob(prob)
     tail = float(np.quantile(_null(n_replicates, n_ranks), 1 - prob))
     inside = _tails(n_replicates, n_ranks) > tail
     counts = np.arange(n_replicates + 1)

@@ -77,10 +77,8 @@ def partition_view(em_responsibilities: FloatArray, posterior: MixtureParams, X:
     Wade and Ghahramani (2018), Bayesian Analysis 13, 559-626. A row's group is drawn from its responsibilities, once for each draw, so
     the ball holds both what the parameters and what the overlap leave open.
     """
-    flat = posterior.reshape(-1)
-    draws = _spread(len(flat.weights), MOST_DRAWS)
-    rows = _spread(len(X), MOST_ROWS)
-    labels = draw_labels(flat[draws], np.ascontiguousarray(X[rows]), random_state=seed)
+    rows = np.arange(len(X)) if len(X) <= MOST_ROWS else np.linspace(0, len(X) - 1, MOST_ROWS).round().astype(int)
+    labels = draw_labels(posterior.thin(MOST_DRAWS), np.ascontiguousarray(X[rows]), random_state=seed)
     best = minimize(labels, "vi", n_runs=RUNS, random_state=seed)
     ball = credible_ball(best, labels, level=LEVEL, loss="vi")
     em = em_responsibilities[rows].argmax(axis=1)
@@ -93,10 +91,5 @@ def partition_view(em_responsibilities: FloatArray, posterior: MixtureParams, X:
         radius=ball.radius,
         rank=float((ball.distances > distance + 1e-10).mean()),
         rows=rows,
-        n_draws=len(draws),
+        n_draws=len(labels),
     )
-
-
-def _spread(n: int, most: int) -> IntArray:
-    """Return at most so many of 0 .. n - 1, evenly spread."""
-    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(int)

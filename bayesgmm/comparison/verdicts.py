@@ -10,6 +10,7 @@ import pandas as pd
 from bayesgmm.comparison.inputs import Inputs
 from bayesgmm.comparison.partition import PartitionView
 from bayesgmm.diagnostics import Check
+from bayesgmm.partitions.doubt import CLEAR
 
 if TYPE_CHECKING:
     from bayesgmm.estimators import GaussianMixture
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DOUBT", "agreement", "alignment", "doubt", "em_convergence", "parameters", "partition", "predictive"]
 
 # A point is in doubt if its most probable group has less than 1 - DOUBT of the probability.
-DOUBT = 0.1
+DOUBT = 1 - CLEAR
 _CHANGED, _IN_DOUBT, _DISTANCE, _PREDICTIVE = 0.01, 0.1, 2.0, 0.01
 
 

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.criticism.weights import times_each, without
-from bayesgmm.em.information import _inverse
+from bayesgmm.em.information import inverse
 from bayesgmm.em.refits import Original, Refit
 from bayesgmm.em.scores import add_information, in_coordinates, row_scores
 from bayesgmm.estimators import GaussianMixture
@@ -151,7 +151,7 @@ def one_step(em: GaussianMixture) -> FloatArray:
     coordinates, vector = in_coordinates(X, params, family, em._fit_weight)
     if not np.isfinite(vector).all():
         return out
-    bread = _inverse(add_information(X, params, family, coordinates, em._fit_weight).observed)
+    bread = inverse(add_information(X, params, family, coordinates, em._fit_weight).observed)
     if bread is None:
         return out
     scores = row_scores(X, params, family)

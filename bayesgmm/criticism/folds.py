@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing
 from bayesgmm.criticism.compare import compare_elpd
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayesgmm.estimators._base import _observations
+from bayesgmm.estimators._base import observations
 from bayesgmm.estimators.fitting import one_seed
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.progress import steps
@@ -167,4 +167,4 @@ def _elpd(model: Estimator, X: ArrayLike, elpd: FloatArray, weight: FloatArray |
     if doubtful:
         listed = ", ".join(map(str, doubtful))
         notes = (f"Without fold{'' if len(doubtful) == 1 else 's'} {listed} the fit had not converged or had collapsed.",)
-    return Elpd(pd.DataFrame(columns, index=_observations(X, len(elpd))), "kfold", n_draws, n_splits, notes=notes)
+    return Elpd(pd.DataFrame(columns, index=observations(X, len(elpd))), "kfold", n_draws, n_splits, notes=notes)

@@ -147,7 +147,7 @@ def standard_errors(
 
 def _covariance(found: Information, kind: ErrorKind) -> tuple[FloatArray | None, str]:
     """Return the covariance matrix of the coordinates, or None, and what there is to say."""
-    bread = _inverse(found.empirical if kind == "empirical" else found.observed)
+    bread = inverse(found.empirical if kind == "empirical" else found.observed)
     if bread is None:
         return None, (
             f"The {'empirical' if kind == 'empirical' else 'observed'} information is singular or not positive definite, so the "
@@ -166,7 +166,7 @@ def _covariance(found: Information, kind: ErrorKind) -> tuple[FloatArray | None,
     return (bread @ found.empirical @ bread if kind == "sandwich" else bread), note
 
 
-def _inverse(matrix: FloatArray) -> FloatArray | None:
+def inverse(matrix: FloatArray) -> FloatArray | None:
     """Return the inverse of a positive definite matrix, whatever the units of its rows, or None if it has none."""
     diagonal = np.diag(matrix)
     if not (diagonal > 0).all():

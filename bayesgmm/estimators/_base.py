@@ -59,7 +59,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         self.feature_names_ = names
         self._fit_X = values
         self._fit_weight = weight
-        self._fit_obs = _observations(X, len(values))
+        self._fit_obs = observations(X, len(values))
         return values
 
     @property
@@ -203,7 +203,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         if X is None:
             return self._fit_X, self._fit_obs
         values = self._check(X)
-        return values, _observations(X, len(values))
+        return values, observations(X, len(values))
 
     def _moments(self, X: FloatArray) -> DrawMoments:
         flat = self.params_.reshape(-1)
@@ -248,7 +248,7 @@ def _table(values: FloatArray, obs: pd.Index, dims: tuple[str, ...] = ()) -> xr.
     return xr.DataArray(values, dims=(*dims, "obs", "component"), coords=coords, name="responsibilities")
 
 
-def _observations(X: Any, n: int) -> pd.Index:
+def observations(X: Any, n: int) -> pd.Index:
     """Return a DataFrame's index if it can name rows, otherwise row numbers."""
     index = getattr(X, "index", None)
     if isinstance(index, pd.Index) and not isinstance(index, pd.MultiIndex) and index.is_unique and index.dtype.kind in "iuf":

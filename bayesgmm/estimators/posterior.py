@@ -195,8 +195,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
-        if "interrupted" in draws.details or not check.passed:
-            kept = "" if "interrupted" not in draws.details else _kept(raw.batch_shape)
+        kept = _kept(raw.batch_shape) if "interrupted" in draws.details else ""
+        if kept or not check.passed:
             warnings.warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning, stacklevel=4)
         return self
 
@@ -387,10 +387,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         rng = generator(self.random_state if random_state is None else random_state)
         flat = self.params_.reshape(-1)
         if n_draws is None:
-            chosen = np.unique(np.linspace(0, len(flat.weights) - 1, DRAWS_OF_A_MEAN).round().astype(int))
-            total = np.zeros_like(values)
-            for t in chosen:
-                total += impute(values, flat[t], None, rng)
-            return np.where(np.isnan(values), total / len(chosen), values)
+            few, total = flat.thin(DRAWS_OF_A_MEAN), np.zeros_like(values)
+            for t in range(len(few.weights)):
+                total += impute(values, few[t], None, rng)
+            return np.where(np.isnan(values), total / len(few.weights), values)
         chosen = rng.choice(len(flat.weights), n_draws, replace=n_draws > len(flat.weights))
         return np.concatenate([impute(values, flat[t], 1, rng) for t in chosen])

@@ -15,7 +15,7 @@ from bayesgmm.expectation import responsibility_summary, rows_of
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["CAUSES", "CLEAR", "cause_of_doubt", "check_doubt", "doubt_of_draws", "doubt_of_one", "row_entropy"]
+__all__ = ["CAUSES", "CLEAR", "cause_of_doubt", "check_doubt", "doubt_of_draws", "doubt_of_one", "parts_of_doubt", "row_entropy"]
 
 CLEAR = 0.9
 """A row whose most probable group has at least this probability is called clear."""
@@ -49,6 +49,19 @@ def row_entropy(responsibilities: FloatArray) -> FloatArray:
     array([0.6931, 0.    ])
     """
     return np.asarray(entr(responsibilities).sum(axis=-1))
+
+
+def parts_of_doubt(responsibilities: FloatArray, entropy: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return total, aleatoric and epistemic entropy (N,) of responsibilities (N, K) averaged over draws, whose mean entropy is (N,).
+
+    Examples
+    --------
+    >>> [part.round(4).item() for part in parts_of_doubt(np.array([[0.5, 0.5]]), np.array([0.2]))]
+    [0.6931, 0.2, 0.4931]
+    """
+    total = row_entropy(responsibilities)
+    aleatoric = np.clip(entropy, 0.0, total)
+    return total, aleatoric, total - aleatoric
 
 
 def cause_of_doubt(responsibilities: FloatArray, aleatoric: FloatArray, epistemic: FloatArray) -> np.ndarray:
@@ -125,10 +138,9 @@ def doubt_of_draws(params: MixtureParams, X: FloatArray, obs: pd.Index, prob: fl
     """
     flat = params.reshape(-1)
     said = responsibility_summary(rows_of(X), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
-    total = row_entropy(said.mean)
-    aleatoric = np.clip(said.entropy, 0.0, total)
-    parts = (total, aleatoric, total - aleatoric)
-    return _table(said.mean, said.lower, said.upper, parts, obs, np.arange(params.n_components)).assign_attrs(prob=prob)
+    return _table(
+        said.mean, said.lower, said.upper, parts_of_doubt(said.mean, said.entropy), obs, np.arange(params.n_components)
+    ).assign_attrs(prob=prob)
 
 
 def _table(

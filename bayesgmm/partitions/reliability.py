@@ -11,6 +11,7 @@ from scipy.stats import beta
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.labels import match
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
+from bayesgmm.validation import check_prob
 
 __all__ = ["brier_score", "calibration_error", "check_pair", "log_score", "match_to_truth", "reliability_curve"]
 
@@ -125,8 +126,7 @@ def reliability_curve(responsibilities: ArrayLike, truth: ArrayLike, *, n_bins: 
     table, groups = check_pair(responsibilities, truth)
     if n_bins < 1:
         raise InvalidParameterError(f"n_bins must be at least 1, got {n_bins}")
-    if not 0 < prob < 1:
-        raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
+    check_prob(prob)
     largest, correct = table.max(axis=1), table.argmax(axis=1) == groups
     places = _bins(largest, table.shape[1], n_bins)
     n = np.bincount(places, minlength=n_bins)

@@ -16,7 +16,7 @@ from bayesgmm.partitions.inputs import check_count, check_draws
 from bayesgmm.partitions.pairs import draw_labels, is_mixture, mixtures, responsibilities
 from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 
-__all__ = ["occupied", "same_group"]
+__all__ = ["mean_occupied", "occupied", "same_group"]
 
 MOST_COMPONENTS = 8
 """Most components whose subsets are all looked at; with more of them allocations are drawn."""
@@ -55,7 +55,7 @@ def occupied(draws: Any, X: ArrayLike | None = None, *, random_state: RandomStat
     ``sum_S (-1)^(m - |S|) C(K - |S|, m - |S|) F(S)`` over the sets of at most m (inclusion and exclusion; Feller 1968, An Introduction to
     Probability Theory and Its Applications, section IV.3). That needs no random numbers; only the draws of the parameters are random.
     With a sparse Dirichlet prior this is a posterior of the number of groups (Malsiner-Walli, Frühwirth-Schnatter and Grün 2016,
-    Statistics and Computing 26, 303-324). Its mean is what `bayesgmm.selection` calls ``occupied``.
+    Statistics and Computing 26, 303-324). Its mean is `mean_occupied`.
 
     Examples
     --------
@@ -71,8 +71,7 @@ def occupied(draws: Any, X: ArrayLike | None = None, *, random_state: RandomStat
         if X is not None:
             raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
         return _counted(check_draws(draws).n_groups, None, "counted")
-    params, points = mixtures(draws, X)
-    weight = getattr(draws, "_fit_weight", None) if X is None else None
+    params, points, weight = _asked(draws, X)
     if params.n_components > MOST_COMPONENTS:
         labels = draw_labels(params, points if weight is None else points[weight > 0], random_state=random_state)
         return _counted(check_draws(labels).n_groups, params.n_components, "drawn")
@@ -80,6 +79,29 @@ def occupied(draws: Any, X: ArrayLike | None = None, *, random_state: RandomStat
     total = sum(_numbers_of(r, weight) for _, r in responsibilities(params, points))
     inside = np.clip(np.asarray(total) / len(params.weights), 0.0, 1.0)  # alternating sums round to a little below zero
     return _series(inside / inside.sum(), K, "exact")
+
+
+def mean_occupied(fit: Any, X: ArrayLike | None = None) -> float:
+    """Return the posterior mean of the number of components that have any points, for any number of components.
+
+    Under a draw, component k has none with probability ``prod_i (1 - r_ik)``.
+
+    Parameters
+    ----------
+    fit : fitted estimator or MixtureParams
+    X : array-like of shape (N, D), optional
+        As in `occupied`.
+
+    Examples
+    --------
+    >>> from bayesgmm.params import MixtureParams
+    >>> apart = MixtureParams.from_covariances([0.5, 0.5], [[0.0], [50.0]], [[[1.0]], [[1.0]]])
+    >>> mean_occupied(apart, [[0.1], [-0.3]])
+    1.0
+    """
+    params, points, weight = _asked(fit, X)
+    found = sum(float((1.0 - _empty(*_by_component(r, weight))).sum()) for _, r in responsibilities(params, points))
+    return found / len(params.weights)
 
 
 def same_group(fit: Any, *, n_draws: int | None = 1000) -> pd.DataFrame:
@@ -126,7 +148,7 @@ def same_group(fit: Any, *, n_draws: int | None = 1000) -> pd.DataFrame:
     flat = params.reshape(-1)
     if n_draws is not None:
         check_count(n_draws, "n_draws")
-        flat = flat[np.unique(np.linspace(0, len(flat.weights) - 1, n_draws).astype(int))]
+        flat = flat.thin(n_draws)
     names = pd.RangeIndex(flat.n_components, name="component")
     return pd.DataFrame(flat.one_hill().mean(axis=0), index=names, columns=names)
 
@@ -145,13 +167,10 @@ def _series(probability: FloatArray, most: int, method: str) -> pd.Series:
 def _numbers_of(r: FloatArray, weight: FloatArray | None) -> FloatArray:
     """Return the sum over draws of the probabilities (K,) of 1 to K components with points, for responsibilities (t, N, K)."""
     K = r.shape[-1]
-    power = None if weight is None else weight[weight > 0]
-    if weight is not None:
-        r = r[:, weight > 0]
     out = np.zeros(K)
     out[K - 1] = len(r)  # all points lie in the set of all components
-    columns = np.ascontiguousarray(np.moveaxis(r, -1, 0))
-    empty = np.stack([_all_in(1.0 - column, power) for column in columns], axis=1)
+    columns, power = _by_component(r, weight)
+    empty = _empty(columns, power)
     for inside in _proper_subsets(K):
         outside = [k for k in range(K) if k not in inside]
         here = np.flatnonzero(empty[:, outside].min(axis=1) > NEVER)
@@ -160,6 +179,23 @@ def _numbers_of(r: FloatArray, weight: FloatArray | None) -> FloatArray:
             found = _all_in(sum(columns[k][here] for k in inside), power).sum()
             out[size - 1 :] += [(-1) ** (m - size) * comb(K - size, m - size) * found for m in range(size, K + 1)]
     return out
+
+
+def _asked(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray, FloatArray | None]:
+    """Return the draws in one row, the points, and how often each point counts."""
+    return *mixtures(fit, X), getattr(fit, "_fit_weight", None) if X is None else None
+
+
+def _by_component(r: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
+    """Return responsibilities (t, N, K) as (K, t, N), and how often each point counts; points that do not count are left out."""
+    if weight is None:
+        return np.ascontiguousarray(np.moveaxis(r, -1, 0)), None
+    return np.ascontiguousarray(np.moveaxis(r[:, weight > 0], -1, 0)), weight[weight > 0]
+
+
+def _empty(columns: FloatArray, power: FloatArray | None) -> FloatArray:
+    """Return the probabilities (t, K) that components have no points, for responsibilities (K, t, N)."""
+    return np.stack([_all_in(1.0 - column, power) for column in columns], axis=1)
 
 
 def _proper_subsets(K: int) -> Iterator[list[int]]:

@@ -62,12 +62,9 @@ def plot_loo_pit(pit: xr.DataArray, **kwargs: Any) -> Any:
         "col_wrap": 3,
         **kwargs,
     }
-    lengths = {len(column) for column in columns.values()}
-    if len(lengths) == 1:  # then ArviZ can draw them at once
-        values = {key: (("row",), column) for key, (_, column) in values.items()}
     pictures = az.plot_ecdf_pit(
         xr.DataTree.from_dict({"prior_sbc": xr.Dataset(values)}),
-        sample_dims=["row"] if len(lengths) == 1 else [f"row_{key}" for key in keys],
+        sample_dims=[f"row_{key}" for key in keys],
         backend="matplotlib",
         **options,
     )

@@ -13,7 +13,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Plane", "average", "ellipse", "plane_for", "plane_of_labels", "thin"]
+__all__ = ["Plane", "average", "ellipse", "plane_for", "plane_of_labels"]
 
 _TURN = np.linspace(0, 2 * np.pi, 121)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
@@ -31,12 +31,6 @@ def average(params: MixtureParams) -> MixtureParams:
     if not axes:
         return params
     return MixtureParams.from_covariances(params.weights.mean(axes), params.means.mean(axes), params.covariances.mean(axes))
-
-
-def thin(params: MixtureParams, n: int) -> MixtureParams:
-    """At most n mixtures of a batch, evenly spaced, as a flat batch."""
-    flat = params.reshape(-1)
-    return flat[np.unique(np.linspace(0, len(flat.weights) - 1, n).astype(int))]
 
 
 @dataclass(frozen=True, eq=False)

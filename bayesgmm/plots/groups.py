@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for, thin
+from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for
 from bayesgmm.plots.style import axes_or_new, colour, feature_names_or_default, marker, mixture_of, plain, tidy
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
@@ -133,7 +133,7 @@ def _ellipses(
     ax: Axes, plane: Plane, em: MixtureParams | None, posterior: MixtureParams | None, level: float, n_draws: int
 ) -> None:
     if posterior is not None:
-        draws, mean = plane.mixture(thin(posterior, n_draws)), plane.mixture(average(posterior))
+        draws, mean = plane.mixture(posterior.thin(n_draws)), plane.mixture(average(posterior))
         for k in range(mean.n_components):
             faint = ellipse(draws.means[:, k], draws.scale_tril[:, k], level)
             ax.add_collection(LineCollection(list(faint), colors=colour(k), linewidths=0.6, alpha=0.25), autolim=True)
@@ -191,7 +191,7 @@ def _densities(ax: Axes, x: FloatArray, name: str, em: MixtureParams | None, pos
     for k, part in enumerate(_components(reference, grid)):
         ax.fill_between(grid, part, color=colour(k), alpha=0.35, lw=0, gid=f"component-{k}")
     if posterior is not None:
-        density = np.exp(thin(posterior, _BAND_DRAWS).log_density(grid[:, None]))
+        density = np.exp(posterior.thin(_BAND_DRAWS).log_density(grid[:, None]))
         ax.fill_between(grid, *np.quantile(density, [0.025, 0.975], axis=0), color="#666666", alpha=0.3, lw=0)
         ax.plot(grid, density.mean(axis=0), color="#666666", lw=1.8, ls=_MEAN, gid="posterior")
     if em is not None:

@@ -15,17 +15,15 @@ from bayesgmm.criticism.weights import times_each
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.params import MixtureParams
+from bayesgmm.partitions.used import mean_occupied
 from bayesgmm.progress import steps
 from bayesgmm.selection.value import Selection
-from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_weights
 
-__all__ = ["Question", "occupied_components"]
+__all__ = ["Question"]
 
 _TYPES = ("full", "tied", "diag", "spherical")
 _GIVEN = ("n_components", "covariance_type", "init", "random_state", "progressbar")
-_BLOCK_NUMBERS = 4e6  # responsibilities that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -105,34 +103,7 @@ def _columns(fits: list[BayesianGaussianMixture | None], found: list[Elpd | None
             rows.append((np.nan,) * 6 + ("",))
             continue
         difference = replace(elpd, table=elpd.table.assign(elpd=elpd.table["elpd"] - best.table["elpd"]))
-        occupied = occupied_components(fit.params_, fit._fit_X, fit._fit_weight)
+        occupied = mean_occupied(fit)
         rows.append((elpd.elpd, elpd.se, difference.elpd, difference.se, len(elpd.high_k), occupied, fit.diagnose()[0].sentence))
     names = ["elpd", "elpd_se", "elpd_difference", "elpd_difference_se", "high_k", "occupied", "posterior_verdict"]
     return pd.DataFrame(rows, columns=names)
-
-
-def occupied_components(params: MixtureParams, X: FloatArray, sample_weight: FloatArray | None = None) -> float:
-    """Return the posterior mean of the number of components that at least one row of X (N, D) came from.
-
-    Under a draw, component k has no row with probability ``prod_i (1 - r_ik)``. Under a sparse Dirichlet prior this number estimates that
-    of the groups (Malsiner-Walli, Frühwirth-Schnatter and Grün 2016, Statistics and Computing 26, 303-324).
-
-    Examples
-    --------
-    >>> import bayesgmm as bg
-    >>> apart = bg.MixtureParams.from_covariances([0.5, 0.5], [[0.0], [50.0]], [[[1.0]], [[1.0]]]).reshape(1)
-    >>> occupied_components(apart, np.array([[0.1], [-0.3]]))
-    1.0
-    """
-    flat = params.reshape(-1)
-    T, K = flat.weights.shape
-    size = max(1, int(_BLOCK_NUMBERS / (len(X) * K)))
-    total = 0.0
-    for start in range(0, T, size):
-        r = flat[start : start + size].responsibilities(X)
-        with np.errstate(divide="ignore"):
-            absent = np.log1p(-np.minimum(r, 1.0))
-        if sample_weight is not None:
-            absent = np.where(sample_weight[:, None] > 0, absent * sample_weight[:, None], 0.0)
-        total += float((1.0 - np.exp(absent.sum(axis=1))).sum())
-    return total / T

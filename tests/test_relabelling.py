@@ -5,7 +5,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
@@ -272,19 +272,23 @@ def test_stephens_takes_less_than_two_seconds_for_many_draws(rng):
 # What must not matter
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
+@example(seed=2638099, K=4, method="ecr")
+@example(seed=2638099, K=3, method="stephens")
 @given(
     seed=st.integers(0, 2**32 - 1), K=st.integers(1, 4), method=st.sampled_from([name for name in METHODS if name != "em-pivot"])
 )
 def test_the_draws_own_labels_do_not_matter(seed, K, method):
     rng = np.random.default_rng(seed)
     centre = random_mixture(rng, K, 2)
-    # Counts of rows can tie, and ties are broken by the labels: groups have to be apart for methods that count.
-    far = 12.0 * np.arange(K)[:, None] if method.startswith("ecr") else 0.0
+    # Counts of rows can tie, and ties are broken by the labels; alternating searches end in the local optimum nearest to the labels they
+    # start from. Groups have to be apart, and each to have rows, for methods that do either.
+    far = 12.0 * np.arange(K)[:, None] if method.startswith(("ecr", "stephens")) else 0.0
     centre = MixtureParams(centre.weights, centre.means + far, centre.scale_tril)
     means = centre.means + 0.3 * rng.normal(size=(15, K, 2))
     draws = MixtureParams(np.tile(centre.weights, (15, 1)), means, np.tile(centre.scale_tril, (15, 1, 1, 1)))
-    X = centre.sample(40, rng)[0]
+    which = np.arange(40) % K
+    X = centre.means[which] + np.einsum("nij,nj->ni", centre.scale_tril[which], rng.normal(size=(40, 2)))
     planted = np.array([rng.permutation(K) for _ in range(15)])
     one = find_labels(method, params=draws, X=X)
     other = find_labels(method, params=draws.permute(planted), X=X)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bayesgmm.params import MixtureParams
     from bayesgmm.priors import ConjugatePriors, Priors
     from bayesgmm.selection import BootstrapLRT, Merging, Selection, bootstrap_lrt, merge_components, select
+    from bayesgmm.sources import open_rows
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
     __name__,
@@ -58,6 +59,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, 
         "estimators": ["BayesianGaussianMixture", "GaussianMixture"],
         "params": ["MixtureParams"],
         "priors": ["ConjugatePriors", "Priors"],
+        "sources": ["open_rows"],
         "selection": ["BootstrapLRT", "Merging", "Selection", "bootstrap_lrt", "merge_components", "select"],
     },
 )

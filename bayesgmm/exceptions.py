@@ -2,7 +2,14 @@
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["BayesGMMError", "ConvergenceWarning", "InvalidDataError", "InvalidParameterError", "LikelihoodDecreaseError"]
+__all__ = [
+    "BayesGMMError",
+    "ConvergenceWarning",
+    "InvalidDataError",
+    "InvalidParameterError",
+    "LikelihoodDecreaseError",
+    "SizeAdvice",
+]
 
 
 class BayesGMMError(Exception):
@@ -19,3 +26,7 @@ class InvalidParameterError(BayesGMMError, ValueError):
 
 class LikelihoodDecreaseError(BayesGMMError, RuntimeError):
     """An iteration of EM lowered the log-likelihood by more than rounding can: a mistake in bayesgmm, not in the data."""
+
+
+class SizeAdvice(UserWarning):
+    """What was asked for will take long on so many rows, and there is something quicker."""

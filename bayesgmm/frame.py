@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from bayesgmm.expectation import Gaps, Statistics, expectation
+from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
@@ -34,12 +34,12 @@ class Frame:
     factor: FloatArray
 
     @classmethod
-    def of(cls, X: FloatArray | Gaps, invariance: str, sample_weight: FloatArray | None = None) -> Frame:
+    def of(cls, X: FloatArray | Gaps | Chunked, invariance: str, sample_weight: FloatArray | None = None) -> Frame:
         """Return the frame in which X (N, D) is centred and scaled.
 
         Parameters
         ----------
-        X : array of shape (N, D), or Gaps
+        X : array of shape (N, D), Gaps, or Chunked
         invariance : {"affine", "columns", "scale"}
             ``Family.invariance``: the linear maps that a covariance family survives. "affine" makes the total covariance the identity
             (column by column where columns are collinear), "columns" makes every standard deviation one, "scale" divides all columns
@@ -89,7 +89,7 @@ class Frame:
         return self.factor @ covariance @ self.factor.T
 
 
-def total_moments(X: FloatArray | Gaps, sample_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+def total_moments(X: FloatArray | Gaps | Chunked, sample_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
     """Return mean (D,) and covariance (D, D) of the rows of X (N, D), without a copy of the data.
 
     They are the M-step of one component, so the E-step computes them; a rough mean and spread of some rows keep its sums of order one.
@@ -98,12 +98,13 @@ def total_moments(X: FloatArray | Gaps, sample_weight: FloatArray | None = None)
     """
     rough, spread = _rough(X)
     mean, factor = rough, np.diag(np.where(spread > 0, spread, 1.0))
-    for _ in range(_MOST_PASSES if isinstance(X, Gaps) else 1):
+    has_gaps = isinstance(X, Gaps) or (isinstance(X, Chunked) and X.summary.has_gaps)
+    for _ in range(_MOST_PASSES if has_gaps else 1):
         stats = expectation(X, np.zeros(1), mean[None], factor[None], sample_weight=sample_weight)
         mean, covariance, moved = _one_component(stats, mean, factor)
         if moved < _STILL or np.linalg.eigvalsh(covariance)[0] <= 0:
             break
-        if isinstance(X, Gaps):
+        if has_gaps:
             factor = np.linalg.cholesky(covariance)
     return mean, covariance
 
@@ -116,8 +117,10 @@ def _one_component(stats: Statistics, mean: FloatArray, factor: FloatArray) -> t
     return mean + factor @ shift, factor @ scaled @ factor.T, moved
 
 
-def _rough(X: FloatArray | Gaps) -> tuple[FloatArray, FloatArray]:
-    """Return means and standard deviations of the columns over some rows; with gaps, over all values that are there."""
+def _rough(X: FloatArray | Gaps | Chunked) -> tuple[FloatArray, FloatArray]:
+    """Return means and standard deviations of the columns over some rows; with gaps or in chunks, over all values that are there."""
+    if isinstance(X, Chunked):
+        return X.summary.mean, X.summary.sd
     if not isinstance(X, Gaps):
         some = X[:: max(1, len(X) // 1000)]
         return some.mean(0), some.std(0)

@@ -13,6 +13,7 @@ from scipy.special import gammaln
 from bayesgmm import prior_draws
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import Chunked
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = [
@@ -288,7 +289,9 @@ class Priors:
 
     sample = prior_draws.sample
 
-    def resolve(self, X: FloatArray, n_components: int, family: Family, sample_weight: FloatArray | None = None) -> ResolvedPriors:
+    def resolve(
+        self, X: FloatArray | Chunked, n_components: int, family: Family, sample_weight: FloatArray | None = None
+    ) -> ResolvedPriors:
         """Return these priors with every default filled in from the data and every array in its full shape.
 
         Parameters
@@ -455,8 +458,10 @@ def lkj_log_constant(eta: float, n_features: int) -> float:
     return float((n_features - 1) * gammaln(eta + 0.5 * (n_features - 1)) - pis)
 
 
-def _columns(X: FloatArray, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+def _columns(X: FloatArray | Chunked, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
     """Return means and standard deviations (D,) of what is there in each column."""
+    if isinstance(X, Chunked):
+        return X.summary.mean, X.summary.sd
     if sample_weight is None and not np.isnan(X).any():
         return X.mean(0), X.std(0)
     weight = np.where(np.isnan(X), 0.0, 1.0 if sample_weight is None else sample_weight[:, None])

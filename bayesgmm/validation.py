@@ -11,7 +11,16 @@ from sklearn.utils.validation import validate_data
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.typing import FloatArray
 
-__all__ = ["check_data", "check_fittable", "check_prob", "check_weights", "column_names", "default_names"]
+__all__ = [
+    "check_data",
+    "check_enough",
+    "check_fittable",
+    "check_prob",
+    "check_ranges",
+    "check_weights",
+    "column_names",
+    "default_names",
+]
 
 _MOST_NAMED = 5
 
@@ -87,24 +96,33 @@ def check_fittable(X: FloatArray, names: Sequence[str], n_components: int) -> No
 
     NaN stands for a missing value; a column must not have nothing else.
     """
-    lowest, highest = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)  # NaN only where there is nothing else
+    # NaN only where there is nothing else.
+    check_ranges(np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0), names, n_rows=len(X))
+    check_enough(len(X), n_components, _n_distinct(X, n_components + 1))
+
+
+def check_ranges(lowest: FloatArray, highest: FloatArray, names: Sequence[str], *, n_rows: int) -> None:
+    """Raise InvalidDataError for a column without values, or without variation; its range ``lowest`` to ``highest`` (D,) tells."""
     empty = [name for name, value in zip(names, highest, strict=True) if np.isnan(value)]
     if empty:
         raise InvalidDataError(f"{_columns(empty)} no value at all (NaN in every row): leave {_it(empty)} out")
     constant = [name for name, spread in zip(names, highest - lowest, strict=True) if spread == 0.0]
-    if constant and len(X) > 1:
+    if constant and n_rows > 1:
         raise InvalidDataError(
             f"{_columns(constant)} the same value in every row and cannot tell groups apart: leave {_it(constant)} out"
         )
-    if len(X) < max(2, n_components):
+
+
+def check_enough(n_rows: int, n_components: int, n_distinct: int) -> None:
+    """Raise InvalidDataError unless there are rows, and distinct ones, enough for K components."""
+    if n_rows < max(2, n_components):
         raise InvalidDataError(
-            f"{n_components} component(s) cannot be fitted to n_samples = {len(X)} row(s): "
+            f"{n_components} component(s) cannot be fitted to n_samples = {n_rows} row(s): "
             "give more rows or ask for fewer components"
         )
-    distinct = _n_distinct(X, n_components + 1)
-    if distinct <= n_components and n_components > 1:
+    if n_distinct <= n_components and n_components > 1:
         raise InvalidDataError(
-            f"{n_components} components need more than {n_components} distinct rows, the data have {distinct}: "
+            f"{n_components} components need more than {n_components} distinct rows, the data have {n_distinct}: "
             "ask for fewer components"
         )
 

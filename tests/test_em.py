@@ -142,7 +142,7 @@ def test_same_seed_same_bits_and_weights_count_rows(faithful, rng):
 def test_every_start_gives_every_component_some_rows(method, faithful):
     X = faithful.to_numpy(float)
     settings = Settings(family("full"), 1e-8, 10, Frame.of(X, "affine"), floor=FLOOR)
-    sample = Sample(X, np.ones(len(X)), is_all=True)
+    sample = Sample(X, np.ones(len(X)), is_all=True, rows=X)
     found = list(starting_points(sample, 4, method, 6, settings, np.random.SeedSequence(1)))
     assert len(found) == 6
     for mixture in found:

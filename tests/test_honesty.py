@@ -31,7 +31,7 @@ def run_settings(X, name, **changes):
 
 
 def some_start(X, K, how, seed, method="random_from_data"):
-    return next(starting_points(Sample(X, np.ones(len(X)), is_all=True), K, method, 1, how, np.random.SeedSequence(seed)))
+    return next(starting_points(Sample(X, np.ones(len(X)), is_all=True, rows=X), K, method, 1, how, np.random.SeedSequence(seed)))
 
 
 def fast_and_plain(seed, K, D, name):

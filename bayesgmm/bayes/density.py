@@ -12,13 +12,17 @@ from scipy.special import gammaln
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.space import Space, spiral
 from bayesgmm.expectation import Gaps, has_gaps, rows_of
+from bayesgmm.expectation._compile import Pointer
 from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.expectation._score import SCORE, SCORE_OF_PARTS
+from bayesgmm.expectation._threads import chunks, ordered_map
 from bayesgmm.priors import ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LogPosterior"]
 
+TOGETHER = 64
+"""Points that a task evaluates."""
 _CODES = {"full": _density.FULL, "tied": _density.TIED, "diag": _density.DIAGONAL, "spherical": _density.SPHERICAL}
 
 
@@ -68,6 +72,19 @@ class LogPosterior:
         gradient = np.empty(len(q))
         return _density.log_posterior(np.ascontiguousarray(q, dtype=float), self.user_data, gradient), gradient
 
+    def at_each(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return log-densities (S,) and gradients (S, n_dim) at the rows of q (S, n_dim), in threads."""
+
+        def task(start: int, stop: int) -> list[tuple[float, FloatArray]]:
+            return [self(row) for row in q[start:stop]]
+
+        found = [pair for part in ordered_map(task, chunks(len(q), TOGETHER)) for pair in part]
+        return np.array([value for value, _ in found]), np.array([gradient for _, gradient in found]).reshape(q.shape)
+
+    def _score(self) -> Pointer:
+        """Return the compiled pass over the rows."""
+        return SCORE_OF_PARTS if self.has_gaps else SCORE
+
     @cached_property
     def has_gaps(self) -> bool:
         """Whether some row lacks some value."""
@@ -81,7 +98,7 @@ class LogPosterior:
         pieces = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, weight, rows)
         body = np.concatenate([np.ravel(piece).astype(float) for piece in pieces])
         kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
-        functions = (STATISTICS, SCORE_OF_PARTS if self.has_gaps else SCORE, _density.LOG_POSTERIOR)
+        functions = (STATISTICS, self._score(), _density.LOG_POSTERIOR)
         addresses = np.array([function.address for function in functions]).view(float)
         head = [D, K, *kinds, self.priors.eta, self._constant(), len(weight), *addresses, _density.HEADER + len(body)]
         return np.concatenate([head, body])

@@ -10,12 +10,9 @@ import numpy as np
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.expectation._threads import chunks, ordered_map
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["Normal", "Weights", "pareto_smoothed", "resample", "sample_weighted"]
-
-ROWS = 64  # draws a task evaluates
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +151,6 @@ def sample_weighted(density: LogPosterior, normal: Normal, settings: SamplerSett
 
 def log_densities(density: LogPosterior, q: FloatArray) -> FloatArray:
     """Return the log-posterior at each row of q (S, n); minus infinity where it cannot be computed."""
-
-    def task(start: int, stop: int) -> FloatArray:
-        return np.array([density(row)[0] for row in q[start:stop]])
-
     with np.errstate(all="ignore"):
-        values = np.concatenate(list(ordered_map(task, chunks(len(q), ROWS))))
+        values = density.at_each(q)[0]
     return np.where(np.isfinite(values), values, -np.inf)

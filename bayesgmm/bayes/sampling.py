@@ -13,18 +13,24 @@ from bayesgmm.bayes.laplace import sample_laplace
 from bayesgmm.bayes.nuts import sample_fast
 from bayesgmm.bayes.space import Space
 from bayesgmm.bayes.starts import chain_starts
+from bayesgmm.bayes.streamed import StreamedPosterior
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import has_gaps
+from bayesgmm.expectation import Chunked, has_gaps
+from bayesgmm.expectation.chunks import spread_rows
+from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.typing import FloatArray
 
 __all__ = ["sample"]
 
+ROWS_COMPARED = 1000
+"""Rows in chunks at which modes are compared."""
+
 
 def sample(
-    X: FloatArray,
+    X: FloatArray | Chunked,
     n_components: int,
     family: Family,
     priors: ResolvedPriors,
@@ -34,8 +40,9 @@ def sample(
     sampler: str,
     sample_weight: FloatArray | None = None,
     conjugate: ResolvedConjugatePriors | None = None,
+    frame: Frame | None = None,
 ) -> Draws:
-    """Draw from the posterior, in the coordinates of X.
+    """Draw from the posterior, in the coordinates of X; of rows in chunks, in those of the frame.
 
     Parameters
     ----------
@@ -53,13 +60,18 @@ def sample(
         How often each row counts.
     conjugate : ResolvedConjugatePriors, optional
         The prior of "gibbs", in the coordinates of X; ``priors`` then only help to choose where chains start.
+    frame : Frame, optional
+        For rows in chunks, which stay in the user's coordinates: those of priors, modes and draws.
 
     Raises
     ------
     InvalidParameterError
-        If values are missing or rows weighted, and the sampler knows neither.
+        If values are missing, rows weighted or rows in chunks, and the sampler does not know how to take them.
     """
-    density = LogPosterior(X, Space(n_components, X.shape[1], family), priors, sample_weight)
+    space = Space(n_components, X.shape[1], family)
+    if isinstance(X, Chunked):
+        return _sample_streamed(X, space, priors, modes, settings, sampler, frame)
+    density = LogPosterior(X, space, priors, sample_weight)
     starts = chain_starts(density, X, modes, settings.chains, settings.seed)
     if sampler == "auto":
         return sample_fast(density, starts, settings)
@@ -82,3 +94,26 @@ def sample(
     from bayesgmm.bayes.pymc_road import sample_pymc
 
     return sample_pymc(X, n_components, family, priors, starts, settings, sampler=sampler)
+
+
+def _sample_streamed(
+    X: Chunked,
+    space: Space,
+    priors: ResolvedPriors,
+    modes: Sequence[MixtureParams],
+    settings: SamplerSettings,
+    sampler: str,
+    frame: Frame | None,
+) -> Draws:
+    """Draw from the posterior given rows in chunks: every step of a chain is a pass over them."""
+    assert frame is not None
+    if sampler not in ("auto", "laplace"):
+        raise InvalidParameterError(
+            f"sampler={sampler!r} needs all rows in memory: for rows in chunks there are 'laplace', which is quick, and 'auto'"
+        )
+    density = StreamedPosterior(X, space, priors, None, frame)
+    some, _ = X.take(spread_rows(len(X), ROWS_COMPARED))
+    starts = chain_starts(density, frame.standardise(some), modes, settings.chains, settings.seed)
+    if sampler == "laplace":
+        return sample_laplace(density, starts, settings)
+    return sample_fast(density, starts, settings, callback="python")

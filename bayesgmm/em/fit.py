@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bayesgmm.covariance import Family
+from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.em.health import Health, describe, examine
 from bayesgmm.em.iterate import EMRun, run_each
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
 from bayesgmm.em.starts import Partitions, Sample, distinct_rows, filled, some_rows, starting_points
-from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities
+from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities, total_weight
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import Gaps, rows_of
-from bayesgmm.frame import Frame
+from bayesgmm.expectation import Chunked, Gaps, rows_of
+from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import FloatArray
 
@@ -25,6 +26,8 @@ REFINED = 4  # short runs that are continued to the end
 AUTO_STARTS = 20
 FLOOR = 1e-6
 """Smallest variance in any direction, in units of the total covariance, when the user sets no ``reg_covar``."""
+SAME_HEIGHT = 1e-11
+"""Log-likelihoods as close as that, relative to their size and to the number of rows, differ by rounding."""
 SAME_OPTIMUM = 0.01  # nats: two runs that end closer than this are said to have found the same optimum
 
 
@@ -107,14 +110,9 @@ class _Ended:
     run: EMRun
     health: Health
 
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Regular before degenerate, then higher before lower."""
-        return not self.health.is_regular, -self.run.log_likelihood
-
 
 def fit_em(
-    X: FloatArray,
+    X: FloatArray | Chunked,
     n_components: int,
     family: Family,
     *,
@@ -133,6 +131,7 @@ def fit_em(
     partitions: Partitions | None = None,
     in_one_call: bool = True,
     n_followed: int = REFINED,
+    checkpoint: Checkpoint | None = None,
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
 
@@ -140,7 +139,8 @@ def fit_em(
     ``penalty`` the prior as EM needs it;
     ``on_run`` is called with every run that ends; ``partitions`` shares starting points with fits of other families to the same rows;
     ``in_one_call`` is one of :class:`Settings`; ``n_followed`` says how many of the short
-    runs are followed to their optima; those beyond the four that every fit continues are only reported, so that the fit is the same.
+    runs are followed to their optima; those beyond the four that every fit continues are only reported, so that the fit is the same;
+    ``checkpoint`` keeps the runs on all rows.
 
     Raises
     ------
@@ -148,17 +148,21 @@ def fit_em(
         If no start leads anywhere: every one ended in a component without spread.
     """
     seeds = seeds or np.random.SeedSequence()
-    given, given_weight = X, sample_weight
-    X, sample_weight = distinct_rows(X, sample_weight)
-    rows = rows_of(X)
+    given_weight = sample_weight
+    if isinstance(X, Chunked):
+        rows: Rows = X
+    else:
+        distinct, sample_weight = distinct_rows(X, sample_weight)
+        rows = rows_of(distinct)
     settings = _settings(rows, family, tol, max_iter, reg_covar, sample_weight, accelerate=n_init == "auto" and reg_covar is None)
     settings = replace(settings, penalty=penalty, equal_weights=equal_weights, noise=noise, in_one_call=in_one_call)
-    search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run, n_followed)
+    search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run, n_followed, checkpoint)
     if start.is_complete:
         ended = search.from_points([_place(start, None)], short=False)
     elif not isinstance(init_params, str):
-        complete = rows_of(given)
-        complete = filled(complete, None) if isinstance(complete, Gaps) else complete
+        complete = rows_of(X)
+        complete = filled(complete, total_moments(complete)) if isinstance(complete, Gaps) else complete
+        assert not isinstance(complete, Chunked), "the estimator refuses responsibilities for rows in chunks"
         mixture = from_responsibilities(complete, init_params, settings, given_weight)
         ended = search.from_points([_place(start, mixture)], short=False)
     else:
@@ -171,11 +175,11 @@ def fit_em(
             # Where every start ended in a component that has collapsed, try as many once more before saying so.
             if any(end.health.is_regular for end in ended):
                 break
-    fit = _best(_ranked(ended, by_health=n_init == "auto"), given, settings)
-    return replace(fit, optima=_optima([*ended, *search.only_reported], given))
+    fit = _best(search.ranked(ended, by_health=n_init == "auto"), X, settings)
+    return replace(fit, optima=_optima([*ended, *search.only_reported], search.sample.X if isinstance(X, Chunked) else X))
 
 
-def _best(ended: list[_Ended], X: FloatArray, settings: Settings) -> EMFit:
+def _best(ended: list[_Ended], X: FloatArray | Chunked, settings: Settings) -> EMFit:
     best = ended[0]
     run, mixture = best.run, best.run.mixture
     log_likelihoods = np.array([end.run.log_likelihood for end in ended])
@@ -242,11 +246,12 @@ class _Search:
     sample_weight: FloatArray | None
     on_run: Callable[[EMRun], None] | None
     n_followed: int = REFINED
+    checkpoint: Checkpoint | None = None
     only_reported: list[_Ended] = field(default_factory=list)
 
     @property
     def total(self) -> float:
-        return len(self.X) if self.sample_weight is None else float(self.sample_weight.sum())
+        return total_weight(self.X, self.sample_weight)
 
     def from_points(self, first: list[Mixture], *, short: bool) -> list[_Ended]:
         """Run EM from every starting point; with ``short``, only the most promising go to the end.
@@ -257,12 +262,12 @@ class _Search:
         sampled = short and not self.sample.is_all
         trial = replace(self.settings, max_iter=min(SHORT_RUN, self.settings.max_iter)) if short else self.settings
         ended = []
-        where = (self.sample.X, self.sample.weight) if sampled else (self.X, self.sample_weight)
-        for run in run_each(where[0], first, trial, where[1]):
+        runs_of = run_each(self.sample.rows, first, trial, self.sample.row_weight) if short else self._run(first, trial)
+        for run in runs_of:
             ended.append(self._ended(run))
             if self.on_run is not None:
                 self.on_run(run)
-        ended = sorted(ended, key=lambda end: end.rank)
+        ended = self._in_order(ended)
         if not short:
             return ended
         promising, others = ended[:REFINED], ended[REFINED:]
@@ -277,7 +282,7 @@ class _Search:
         self.only_reported.extend(self._ended(run) for run in (self._from_some_rows(runs) if sampled else self._continued(runs)))
 
     def _from_some_rows(self, runs: list[EMRun]) -> list[EMRun]:
-        return list(run_each(self.X, [run.mixture for run in runs], self.settings, self.sample_weight))
+        return list(self._run([run.mixture for run in runs], self.settings))
 
     def _continued(self, runs: list[EMRun]) -> list[EMRun]:
         """Return the runs carried on to the end, their traces joined to those so far."""
@@ -285,23 +290,42 @@ class _Search:
         for n in {run.n_iter for run in runs if run.can_go_on(self.settings.max_iter)}:
             these = [run for run in runs if run.n_iter == n and run.can_go_on(self.settings.max_iter)]
             rest = replace(self.settings, max_iter=self.settings.max_iter - n)
-            more = run_each(self.X, [run.mixture for run in these], rest, self.sample_weight)
+            more = self._run([run.mixture for run in these], rest)
             out |= {id(run): run.joined(on) for run, on in zip(these, more, strict=True)}
         return [out[id(run)] for run in runs]
+
+    def _run(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
+        """Yield the runs from some starts on all rows."""
+        if self.checkpoint is None:
+            return run_each(self.X, starts, settings, self.sample_weight)
+        return (self.checkpoint.run(self.X, start, settings, self.sample_weight) for start in starts)
 
     def _ended(self, run: EMRun) -> _Ended:
         return _Ended(run, examine(run.mixture, self.settings, self.total))
 
+    def ranked(self, ended: list[_Ended], *, by_health: bool) -> list[_Ended]:
+        """Return the runs that did not end without a covariance, best first; ``by_health`` puts regular ones before degenerate ones."""
+        alive = [end for end in ended if np.isfinite(end.run.log_likelihood)]
+        if not alive:
+            raise InvalidParameterError(
+                "every start of EM ended in a component without spread: ask for fewer components, "
+                "or leave reg_covar at None, so that variances have a floor"
+            )
+        return self._in_order(alive, by_health=by_health)
 
-def _ranked(ended: list[_Ended], *, by_health: bool) -> list[_Ended]:
-    """Return the runs that did not end without a covariance, best first; ``by_health`` puts regular ones before degenerate ones."""
-    alive = [end for end in ended if np.isfinite(end.run.log_likelihood)]
-    if not alive:
-        raise InvalidParameterError(
-            "every start of EM ended in a component without spread: ask for fewer components, "
-            "or leave reg_covar at None, so that variances have a floor"
-        )
-    return sorted(alive, key=lambda end: end.rank if by_health else (False, -end.run.log_likelihood))
+    def _in_order(self, ended: list[_Ended], *, by_health: bool = True) -> list[_Ended]:
+        """Return the runs, regular before degenerate ones and higher before lower; what rounding may have decided, their order decides.
+
+        Many runs end at one maximum, and the order in which rows are summed would choose among them.
+        """
+        heights = np.array([end.run.log_likelihood for end in ended])
+        order = np.argsort(-heights, kind="stable")
+        level, levels, top = 0, {}, heights[order[0]]
+        for i in order:
+            if top - heights[i] > SAME_HEIGHT * (abs(top) + self.total) or not np.isfinite(heights[i]):
+                level, top = level + 1, heights[i]
+            levels[i] = level
+        return [ended[i] for i in sorted(levels, key=lambda i: (by_health and not ended[i].health.is_regular, levels[i], i))]
 
 
 def _place(start: Start, mixture: Mixture | None) -> Mixture:

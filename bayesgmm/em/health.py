@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesgmm.em.steps import Mixture, Rows, Settings
-from bayesgmm.expectation import evaluate
+from bayesgmm.expectation import Chunk, Chunked, evaluate
 from bayesgmm.typing import FloatArray, IntArray
 
 _NEAR_FLOOR = 10.0  # a smallest eigenvalue below so many floors would be smaller yet without it
@@ -67,20 +67,54 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float) -> Health:
 
 def describe(health: Health, X: Rows, mixture: Mixture, settings: Settings) -> str:
     """Return a sentence or two that name the components at fault, their rows, and what to do."""
-    r, _ = evaluate(X, *settings.arrays(mixture), diagonal=settings.family.diagonal, responsibilities=True)
+    own = _own_rows(X, mixture, settings)
     parts = []
     for k in np.flatnonzero(health.at_floor | health.too_few):
-        rows = np.flatnonzero(r[:, k] > 0.5)
         what = "has collapsed: only the floor of its covariance holds it up" if health.at_floor[k] else "has too few rows"
-        parts.append(f"component {k} {what} ({health.counts[k]:.1f} rows in expectation{_named(rows)})")
+        parts.append(f"component {k} {what} ({health.counts[k]:.1f} rows in expectation{_named(*own[k])})")
     text = "; ".join(parts)
     # Priors of standard deviations alone leave correlations free to become one.
     priors = "priors" if settings.penalty is None else "priors that hold more (a larger eta)"
     return f"{text[0].upper()}{text[1:]}. Ask for fewer components or a simpler covariance_type, or give {priors}"
 
 
-def _named(rows: IntArray) -> str:
-    if len(rows) == 0:
+type OwnRows = list[tuple[int, list[int]]]
+"""Of each component, how many rows it is the most probable for by far, and the numbers of the first of them."""
+
+
+def _own_rows(X: Rows, mixture: Mixture, settings: Settings) -> OwnRows:
+    arrays, diagonal = settings.arrays(mixture), settings.family.diagonal
+    if isinstance(X, Chunked):
+        starts = np.concatenate([[0], np.cumsum(X.summary.read)])
+        return X.map_reduce(_OwnRows(arrays, diagonal, starts), _more_rows)
+    return _most_probable(evaluate(X, *arrays, diagonal=diagonal, responsibilities=True)[0])
+
+
+def _most_probable(r: FloatArray) -> OwnRows:
+    rows = [np.flatnonzero(r[:, k] > 0.5) for k in range(r.shape[1])]
+    return [(len(i), i[:_MOST_NAMED].tolist()) for i in rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _OwnRows:
+    """The same for one chunk, whose rows are numbered as in all the data."""
+
+    arrays: tuple[FloatArray, FloatArray, FloatArray]
+    diagonal: bool
+    starts: IntArray
+
+    def __call__(self, chunk: Chunk) -> OwnRows:
+        own = _most_probable(evaluate(chunk.rows, *self.arrays, diagonal=self.diagonal, responsibilities=True)[0])
+        start = int(self.starts[chunk.number])
+        standing = (lambda i: i) if chunk.standing is None else (lambda i: int(chunk.standing[i]))
+        return [(n, [start + standing(i) for i in rows]) for n, rows in own]
+
+
+def _more_rows(first: OwnRows, second: OwnRows) -> OwnRows:
+    return [(n + m, (rows + more)[:_MOST_NAMED]) for (n, rows), (m, more) in zip(first, second, strict=True)]
+
+
+def _named(n_rows: int, first: list[int]) -> str:
+    if n_rows == 0:
         return ", none of which it is the most probable for"
-    listed = ", ".join(str(i) for i in rows[:_MOST_NAMED])
-    return f": {listed}" + (f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else "")
+    return f": {', '.join(map(str, first))}" + (f" and {n_rows - len(first)} more" if n_rows > len(first) else "")

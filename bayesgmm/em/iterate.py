@@ -9,9 +9,9 @@ import numpy as np
 
 from bayesgmm.em import _run
 from bayesgmm.em._run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, ROUNDING, SLOW
-from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step
+from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step, total_weight
 from bayesgmm.exceptions import LikelihoodDecreaseError
-from bayesgmm.expectation import Gaps, Statistics, expectation
+from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
 from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.expectation._threads import beside_others
 from bayesgmm.expectation.core import chunk_size
@@ -94,14 +94,21 @@ def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArra
     LikelihoodDecreaseError
         If an iteration lowers the log-likelihood by more than rounding can: a mistake in this package.
     """
-    if not isinstance(X, Gaps) and is_compiled(X, settings):
+    if not isinstance(X, (Gaps, Chunked)) and is_compiled(X, settings):
         return compiled_runs(X, [start], settings, sample_weight)[0]
-    climb = Climb(X, start, settings, sample_weight)
+    return climb_on(Climb(X, start, settings, sample_weight))
+
+
+def climb_on(climb: Climb, after: Callable[[Climb], object] | None = None) -> EMRun:
+    """Climb to the end, and return the run; ``after`` is called after every iteration, before there may be a next."""
+    settings = climb.settings
     try:
         while not climb.is_over:
             climb.step()
             if settings.accelerate:
                 climb.extrapolate()
+            if after is not None:
+                after(climb)
     except Collapse:
         return EMRun(climb.mixture, np.array([*climb.trace, -np.inf]), "collapsed", climb.n_saved)
     status = "converged" if climb.stands_still else "max_iter"
@@ -110,12 +117,12 @@ def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArra
 
 def is_compiled(X: Rows, settings: Settings) -> bool:
     """Whether a run is made by one call: its rows are complete, and so few that threads would not share them out."""
-    return settings.is_plain and not isinstance(X, Gaps) and len(X) <= chunk_size(len(X))
+    return settings.is_plain and not isinstance(X, (Gaps, Chunked)) and len(X) <= chunk_size(len(X))
 
 
 def run_each(X: Rows, starts: list[Mixture], settings: Settings, sample_weight: FloatArray | None = None) -> Iterator[EMRun]:
     """Yield what :func:`run_em` returns for each of some starts."""
-    if isinstance(X, Gaps) or not (starts and is_compiled(X, settings)):
+    if isinstance(X, (Gaps, Chunked)) or not (starts and is_compiled(X, settings)):
         yield from (run_em(X, start, settings, sample_weight) for start in starts)
         return
     K, D = starts[0].means.shape
@@ -191,21 +198,53 @@ def _fell(fall: float, n_iter: int) -> LikelihoodDecreaseError:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class ClimbState:
+    """Where a run is between two iterations: all that the next ones depend on, beside data and settings.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    trace : tuple of float
+        So far.
+    last : tuple of Mixture
+        Those of the plain steps since the last extrapolation.
+    longest : float
+        How far the next extrapolation may go, in iterations.
+    n_saved : float
+    """
+
+    mixture: Mixture
+    trace: tuple[float, ...]
+    last: tuple[Mixture, ...]
+    longest: float
+    n_saved: float
+
+
 class Climb:
     """A run step by step, for E-steps that threads or patterns of gaps make, and for priors and noise.
 
     It knows where it is, how high, and the last steps, from which the next are guessed. Its rules are those of :mod:`bayesgmm.em._run`.
     """
 
-    def __init__(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> None:
+    def __init__(
+        self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None, state: ClimbState | None = None
+    ) -> None:
         self.X, self.settings, self.sample_weight = X, settings, sample_weight
-        self.total = len(X) if sample_weight is None else float(sample_weight.sum())
-        self.mixture = start = settings.started(start)
+        self.total = total_weight(X, sample_weight)
+        self.mixture = start = settings.started(start) if state is None else state.mixture
         self.statistics = self._e_step(start)
-        self.trace = [self._height(start, self.statistics)]
-        self.last: list[Mixture] = [start]  # mixtures of the plain steps since the last extrapolation
-        self.longest = LONGEST_FIRST
-        self.n_saved = 0.0
+        self.trace = [self._height(start, self.statistics)] if state is None else list(state.trace)
+        self.last = [start] if state is None else list(state.last)  # mixtures of the plain steps since the last extrapolation
+        self.longest = LONGEST_FIRST if state is None else state.longest
+        self.n_saved = 0.0 if state is None else state.n_saved
+
+    @property
+    def state(self) -> ClimbState:
+        """Where the run is, to go on from there."""
+        # No rule looks further back than what it takes to believe an end.
+        last = tuple(self.last[-(CONFIRM + 1) :])
+        return ClimbState(self.mixture, tuple(self.trace), last, self.longest, self.n_saved)
 
     @property
     def n_iter(self) -> int:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.expectation import Chunk, Chunked
+from bayesgmm.frame import total_moments
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Noise"]
@@ -43,7 +45,7 @@ class Noise:
     high: FloatArray
 
     @classmethod
-    def around(cls, X: FloatArray) -> Noise:
+    def around(cls, X: FloatArray | Chunked) -> Noise:
         """Return the box around the rows of X (N, D), whatever their units.
 
         Raises
@@ -51,18 +53,21 @@ class Noise:
         InvalidDataError
             If values are missing, or the rows lie in a plane, whose box has no volume.
         """
-        if np.isnan(X).any():
+        if X.summary.has_gaps if isinstance(X, Chunked) else np.isnan(X).any():
             raise InvalidDataError(
                 "noise=True needs complete rows: impute what is missing, leave those rows out, or set noise=False"
             )
-        scale = np.ptp(X, axis=0)
-        Z = (X - X.mean(0)) / np.where(scale > 0, scale, 1.0)
-        _, sizes, principal = np.linalg.svd(Z, full_matrices=False)
+        if isinstance(X, Chunked):
+            scale, sizes, principal = _principal_of_chunks(X)
+        else:
+            scale = np.ptp(X, axis=0)
+            Z = (X - X.mean(0)) / np.where(scale > 0, scale, 1.0)
+            _, sizes, principal = np.linalg.svd(Z, full_matrices=False)
         if len(sizes) < X.shape[1] or sizes[-1] < _FLAT * sizes[0]:
             raise InvalidDataError(
                 "noise=True needs rows that fill a volume, and these lie in a plane: leave out a column, or set noise=False"
             )
-        boxes = (cls(scale, a, (X / scale @ a).min(0), (X / scale @ a).max(0)) for a in (np.eye(X.shape[1]), principal.T))
+        boxes = (cls(scale, axes, *_extent(X, scale, axes)) for axes in (np.eye(X.shape[1]), principal.T))
         return min(boxes, key=lambda box: box.log_volume)
 
     @property
@@ -95,3 +100,38 @@ class Noise:
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """Draw n rows (n, D)."""
         return rng.uniform(self.low, self.high, (n, len(self.low))) @ self.axes.T * self.scale
+
+
+def _extent(X: FloatArray | Chunked, scale: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return where the rows begin and end along axes (D, D) in units of ``scale`` (D,)."""
+    if isinstance(X, Chunked):
+        return X.map_reduce(_Extent(scale, axes), _wider)
+    along = X / scale @ axes
+    return along.min(0), along.max(0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Extent:
+    """The extent of one chunk."""
+
+    scale: FloatArray
+    axes: FloatArray
+
+    def __call__(self, chunk: Chunk) -> tuple[FloatArray, FloatArray]:
+        if len(chunk) == 0:
+            return np.full(len(self.scale), np.inf), np.full(len(self.scale), -np.inf)
+        return _extent(chunk.X, self.scale, self.axes)
+
+
+def _wider(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    return np.minimum(first[0], second[0]), np.maximum(first[1], second[1])
+
+
+def _principal_of_chunks(X: Chunked) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return ranges of the columns, and singular values and right vectors of the centred rows in these units, from their covariance."""
+    scale = X.summary.highest - X.summary.lowest
+    units = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(total_moments(X)[1] / np.outer(units, units))
+    # Squares lose half of the digits: what is flat to rounding is flat.
+    sizes = np.sqrt(np.where(values > len(values) * np.finfo(float).eps * values[-1], values, 0.0))
+    return scale, sizes[::-1], vectors[:, ::-1].T

@@ -18,7 +18,7 @@ from scipy.special import gammaln, multigammaln
 from bayesgmm.covariance import WITH_PRIORS, Family
 from bayesgmm.covariance.base import as_matrices, diagonals
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import rows_of
+from bayesgmm.expectation import Chunked, rows_of
 from bayesgmm.frame import total_moments
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
@@ -294,7 +294,11 @@ class ConjugatePenalty(Penalty):
 
 
 def penalty_of(
-    priors: Priors | ConjugatePriors, X: FloatArray, n_components: int, family: Family, sample_weight: FloatArray | None = None
+    priors: Priors | ConjugatePriors,
+    X: FloatArray | Chunked,
+    n_components: int,
+    family: Family,
+    sample_weight: FloatArray | None = None,
 ) -> Penalty:
     """Return what priors add to EM on the data X (N, D), where NaN stands for a missing value.
 

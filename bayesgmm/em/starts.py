@@ -14,10 +14,10 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 
 from bayesgmm.em.hierarchy import hierarchical_labels
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities
-from bayesgmm.expectation import Gaps, conditional_moments
+from bayesgmm.expectation import Chunked, Gaps, conditional_moments, rows_of
 from bayesgmm.frame import total_moments
 from bayesgmm.params import cholesky
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
 START_METHODS = ("kmeans", "k-means++", "random", "random_from_data", "hierarchical")
 _MIXED = ("kmeans", "k-means++", "random_from_data", "k-means++")
@@ -36,11 +36,16 @@ class Sample:
     weight : array of shape (n,)
     is_all : bool
         Whether they are all rows.
+    rows : array of shape (n, D), or Gaps
+        What first, short runs see: the rows themselves if they are all, otherwise X.
+    row_weight : array of shape (n,), optional
     """
 
     X: FloatArray
     weight: FloatArray
     is_all: bool
+    rows: FloatArray | Gaps
+    row_weight: FloatArray | None = None
 
 
 def distinct_rows(X: FloatArray, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
@@ -59,18 +64,43 @@ def distinct_rows(X: FloatArray, sample_weight: FloatArray | None) -> tuple[Floa
 
 
 def some_rows(X: Rows, sample_weight: FloatArray | None, seeds: np.random.SeedSequence) -> Sample:
-    """Return as many rows as it takes to find starting points."""
-    values = filled(X, sample_weight) if isinstance(X, Gaps) else X
-    weight = np.ones(len(values)) if sample_weight is None else sample_weight
+    """Return as many rows as it takes to find starting points: the same ones whether the rows are in memory or in chunks."""
+    if isinstance(X, Chunked):
+        if len(X) <= MOST_SORTED:
+            values, weight = distinct_rows(*X.take(np.arange(len(X))))
+            return some_rows(rows_of(values), weight, seeds)
+        values, weight = X.take(_chosen(len(X), seeds))
+        return _sample(rows_of(values), weight, total_moments(X) if X.summary.has_gaps else None)
+    weight = np.ones(len(X)) if sample_weight is None else sample_weight
+    values = filled(X, total_moments(X, sample_weight)) if isinstance(X, Gaps) else X
     if len(values) <= MOST_ROWS:
-        return Sample(values, weight, is_all=True)
-    chosen = np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(len(values), MOST_ROWS, replace=False))
-    return Sample(values[chosen], weight[chosen], is_all=False)
+        return Sample(values, weight, is_all=True, rows=X, row_weight=sample_weight)
+    chosen = _chosen(len(values), seeds)
+    return _sample(values[chosen], weight[chosen])
 
 
-def filled(X: Gaps, sample_weight: FloatArray | None) -> FloatArray:
-    """Return the rows with what is missing put at its expectation under one normal distribution: good enough to start from."""
-    mean, covariance = total_moments(X, sample_weight)
+def _sample(X: FloatArray | Gaps, weight: FloatArray | None, moments: tuple[FloatArray, FloatArray] | None = None) -> Sample:
+    """Return a sample of rows that are not all; with gaps, filled under a normal distribution with these moments."""
+    values = filled(X, moments) if isinstance(X, Gaps) and moments is not None else X
+    assert not isinstance(values, Gaps)
+    weight = np.ones(len(values)) if weight is None else weight
+    return Sample(values, weight, is_all=False, rows=values, row_weight=weight)
+
+
+def _chosen(n_rows: int, seeds: np.random.SeedSequence) -> IntArray:
+    return np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(n_rows, MOST_ROWS, replace=False))
+
+
+def filled(X: Gaps, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """Return the rows with what is missing put at its expectation under one normal distribution: good enough to start from.
+
+    Parameters
+    ----------
+    X : Gaps
+    moments : (array of shape (D,), array of shape (D, D))
+        Its mean and covariance.
+    """
+    mean, covariance = moments
     factor = cholesky(covariance + 1e-12 * np.diag(np.maximum(np.diag(covariance), 1e-300)))
     out = np.empty((X.n_rows, X.n_features))
     for part in X.patterns:

@@ -11,12 +11,19 @@ from bayesgmm.covariance import Family
 from bayesgmm.em._run import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
-from bayesgmm.expectation import Gaps, Statistics
+from bayesgmm.expectation import Chunked, Gaps, Statistics
 from bayesgmm.frame import Frame
 from bayesgmm.typing import FloatArray
 
-type Rows = FloatArray | Gaps
-"""Data (N, D): complete, or sorted by what is missing."""
+type Rows = FloatArray | Gaps | Chunked
+"""Data (N, D): complete, sorted by what is missing, or in chunks."""
+
+
+def total_weight(X: Rows, sample_weight: FloatArray | None) -> float:
+    """Return how many rows the data count as."""
+    if isinstance(X, Chunked):
+        return X.summary.weight
+    return float(len(X)) if sample_weight is None else float(sample_weight.sum())
 
 
 class Collapse(ArithmeticError):

@@ -16,9 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family, family
 from bayesgmm.estimators import _prediction
-from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import DrawMoments, responsibility_moments, rows_of
+from bayesgmm.estimators._chunked import NotKept, names_of, opened, predicted, responsibility_table, sums_over
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.expectation import Chunked, DrawMoments, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
+from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_data, check_fittable, check_prob, check_weights, column_names
 
@@ -35,7 +37,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     params_: MixtureParams
     feature_names_: list[str]
     n_features_in_: int
-    _fit_X: FloatArray
+    _fit_rows: FloatArray | NotKept
     _fit_obs: pd.Index
     _fit_weight: FloatArray | None
 
@@ -46,18 +48,33 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = self._takes_missing
         return tags
 
-    def _start_fit(self, X: Any, sample_weight: Any = None) -> FloatArray:
-        """Check settings, data and weights, then remember the data."""
+    @property
+    def _fit_X(self) -> FloatArray:
+        """The rows that were fitted, as far as they are in memory."""
+        rows = self._fit_rows
+        if isinstance(rows, NotKept):
+            raise InvalidDataError(
+                f"This fit saw its {len(rows):,} rows in chunks and keeps none of them: give rows (X), or fit to some that are in memory"
+            )
+        return rows
+
+    def _start_fit(self, X: Any, sample_weight: Any = None) -> FloatArray | Chunked:
+        """Check settings, data and weights, then remember the data, or of data in chunks their sizes."""
         try:
             self._validate_params()
         except SklearnParameterError as error:
             raise InvalidParameterError(str(error)) from None
+        if is_chunked(X):
+            rows = opened(self, X, sample_weight, reset=True)
+            self.feature_names_ = names_of(rows)
+            self._fit_rows, self._fit_weight, self._fit_obs = NotKept.of(rows), None, pd.RangeIndex(len(rows), name="obs")
+            return rows
         values = check_data(self, X, reset=True, allow_missing=self._takes_missing)
         names = column_names(X, values.shape[1])
         weight = check_weights(sample_weight, len(values))
         check_fittable(values if weight is None else values[weight > 0], names, self.n_components)
         self.feature_names_ = names
-        self._fit_X = values
+        self._fit_rows = values
         self._fit_weight = weight
         self._fit_obs = observations(X, len(values))
         return values
@@ -92,18 +109,28 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the most probable component (N,) of each row of X (N, D)."""
+        if is_chunked(X):
+            return self._in_chunks(X, "predict")
         return self.predict_proba(X).argmax(axis=1)
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return the responsibilities (N, K) of X (N, D): the values of :meth:`responsibilities`."""
+        if is_chunked(X):
+            return self._in_chunks(X, "predict_proba")
         return self._moments(self._check(X)).mean
 
     def score_samples(self, X: ArrayLike) -> FloatArray:
         """Return the log-density (N,) of each row of X (N, D); for a posterior the log of the posterior predictive density."""
+        if is_chunked(X):
+            return self._in_chunks(X, "score_samples")
         return self._moments(self._check(X)).log_density
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density of the rows of X (N, D), which count ``sample_weight`` (N,) times each if given."""
+        if is_chunked(X):
+            check_is_fitted(self, "params_")
+            sums = sums_over(self, X, sample_weight)
+            return sums.log_density / sums.weight
         log_density = self.score_samples(X)
         return float(np.average(log_density, weights=check_weights(sample_weight, len(log_density))))
 
@@ -145,8 +172,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             For a posterior the mean over its aligned draws. A DataFrame's index becomes the ``obs`` coordinate.
         """
         check_is_fitted(self, "params_")
+        if is_chunked(X):
+            return responsibility_table(self, X)
         values, obs = self._rows(X)
         return _table(self._moments(values).mean, obs)
+
+    def _in_chunks(self, X: Any, what: str) -> Any:
+        check_is_fitted(self, "params_")
+        return predicted(self, X, what)
 
     def prediction_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
         """Return all that the fit says of each row, with its uncertainty: component, density, and whether it is an outlier.
@@ -202,6 +235,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def _rows(self, X: ArrayLike | None) -> tuple[FloatArray, pd.Index]:
         if X is None:
             return self._fit_X, self._fit_obs
+        if is_chunked(X):
+            raise InvalidDataError(
+                "This takes rows in memory: give it some of them at a time. In chunks can be had: predict, predict_proba, score_samples, "
+                "score and responsibilities"
+            )
         values = self._check(X)
         return values, observations(X, len(values))
 

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.estimators._base import MixtureEstimator
+from bayesgmm.estimators._chunked import NotKept, sums_over
+from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.validation import check_weights
 
@@ -40,12 +42,18 @@ class Criteria(MixtureEstimator):
         BIC plus ``-2 sum_i log max_k r_ik``, the price of rows whose group is in doubt (Biernacki, Celeux and Govaert 2000, IEEE PAMI 22,
         719-725): it favours groups that are apart.
         """
+        if is_chunked(X):
+            return self.bic(X, sample_weight) - 2 * sums_over(self, X, sample_weight).log_certainty
         certainty = np.log(self.predict_proba(X).max(axis=1))
         weight = check_weights(sample_weight, len(certainty))
         return self.bic(X, sample_weight) - 2 * float(certainty.sum() if weight is None else weight @ certainty)
 
     def _log_likelihood(self, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """Log-likelihood of X, and how many rows it is of."""
+        if is_chunked(X):
+            check_is_fitted(self, "params_")
+            sums = sums_over(self, X, sample_weight)
+            return sums.log_density, sums.weight
         log_density = self.score_samples(X)
         weight = check_weights(sample_weight, len(log_density))
         return float(log_density.sum() if weight is None else weight @ log_density), total_weight(weight, len(log_density))
@@ -59,6 +67,8 @@ class Criteria(MixtureEstimator):
         """
         check_is_fitted(self, "params_")
         weight = self._fit_weight
+        if isinstance(self._fit_rows, NotKept):
+            return self._fit_rows.weight
         if weight is None or np.array_equal(weight, np.round(weight)):
             return total_weight(weight, len(self._fit_X))
         return float(weight.sum() ** 2 / (weight**2).sum())

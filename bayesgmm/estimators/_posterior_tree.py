@@ -10,8 +10,11 @@ import xarray as xr
 from bayesgmm.bayes.draws import Draws
 from bayesgmm.bayes.prior_terms import log_prior_terms
 from bayesgmm.bayes.roads import ROADS
+from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.streamed import StreamedPosterior
 from bayesgmm.diagnostics import label_free
 from bayesgmm.estimators import _trees
+from bayesgmm.expectation import Chunked
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
@@ -23,7 +26,9 @@ MOST_POINTWISE = 5e7
 """Most numbers of draws x rows for which the pointwise log-likelihood is kept (400 MB)."""
 
 
-def posterior_tree(fit: Any, draws: Draws, raw: MixtureParams, frame: Frame) -> xr.DataTree:
+def posterior_tree(
+    fit: Any, draws: Draws, raw: MixtureParams, frame: Frame, some: FloatArray, rows: FloatArray | Chunked
+) -> xr.DataTree:
     """Return the tree of a fit whose ``params_`` are the draws with EM's labels, and ``raw`` those with the sampler's own.
 
     Parameters
@@ -35,29 +40,38 @@ def posterior_tree(fit: Any, draws: Draws, raw: MixtureParams, frame: Frame) -> 
     raw : MixtureParams
         The same in the user's units.
     frame : Frame
+    some : array of shape (n, D)
+        Rows to look at closely: all of them, or some of those in chunks.
+    rows : array of shape (N, D), or Chunked
+        Those that were fitted. Of rows in chunks, the tree holds nothing that has a number for each.
     """
-    moments = fit._moments(fit._fit_X)
-    names, family = fit.feature_names_, fit._family
-    shape, statistics = raw.batch_shape, _statistics(fit, draws, frame)
+    moments = fit._moments(some)
+    names, family, in_chunks = fit.feature_names_, fit._family, isinstance(rows, Chunked)
+    shape, statistics = raw.batch_shape, _statistics(fit, draws, frame, rows)
+    if isinstance(rows, Chunked):
+        log_likelihood = _from_lp(fit, draws, raw, frame, rows)
+    else:
+        log_likelihood = _log_likelihoods(fit, moments.draw_log_likelihood).reshape(shape)
     groups = {
         "posterior": _trees.parameters(fit.params_, family, names, ("chain", "draw")),
         "unlabelled_posterior": _trees.parameters(raw, family, names, ("chain", "draw")),
         "label_free": label_free(
             fit.params_,
-            fit._fit_X,
+            some,
             features=names,
-            log_likelihood=_log_likelihoods(fit, moments.draw_log_likelihood).reshape(shape),
+            log_likelihood=log_likelihood,
             entropy=moments.draw_entropy.reshape(shape),
             lp=statistics.get("lp"),
         ),
         "sample_stats": _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {}),
-        "responsibilities": _trees.responsibilities(fit.responsibilities()),
-        "observed_data": _trees.observed(fit._fit_X, fit._fit_obs, names),
     }
+    if not in_chunks:
+        groups["responsibilities"] = _trees.responsibilities(fit.responsibilities())
+        groups["observed_data"] = _trees.observed(fit._fit_X, fit._fit_obs, names)
     if isinstance(fit.priors_, ResolvedPriors):
         terms = log_prior_terms(raw, fit.priors_, family)
         groups["log_prior"] = _trees.per_draw({name: ((), term) for name, term in terms.items()}, {})
-    if np.prod(shape) * len(fit._fit_X) <= MOST_POINTWISE:
+    if not in_chunks and np.prod(shape) * len(some) <= MOST_POINTWISE:
         pointwise = {"x": (("obs",), fit.params_.log_density(fit._fit_X))}
         groups["log_likelihood"] = _trees.per_draw(pointwise, {"obs": fit._fit_obs})
     attrs = {
@@ -95,11 +109,23 @@ def _log_likelihoods(fit: Any, of_rows: FloatArray) -> FloatArray:
     return total
 
 
-def _statistics(fit: Any, draws: Draws, frame: Frame) -> dict[str, FloatArray]:
+def _from_lp(fit: Any, draws: Draws, raw: MixtureParams, frame: Frame, rows: Chunked) -> FloatArray:
+    """Return each draw's log-likelihood of all rows without another pass over them: what the prior leaves of the log-posterior."""
+    space = Space(raw.n_components, raw.n_features, fit._family)
+    density = StreamedPosterior(rows, space, fit.priors_.standardised(frame.center, np.diag(frame.factor)), None, frame)
+    flat = draws.params.reshape(-1)
+    prior = density.log_prior(space.unconstrain(flat)).reshape(raw.batch_shape)
+    return draws.statistics["lp"] - prior - float(rows.summary.seen @ np.log(np.diag(frame.factor)))
+
+
+def _statistics(fit: Any, draws: Draws, frame: Frame, rows: FloatArray | Chunked) -> dict[str, FloatArray]:
     """Return the sampler's statistics with the log-posterior density in the user's units, as PyMC's model has it there."""
     # The densities of all values and of K means each change by the Jacobian of the scaling; those of logs of scales do not.
-    weight = np.ones(len(fit._fit_X)) if fit._fit_weight is None else fit._fit_weight
-    seen = weight @ ~np.isnan(fit._fit_X)
+    if isinstance(rows, Chunked):
+        seen = rows.summary.seen
+    else:
+        weight = np.ones(len(rows)) if fit._fit_weight is None else fit._fit_weight
+        seen = weight @ ~np.isnan(rows)
     shift = float((seen + fit.n_components) @ np.log(np.diag(frame.factor)))
     statistics = dict(draws.statistics)
     if "lp" in statistics:

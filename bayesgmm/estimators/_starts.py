@@ -8,15 +8,16 @@ import numpy as np
 
 from bayesgmm.em import EMRun, Start
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import Chunked
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Reporter", "start_at", "user_start"]
 
 
-def user_start(estimator: Any, n_rows: int, n_features: int) -> tuple[str | FloatArray, Start]:
-    """Return how to find a start, and what of it the user has given."""
-    K, D = estimator.n_components, n_features
+def user_start(estimator: Any, rows: FloatArray | Chunked) -> tuple[str | FloatArray, Start]:
+    """Return how to find a start for rows (N, D), and what of it the user has given."""
+    K, (n_rows, D) = estimator.n_components, rows.shape
     weights = _given("weights_init", estimator.weights_init, (K,))
     if weights is not None and ((weights < 0).any() or not np.isclose(weights.sum(), 1.0)):
         raise InvalidParameterError("weights_init must be at least zero and add up to one")
@@ -33,6 +34,10 @@ def user_start(estimator: Any, n_rows: int, n_features: int) -> tuple[str | Floa
                 f"{' (a batch of them)' if params.batch_shape else ''}: one of {K} in {D} is needed"
             )
         return "auto", start_at(params)
+    if isinstance(rows, Chunked):
+        raise InvalidParameterError(
+            "labels or responsibilities cannot be given as init_params for rows in chunks: give a mixture, a fit, or means_init"
+        )
     return _given_responsibilities(estimator.init_params, n_rows, K), start
 
 

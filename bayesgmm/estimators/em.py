@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -26,13 +27,16 @@ from bayesgmm.em import (
 )
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._checkpoint import checkpoint_of
+from bayesgmm.estimators._chunked import NotKept
 from bayesgmm.estimators._criteria import Criteria, total_weight
 from bayesgmm.estimators._errors import SamplingErrors
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
-from bayesgmm.expectation import DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
+from bayesgmm.expectation import Chunked, DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.priors import ConjugatePriors, Priors
+from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 
 
@@ -195,30 +199,45 @@ class GaussianMixture(Criteria, SamplingErrors):
 
     @unchanged_on_failure
     @libraries_on_one_thread()
-    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        sample_weight: Any = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Fit the mixture to X (N, D).
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-            NaN stands for a missing value.
+        X : array-like of shape (N, D), or data in chunks
+            NaN stands for a missing value. Data that do not fit into memory are given as a path (``.npy``, ``.parquet``, a folder or a
+            pattern), a memory-mapped array, a Dask collection, or what :func:`bayesgmm.open_rows` returns; the fit is the same as in
+            memory.
         y : None
             Not used.
         sample_weight : array-like of shape (N,), optional
-            How often each row counts: weight 2 is the row twice, weight 0 the row left out.
+            How often each row counts: weight 2 is the row twice, weight 0 the row left out. Of a table in chunks also a column's name.
+        checkpoint : path, optional
+            Keep in this file (``.npz``), every few iterations over all rows, where the fit is.
+        resume : path, optional
+            A checkpoint of the same fit, to go on from there: the result is the same to the last bit.
 
         Raises
         ------
         InvalidDataError
             If the data cannot be used; the message says what to do.
         InvalidParameterError
-            If a setting or a starting value cannot be used.
+            If a setting or a starting value cannot be used, or ``resume`` is the checkpoint of another fit.
         """
         previous = getattr(self, "params_", None) if self.warm_start else None
         values = self._start_fit(X, sample_weight)
-        method, start = user_start(self, len(values), values.shape[1]) if previous is None else ("auto", start_at(previous))
+        method, start = user_start(self, values) if previous is None else ("auto", start_at(previous))
         penalty = self._penalty(values)
         noise = Noise.around(values) if self.noise else None
+        journal, seeds = checkpoint_of(self, values, seed_sequence(self.random_state), checkpoint, resume)
         # Components keep the order of the user's start, and of priors that tell them apart.
         keeps_order = start.is_given or not isinstance(method, str) or not (penalty is None or penalty.is_exchangeable)
         fit = fit_em(
@@ -231,7 +250,7 @@ class GaussianMixture(Criteria, SamplingErrors):
             n_init=self.n_init,
             init_params=method,
             start=start,
-            seeds=seed_sequence(self.random_state),
+            seeds=seeds,
             sample_weight=self._fit_weight,
             penalty=penalty,
             equal_weights=self.equal_weights,
@@ -240,12 +259,13 @@ class GaussianMixture(Criteria, SamplingErrors):
             partitions=self._partitions,
             in_one_call=self._in_one_call,
             n_followed=self._n_followed,
+            checkpoint=journal,
         )
         self._noise = noise
         self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))
         return self
 
-    def _penalty(self, values: FloatArray) -> Penalty | None:
+    def _penalty(self, values: FloatArray | Chunked) -> Penalty | None:
         if self.priors is None:
             return None
         if self.reg_covar is not None:
@@ -258,7 +278,8 @@ class GaussianMixture(Criteria, SamplingErrors):
         self.log_likelihood_ = fit.log_likelihood
         self.log_prior_ = fit.log_prior
         self.noise_weight_ = fit.noise_weight
-        mean = fit.trace / total_weight(self._fit_weight, len(self._fit_X))
+        rows = self._fit_rows
+        mean = fit.trace / (rows.weight if isinstance(rows, NotKept) else total_weight(self._fit_weight, len(rows)))
         self.lower_bounds_ = mean[:-1]
         self.lower_bound_ = float(mean[-1 if self.n_init == "auto" else -2])
         self.converged_ = fit.converged
@@ -276,6 +297,8 @@ class GaussianMixture(Criteria, SamplingErrors):
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the most probable component (N,) of each row of X (N, D); -1 for noise."""
         labels = super().predict(X)
+        if is_chunked(X):
+            return labels
         return np.where(labels == self.n_components, -1, labels)
 
     def responsibilities(self, X: ArrayLike | None = None) -> xr.DataArray:
@@ -292,6 +315,8 @@ class GaussianMixture(Criteria, SamplingErrors):
             A DataFrame's index becomes the ``obs`` coordinate; component -1 is the noise, if there is any.
         """
         table = super().responsibilities(X)
+        if is_chunked(X):
+            return table
         return table if self._noise is None else table.assign_coords(component=[*range(self.n_components), -1])
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
@@ -380,13 +405,14 @@ class GaussianMixture(Criteria, SamplingErrors):
 
     @property
     def datatree_(self) -> xr.DataTree:
-        """The fit as an ``xarray.DataTree``: groups point_estimate, responsibilities, optimization, observed_data."""
+        """The fit as an ``xarray.DataTree``: groups point_estimate, optimization, and of rows in memory responsibilities, observed_data."""
         check_is_fitted(self, "params_")
         attrs = {"inference": "em", **_trees.provenance(self)}
         groups = {
             "point_estimate": _trees.parameters(self.params_, self._family, self.feature_names_, ()),
-            "responsibilities": _trees.responsibilities(self.responsibilities()),
             "optimization": xr.Dataset({"log_likelihood_trace": ("iteration", self.log_likelihood_trace_)}),
-            "observed_data": _trees.observed(self._fit_X, self._fit_obs, self.feature_names_),
         }
+        if not isinstance(self._fit_rows, NotKept):
+            groups["responsibilities"] = _trees.responsibilities(self.responsibilities())
+            groups["observed_data"] = _trees.observed(self._fit_X, self._fit_obs, self.feature_names_)
         return _trees.tree(groups, attrs)

@@ -18,9 +18,11 @@ from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, s
 from bayesgmm.em import impute
 from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators._posterior_tree import posterior_tree
+from bayesgmm.estimators._size import advise
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import libraries_on_one_thread, responsibility_summary, rows_of
+from bayesgmm.expectation import Chunked, libraries_on_one_thread, responsibility_summary, rows_of
+from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams, generator
@@ -33,6 +35,8 @@ JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""
 FOLLOWED = 10
 """Starts of the inner EM that are followed to their maxima, which are where chains may start."""
+ROWS_FOR_LABELS = 2000
+"""Rows in chunks that are looked at closely: for the draws' labels, and for what is asked of every draw."""
 DRAWS_OF_A_MEAN = 200
 """Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
 
@@ -159,13 +163,14 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     @unchanged_on_failure
     @libraries_on_one_thread()
-    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: None = None, sample_weight: Any = None) -> Self:
         """Sample the posterior given X (N, D).
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-            NaN stands for a missing value: such a row has the marginal density of what it has.
+        X : array-like of shape (N, D), or data in chunks
+            NaN stands for a missing value: such a row has the marginal density of what it has. Data that do not fit into memory are given
+            as in :meth:`GaussianMixture.fit`; ``sampler`` is then "laplace" or "auto", for which every step of a chain is a pass over them.
         y : None
             Not used.
         sample_weight : array-like of shape (N,), optional
@@ -180,18 +185,21 @@ class BayesianGaussianMixture(MixtureEstimator):
         """
         values = self._start_fit(X, sample_weight)
         weight = self._fit_weight
+        advise(self, values)
         if self.keep_interrupted and self.sampler != "auto":
             raise InvalidParameterError(f"keep_interrupted is for sampler='auto'; sampler={self.sampler!r} cannot keep what it has")
         priors, conjugate = self._priors(values)
-        em = self._em(X)
+        em = self._em(values if isinstance(values, Chunked) else X)
         # Priors are given column by column, so the sampler's frame may scale columns but not mix them.
         frame = Frame.of(rows_of(values), "scale" if self._family.invariance == "scale" else "columns", weight)
         draws = self._sample(frame, values, priors, conjugate, [em.params_, *(params for _, params in em.optima_)])
         raw = frame.params_out(draws.params)
         self.em_ = em
         self.priors_ = priors if conjugate is None else conjugate
-        self.params_ = raw.permute(align(values, raw, em.params_.responsibilities(values), weight))
-        self.datatree_ = posterior_tree(self, draws, raw, frame)
+        # Labels are the same to all rows: of very many, some tell which.
+        some, counts = values.take(spread_rows(len(values), ROWS_FOR_LABELS)) if isinstance(values, Chunked) else (values, weight)
+        self.params_ = raw.permute(align(some, raw, em.params_.responsibilities(some), counts))
+        self.datatree_ = posterior_tree(self, draws, raw, frame, some, values)
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
@@ -220,7 +228,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             )
         return stack(self.datatree_)
 
-    def _em(self, X: ArrayLike) -> GaussianMixture:
+    def _em(self, X: Any) -> GaussianMixture:
         if self.init is None:
             em = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
             em._in_one_call = False  # one fit is quicker than what makes many quick is compiled
@@ -236,7 +244,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             )
         return self.init
 
-    def _priors(self, X: FloatArray) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
+    def _priors(self, X: FloatArray | Chunked) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
         """Return the model's priors, and the conjugate ones that the Gibbs sampler has in their place."""
         given, gibbs = self.priors, self.sampler == "gibbs"
         if gibbs and isinstance(given, Priors):
@@ -259,7 +267,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     def _sample(
         self,
         frame: Frame,
-        X: FloatArray,
+        X: FloatArray | Chunked,
         priors: ResolvedPriors,
         conjugate: ResolvedConjugatePriors | None,
         modes: list[MixtureParams],
@@ -279,7 +287,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         )
         scale = np.diag(frame.factor)
         return sample(
-            frame.standardise(X),
+            X if isinstance(X, Chunked) else frame.standardise(X),
             self.n_components,
             self._family,
             priors.standardised(frame.center, scale),
@@ -288,6 +296,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             sampler=self.sampler,
             sample_weight=self._fit_weight,
             conjugate=None if conjugate is None else in_frame(conjugate, frame.center, scale),
+            frame=frame,
         )
 
     def responsibility_draws(self, X: ArrayLike | None = None, *, n_draws: int | None = None) -> xr.DataArray:

@@ -5,7 +5,8 @@ densities, relabelling. Mixtures come in as ``log_weights (K,)``, ``means (K, D)
 factors of the covariances; a batch of T of them has a leading T.
 """
 
-from bayesgmm.expectation._threads import libraries_on_one_thread
+from bayesgmm.expectation._threads import libraries_on_one_thread, on_this_thread
+from bayesgmm.expectation.chunks import Chunk, Chunked, expectation, expectations, rows_of
 from bayesgmm.expectation.core import Statistics
 from bayesgmm.expectation.draws import DrawMoments, ResponsibilitySummary
 from bayesgmm.expectation.missing import (
@@ -13,18 +14,18 @@ from bayesgmm.expectation.missing import (
     conditional_moments,
     cross_sums,
     evaluate,
-    expectation,
     has_gaps,
     log_density_draws,
     responsibility_draws,
     responsibility_moments,
     responsibility_summary,
-    rows_of,
 )
 from bayesgmm.expectation.predictions import Estimate, Predictions, predictions
 from bayesgmm.expectation.score import Score, score
 
 __all__ = [
+    "Chunk",
+    "Chunked",
     "DrawMoments",
     "Estimate",
     "Gaps",
@@ -36,9 +37,11 @@ __all__ = [
     "cross_sums",
     "evaluate",
     "expectation",
+    "expectations",
     "has_gaps",
     "libraries_on_one_thread",
     "log_density_draws",
+    "on_this_thread",
     "predictions",
     "responsibility_draws",
     "responsibility_moments",

@@ -127,10 +127,23 @@ def value_and_score_of_parts(statistics, parts, sample_weight, log_weights, mean
     return total, counts, means_out, scale_out
 
 
+@compiled()
+def given_score(statistics, numbers, sample_weight, log_weights, means, scale_tril, diagonal):
+    """Return what :func:`value_and_score` would, from numbers that were found beforehand: value, (K,), (K, D) and (K, D, D), flat.
+
+    So the rows may be anywhere, and the rest of a log-posterior need not know.
+    """
+    K, D = means.shape
+    first, second = 1 + K, 1 + K + K * D
+    counts = numbers[1:first].copy()
+    return numbers[0], counts, numbers[first:second].copy().reshape((K, D)), numbers[second:].copy().reshape((K, D, D))
+
+
 _ARGUMENTS = (STATISTICS._numba_type_, VECTOR, VECTOR, VECTOR, MATRIX, STACK, types.boolean)
 _RESULT = types.Tuple((types.float64, VECTOR, MATRIX, STACK))
 SCORE = Pointer(value_and_score, _RESULT, _ARGUMENTS)
 SCORE_OF_PARTS = Pointer(value_and_score_of_parts, _RESULT, _ARGUMENTS)
+GIVEN_SCORE = Pointer(given_score, _RESULT, _ARGUMENTS)
 
 
 def empty_score(K: int, D: int) -> tuple[np.ndarray, np.ndarray]:

@@ -113,9 +113,20 @@ def _threadpools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@contextmanager
+def on_this_thread() -> Iterator[None]:
+    """Share nothing out: for callers that run several of us at once, such as a cluster's worker. The results are the same."""
+    before = getattr(_mine, "alone", False)
+    _mine.alone = True
+    try:
+        yield
+    finally:
+        _mine.alone = before
+
+
 def _is_helper() -> bool:
     """Whether this is a thread that was given a share: to share that out too would be to wait for itself."""
-    return current_thread().name.startswith(_NAME)
+    return getattr(_mine, "alone", False) or current_thread().name.startswith(_NAME)
 
 
 def _executor() -> ThreadPoolExecutor:

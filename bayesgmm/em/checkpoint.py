@@ -1,0 +1,149 @@
+"""Where a long fit is, kept in a file: so that it can go on from there, bit for bit, after an interrupt or a crash.
+
+All that a fit does before its runs on all rows is quick and follows from the seed, so it is simply done again. Of these runs, those that
+have ended are kept as they ended, and the one in progress as what its next iteration needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.em.iterate import Climb, ClimbState, EMRun, climb_on
+from bayesgmm.em.steps import Mixture, Rows, Settings
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.files import atomic_write
+from bayesgmm.typing import FloatArray
+
+__all__ = ["EVERY", "Checkpoint"]
+
+EVERY = 5
+"""Iterations between two writings."""
+_FORMAT = "bayesgmm.Checkpoint"
+_VERSION = 1
+_MIXTURE = ("log_weights", "means", "scale_tril")
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """The runs of a fit on all rows, and the file that they are kept in.
+
+    Parameters
+    ----------
+    path : str or path-like, optional
+        Where to write; nowhere if it is absent.
+    about : dict
+        What the fit is of: settings, and sizes and ranges of the data. A checkpoint of anything else is refused.
+    entropy : int or list of int
+        Root of the fit's randomness.
+    ended : list of EMRun
+        Runs that have ended.
+    state : ClimbState, optional
+        Where the run after them is.
+    """
+
+    path: str | os.PathLike[str] | None
+    about: dict[str, Any]
+    entropy: Any
+    ended: list[EMRun] = field(default_factory=list)
+    state: ClimbState | None = None
+    _number: int = 0
+
+    def run(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> EMRun:
+        """Return the next run: as it ended before, or from where it was, or from its start."""
+        number, self._number = self._number, self._number + 1
+        if number < len(self.ended):
+            return self.ended[number]
+        climb = Climb(X, start, settings, sample_weight, self.state)
+        try:
+            run = climb_on(climb, self._after)
+        except KeyboardInterrupt:
+            self._write()
+            raise
+        self.ended.append(run)
+        self.state = None
+        self._write()
+        return run
+
+    def _after(self, climb: Climb) -> None:
+        self.state = climb.state
+        if climb.n_iter % EVERY == 0:
+            self._write()
+
+    def _write(self) -> None:
+        if self.path is None:
+            return
+        head = {"format": _FORMAT, "version": _VERSION, "about": self.about, "entropy": self.entropy}
+        head["runs"] = [[run.status, run.n_saved] for run in self.ended]
+        head["state"] = None if self.state is None else [self.state.longest, self.state.n_saved]
+        arrays = {"head": np.array(json.dumps(head))}
+        for i, run in enumerate(self.ended):
+            arrays |= _named(f"run{i}", run.mixture) | {f"run{i}.trace": run.trace}
+        if self.state is not None:
+            arrays |= _named("state", self.state.mixture) | {"state.trace": np.array(self.state.trace)}
+            for i, mixture in enumerate(self.state.last):
+                arrays |= _named(f"last{i}", mixture)
+        with atomic_write(self.path) as temporary, temporary.open("xb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Checkpoint:
+        """Read a checkpoint, to go on from; it writes nowhere until it is given a path.
+
+        Raises
+        ------
+        InvalidDataError
+            If there is no such file, or it does not hold a checkpoint.
+        """
+        source = Path(path)
+        if not source.is_file():
+            raise InvalidDataError(f"There is no checkpoint {str(source)!r}.")
+        try:
+            with source.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            head = json.loads(str(arrays["head"]))
+            if head["format"] != _FORMAT or head["version"] != _VERSION:
+                raise ValueError(f"its format is {head['format']!r}, version {head['version']}")
+            ended = [
+                EMRun(_mixture(arrays, f"run{i}"), arrays[f"run{i}.trace"], status, n_saved)
+                for i, (status, n_saved) in enumerate(head["runs"])
+            ]
+            state = None if head["state"] is None else _state(arrays, *head["state"])
+        except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            raise InvalidDataError(f"{source} does not hold a checkpoint of bayesgmm: {error}") from error
+        return cls(None, head["about"], head["entropy"], ended, state)
+
+    def check_is_of(self, about: dict[str, Any], path: str | os.PathLike[str]) -> None:
+        """Raise InvalidParameterError unless this is a checkpoint of the fit that is described."""
+        told = json.loads(json.dumps(about))
+        for name, value in told.items():
+            if self.about.get(name) != value:
+                raise InvalidParameterError(
+                    f"{os.fspath(path)} is the checkpoint of another fit: its {name} is {_short(self.about.get(name))}, "
+                    f"here it is {_short(value)}"
+                )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+def _named(name: str, mixture: Mixture) -> dict[str, FloatArray]:
+    return {f"{name}.{part}": array for part, array in zip(_MIXTURE, mixture, strict=True)}
+
+
+def _mixture(arrays: dict[str, FloatArray], name: str) -> Mixture:
+    return Mixture(*(arrays[f"{name}.{part}"] for part in _MIXTURE))
+
+
+def _state(arrays: dict[str, FloatArray], longest: float, n_saved: float) -> ClimbState:
+    n = sum(name.startswith("last") and name.endswith(".means") for name in arrays)
+    last = tuple(_mixture(arrays, f"last{i}") for i in range(n))
+    return ClimbState(_mixture(arrays, "state"), tuple(arrays["state.trace"].tolist()), last, longest, n_saved)

@@ -1,0 +1,71 @@
+"""What tells one fit from another, so that none goes on from another's checkpoint."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.em.checkpoint import Checkpoint
+from bayesgmm.expectation import Chunked
+from bayesgmm.files import check_writable
+from bayesgmm.typing import FloatArray
+
+__all__ = ["checkpoint_of"]
+
+_SETTINGS = ("n_components", "covariance_type", "tol", "reg_covar", "max_iter", "n_init", "equal_weights", "noise")
+
+
+def checkpoint_of(
+    estimator: Any,
+    rows: FloatArray | Chunked,
+    seeds: np.random.SeedSequence,
+    path: str | os.PathLike[str] | None,
+    resume: str | os.PathLike[str] | None,
+) -> tuple[Checkpoint | None, np.random.SeedSequence]:
+    """Return where a fit is kept, with what is in the checkpoint that it goes on from, and the fit's root of randomness.
+
+    Raises
+    ------
+    InvalidParameterError
+        If ``resume`` is the checkpoint of another fit.
+    """
+    if path is None and resume is None:
+        return None, seeds
+    if path is not None:
+        check_writable(path)
+    about = _about(estimator, rows)
+    if resume is None:
+        return Checkpoint(path, about, seeds.entropy), seeds
+    found = Checkpoint.read(resume)
+    found.check_is_of(about, resume)
+    found.path = path
+    return found, np.random.SeedSequence(found.entropy)
+
+
+def _about(estimator: Any, rows: FloatArray | Chunked) -> dict[str, Any]:
+    """Return what a fit is of, JSON-ready; the order and the chunks of the rows are left out."""
+    about: dict[str, Any] = {name: getattr(estimator, name) for name in _SETTINGS}
+    about["init_params"] = estimator.init_params if isinstance(estimator.init_params, str) else _digest(estimator.init_params)
+    about["starting values"] = _digest([estimator.weights_init, estimator.means_init, estimator.precisions_init])
+    about["priors"] = repr(estimator.priors)
+    if isinstance(rows, Chunked):
+        summary = rows.summary
+        weight, lowest, highest = summary.weight, summary.lowest, summary.highest
+    else:
+        weight = float(len(rows)) if estimator._fit_weight is None else float(estimator._fit_weight.sum())
+        lowest, highest = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
+    about["columns"] = estimator.feature_names_
+    about["total weight of the rows"] = round(weight, 6)
+    about["smallest values"], about["largest values"] = lowest.tolist(), highest.tolist()
+    return about
+
+
+def _digest(value: Any) -> str:
+    """Return a short name for starting values."""
+    params = getattr(value, "params_", value)
+    parts = [getattr(params, name) for name in ("weights", "means", "scale_tril")] if hasattr(params, "scale_tril") else params
+    flat = [np.asarray(part, dtype=float).tobytes() for part in parts if part is not None]
+    return sha256(b"".join(flat)).hexdigest()[:16]

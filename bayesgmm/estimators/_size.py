@@ -1,0 +1,27 @@
+"""Advice for data so large that the default road to the posterior is not the best one."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from bayesgmm.exceptions import SizeAdvice
+from bayesgmm.expectation import Chunked
+from bayesgmm.typing import FloatArray
+
+__all__ = ["LARGE", "advise"]
+
+LARGE = 200_000
+"""Rows from which on Laplace's approximation is advised (docs/guide/large_data.md has the table of times and errors)."""
+
+
+def advise(estimator: Any, rows: FloatArray | Chunked) -> None:
+    """Warn that NUTS will take long and that Laplace's approximation is as good, if there are that many rows."""
+    if estimator.sampler != "auto" or len(rows) < LARGE:
+        return
+    warnings.warn(
+        f"{len(rows):,} rows: NUTS passes over them at every one of its many steps. With so many, the posterior is close to a normal "
+        "distribution, and sampler='laplace' draws from it in a small part of the time and checks itself (attrs['pareto_k'] of datatree_)",
+        SizeAdvice,
+        stacklevel=4,
+    )

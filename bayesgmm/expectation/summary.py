@@ -1,0 +1,93 @@
+"""What one pass over chunks says of their columns, before any mixture is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm.typing import FloatArray
+
+__all__ = ["Summary"]
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Sizes, ranges and moments of the columns of some chunks.
+
+    Parameters
+    ----------
+    kept : tuple of int
+        Rows of each chunk, those of weight zero left out.
+    read : tuple of int
+        Rows of each chunk as it was read.
+    weight : float
+        Total weight of the rows.
+    seen : array of shape (D,)
+        Total weight of the values that are there.
+    mean : array of shape (D,)
+        Of the values that are there, each counting as its row does.
+    square : array of shape (D,)
+        Sum of their squared distances from the mean.
+    lowest, highest : arrays of shape (D,)
+        NaN where there is no value.
+    """
+
+    kept: tuple[int, ...]
+    read: tuple[int, ...]
+    weight: float
+    seen: FloatArray
+    mean: FloatArray
+    square: FloatArray
+    lowest: FloatArray
+    highest: FloatArray
+    has_gaps: bool
+
+    @classmethod
+    def of(cls, X: FloatArray, weight: FloatArray | None, n_read: int) -> Summary:
+        """Summarise rows X (n, D), in which NaN stands for a missing value."""
+        D = X.shape[1]
+        if len(X) == 0:
+            nothing, none = np.zeros(D), np.full(D, np.nan)
+            return cls((0,), (n_read,), 0.0, nothing, nothing, nothing, none, none, has_gaps=False)
+        lowest, highest = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
+        there = ~np.isnan(X)
+        has_gaps = not bool(there.all())
+        w = there.astype(float) if weight is None else there * weight[:, None]
+        seen = w.sum(0)
+        # From a value of the column, not from zero: sums of large offsets would lose the digits in which the rows differ.
+        near = np.where(np.isnan(lowest), 0.0, lowest)
+        shifted = np.where(there, X - near, 0.0) if has_gaps else X - near
+        divisor = np.where(seen > 0, seen, 1.0)
+        mean = (w * shifted).sum(0) / divisor
+        square = (w * (shifted - mean) ** 2).sum(0)
+        total = float(len(X)) if weight is None else float(weight.sum())
+        return cls((len(X),), (n_read,), total, seen, near + mean, square, lowest, highest, has_gaps)
+
+    def merged(self, other: Summary) -> Summary:
+        """Return the summary of these chunks and those after them.
+
+        Notes
+        -----
+        Chan, Golub and LeVeque (1983), The American Statistician 37, 242-247, equation 2.1: squares about two means are moved to the
+        common one.
+        """
+        seen = self.seen + other.seen
+        share = other.seen / np.where(seen > 0, seen, 1.0)
+        apart = other.mean - self.mean
+        return Summary(
+            self.kept + other.kept,
+            self.read + other.read,
+            self.weight + other.weight,
+            seen,
+            self.mean + apart * share,
+            self.square + other.square + apart**2 * self.seen * share,
+            np.fmin(self.lowest, other.lowest),
+            np.fmax(self.highest, other.highest),
+            self.has_gaps or other.has_gaps,
+        )
+
+    @property
+    def sd(self) -> FloatArray:
+        """Standard deviation (D,) of the values that are there."""
+        return np.sqrt(self.square / np.where(self.seen > 0, self.seen, 1.0))

@@ -1,0 +1,201 @@
+"""Rows in Dask's collections, and files that a cluster's workers read: the data stay where they are, parameters travel to them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.exceptions import BayesGMMError, InvalidDataError
+from bayesgmm.expectation import Chunk, Chunked, on_this_thread
+from bayesgmm.sources.chunk import chunk_of
+from bayesgmm.sources.parts import Part, numbers_of
+from bayesgmm.typing import FloatArray
+
+__all__ = ["DaskRows", "cluster", "dask_rows", "is_dask", "rows_on_cluster"]
+
+FAN_IN = 8
+"""How many results are added in one task: their sum is what travels on."""
+
+
+def is_dask(X: Any) -> bool:
+    """Whether this is a Dask array or DataFrame; Dask is not loaded to find out."""
+    return type(X).__module__.split(".")[0] in ("dask", "dask_expr") and hasattr(X, "to_delayed")
+
+
+def cluster() -> Any | None:
+    """Return the active ``distributed.Client``, if there is one."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
+
+
+class DaskRows(Chunked):
+    """Rows whose chunks are Dask's.
+
+    Parameters
+    ----------
+    chunks : sequence of dask Delayed
+        Of :class:`bayesgmm.expectation.Chunk`.
+    names : list of str, optional
+    n_features : int
+    """
+
+    def __init__(self, chunks: Sequence[Any], names: list[str] | None, n_features: int) -> None:
+        self.names, self.n_features, self._given = names, n_features, tuple(chunks)
+
+    @cached_property
+    def _chunks(self) -> list[Any]:
+        """The chunks: kept by a cluster's workers, if there is one, otherwise made in every pass, so that they need not fit into memory."""
+        from dask.base import persist
+
+        return list(self._given if cluster() is None else persist(*self._given))
+
+    def map_reduce[T](self, task: Callable[[Chunk], T], add: Callable[[T, T], T]) -> T:
+        """Return what a task makes of every chunk, added up by a tree in which a few neighbours meet at a time."""
+        from dask.delayed import delayed
+
+        level = [delayed(_alone, pure=False)(task, chunk) for chunk in self._chunks]
+        while len(level) > 1:
+            level = [delayed(_sum, pure=False)(add, *level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
+        return _computed(level[0])
+
+
+def _alone[T](task: Callable[[Chunk], T], chunk: Chunk) -> T:
+    """Do a task without threads of our own: Dask has as many tasks at a time as it has cores."""
+    with on_this_thread():
+        return task(chunk)
+
+
+def _sum[T](add: Callable[[T, T], T], first: T, *others: T) -> T:
+    for other in others:
+        first = add(first, other)
+    return first
+
+
+def _computed(result: Any) -> Any:
+    try:
+        return result.compute(optimize_graph=False)
+    except Exception as error:
+        if type(error).__name__ != "KilledWorker":
+            raise
+        raise BayesGMMError(
+            "The cluster's workers died again and again on the same rows: give them more memory, or make the chunks smaller"
+        ) from error
+
+
+def dask_rows(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> DaskRows:
+    """Return the rows of a Dask array or DataFrame."""
+    if hasattr(X, "columns"):
+        return _of_frame(X, columns, sample_weight)
+    if columns is not None:
+        raise InvalidDataError("a Dask array has no column names to choose by: columns is for tables")
+    if X.ndim != 2:
+        raise InvalidDataError(f"The Dask array has {X.ndim} dimension(s) and must have two, (rows, columns)")
+    if X.dtype.kind not in "iufb":
+        raise InvalidDataError(f"The Dask array holds {X.dtype}, not numbers")
+    if np.isnan(X.shape[1]):
+        raise InvalidDataError("The Dask array does not know how many columns it has: call its compute_chunk_sizes() first")
+    whole = X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
+    blocks = list(whole.to_delayed().ravel())
+    return _of_blocks(blocks, _weight_blocks(sample_weight, len(blocks)), "block {} of the Dask array", None, int(X.shape[1]), None)
+
+
+def _of_frame(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> DaskRows:
+    weight = sample_weight if isinstance(sample_weight, str) else None
+    names = [str(name) for name in (X.columns if columns is None else columns)]
+    names = [name for name in names if name != weight]
+    missing = [name for name in [*names, *([weight] if weight else [])] if name not in map(str, X.columns)]
+    if missing:
+        raise InvalidDataError(
+            f"The Dask DataFrame has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(map(str, X.columns))}."
+        )
+    blocks = X.to_delayed()
+    weights = None if weight else _weight_blocks(sample_weight, len(blocks))
+    return _of_blocks(blocks, weights, "partition {} of the Dask DataFrame", names, len(names), weight)
+
+
+def _weight_blocks(sample_weight: Any, n_blocks: int) -> list[Any] | None:
+    if sample_weight is None:
+        return None
+    if not is_dask(sample_weight) or getattr(sample_weight, "ndim", 1) != 1:
+        raise InvalidDataError(
+            "sample_weight of a Dask collection must be a Dask array or Series with the same chunks, or a column's name"
+        )
+    blocks = list(np.ravel(np.asarray(sample_weight.to_delayed(), dtype=object)))
+    if len(blocks) != n_blocks:
+        raise InvalidDataError(f"sample_weight has {len(blocks)} chunks and X has {n_blocks}: rechunk it to the same rows")
+    return blocks
+
+
+def _of_blocks(
+    blocks: Sequence[Any], weights: Sequence[Any] | None, place: str, names: list[str] | None, n_features: int, weight: str | None
+) -> DaskRows:
+    from dask.delayed import delayed
+
+    make = delayed(_chunk_of_block, pure=False)
+    chunks = [
+        make(number, place.format(number), block, None if weights is None else weights[number], names, n_features, weight)
+        for number, block in enumerate(blocks)
+    ]
+    return DaskRows(chunks, names, n_features)
+
+
+def _chunk_of_block(
+    number: int, place: str, block: Any, weights: Any, names: list[str] | None, n_features: int, weight: str | None
+) -> Chunk:
+    """Return a block, which is an array or a frame, as a chunk."""
+    place = f"{place} (counted from 0)"
+    X = _array_of(block, names, n_features, place)
+    if weight is not None:
+        weights = block[weight].to_numpy()
+    return chunk_of(number, place, 0, X, None if weights is None else np.asarray(weights, dtype=float))
+
+
+def _array_of(block: Any, names: list[str] | None, n_features: int, place: str) -> FloatArray:
+    if names is not None:
+        missing = [name for name in names if name not in map(str, block.columns)]
+        if missing:
+            raise InvalidDataError(
+                f"{place} has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(map(str, block.columns))}."
+            )
+        return np.stack([_column(block, name, place) for name in names], axis=1) if names else np.empty((len(block), 0))
+    values = np.asarray(block)
+    if values.ndim != 2 or values.shape[1] != n_features:
+        raise InvalidDataError(f"{place} has shape {values.shape}: {n_features} columns are needed in every block")
+    if values.dtype.kind not in "iufb":
+        raise InvalidDataError(f"{place} holds {values.dtype}, not numbers")
+    return np.ascontiguousarray(values, dtype=float)
+
+
+def _column(block: Any, name: str, place: str) -> FloatArray:
+    import pandas as pd
+    import pyarrow as pa
+
+    column = block[next(c for c in block.columns if str(c) == name)]
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        return numbers_of(pa.array(column), place, name, 0)
+    return column.to_numpy(dtype=float, na_value=np.nan)
+
+
+def rows_on_cluster(
+    client: Any, parts: Sequence[Part], names: list[str] | None, n_features: int, weights: Sequence[FloatArray] | None = None
+) -> DaskRows:
+    """Return rows that a cluster's workers read from their parts and keep."""
+    from dask.delayed import delayed
+
+    read = delayed(_read, pure=False)
+    chunks = [read(number, part, None if weights is None else np.array(weights[number])) for number, part in enumerate(parts)]
+    return DaskRows(chunks, names, n_features)
+
+
+def _read(number: int, part: Part, weight: FloatArray | None) -> Chunk:
+    X, own = part.read()
+    return chunk_of(number, part.place, part.first, X, own if weight is None else weight)

@@ -1,0 +1,188 @@
+"""From what a user calls data to rows in chunks."""
+
+from __future__ import annotations
+
+import glob
+import math
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.expectation import Chunked
+from bayesgmm.sources.cut import bounds, check_exists, weights_of
+from bayesgmm.sources.dask import cluster, dask_rows, is_dask, rows_on_cluster
+from bayesgmm.sources.local import LocalRows
+from bayesgmm.sources.parquet import is_dataset, parquet_files, parquet_rows
+from bayesgmm.sources.parts import ArrayPart, FilePart, Part
+
+__all__ = ["is_chunked", "open_rows"]
+
+
+def is_chunked(X: Any) -> bool:
+    """Whether X is read in chunks: a path, a memory-mapped array, a pyarrow dataset, a Dask collection, or opened rows."""
+    return isinstance(X, (Chunked, str, os.PathLike, np.memmap)) or is_dask(X) or is_dataset(X)
+
+
+def open_rows(
+    source: Any, *, columns: Sequence[str] | None = None, sample_weight: Any = None, chunk_rows: int | None = None
+) -> Chunked:
+    """Open data that need not fit into memory, to fit them or to predict them.
+
+    Nothing is read yet but names and sizes. With a ``distributed.Client`` active, its workers read the files, which must lie where they
+    can see them, and keep the rows; without one, this process reads them chunk by chunk in every pass, Parquet once into a scratch file in
+    the folder for temporary files.
+
+    Parameters
+    ----------
+    source : path, numpy.memmap, pyarrow Dataset, dask.array.Array or dask.dataframe.DataFrame
+        A path is that of an ``.npy`` file, a ``.parquet`` file, a folder of such, or a pattern such as ``"data/*.parquet"``.
+    columns : sequence of str, optional
+        The columns to use of a table; all by default.
+    sample_weight : array of shape (N,), str or Dask collection, optional
+        How often each row counts: numbers, an ``.npy`` file of them, a column of the table by its name, or, for a Dask collection, one
+        with the same chunks.
+    chunk_rows : int, optional
+        Rows of a chunk; by default as many as 32 MB hold. Dask's chunks stay as they are.
+
+    Returns
+    -------
+    Chunked
+        To be given to ``fit`` and to what takes data after it.
+
+    Raises
+    ------
+    InvalidDataError
+        If there is no such file, it is not what its name says, or its columns are not the same in every file.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import bayesgmm as bg
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/faithful.npy", bg.datasets.load_faithful())
+    ...     rows = bg.open_rows(f"{folder}/faithful.npy", chunk_rows=100)
+    ...     em = bg.GaussianMixture(2, random_state=1).fit(rows)
+    >>> rows.shape, round(em.log_likelihood_, 3)
+    ((272, 2), -1130.264)
+    """
+    if isinstance(source, Chunked):
+        return _opened(source, columns, sample_weight)
+    if chunk_rows is not None and chunk_rows < 1:
+        raise InvalidParameterError(f"chunk_rows must be at least 1, got {chunk_rows}")
+    if is_dask(source):
+        return dask_rows(source, columns, sample_weight)
+    if isinstance(source, np.memmap):
+        _no_columns(columns, "an array")
+        parts = _array_parts(source, chunk_rows)
+        return _rows(parts, None, source.shape[1], sample_weight)
+    if is_dataset(source) or parquet_files(source):
+        files = list(source.files) if is_dataset(source) else parquet_files(source)
+        if client := cluster():
+            return rows_on_cluster(client, *parquet_rows(files, columns, sample_weight, chunk_rows, in_place=True))
+        return LocalRows(*parquet_rows(files, columns, sample_weight, chunk_rows, in_place=False))
+    path = Path(source)
+    if path.suffix.lower() == ".npy":
+        _no_columns(columns, str(path))
+        parts, n_features = _npy_parts(path, chunk_rows)
+        return _rows(parts, None, n_features, sample_weight)
+    raise _unknown(path)
+
+
+def _opened(rows: Chunked, columns: Sequence[str] | None, sample_weight: Any) -> Chunked:
+    if columns is not None or sample_weight is not None:
+        raise InvalidParameterError("these rows are open already: give columns and sample_weight to open_rows when they are opened")
+    return rows
+
+
+def _no_columns(columns: Sequence[str] | None, what: str) -> None:
+    if columns is not None:
+        raise InvalidParameterError(f"{what} has no column names to choose by: columns is for tables")
+
+
+def _unknown(path: Path) -> InvalidDataError:
+    name = str(path)
+    if glob.has_magic(name):
+        return InvalidDataError(f"No file matches {name!r}.")
+    if path.is_dir():
+        return InvalidDataError(f"There is no .parquet file in the folder {name!r}.")
+    if not path.exists():
+        return InvalidDataError(f"There is no file {name!r}.")
+    return InvalidDataError(
+        f"{path} cannot be read in chunks: its name must end in .npy or .parquet; read other tables with pandas and fit the frame"
+    )
+
+
+def _rows(parts: Sequence[Part], names: list[str] | None, n_features: int, sample_weight: Any) -> Chunked:
+    weights = weights_of(parts, sample_weight)
+    if client := cluster():
+        return rows_on_cluster(client, parts, names, n_features, weights)
+    return LocalRows(parts, names, n_features, weights)
+
+
+def _array_parts(array: np.memmap, chunk_rows: int | None) -> list[Part]:
+    _check_table(str(array.filename or "The array"), array.shape, array.dtype)
+    where = _place_in_file(array)
+    if where is None:
+        place = "the array"
+        return [ArrayPart(place, start, array[start:stop]) for start, stop in bounds(len(array), array.shape[1], chunk_rows)]
+    return _file_parts(*where, array.shape, array.dtype, chunk_rows)
+
+
+def _place_in_file(array: np.memmap) -> tuple[str, int] | None:
+    """Return the file and the byte in which a mapped array begins, if its rows lie there one after another.
+
+    Read from the file, rows do not stay in this process's memory as those of a mapped file do.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, mmap.mmap) or not array.flags.c_contiguous or array.mode not in ("r", "r+", "w+") or not array.filename:
+        return None
+    array.flush()
+    # A memmap that is a part of another keeps its offset in the file as it was: addresses say where it is.
+    start = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    begin = np.frombuffer(base, np.uint8, 1).ctypes.data
+    return str(array.filename), start + array.ctypes.data - begin
+
+
+def _npy_parts(path: Path, chunk_rows: int | None) -> tuple[list[Part], int]:
+    check_exists(path)
+    try:
+        with path.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, by_columns, dtype = read(stream)
+            offset = stream.tell()
+    except (ValueError, OSError) as error:
+        raise InvalidDataError(f"{path} is not an .npy file of plain numbers: {' '.join(str(error).split())[:200]}") from error
+    _check_table(str(path), shape, dtype)
+    if by_columns and min(shape) > 1:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return [ArrayPart(str(path), start, mapped[start:stop]) for start, stop in bounds(shape[0], shape[1], chunk_rows)], shape[1]
+    n_bytes = path.stat().st_size - offset
+    if n_bytes < math.prod(shape) * dtype.itemsize:
+        row = n_bytes // (dtype.itemsize * shape[1])
+        raise InvalidDataError(f"{path} ends in row {row} of {shape[0]}: it is shorter than it says, copy or write it again")
+    return _file_parts(str(path), offset, shape, dtype, chunk_rows), shape[1]
+
+
+def _check_table(place: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if len(shape) != 2:
+        raise InvalidDataError(f"{place} has {len(shape)} dimension(s) and must have two, (rows, columns)")
+    if dtype.kind not in "iufb":
+        raise InvalidDataError(f"{place} holds {dtype}, not numbers")
+    if 0 in shape:
+        raise InvalidDataError(f"{place} is empty: it has {shape[0]} rows and {shape[1]} columns")
+
+
+def _file_parts(path: str, offset: int, shape: tuple[int, ...], dtype: np.dtype, chunk_rows: int | None) -> list[Part]:
+    N, D = shape
+    width = D * dtype.itemsize
+    return [
+        FilePart(path, start, stop - start, D, path, offset + start * width, dtype.str) for start, stop in bounds(N, D, chunk_rows)
+    ]

@@ -26,8 +26,8 @@ REFINED = 4  # short runs that are continued to the end
 AUTO_STARTS = 20
 FLOOR = 1e-6
 """Smallest variance in any direction, in units of the total covariance, when the user sets no ``reg_covar``."""
-SAME_HEIGHT = 1e-11
-"""Log-likelihoods as close as that, relative to their size and to the number of rows, differ by rounding."""
+SAME_HEIGHT = 1e-10
+"""Nats per row: log-likelihoods as close as that may differ by rounding, or by the last digits of a tolerance, and by nothing else."""
 SAME_OPTIMUM = 0.01  # nats: two runs that end closer than this are said to have found the same optimum
 
 
@@ -158,20 +158,20 @@ def fit_em(
     settings = replace(settings, penalty=penalty, equal_weights=equal_weights, noise=noise, in_one_call=in_one_call)
     search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run, n_followed, checkpoint)
     if start.is_complete:
-        ended = search.from_points([_place(start, None)], short=False)
+        ended = search.from_points([_place(start, None, settings)], short=False)
     elif not isinstance(init_params, str):
         complete = rows_of(X)
         complete = filled(complete, total_moments(complete)) if isinstance(complete, Gaps) else complete
         assert not isinstance(complete, Chunked), "the estimator refuses responsibilities for rows in chunks"
         mixture = from_responsibilities(complete, init_params, settings, given_weight)
-        ended = search.from_points([_place(start, mixture)], short=False)
+        ended = search.from_points([_place(start, mixture, settings)], short=False)
     else:
         auto = n_init == "auto"
         n_starts = 1 if n_components == 1 else AUTO_STARTS if auto else int(n_init)
         ended = []
         for _ in range(2 if auto else 1):
             found = starting_points(search.sample, n_components, init_params, n_starts, settings, seeds, partitions)
-            ended += search.from_points([_place(start, mixture) for mixture in found], short=auto)
+            ended += search.from_points([_place(start, mixture, settings) for mixture in found], short=auto)
             # Where every start ended in a component that has collapsed, try as many once more before saying so.
             if any(end.health.is_regular for end in ended):
                 break
@@ -320,18 +320,26 @@ class _Search:
         """
         heights = np.array([end.run.log_likelihood for end in ended])
         order = np.argsort(-heights, kind="stable")
-        level, levels, top = 0, {}, heights[order[0]]
+        level, levels, top = 0, {}, heights.max(initial=-np.inf)
         for i in order:
-            if top - heights[i] > SAME_HEIGHT * (abs(top) + self.total) or not np.isfinite(heights[i]):
+            if top - heights[i] > SAME_HEIGHT * self.total or not np.isfinite(heights[i]):
                 level, top = level + 1, heights[i]
             levels[i] = level
         return [ended[i] for i in sorted(levels, key=lambda i: (by_health and not ended[i].health.is_regular, levels[i], i))]
 
 
-def _place(start: Start, mixture: Mixture | None) -> Mixture:
+def _place(start: Start, mixture: Mixture | None, settings: Settings) -> Mixture:
     """Put the user's own starting values, where there are any, in place of those found from the data."""
     if mixture is not None and not start.is_given:
         return mixture
+    placed = _given_place(start, mixture)
+    covariances = placed.covariances
+    bounded = settings.bounded(covariances)
+    # Below the floor a start would be higher than any mixture that may follow it.
+    return placed if bounded is covariances else placed._replace(scale_tril=cholesky(bounded))
+
+
+def _given_place(start: Start, mixture: Mixture | None) -> Mixture:
     given = (start.weights, start.means, None if start.covariances is None else cholesky(start.covariances))
     found = None if mixture is None else _params(mixture)
     names = ("weights", "means", "scale_tril")

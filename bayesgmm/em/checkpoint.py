@@ -64,19 +64,20 @@ class Checkpoint:
         try:
             run = climb_on(climb, self._after)
         except KeyboardInterrupt:
-            self._write()
+            self.write()
             raise
         self.ended.append(run)
         self.state = None
-        self._write()
+        self.write()
         return run
 
     def _after(self, climb: Climb) -> None:
         self.state = climb.state
         if climb.n_iter % EVERY == 0:
-            self._write()
+            self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write where the fit is, if it is to be written anywhere."""
         if self.path is None:
             return
         head = {"format": _FORMAT, "version": _VERSION, "about": self.about, "entropy": self.entropy}

@@ -38,11 +38,13 @@ def checkpoint_of(
         check_writable(path)
     about = _about(estimator, rows)
     if resume is None:
-        return Checkpoint(path, about, seeds.entropy), seeds
-    found = Checkpoint.read(resume)
-    found.check_is_of(about, resume)
-    found.path = path
-    return found, np.random.SeedSequence(found.entropy)
+        journal = Checkpoint(path, about, seeds.entropy)
+    else:
+        journal = Checkpoint.read(resume)
+        journal.check_is_of(about, resume)
+        journal.path = path
+    journal.write()  # what was stopped before the first iteration can be gone on with, too
+    return journal, np.random.SeedSequence(journal.entropy)
 
 
 def _about(estimator: Any, rows: FloatArray | Chunked) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from bayesgmm.typing import FloatArray
 
 __all__ = ["LocalRows"]
 
+WORTH_A_THREAD = 2**16
+"""Numbers in a chunk from which on it pays to read it in another thread."""
+
 
 class LocalRows(Chunked):
     """Rows that are read from their parts in every pass.
@@ -62,6 +65,9 @@ class LocalRows(Chunked):
             weight = weight if self.weights is None else self.weights[number]
             return chunk_of(number, part.place, part.first, X, weight)
 
+        if largest * self.n_features < WORTH_A_THREAD:
+            yield from map(read, range(len(self.parts)))
+            return
         with _reader() as submit:
             upcoming = submit(read, 0)
             for number in range(len(self.parts)):

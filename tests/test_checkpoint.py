@@ -1,0 +1,141 @@
+"""A fit that was stopped goes on as if it had not been."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bayesgmm import GaussianMixture, Priors, open_rows
+from bayesgmm.em import iterate
+from bayesgmm.em.checkpoint import Checkpoint
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+
+
+@pytest.fixture(scope="module")
+def X() -> np.ndarray:
+    """Three groups that overlap so much that EM is slow."""
+    rng = np.random.default_rng(8)
+    return rng.normal(size=(400, 2)) + np.array([[0.0, 0.0], [2.6, 0.4], [0.2, 3.0]])[rng.integers(3, size=400)]
+
+
+@pytest.fixture
+def path(X, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    return tmp_path / "x.npy"
+
+
+def stopped_at(monkeypatch, iteration: int) -> None:
+    """Let an interrupt come in the middle of so many iterations on all rows."""
+    taken, step = [0], iterate.Climb._move_to
+
+    def move(climb, mixture):
+        taken[0] += 1
+        if taken[0] == iteration:
+            raise KeyboardInterrupt
+        step(climb, mixture)
+
+    monkeypatch.setattr(iterate.Climb, "_move_to", move)
+
+
+def assert_same_bits(one: GaussianMixture, other: GaussianMixture) -> None:
+    for name in ("weights", "means", "scale_tril"):
+        np.testing.assert_array_equal(getattr(one.params_, name), getattr(other.params_, name))
+    np.testing.assert_array_equal(one.log_likelihood_trace_, other.log_likelihood_trace_)
+    assert (one.status_, one.message_, one.n_iter_saved_) == (other.status_, other.message_, other.n_iter_saved_)
+
+
+@pytest.mark.parametrize(
+    ("iteration", "how"),
+    [(1, {}), (2, {}), (31, {}), (60, {}), (9, {"n_init": 2}), (9, {"noise": True, "n_init": 1}), (9, {"priors": Priors(), "n_init": 1})],
+)
+def test_resumed_is_uninterrupted_bit_for_bit(path, tmp_path, iteration, how):
+    def rows():
+        return open_rows(path, chunk_rows=150)
+
+    model = GaussianMixture(3, random_state=4, **how)
+    whole = GaussianMixture(3, random_state=4, **how).fit(rows(), checkpoint=tmp_path / "whole.npz")
+    with pytest.MonkeyPatch.context() as patch:
+        stopped_at(patch, iteration)
+        try:
+            model.fit(rows(), checkpoint=tmp_path / "stopped.npz")
+        except KeyboardInterrupt:
+            assert not hasattr(model, "params_")
+    resumed = GaussianMixture(3, random_state=None, **how).fit(rows(), resume=tmp_path / "stopped.npz")
+    assert_same_bits(whole, resumed)
+    # A third chunking is other rounding and the same fit.
+    again = GaussianMixture(3, **how).fit(open_rows(path, chunk_rows=399), resume=tmp_path / "stopped.npz")
+    assert again.log_likelihood_ == pytest.approx(whole.log_likelihood_, rel=1e-9)
+
+
+def test_stopped_twice_and_kept_in_the_same_file(path, tmp_path, monkeypatch):
+    whole = GaussianMixture(3, random_state=4).fit(path)
+    kept = tmp_path / "c.npz"
+    for iteration in (7, 8):
+        with monkeypatch.context() as patch:
+            stopped_at(patch, iteration)
+            with pytest.raises(KeyboardInterrupt):
+                GaussianMixture(3, random_state=4).fit(path, checkpoint=kept, resume=kept if kept.exists() else None)
+    assert Checkpoint.read(kept).state is not None
+    assert_same_bits(whole, GaussianMixture(3).fit(path, resume=kept))
+
+
+def test_an_interrupt_keeps_the_last_parameters(path, tmp_path, monkeypatch):
+    heights = []
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 13)
+        with pytest.raises(KeyboardInterrupt):
+            GaussianMixture(3, random_state=4, n_init=1).fit(path, checkpoint=tmp_path / "c.npz")
+    state = Checkpoint.read(tmp_path / "c.npz").state
+    assert len(state.trace) == 13  # the start, and twelve iterations that were finished
+    heights = np.diff(state.trace)
+    assert (heights > -1e-9).all()
+    assert list(tmp_path.glob(".c*")) == []
+
+
+def test_rows_in_memory_can_be_checkpointed_too(X, tmp_path, monkeypatch):
+    whole = GaussianMixture(3, random_state=4).fit(X, checkpoint=tmp_path / "a.npz")
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 20)
+        with pytest.raises(KeyboardInterrupt):
+            GaussianMixture(3, random_state=4).fit(X, checkpoint=tmp_path / "b.npz")
+    assert_same_bits(whole, GaussianMixture(3).fit(X, resume=tmp_path / "b.npz"))
+    plain = GaussianMixture(3, random_state=4).fit(X)
+    assert plain.log_likelihood_ == pytest.approx(whole.log_likelihood_, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"n_components": 2}, "its n_components is 3, here it is 2"),
+        ({"covariance_type": "diag"}, "its covariance_type is full, here it is diag"),
+        ({"priors": Priors()}, "its priors is None"),
+        ({"means_init": np.zeros((3, 2))}, "its starting values"),
+    ],
+)
+def test_the_checkpoint_of_another_model_is_refused(X, tmp_path, other, words):
+    GaussianMixture(3, random_state=4).fit(X, checkpoint=tmp_path / "c.npz")
+    with pytest.raises(InvalidParameterError, match=f"checkpoint of another fit: {words}"):
+        GaussianMixture(**{"n_components": 3, **other}).fit(X, resume=tmp_path / "c.npz")
+
+
+def test_the_checkpoint_of_other_data_is_refused(X, tmp_path):
+    GaussianMixture(3, random_state=4).fit(X, checkpoint=tmp_path / "c.npz")
+    for data, words in ((X[:-1], "total weight of the rows is 400.0, here it is 399"), (X + 1, "smallest values")):
+        with pytest.raises(InvalidParameterError, match=words):
+            GaussianMixture(3).fit(data, resume=tmp_path / "c.npz")
+    with pytest.raises(InvalidParameterError, match="columns"):
+        GaussianMixture(3).fit(X[:, :1], resume=tmp_path / "c.npz")
+
+
+def test_what_is_no_checkpoint_is_refused(X, tmp_path):
+    with pytest.raises(InvalidDataError, match="There is no checkpoint"):
+        GaussianMixture(3).fit(X, resume=tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("not an archive")
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
+    np.savez(tmp_path / "head.npz", head=np.array(json.dumps({"format": "something", "version": 1})))
+    np.savez(tmp_path / "pickled.npz", head=np.array([{}], dtype=object))
+    for name in ("text", "arrays", "head", "pickled"):
+        with pytest.raises(InvalidDataError, match=f"{name}.npz does not hold a checkpoint"):
+            GaussianMixture(3).fit(X, resume=tmp_path / f"{name}.npz")
+    with pytest.raises(OSError, match="folder"):
+        GaussianMixture(3).fit(X, checkpoint=tmp_path)

@@ -31,10 +31,8 @@ bench: $(INSTALLED) ## run the benchmarks
 calibrate: $(INSTALLED) ## check on simulated data that intervals hold what they claim, write reports/calibration/index.html
 	@$(BIN)/python -m bayesgmm.calibration
 
-notebooks: $(NOTEBOOKS_INSTALLED) ## run every notebook from top to bottom
-	@set -e; for notebook in $(wildcard notebooks/*.ipynb); do \
-	  $(BIN)/jupyter nbconvert --to notebook --execute --stdout "$$notebook" > /dev/null; echo "$$notebook: ok"; \
-	done
+notebooks: $(NOTEBOOKS_INSTALLED) ## run every notebook (ONLY=03: some of them; WRITE=1: store the outputs)
+	@$(BIN)/python notebooks/run.py $(if $(WRITE),--write) $(ONLY)
 
 lint: $(INSTALLED) ## check style, format and types
 	@$(BIN)/ruff check .

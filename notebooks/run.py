@@ -113,6 +113,7 @@ async def run_one(path: Path, write: bool, timeout: int, environment: dict[str, 
         kernel_name=KERNEL["name"],
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
+        coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],  # that kernels on one machine talk unencrypted is no news
     )
     try:

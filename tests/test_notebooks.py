@@ -2,15 +2,18 @@
 
 import ast
 import base64
+import io
 import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -311,3 +314,23 @@ def test_the_runner_leaves_files_alone_unless_asked(runner, tmp_path: Path, caps
     assert stored.cells[1].outputs[0].text == "42\n"
     assert [check.__name__ for check in (not_valid, not_run_in_order, of_one_machine) if check(stored)] == []
     assert runner.main(["--folder", str(tmp_path), "nothing"]) == 2
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_pictures_are_stored_smaller_and_look_the_same(runner, rng: np.random.Generator) -> None:
+    plot = np.full((200, 300, 3), 255)
+    plot[50:150, 60:240] = np.linspace(0, 250, 180)[:, None]  # a smooth shade on white
+    photo = rng.integers(0, 256, (200, 300, 3))  # more colours than 256 can stand for
+    for pixels, lossless in ((plot, False), (photo, True)):
+        before = as_png(pixels)
+        after = runner.smaller(before)
+        stored = np.asarray(Image.open(io.BytesIO(after)).convert("RGB"), dtype=float)
+        assert len(after) <= len(before)
+        assert np.sqrt(((stored - pixels) ** 2).mean()) < (1e-9 if lossless else runner.UNSEEN)
+        assert runner.smaller(after) == after
+    assert (np.asarray(Image.open(io.BytesIO(runner.smaller(as_png(plot)))).convert("RGB"))[0, 0] == 255).all()

@@ -217,6 +217,14 @@ def test_priors_and_equal_weights_in_chunks(folder, table):
         assert chunked.log_likelihood_ + chunked.log_prior_ == pytest.approx(inside.log_likelihood_ + inside.log_prior_, rel=1e-10)
 
 
+def test_a_chunk_whose_rows_all_weigh_nothing_is_no_trouble(folder, table):
+    weight = np.r_[np.zeros(200), np.ones(400)]
+    rows = open_rows(folder / "rows.npy", sample_weight=weight, chunk_rows=100)
+    chunked = GaussianMixture(3, random_state=1).fit(rows)
+    assert_same_fit(GaussianMixture(3, random_state=1).fit(table[200:]), chunked, table.to_numpy())
+    assert chunked.icl(rows) == pytest.approx(chunked.icl(table[200:]), rel=1e-12)
+
+
 def test_what_needs_the_rows_says_that_they_are_not_kept(folder):
     chunked = GaussianMixture(2, random_state=1).fit(folder / "rows.npy")
     with pytest.raises(InvalidDataError, match="600 rows in chunks and keeps none"):

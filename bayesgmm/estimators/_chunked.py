@@ -14,6 +14,7 @@ from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import Chunk, Chunked, on_this_thread
 from bayesgmm.sources import open_rows
 from bayesgmm.sources.dask import is_dask
+from bayesgmm.sources.parquet import is_dataset
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_enough, check_ranges, default_names
 
@@ -50,14 +51,21 @@ def opened(estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool) ->
         If they cannot be used, or their columns are others than in ``fit``.
     """
     names = getattr(estimator, "feature_names_in_", None)
-    table = not reset and names is not None and isinstance(X, (str, os.PathLike)) and not str(X).lower().endswith(".npy")
-    rows = open_rows(X, columns=list(names) if table and names is not None else None, sample_weight=sample_weight)
+    by_name = not reset and names is not None and _has_names(X)
+    rows = open_rows(X, columns=list(names) if by_name and names is not None else None, sample_weight=sample_weight)
     if reset:
         _check_fittable(rows, estimator.n_components)
         _remember(estimator, rows)
     else:
         _compare(estimator, rows)
     return rows
+
+
+def _has_names(X: Any) -> bool:
+    """Whether columns of these data can be chosen by name."""
+    if isinstance(X, (str, os.PathLike)):
+        return not os.fspath(X).lower().endswith(".npy")
+    return is_dataset(X) or (is_dask(X) and hasattr(X, "columns"))
 
 
 def names_of(rows: Chunked) -> list[str]:
@@ -241,5 +249,5 @@ class _Sum:
     def __call__(self, chunk: Chunk) -> Sums:
         moments = self.fitted.estimator._moments(chunk.X)
         weight = np.ones(len(chunk)) if chunk.weight is None else chunk.weight
-        certainty = np.log(moments.mean.max(axis=1)) if len(chunk) else np.empty(0)
+        certainty = np.log(moments.mean.max(axis=1, initial=0.0)) if len(chunk) else np.empty(0)
         return Sums(float(weight @ moments.log_density), float(weight @ certainty), float(weight.sum()))

@@ -65,7 +65,7 @@ def expectation(
     weight = _NO_WEIGHTS if sample_weight is None else writable(sample_weight)
     size = chunk_size(len(X))
     n = -(-len(X) // size)
-    if n == 1:
+    if n <= 1:
         return Statistics(*_kernel.statistics(X, weight, log_weights, means, scale_tril, diagonal)[:4])
     K, D = means.shape
     totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))

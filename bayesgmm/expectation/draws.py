@@ -52,6 +52,8 @@ def responsibility_moments(
         )
         return logs, entropies
 
+    if N == 0:
+        return DrawMoments(total, total, entropy, entropy, np.zeros(T), np.zeros(T))
     per_draw = [np.sum(parts, axis=0) for parts in zip(*ordered_map(task, chunks(N, ROWS)), strict=True)]
     return DrawMoments(total / T, _sd(total, square, T), entropy / T, log_sum - np.log(T), per_draw[0], per_draw[1] / N)
 

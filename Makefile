@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 NOTEBOOKS_INSTALLED := $(VENV)/.installed-notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test test-slow bench calibrate notebooks lint clean
+.PHONY: help setup report test test-slow bench bench-scale calibrate notebooks lint clean
 
 help:
 	@echo "Targets:"
@@ -27,6 +27,9 @@ test-slow: $(INSTALLED) ## run the tests marked slow
 
 bench: $(INSTALLED) ## run the benchmarks
 	@$(BIN)/python -m benchmarks
+
+bench-scale: $(INSTALLED) ## run the benchmarks of data larger than memory (gigabytes of scratch space, tens of minutes)
+	@$(BIN)/python -m benchmarks --only large scale --write
 
 calibrate: $(INSTALLED) ## check on simulated data that intervals hold what they claim, write reports/calibration/index.html
 	@$(BIN)/python -m bayesgmm.calibration

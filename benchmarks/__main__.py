@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import em, families, gradient, interface, mclust, partitions, posterior, roads
+from benchmarks import em, families, gradient, interface, large, mclust, partitions, posterior, roads, scale
 from benchmarks.results import draw, environment, write_table
 from benchmarks.timing import Curves, Row
 
@@ -23,8 +23,18 @@ PARTS = {
     "posterior": posterior.rows,
     "roads": roads.rows,
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
+    "large": large.rows,
+    "scale": scale.rows,  # gigabytes of files, a cluster, Spark
 }
-GROWTH = {"em": em.growth, "gradient": gradient.growth, "interface": interface.growth, "posterior": posterior.growth}
+ASKED_FOR = ("large", "scale")
+"""Parts that run only when they are named (`make bench-scale`)."""
+GROWTH = {
+    "em": em.growth,
+    "gradient": gradient.growth,
+    "interface": interface.growth,
+    "posterior": posterior.growth,
+    "scale": scale.growth,
+}
 HERE = Path(__file__).parent
 STORE = HERE / "results.json"
 
@@ -32,13 +42,15 @@ STORE = HERE / "results.json"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows and repetitions; nothing is written")
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts to run")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), help="parts to run")
     parser.add_argument(
         "--write",
         action="store_true",
         help="write the results of these parts beside earlier ones of the others",
     )
     options = parser.parse_args()
+    everything = [name for name in PARTS if name not in ASKED_FOR]
+    options.only = options.only or everything
     facts = environment()
     stored = json.loads(STORE.read_text()) if STORE.exists() else {}
     for name in options.only:
@@ -46,7 +58,7 @@ def main() -> None:
         for row in PARTS[name](options.quick):
             rows.append(row)
             print(describe(row), flush=True)
-        if options.quick or not (options.write or set(options.only) == set(PARTS)):
+        if options.quick or not (options.write or options.only == everything):
             continue
         part: dict[str, Any] = {"environment": facts, "rows": [asdict(row) for row in rows]}
         if name in GROWTH:

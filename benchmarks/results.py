@@ -118,7 +118,8 @@ def draw(growth: list[Curves], path: Path) -> None:
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    columns = -(-len(growth) // 2)
+    figure, axes = plt.subplots(2, columns, figsize=(4.5 * columns, 7), layout="constrained")
     for ax in axes.flat[len(growth) :]:
         ax.set_visible(False)
     for ax, curves in zip(axes.flat, growth, strict=False):

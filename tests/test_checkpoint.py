@@ -46,7 +46,15 @@ def assert_same_bits(one: GaussianMixture, other: GaussianMixture) -> None:
 
 @pytest.mark.parametrize(
     ("iteration", "how"),
-    [(1, {}), (2, {}), (31, {}), (60, {}), (9, {"n_init": 2}), (9, {"noise": True, "n_init": 1}), (9, {"priors": Priors(), "n_init": 1})],
+    [
+        (1, {}),
+        (2, {}),
+        (31, {}),
+        (60, {}),
+        (9, {"n_init": 2}),
+        (9, {"noise": True, "n_init": 1}),
+        (9, {"priors": Priors(), "n_init": 1}),
+    ],
 )
 def test_resumed_is_uninterrupted_bit_for_bit(path, tmp_path, iteration, how):
     def rows():

@@ -1,5 +1,7 @@
 """Rows in chunks: whatever they are cut into and wherever they come from, the fit is that of the rows in memory."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -32,7 +34,9 @@ def assert_same_fit(one: GaussianMixture, other: GaussianMixture, X: np.ndarray)
     np.testing.assert_allclose(other.weights_, one.weights_, rtol=1e-10)
     # A number of a million has steps of 1e-10: the means cannot be told apart any better.
     np.testing.assert_allclose((other.means_ - one.means_) / sd, 0, atol=1e-10 + 8 * np.spacing(np.nanmax(np.abs(X))))
-    np.testing.assert_allclose((other.covariances_ - one.covariances_) / np.outer(sd, sd), 0, atol=2e-9 if np.nanmax(X) > 1e5 else 1e-10)
+    np.testing.assert_allclose(
+        (other.covariances_ - one.covariances_) / np.outer(sd, sd), 0, atol=2e-9 if np.nanmax(X) > 1e5 else 1e-10
+    )
     assert other.log_likelihood_ == pytest.approx(one.log_likelihood_, rel=1e-12)
     assert other.n_iter_ == one.n_iter_
 
@@ -97,7 +101,7 @@ def test_summaries_of_pieces_are_the_summary_of_the_whole(cuts, seed, offset):
     weight = rng.uniform(0.1, 3.0, 60)
     bounds = [0, *sorted(cuts), 60]
     merged = None
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         part = Summary.of(X[start:stop], weight[start:stop], stop - start)
         merged = part if merged is None else merged.merged(part)
     there = ~np.isnan(X)
@@ -222,7 +226,7 @@ def test_a_chunk_whose_rows_all_weigh_nothing_is_no_trouble(folder, table):
     rows = open_rows(folder / "rows.npy", sample_weight=weight, chunk_rows=100)
     chunked = GaussianMixture(3, random_state=1).fit(rows)
     assert_same_fit(GaussianMixture(3, random_state=1).fit(table[200:]), chunked, table.to_numpy())
-    assert chunked.icl(rows) == pytest.approx(chunked.icl(table[200:]), rel=1e-12)
+    assert chunked.icl(rows) == pytest.approx(chunked.icl(table[200:].to_numpy()), rel=1e-12)
 
 
 def test_what_needs_the_rows_says_that_they_are_not_kept(folder):
@@ -244,7 +248,9 @@ def test_a_degenerate_component_is_named_with_its_rows(tmp_path):
     weight[:10] = 0
     rows = open_rows(tmp_path / "x.npy", chunk_rows=50, sample_weight=weight)
     with pytest.warns(UserWarning, match="40, 170, 171"):
-        GaussianMixture(2, means_init=[[0, 0], [9, 9]], weights_init=[0.99, 0.01], precisions_init=[np.eye(2), 1e6 * np.eye(2)]).fit(rows)
+        GaussianMixture(
+            2, means_init=[[0, 0], [9, 9]], weights_init=[0.99, 0.01], precisions_init=[np.eye(2), 1e6 * np.eye(2)]
+        ).fit(rows)
 
 
 # The posterior
@@ -309,9 +315,9 @@ def test_samplers_that_need_all_rows_are_refused(folder):
 
 def test_very_many_rows_are_told_the_quicker_road(folder, monkeypatch):
     monkeypatch.setattr("bayesgmm.estimators._size.LARGE", 500)
-    with pytest.warns(SizeAdvice, match="600 rows.*sampler='laplace'"), pytest.raises(KeyboardInterrupt):
-        monkeypatch.setattr(BayesianGaussianMixture, "_em", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        BayesianGaussianMixture(2, progressbar=False).fit(folder / "rows.npy")
+    few = BayesianGaussianMixture(1, progressbar=False, draws=10, tune=20, chains=1, random_state=1)
+    with pytest.warns(SizeAdvice, match="600 rows.*sampler='laplace'"):
+        few.fit(folder / "rows.npy")
 
 
 # Bad input

@@ -1,0 +1,61 @@
+"""Laplace's approximation against NUTS by the number of rows: what each takes, and how far apart they end."""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import numpy as np
+
+import bayesgmm as bg
+from benchmarks.timing import Row
+
+D, K = 2, 3
+SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+MOST_SAMPLED = 1_000_000
+"""Beyond it NUTS is not run: its time grows with the number of rows."""
+
+
+def rows(quick: bool = False) -> list[Row]:
+    _fit(_data(500), "auto", 50, 50), _fit(_data(500), "laplace", 50, 50)
+    return [row for n in SIZES[: 2 if quick else None] for row in _rows(n)]
+
+
+def _data(n: int) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(n, D)) + np.array([[0.0, 0.0], [3.0, 1.0], [0.5, 4.0]])[rng.choice(K, n, p=[0.5, 0.3, 0.2])]
+
+
+def _fit(X: np.ndarray, sampler: str, draws: int, tune: int) -> tuple[float, bg.BayesianGaussianMixture]:
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        em = bg.GaussianMixture(K, random_state=1).fit(X)
+        posterior = bg.BayesianGaussianMixture(
+            K, init=em, sampler=sampler, draws=draws, tune=tune, random_state=1, progressbar=False
+        ).fit(X)
+    return time.perf_counter() - began, posterior
+
+
+def _rows(n: int) -> list[Row]:
+    X = _data(n)
+    draws = 1000 if n < MOST_SAMPLED else 250
+    seconds, laplace = _fit(X, "laplace", draws, 20)
+    k = laplace.datatree_.attrs["pareto_k"]
+    work = f"posterior of {n:,} x {D}, K={K}, 4 x {draws:,} draws by sampler='laplace'"
+    if n > MOST_SAMPLED:
+        return [Row(work, seconds, None, "", note=f"Pareto k {k:.2f}; NUTS was not run")]
+    if n == MOST_SAMPLED:
+        draws = 100
+    other, nuts = _fit(X, "auto", draws, max(150, draws))
+    apart, wider = [], []
+    for name in ("weights", "means", "sds"):
+        ours, theirs = (getattr(fit.params_, name).reshape(-1, getattr(fit.params_, name)[0, 0].size) for fit in (laplace, nuts))
+        apart.append(np.abs(ours.mean(0) - theirs.mean(0)) / theirs.std(0))
+        wider.append(ours.std(0) / theirs.std(0))
+    means, sds = np.concatenate(apart), np.concatenate(wider)
+    note = (
+        f"Pareto k {k:.2f}; posterior means at most {means.max():.2f} sd apart, sds {sds.min():.2f} to {sds.max():.2f} times NUTS's"
+        f"{f' (4 x {draws} draws after {max(150, draws)})' if draws < 1000 else ''}"
+    )
+    return [Row(work, seconds, other, "sampler='auto' (NUTS)", note=note)]

@@ -1,0 +1,154 @@
+"""Data larger than a fit may take of memory: 50 million rows from files and on Dask's workers, beside rows in memory and beside Spark.
+
+``make bench-scale``. Every case is a process of its own, whose peak memory is asked of the operating system. An iteration is timed as the
+difference of two fits that differ in nothing but their number of iterations.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.scale_case import D, K, blocks
+from benchmarks.timing import Curves, Row
+
+N = 50_000_000
+IN_MEMORY = 5_000_000
+ON_WORKERS = 20_000_000
+SPARK_ROWS = 500_000
+GROWTH = (10_000, 100_000, 1_000_000, 10_000_000, N)
+_seconds: dict[int, float] = {}
+
+
+def rows(quick: bool = False) -> list[Row]:
+    shrink = 50 if quick else 1
+    with tempfile.TemporaryDirectory(prefix="bayesgmm-scale-") as folder:
+        files = _files(Path(folder), N // shrink)
+        out = _out_of_core(files, IN_MEMORY // shrink, N // shrink)
+        for n in GROWTH:
+            if n <= N // shrink:
+                _seconds[n] = _case("npy", files["npy"], n)["seconds"]
+        out += _dask(files, ON_WORKERS // shrink)
+        return out + _spark(Path(folder), SPARK_ROWS // shrink)
+
+
+def growth() -> Curves:
+    """Seconds of an iteration against N, from a file."""
+    return Curves("EM iteration from a file, D=5, K=5", {"ours": sorted(_seconds.items())})
+
+
+def _files(folder: Path, n: int) -> dict[str, str]:
+    """Write the same rows as .npy and as Parquet, a million at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    array = np.lib.format.open_memmap(folder / "rows.npy", mode="w+", dtype=float, shape=(n, D))
+    (folder / "parts").mkdir()
+    for i, (start, X) in enumerate(blocks(n)):
+        array[start : start + len(X)] = X
+        table = pa.table({f"x{d}": X[:, d] for d in range(D)})
+        pq.write_table(table, folder / "parts" / f"{i:03}.parquet", compression="zstd", use_dictionary=False)
+    array.flush()
+    return {"npy": str(folder / "rows.npy"), "parquet": str(folder / "parts")}
+
+
+def _case(kind: str, source: str, n: int, *more: str) -> dict[str, Any]:
+    """Run a case in a process of its own, and return what it prints."""
+    command = [sys.executable, "-m", "benchmarks.scale_case", kind, source, str(n), *more]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def _out_of_core(files: dict[str, str], n_memory: int, n: int) -> list[Row]:
+    memory = _case("memory", files["npy"], n_memory)
+    scaled = memory["seconds"] * n / n_memory
+    out = []
+    for kind, limit in (("npy", 1000.0), ("parquet", 1500.0)):
+        found = _case(kind, files[kind], n)
+        work = f"{n:,} x {D} from {'a .npy file' if kind == 'npy' else 'Parquet files'}, K={K}"
+        note = f"in memory {n_memory:,} rows; first pass and starts {found['before']:.1f} s"
+        out.append(Row(f"{work}: an iteration", found["seconds"], scaled, "in memory, scaled up", 1 / 1.3, note=note))
+        out.append(Row(f"{work}: peak memory of the process", found["megabytes"], None, "", limit, absolute=True, unit="MB"))
+    return out
+
+
+def _dask(files: dict[str, str], n: int) -> list[Row]:
+    seconds = {}
+    for workers in (1, 2):
+        with _cluster(workers) as address:
+            seconds[workers] = _case("npy", files["npy"], n, address)
+            if workers == 2:
+                overhead = _case("npy", files["npy"], 5_000, address, "100")
+    one, two = seconds[1]["seconds"], seconds[2]["seconds"]
+    work = f"{n:,} x {D} on Dask workers, K={K}"
+    return [
+        Row(
+            f"{work}: an iteration, two against one", two, one, "one worker", 1.6, note=f"client: {seconds[2]['megabytes']:.0f} MB"
+        ),
+        Row("overhead of an iteration on two Dask workers, 50 chunks", overhead["seconds"], None, ""),
+    ]
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[str]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    environment = {**os.environ, "BAYESGMM_NUM_THREADS": "1"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    dask = [sys.executable, "-m"]
+    scheduler = [*dask, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    worker = [
+        *dask,
+        "distributed.cli.dask_worker",
+        address,
+        "--nthreads",
+        "1",
+        "--no-nanny",
+        "--no-dashboard",
+        "--memory-limit",
+        "0",
+    ]
+    processes = [subprocess.Popen(command, **quiet) for command in (scheduler, *[worker] * workers)]
+    try:
+        yield address
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.wait()
+
+
+def _spark(folder: Path, n: int) -> list[Row]:
+    if find_spec("pyspark") is None or shutil.which("java") is None:
+        return [Row("Spark MLlib's GaussianMixture", float("nan"), None, "", note="left out: pyspark or Java is not installed")]
+    out: list[Row] = []
+    before: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for offset in (0.0, 1e6):
+        path = folder / f"spark-{offset:g}.npy"
+        np.save(path, np.concatenate([X for _, X in blocks(n)]) + offset)
+        ours, theirs = _case("memory", str(path), n), _case("spark", str(path), n)
+        if offset:
+            work = f"log-likelihood per row beyond what an offset of 1e6 may change, {n:,} x {D}"
+            off = [abs(case["height"] - plain["height"]) for case, plain in ((ours, before[0]), (theirs, before[1]))]
+            note = f"ours {ours['height']:.6f}, Spark's {theirs['height']:.6f}; without the offset {before[0]['height']:.6f} and "
+            out.append(
+                Row(work, off[0], off[1], "Spark", 1e-6, absolute=True, unit="nats", note=f"{note}{before[1]['height']:.6f}")
+            )
+        else:
+            work = f"EM iteration in memory, {n:,} x {D}, K={K}"
+            out.append(Row(work, ours["seconds"], theirs["seconds"], "Spark MLlib, local[2]", 15))
+            before = ours, theirs
+    return out

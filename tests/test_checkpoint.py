@@ -147,3 +147,33 @@ def test_what_is_no_checkpoint_is_refused(X, tmp_path):
             GaussianMixture(3).fit(X, resume=tmp_path / f"{name}.npz")
     with pytest.raises(OSError, match="folder"):
         GaussianMixture(3).fit(X, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_verbose_tells_every_iteration_over_all_rows(path, tmp_path, capsys, kept):
+    settings = {"random_state": 4, "n_init": 1}
+    quiet = GaussianMixture(3, **settings).fit(open_rows(path, chunk_rows=150))
+    capsys.readouterr()
+    told = GaussianMixture(3, verbose=1, **settings).fit(
+        open_rows(path, chunk_rows=150), checkpoint=tmp_path / "kept.npz" if kept else None
+    )
+    assert_same_bits(quiet, told)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("Start 1: ")
+    trace = told.log_likelihood_trace_
+    assert len(lines) == told.n_iter_ > 3
+    for i, line in enumerate(lines, start=1):
+        assert line.startswith(f"Run 1, iteration {i}: log-likelihood {trace[i]:.6f}, gain {trace[i] - trace[i - 1]:.3g}, ")
+
+
+def test_runs_are_numbered_and_gains_add_up(path):
+    told = []
+    model = GaussianMixture(3, random_state=4)
+    model._on_iteration = told.append
+    model.fit(open_rows(path, chunk_rows=150))
+    assert [run for i, run in enumerate(t.run for t in told) if i == 0 or told[i - 1].run != run] == [1, 2, 3, 4]
+    assert all(t.seconds > 0 for t in told)
+    for run in range(1, 5):
+        these = [t for t in told if t.run == run]
+        assert these[-1].log_likelihood - these[0].log_likelihood == pytest.approx(sum(t.gain for t in these[1:]))
+    assert max(t.log_likelihood for t in told) == pytest.approx(model.log_likelihood_, abs=1e-9)

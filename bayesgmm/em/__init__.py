@@ -1,6 +1,7 @@
 """Maximum likelihood by EM: pure functions of data and starting values. Knows nothing of PyMC."""
 
 from bayesgmm.em.bootstrap import Replicates, resample
+from bayesgmm.em.checkpoint import Iteration
 from bayesgmm.em.fit import REFINED, EMFit, Start, fit_em
 from bayesgmm.em.impute import impute
 from bayesgmm.em.information import StandardErrors, standard_errors
@@ -15,6 +16,7 @@ __all__ = [
     "START_METHODS",
     "EMFit",
     "EMRun",
+    "Iteration",
     "Noise",
     "Partitions",
     "Penalty",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.files import atomic_write
 from bayesgmm.typing import FloatArray
 
-__all__ = ["EVERY", "Checkpoint"]
+__all__ = ["EVERY", "Checkpoint", "Iteration"]
 
 EVERY = 5
 """Iterations between two writings."""
@@ -30,9 +32,40 @@ _VERSION = 1
 _MIXTURE = ("log_weights", "means", "scale_tril")
 
 
+@dataclass(frozen=True)
+class Iteration:
+    """What is told of one iteration over all rows.
+
+    Parameters
+    ----------
+    run : int
+        Which of the runs on all rows, counted from 1.
+    number : int
+        Which of the run's iterations; an accepted extrapolation counts as one, and is told with the step before it.
+    log_likelihood : float
+        With a prior: plus log-prior.
+    gain : float
+        Since what was told before.
+    seconds : float
+        Likewise.
+    """
+
+    run: int
+    number: int
+    log_likelihood: float
+    gain: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"Run {self.run}, iteration {self.number}: log-likelihood {self.log_likelihood:.6f}, "
+            f"gain {self.gain:.3g}, {self.seconds:.2f} s"
+        )
+
+
 @dataclass(eq=False)
 class Checkpoint:
-    """The runs of a fit on all rows, and the file that they are kept in.
+    """The runs of a fit on all rows, the file that they are kept in, and who is told of their iterations.
 
     Parameters
     ----------
@@ -46,6 +79,8 @@ class Checkpoint:
         Runs that have ended.
     state : ClimbState, optional
         Where the run after them is.
+    on_iteration : callable, optional
+        Takes an :class:`Iteration`.
     """
 
     path: str | os.PathLike[str] | None
@@ -53,14 +88,18 @@ class Checkpoint:
     entropy: Any
     ended: list[EMRun] = field(default_factory=list)
     state: ClimbState | None = None
+    on_iteration: Callable[[Iteration], object] | None = None
     _number: int = 0
+    _told: tuple[float, float] = (0.0, 0.0)
 
     def run(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> EMRun:
         """Return the next run: as it ended before, or from where it was, or from its start."""
         number, self._number = self._number, self._number + 1
         if number < len(self.ended):
             return self.ended[number]
+        began = time.perf_counter()
         climb = Climb(X, start, settings, sample_weight, self.state)
+        self._told = climb.trace[-1], began
         try:
             run = climb_on(climb, self._after)
         except KeyboardInterrupt:
@@ -75,6 +114,13 @@ class Checkpoint:
         self.state = climb.state
         if climb.n_iter % EVERY == 0:
             self.write()
+        if self.on_iteration is not None:
+            self.on_iteration(self._iteration(climb))
+
+    def _iteration(self, climb: Climb) -> Iteration:
+        (height, since), now = self._told, time.perf_counter()
+        self._told = climb.trace[-1], now
+        return Iteration(self._number, climb.n_iter, climb.trace[-1], climb.trace[-1] - height, now - since)
 
     def write(self) -> None:
         """Write where the fit is, if it is to be written anywhere."""

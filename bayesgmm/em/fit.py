@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bayesgmm.covariance import Family
-from bayesgmm.em.checkpoint import Checkpoint
+from bayesgmm.em.checkpoint import Checkpoint, Iteration
 from bayesgmm.em.health import Health, describe, examine
 from bayesgmm.em.iterate import EMRun, run_each
 from bayesgmm.em.noise import Noise
@@ -128,6 +128,7 @@ def fit_em(
     equal_weights: bool = False,
     noise: Noise | None = None,
     on_run: Callable[[EMRun], None] | None = None,
+    on_iteration: Callable[[Iteration], object] | None = None,
     partitions: Partitions | None = None,
     in_one_call: bool = True,
     n_followed: int = REFINED,
@@ -137,7 +138,8 @@ def fit_em(
 
     Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K), and
     ``penalty`` the prior as EM needs it;
-    ``on_run`` is called with every run that ends; ``partitions`` shares starting points with fits of other families to the same rows;
+    ``on_run`` is called with every run that ends, ``on_iteration`` after every iteration over rows in chunks;
+    ``partitions`` shares starting points with fits of other families to the same rows;
     ``in_one_call`` is one of :class:`Settings`; ``n_followed`` says how many of the short
     runs are followed to their optima; those beyond the four that every fit continues are only reported, so that the fit is the same;
     ``checkpoint`` keeps the runs on all rows.
@@ -151,6 +153,7 @@ def fit_em(
     given_weight = sample_weight
     if isinstance(X, Chunked):
         rows: Rows = X
+        checkpoint = _told_of(checkpoint, on_iteration)
     else:
         distinct, sample_weight = distinct_rows(X, sample_weight)
         rows = rows_of(distinct)
@@ -177,6 +180,15 @@ def fit_em(
                 break
     fit = _best(search.ranked(ended, by_health=n_init == "auto"), X, settings)
     return replace(fit, optima=_optima([*ended, *search.only_reported], search.sample.X if isinstance(X, Chunked) else X))
+
+
+def _told_of(checkpoint: Checkpoint | None, on_iteration: Callable[[Iteration], object] | None) -> Checkpoint | None:
+    """Return the checkpoint with somebody who is told of iterations; one that is written nowhere if there is none."""
+    if on_iteration is None:
+        return checkpoint
+    journal = Checkpoint(None, {}, None) if checkpoint is None else checkpoint
+    journal.on_iteration = on_iteration
+    return journal
 
 
 def _best(ended: list[_Ended], X: FloatArray | Chunked, settings: Settings) -> EMFit:

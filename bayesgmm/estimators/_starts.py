@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.em import EMRun, Start
+from bayesgmm.em import EMRun, Iteration, Start
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Chunked
 from bayesgmm.params import MixtureParams, cholesky
@@ -69,6 +69,10 @@ class Reporter:
         if self.verbose > 1:
             for i in range(self.interval, run.n_iter, self.interval):
                 print(f"  iteration {i}: {run.trace[i]:.6f}")  # noqa: T201
+
+    def iteration(self, iteration: Iteration) -> None:
+        """Print how an iteration over rows in chunks ended: it may take a while."""
+        print(iteration, flush=True)  # noqa: T201
 
 
 def _given(name: str, value: Any, shape: tuple[int, ...]) -> FloatArray | None:

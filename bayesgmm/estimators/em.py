@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -18,6 +19,7 @@ from bayesgmm.em import (
     REFINED,
     START_METHODS,
     EMFit,
+    Iteration,
     Noise,
     Partitions,
     Penalty,
@@ -81,7 +83,8 @@ class GaussianMixture(Criteria, SamplingErrors):
     warm_start : bool
         Start from the last fit, if there is one.
     verbose : int
-        1 prints a line per start, 2 also every ``verbose_interval``-th log-likelihood.
+        1 prints a line per start, and of rows in chunks one per iteration over all of them; 2 also every ``verbose_interval``-th
+        log-likelihood.
     verbose_interval : int
 
     Attributes
@@ -138,6 +141,7 @@ class GaussianMixture(Criteria, SamplingErrors):
     _partitions: Partitions | None = None
     _in_one_call = True
     _n_followed = REFINED
+    _on_iteration: Callable[[Iteration], object] | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(names(aliases=True)))],
@@ -238,6 +242,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         penalty = self._penalty(values)
         noise = Noise.around(values) if self.noise else None
         journal, seeds = checkpoint_of(self, values, seed_sequence(self.random_state), checkpoint, resume)
+        reporter = Reporter(self.verbose, self.verbose_interval) if self.verbose else None
         # Components keep the order of the user's start, and of priors that tell them apart.
         keeps_order = start.is_given or not isinstance(method, str) or not (penalty is None or penalty.is_exchangeable)
         fit = fit_em(
@@ -255,7 +260,8 @@ class GaussianMixture(Criteria, SamplingErrors):
             penalty=penalty,
             equal_weights=self.equal_weights,
             noise=noise,
-            on_run=Reporter(self.verbose, self.verbose_interval) if self.verbose else None,
+            on_run=reporter,
+            on_iteration=self._on_iteration or (reporter and reporter.iteration),
             partitions=self._partitions,
             in_one_call=self._in_one_call,
             n_followed=self._n_followed,

@@ -1,12 +1,17 @@
 """The commands themselves."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bayesgmm import __version__
-from bayesgmm.cli.options import data_options, for_posterior, model_options, sampling_options, values
+from bayesgmm.cli.large import Large, fit_large, is_large, large_options
+from bayesgmm.cli.options import Data, Model, Sampling, data_options, for_posterior, model_options, sampling_options, values
+from bayesgmm.cli.predict import predict
+
+if TYPE_CHECKING:
+    from bayesgmm.cli.steps import Progress
 
 __all__ = ["cli"]
 
@@ -72,6 +77,7 @@ def report(quiet: bool, output: str, **settings: Any) -> None:
 )
 @click.option("--output", "-o", required=True, metavar="FILE", help="JSON file for the parameters.")
 @click.option("--save-draws", metavar="FILE", help="netCDF file for the posterior's draws (with --method posterior).")
+@large_options
 @sampling_options
 @_quiet_option
 def fit(quiet: bool, method: str, output: str, save_draws: str | None, **settings: Any) -> None:
@@ -81,11 +87,15 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     bayesgmm (see `bayesgmm datasets`). The file holds weights, means and covariances in the data's units, and their
     log-likelihood; for a posterior these are means over the draws, beside their standard deviations and what the checks
     say.
+
+    EM also takes data larger than memory: Parquet files, a folder of them, a quoted pattern such as 'data/*.parquet', or
+    an .npy file. These are read in chunks, and what they lack counts as missing.
     """
-    from bayesgmm.cli.describe import describe_em, describe_job, describe_posterior, found
-    from bayesgmm.cli.steps import Progress, fit_em, fit_posterior, load
+    from bayesgmm.cli.describe import found
+    from bayesgmm.cli.steps import Progress
     from bayesgmm.files import atomic_write_text, check_writable
 
+    chosen = {name: settings.pop(name) for name in ("weights", "scheduler", "checkpoint", "resume")}
     data, model, sampling = values(settings)
     if save_draws is not None and method == "em":
         raise click.UsageError("EM has no draws to save: --save-draws goes with --method posterior.")
@@ -94,16 +104,12 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     for path in filter(None, (output, save_draws)):
         check_writable(path)
     progress = Progress(quiet)
-    X = load(data, progress)
-    em = fit_em(X, model, progress)
-    if method == "em":
-        fitted = describe_em(em)
+    large = Large(**chosen)
+    if is_large(data, method):
+        result = fit_large(data, model, large, method, progress)
     else:
-        posterior = fit_posterior(X, em, model, sampling, progress)
-        fitted = describe_posterior(em, posterior, X)
-        if save_draws is not None:
-            _save_draws(posterior.datatree_, save_draws)
-    result = describe_job(data, model, X) | fitted
+        large.refuse(data.source)
+        result = _fit_in_memory(data, model, sampling, method, save_draws, progress)
     atomic_write_text(output, json.dumps(result, indent=2, allow_nan=False) + "\n")
     for line in (output, *found(result)):
         click.echo(line)
@@ -117,6 +123,27 @@ def list_datasets() -> None:
     for name in datasets.names():
         table = datasets.load(name)
         click.echo(f"{name:<10} {len(table):>4} rows: {', '.join(table.columns)}")
+
+
+cli.add_command(predict)
+
+
+def _fit_in_memory(
+    data: Data, model: Model, sampling: Sampling, method: str, save_draws: str | None, progress: "Progress"
+) -> dict[str, Any]:
+    from bayesgmm.cli.describe import describe_em, describe_job, describe_posterior
+    from bayesgmm.cli.steps import fit_em, fit_posterior, load
+
+    X = load(data, progress)
+    em = fit_em(X, model, progress)
+    if method == "em":
+        fitted = describe_em(em)
+    else:
+        posterior = fit_posterior(X, em, model, sampling, progress)
+        fitted = describe_posterior(em, posterior, X)
+        if save_draws is not None:
+            _save_draws(posterior.datatree_, save_draws)
+    return describe_job(data, model, len(X), list(X.columns)) | fitted
 
 
 def _save_draws(tree: Any, path: str) -> None:

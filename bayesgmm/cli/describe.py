@@ -1,6 +1,6 @@
 """What ``bayesgmm fit`` writes and prints: the same keys hold the same things for both methods."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,13 +12,13 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 __all__ = ["describe_em", "describe_job", "describe_posterior", "found"]
 
 
-def describe_job(data: Data, model: Model, X: pd.DataFrame) -> dict[str, Any]:
+def describe_job(data: Data, model: Model, n_rows: int, feature_names: Sequence[str]) -> dict[str, Any]:
     """Describe what was asked for, JSON-ready."""
     return {
         "bayesgmm_version": __version__,
         "data": data.source,
-        "n_rows": len(X),
-        "feature_names": list(X.columns),
+        "n_rows": n_rows,
+        "feature_names": list(feature_names),
         "n_components": model.components,
         "covariance_type": model.covariance_type,
         "random_state": model.random_state,

@@ -22,6 +22,7 @@ __all__ = [
     "for_posterior",
     "model_options",
     "sampling_options",
+    "together",
     "values",
 ]
 
@@ -103,19 +104,19 @@ def _split(context: click.Context, parameter: click.Parameter, value: str | None
     return None if value is None else tuple(next(csv.reader([value], skipinitialspace=True), ()))
 
 
-def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Several decorators as one, in the order in which the help shows them."""
     return lambda command: reduce(lambda inner, option: option(inner), reversed(options), command)
 
 
 _AT_LEAST_ONE = click.IntRange(1)
 
-data_options = _together(
+data_options = together(
     click.argument("source", metavar="DATA"),
     click.option("--columns", metavar="NAMES", callback=_split, help="Columns to use, as a,b,c; all by default."),
     click.option("--drop-missing", is_flag=True, help="Leave out rows with missing values, and say how many."),
 )
-model_options = _together(
+model_options = together(
     click.option("--components", "-k", type=int, required=True, metavar="K", help="How many groups to look for."),
     click.option(
         "--covariance-type",
@@ -129,7 +130,7 @@ model_options = _together(
     click.option("--n-init", type=_AT_LEAST_ONE, metavar="N", help="Starts of EM, the best wins; 20 short ones if not given."),
     click.option("--random-state", "--seed", type=click.IntRange(0), metavar="INT", help="Gives the same result every time."),
 )
-sampling_options = _together(
+sampling_options = together(
     click.option("--draws", type=_AT_LEAST_ONE, metavar="N", help="Draws kept per chain."),
     click.option("--tune", type=_AT_LEAST_ONE, metavar="N", help="Steps per chain that tune the sampler first."),
     click.option("--chains", type=_AT_LEAST_ONE, metavar="N", help="Chains; the checks want four."),

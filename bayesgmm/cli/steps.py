@@ -4,18 +4,19 @@ import csv
 import io
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pandas as pd
 from rich.console import Console
+from rich.text import Text
 
 from bayesgmm.cli.options import Data, Model, Sampling
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.files import read_table
 
-__all__ = ["Progress", "fit_em", "fit_posterior", "load"]
+__all__ = ["Progress", "check_numbers", "fit_em", "fit_posterior", "load"]
 
 
 class Progress:
@@ -37,11 +38,20 @@ class Progress:
         yield
         self.say(f"  done in {time.perf_counter() - start:.1f} s")
 
+    @contextmanager
+    def line(self) -> Iterator[tuple[Callable[[str], None], bool]]:
+        """Yield what shows a line of text, and whether that takes the place of the one before, as on a terminal it does."""
+        if self.quiet or not self._console.is_terminal:
+            yield self.say, False
+            return
+        with self._console.status("") as status:
+            yield lambda text: status.update(Text(text.strip())), True
+
 
 def load(data: Data, progress: Progress) -> pd.DataFrame:
     """Read a table that is numeric and complete, or raise an error that names the option to use."""
     table = read_table(data.source, data.columns)
-    _check_numbers(table)
+    check_numbers(table)
     complete = table.dropna(ignore_index=True) if data.drop_missing else table
     _check_complete(complete)
     dropped = len(table) - len(complete)
@@ -50,7 +60,8 @@ def load(data: Data, progress: Progress) -> pd.DataFrame:
     return complete
 
 
-def _check_numbers(table: pd.DataFrame) -> None:
+def check_numbers(table: pd.DataFrame) -> None:
+    """Raise InvalidDataError if a column holds something else than numbers; the message says which columns do."""
     numeric = table.select_dtypes("number").columns
     other = [name for name in table.columns if name not in numeric]
     if other:

@@ -261,7 +261,7 @@ class GaussianMixture(Criteria, SamplingErrors):
             equal_weights=self.equal_weights,
             noise=noise,
             on_run=reporter,
-            on_iteration=self._on_iteration or (reporter and reporter.iteration),
+            on_iteration=self._on_iteration or (reporter.iteration if reporter else None),
             partitions=self._partitions,
             in_one_call=self._in_one_call,
             n_followed=self._n_followed,

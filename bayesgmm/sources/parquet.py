@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.expectation import Chunk
+from bayesgmm.sources.chunk import chunk_of
 from bayesgmm.sources.cut import rows_of_chunk, weights_of
 from bayesgmm.sources.parts import FilePart, ParquetPart, Part, numbers_of
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Scratch", "is_dataset", "parquet_files", "parquet_rows"]
+__all__ = ["Scratch", "is_dataset", "parquet_batches", "parquet_files", "parquet_rows"]
 
 BATCH_ROWS = 2**18
 """Rows that are decoded at a time."""
@@ -79,6 +81,32 @@ def parquet_rows(
     return scratch.parts, names, len(names), weights, scratch
 
 
+def parquet_batches(files: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+    """Decode files from first to last, a few rows at a time.
+
+    Parameters
+    ----------
+    files : sequence of str
+    columns : sequence of str, optional
+
+    Yields
+    ------
+    Chunk
+
+    Raises
+    ------
+    InvalidDataError
+        As for :func:`parquet_rows`.
+    """
+    parts, _ = _group_parts(files, columns, None)
+    number = 0
+    for part in parts:
+        first = part.first
+        for X, weight in _batches(part):
+            yield chunk_of(number, part.place, first, X, weight)
+            number, first = number + 1, first + len(X)
+
+
 def _resliced(weights: list[FloatArray], sizes: list[int]) -> list[FloatArray]:
     return np.split(np.concatenate(weights), np.cumsum(sizes)[:-1])
 
@@ -118,7 +146,12 @@ def _header(file: str) -> tuple[list[str], list[int]]:
 
 def _chosen(file: str, there: list[str], columns: Sequence[str] | None, weight: str | None) -> list[str]:
     if columns is not None:
-        return [str(name) for name in columns]
+        chosen = [str(name) for name in columns]
+        if not chosen:
+            raise InvalidDataError(f"No columns were chosen; {file} has {', '.join(there)}.")
+        if twice := [name for name in dict.fromkeys(chosen) if chosen.count(name) > 1]:
+            raise InvalidDataError(f"Column {', '.join(map(repr, twice))} was asked for more than once.")
+        return chosen
     names = [name for name in there if name != weight and not name.startswith("__index_level_")]
     if not names:
         raise InvalidDataError(f"{file} has no columns.")

@@ -1,0 +1,158 @@
+"""``bayesgmm fit`` on data that need not fit into memory: Parquet files, folders and patterns of them, ``.npy`` files."""
+
+import glob
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bayesgmm.cli.options import Data, Model, together
+
+if TYPE_CHECKING:
+    from bayesgmm.cli.steps import Progress
+    from bayesgmm.em import Iteration
+    from bayesgmm.estimators import GaussianMixture
+    from bayesgmm.expectation import Chunked
+
+__all__ = ["Large", "fit_large", "is_large", "large_options"]
+
+OFTEN = 1.0
+"""Seconds between two lines about iterations where lines cannot be overwritten."""
+_IN_MEMORY = (".csv", ".tsv")
+
+large_options = together(
+    click.option(
+        "--weights",
+        metavar="NAME",
+        help="How often each row counts: a Parquet table's column, or an .npy file.",
+    ),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="A running Dask cluster that reads and fits the data, as tcp://10.0.0.5:8786."
+    ),
+    click.option("--checkpoint", metavar="FILE", help="Keep in this file, every few iterations, where the fit is."),
+    click.option("--resume", metavar="FILE", help="Go on from such a file."),
+)
+
+
+@dataclass(frozen=True)
+class Large:
+    """What only data in chunks can be fitted with."""
+
+    weights: str | None = None
+    scheduler: str | None = None
+    checkpoint: str | None = None
+    resume: str | None = None
+
+    def refuse(self, source: str) -> None:
+        """Raise click.UsageError if anything is asked for that a table in memory has not."""
+        given = [f"--{name}" for name, value in vars(self).items() if value is not None]
+        if given:
+            raise click.UsageError(
+                f"{', '.join(given)} goes with data that are read in chunks (.parquet, .npy, folders and patterns, by EM, "
+                f"with their missing values): {source} is read into memory."
+            )
+
+
+def is_large(data: Data, method: str) -> bool:
+    """Whether data are fitted in chunks. One Parquet file alone is read into memory where that is what the other options need."""
+    from bayesgmm import datasets
+
+    path = Path(data.source)
+    if data.source in datasets.names() or path.suffix.lower() in _IN_MEMORY:
+        return False
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        return method == "em" and not data.drop_missing
+    return path.suffix.lower() == ".npy" or path.is_dir() or glob.has_magic(data.source)
+
+
+def fit_large(data: Data, model: Model, large: Large, method: str, progress: "Progress") -> dict[str, Any]:
+    """Fit by EM without ever holding all rows, and describe the fit, JSON-ready.
+
+    Raises
+    ------
+    click.UsageError
+        If something is asked for that takes all rows at once.
+    InvalidDataError, InvalidParameterError
+        As from :meth:`bayesgmm.GaussianMixture.fit`.
+    """
+    from bayesgmm.cli.cluster import connected
+    from bayesgmm.cli.describe import describe_em, describe_job
+    from bayesgmm.files import check_writable
+    from bayesgmm.sources import open_rows
+
+    _check_possible(data, method)
+    if large.checkpoint is not None:
+        check_writable(large.checkpoint)
+    with connected(large.scheduler) if large.scheduler else nullcontext():
+        with progress.step(f"Reading {data.source}"):
+            rows = open_rows(data.source, columns=data.columns, sample_weight=large.weights)
+            about = _about(rows)
+        progress.say(f"{data.source}: {about}")
+        em = _fitted(rows, model, large, progress)
+        progress.say(em.message_)
+        return describe_job(data, model, len(rows), em.feature_names_) | describe_em(em)
+
+
+def _check_possible(data: Data, method: str) -> None:
+    if method != "em":
+        raise click.UsageError(
+            "--method posterior reads the table into memory: give one .csv or .parquet file, or fit these data in Python "
+            "(BayesianGaussianMixture takes them)."
+        )
+    if data.drop_missing:
+        raise click.UsageError(
+            "--drop-missing is for tables in memory (one .csv or .parquet file): here rows with missing values are fitted as they are."
+        )
+
+
+def _about(rows: "Chunked") -> str:
+    """Say how many rows and columns there are, and what is missing."""
+    from bayesgmm.estimators._chunked import names_of
+
+    summary, names = rows.summary, names_of(rows)
+    left_out = sum(summary.read) - len(rows)
+    text = f"{len(rows)} rows{f' ({left_out} of weight zero left out)' if left_out else ''}, columns {', '.join(names)}"
+    if not summary.has_gaps:
+        return text
+    missing = summary.weight - summary.seen
+    counts = ", ".join(f"{name} ({count:.10g})" for name, count in zip(names, missing, strict=True) if count > 0)
+    return f"{text}; values are missing in {counts}: their rows are fitted with what they have"
+
+
+def _fitted(rows: "Chunked", model: Model, large: Large, progress: "Progress") -> "GaussianMixture":
+    from bayesgmm.estimators import GaussianMixture
+
+    em = GaussianMixture(
+        model.components,
+        covariance_type=model.covariance_type,
+        n_init=model.n_init or "auto",
+        random_state=model.random_state,
+    )
+    with progress.step(f"Fitting by EM, K = {model.components}"), _told(progress) as tell:
+        em._on_iteration = tell
+        try:
+            return em.fit(rows, checkpoint=large.checkpoint, resume=large.resume)
+        except KeyboardInterrupt:
+            if large.checkpoint is not None:
+                progress.say(f"Interrupted: the same command with --resume {large.checkpoint} goes on from there.")
+            raise
+
+
+@contextmanager
+def _told(progress: "Progress") -> Iterator[Callable[["Iteration"], None]]:
+    """Yield what tells of iterations: in one line that changes on a terminal, otherwise in lines, not more of them than can be read."""
+    last = -OFTEN
+    with progress.line() as (show, overwrites):
+
+        def tell(iteration: "Iteration") -> None:
+            nonlocal last
+            now = time.perf_counter()
+            if overwrites or iteration.number == 1 or now - last >= OFTEN:
+                show(f"  {iteration}")
+                last = now
+
+        yield tell

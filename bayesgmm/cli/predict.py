@@ -1,0 +1,143 @@
+"""``bayesgmm predict``: what a stored model says of each row, chunk by chunk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from bayesgmm.cli.steps import Progress
+    from bayesgmm.cli.stored import StoredModel
+    from bayesgmm.params import MixtureParams
+    from bayesgmm.typing import FloatArray
+
+__all__ = ["predict", "write_predictions"]
+
+_TABLES = (".csv", ".tsv")
+
+
+@click.command(short_help="Say of each row which group it is in, and how surely.")
+@click.argument("model", metavar="MODEL")
+@click.argument("source", metavar="DATA")
+@click.option("--output", "-o", required=True, metavar="FILE", help="Parquet file, with a row for each row of the data.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+def predict(model: str, source: str, output: str, quiet: bool) -> None:
+    """Write for each row of DATA what MODEL says of it.
+
+    MODEL is what `bayesgmm fit` wrote; a posterior is represented by its means, without what is uncertain about them. DATA is a .csv,
+    .tsv, .parquet or .npy file, a folder of Parquet files or a quoted pattern such as 'data/*.parquet', or the name of a data set that
+    ships with bayesgmm. Of a table the columns that were fitted are used, by their names.
+
+    FILE receives, in the order of the data (files in the order of their names): component, the most probable one, counted from 0;
+    probability_0, probability_1, ... of each component; log_density of the row under the mixture. The data are read in chunks, and the
+    file appears when it is complete.
+    """
+    from bayesgmm.cli.steps import Progress
+    from bayesgmm.cli.stored import read_model
+
+    _check_output(output, model, source)
+    stored = read_model(model)
+    n_rows = write_predictions(stored, source, output, Progress(quiet))
+    click.echo(output)
+    click.echo(f"{n_rows} rows, {stored.params.n_components} components")
+
+
+def _check_output(output: str, model: str, source: str) -> None:
+    from bayesgmm.files import check_writable
+    from bayesgmm.sources.parquet import parquet_files
+
+    if Path(output).suffix.lower() != ".parquet":
+        raise click.UsageError(f"--output {output}: predictions are written as Parquet, so the name must end in .parquet.")
+    check_writable(output)
+    for path in (model, source, *parquet_files(source)):
+        if Path(path).resolve() == Path(output).resolve():
+            raise click.UsageError(f"--output {output} is one of the files that are read: give another name.")
+
+
+def write_predictions(model: "StoredModel", source: str, output: str, progress: "Progress") -> int:
+    """Write the predictions of all rows, and return how many there are.
+
+    Raises
+    ------
+    InvalidDataError
+        If the data cannot be read, or lack a column, or hold infinite values; nothing is then left at ``output`` that was not there.
+    """
+    import pyarrow.parquet as pq
+
+    from bayesgmm.files import atomic_write
+
+    n_rows = 0
+    with progress.step(f"Predicting {source}"), progress.line() as (show, overwrites):
+        pieces = _pieces(source, model.feature_names)
+        first = next(pieces, None)  # what is wrong with the data is said before anything is written
+        with atomic_write(output) as temporary, pq.ParquetWriter(temporary, _schema(model.params.n_components)) as writer:
+            while first is not None:
+                place, start, X = first
+                writer.write_table(_predictions(model.params, X, place, start))
+                n_rows += len(X)
+                if overwrites:
+                    show(f"{n_rows} rows")
+                first = next(pieces, None)
+    return n_rows
+
+
+def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
+    """Yield rows of the columns of these names with the place they come from and the number of the first of them there."""
+    from bayesgmm import datasets
+    from bayesgmm.exceptions import InvalidDataError
+    from bayesgmm.sources.stream import stream_rows
+
+    if source in datasets.names() or Path(source).suffix.lower() in _TABLES:
+        yield from _of_table(source, names)
+        return
+    for chunk in stream_rows(source, None if source.lower().endswith(".npy") else names):
+        if chunk.X.shape[1] != len(names):
+            raise InvalidDataError(f"{chunk.place} has {chunk.X.shape[1]} columns and the model {len(names)}: {', '.join(names)}")
+        yield chunk.place, chunk.first, chunk.X
+
+
+def _of_table(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
+    from bayesgmm.cli.steps import check_numbers
+    from bayesgmm.files import read_table
+    from bayesgmm.sources.cut import bounds
+
+    table = read_table(source, names)
+    check_numbers(table)
+    X = table.to_numpy(dtype=float)
+    for start, stop in bounds(*X.shape, None):
+        yield source, start, X[start:stop]
+
+
+def _schema(n_components: int) -> Any:
+    import pyarrow as pa
+
+    probabilities = [(f"probability_{k}", pa.float64()) for k in range(n_components)]
+    return pa.schema([("component", pa.int32()), *probabilities, ("log_density", pa.float64())])
+
+
+def _predictions(params: "MixtureParams", X: "FloatArray", place: str, start: int) -> Any:
+    """Return a table of the rows' predictions."""
+    import numpy as np
+    import pyarrow as pa
+
+    from bayesgmm.expectation import responsibility_moments, rows_of
+
+    _refuse_infinite(X, place, start)
+    arrays = params.reshape(-1).arrays()
+    moments = responsibility_moments(rows_of(np.ascontiguousarray(X)), *arrays, diagonal=params.is_diagonal)
+    columns: list[np.ndarray] = [moments.mean.argmax(axis=1).astype(np.int32), *moments.mean.T, moments.log_density]
+    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=_schema(params.n_components))
+
+
+def _refuse_infinite(X: "FloatArray", place: str, start: int) -> None:
+    import numpy as np
+
+    from bayesgmm.exceptions import InvalidDataError
+
+    if not np.isinf(X).any():
+        return
+    row, column = (int(i[0]) for i in np.nonzero(np.isinf(X)))
+    raise InvalidDataError(
+        f"{place} has an infinite value in row {start + row}, column {column} (both counted from 0): replace or drop such rows first"
+    )

@@ -326,7 +326,7 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("change", "says"),
         [
-            ({"weights": None}, "its weights are not numbers"),
+            ({"weights": "half"}, "its weights are not numbers"),
             ({"weights": [0.5, 0.6]}, "add up to"),
             ({"weights": [1.0]}, "its means have shape (2, 3), not (1, 3)"),
             ({"means": [[0, 0], [1, 1]]}, "its means have shape (2, 2), not (2, 3)"),
@@ -425,12 +425,16 @@ class TestScheduler:
 
         monkeypatch.setattr("bayesgmm.cli.cluster.PATIENCE", 2.0)
         inside = fit("data", *COLUMNS)
-        with LocalCluster(n_workers=0, processes=False, host="127.0.0.1", protocol="tcp://", dashboard_address=None) as cluster:
+        capsys.readouterr()
+        with LocalCluster(n_workers=0, processes=False, host="127.0.0.1", protocol="tcp://", dashboard_address=":0") as cluster:
             address = cluster.scheduler_address
             assert "has no workers: start some with dask worker" in fails(capsys, *self.FIT, address)
             cluster.scale(1)
-            cluster.wait_for_workers(1, timeout=30) if hasattr(cluster, "wait_for_workers") else None
+            monkeypatch.setattr("bayesgmm.cli.cluster.PATIENCE", 20.0)
+            before = cluster.scheduler.transition_counter
             there = fit("data", *COLUMNS, "--scheduler", address)
+            assert cluster.scheduler.transition_counter > before + 10  # it was the workers that did it
+            capsys.readouterr()
             Path("data/9.parquet").write_bytes(b"no")
             assert "9.parquet is not a readable" in fails(capsys, *self.FIT[:1], "data", *self.FIT[2:], address)
         np.testing.assert_allclose(there["means"], inside["means"], rtol=1e-9)

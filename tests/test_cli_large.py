@@ -251,6 +251,7 @@ class TestPredict:
     ) -> None:
         monkeypatch.setattr("bayesgmm.sources.parquet.BATCH_ROWS", 70)
         monkeypatch.setattr("bayesgmm.sources.cut.CHUNK_BYTES", 8 * 3 * 128)
+        monkeypatch.setattr(predicting, "ROWS", 50)
         assert main([*self.MODEL, source, "-o", "new/out.parquet", "--quiet"]) == 0
         table = pq.read_table("new/out.parquet")
         assert table.column_names == ["component", "probability_0", "probability_1", "log_density"]

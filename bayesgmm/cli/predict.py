@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["predict", "write_predictions"]
 
+ROWS = 2**17
+"""Rows that are predicted at a time: their predictions, in two formats, take several times the memory of the rows themselves."""
 _TABLES = (".csv", ".tsv")
 
 
@@ -86,6 +88,7 @@ def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArr
     """Yield rows of the columns of these names with the place they come from and the number of the first of them there."""
     from bayesgmm import datasets
     from bayesgmm.exceptions import InvalidDataError
+    from bayesgmm.sources.cut import bounds
     from bayesgmm.sources.stream import stream_rows
 
     if source in datasets.names() or Path(source).suffix.lower() in _TABLES:
@@ -94,7 +97,8 @@ def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArr
     for chunk in stream_rows(source, None if source.lower().endswith(".npy") else names):
         if chunk.X.shape[1] != len(names):
             raise InvalidDataError(f"{chunk.place} has {chunk.X.shape[1]} columns and the model {len(names)}: {', '.join(names)}")
-        yield chunk.place, chunk.first, chunk.X
+        for start, stop in bounds(*chunk.X.shape, ROWS):
+            yield chunk.place, chunk.first + start, chunk.X[start:stop]
 
 
 def _of_table(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
@@ -105,7 +109,7 @@ def _of_table(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatA
     table = read_table(source, names)
     check_numbers(table)
     X = table.to_numpy(dtype=float)
-    for start, stop in bounds(*X.shape, None):
+    for start, stop in bounds(*X.shape, ROWS):
         yield source, start, X[start:stop]
 
 

@@ -9,28 +9,36 @@ import pytest
 from bayesgmm.cli import cli
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
 def commands(program: str) -> list[str]:
     return [line for block in blocks("console") for line in block.splitlines() if line.startswith(f"{program} ")]
 
 
+def targets() -> list[str]:
+    return re.findall(r"`make ([a-z-]+)`", README)
+
+
+def pictures() -> list[str]:
+    return re.findall(r"!\[[^\]]{40,}\]\(([^)]+)\)", README)
+
+
 def test_the_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    both, em_alone = blocks("python")
+    (example,) = blocks("python")
     names: dict[str, object] = {}
-    exec(compile(both, "README.md", "exec"), names)
-    assert len(capsys.readouterr().out.splitlines()) == len(names["comparison"].verdicts) > 0  # type: ignore[attr-defined]
-    exec(compile(em_alone, "README.md", "exec"), names)
-    assert "starts ended at this maximum" in capsys.readouterr().out
+    exec(compile(example, "README.md", "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [check.sentence for check in names["comparison"].verdicts]  # type: ignore[attr-defined]
+    assert len(lines) == 7  # "in seven sentences"
 
 
-@pytest.mark.parametrize("command", commands("make"))
-def test_make_targets_exist(command: str) -> None:
-    target = command.split()[1]
+@pytest.mark.parametrize("target", targets())
+def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -41,5 +49,13 @@ def test_commands_parse(command: str) -> None:
 
 
 def test_each_kind_of_promise_was_found() -> None:
-    assert len(commands("make")) == 2
-    assert len(commands("bayesgmm")) >= 3
+    assert len(commands("bayesgmm")) == 3
+    assert len(targets()) == 2
+    assert len(pictures()) == 1
+
+
+def test_the_picture_is_there_and_small_and_made_here() -> None:
+    picture = ROOT / pictures()[0]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 150_000
+    assert picture.name in (ROOT / "docs" / "make_picture.py").read_text(encoding="utf-8")

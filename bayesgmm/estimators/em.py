@@ -95,7 +95,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         In scikit-learn's shapes.
     log_likelihood_ : float
         Of the data, in their units.
-    log_likelihood_trace_ : array of shape (n_iter_ + 1,)
+    log_likelihood_trace_ : array of shape (iterations + 1,)
         At the start and after every iteration of the best run; with priors, of log-likelihood plus log-prior.
     noise_weight_ : float
         Share of the rows that belong to no group; ``weights_`` are shares of the others. 0 without ``noise``.
@@ -109,7 +109,7 @@ class GaussianMixture(Criteria, SamplingErrors):
     n_iter_ : int
     n_iter_saved_ : float
         Iterations that plain EM would have needed on top (an estimate), had no step been extrapolated.
-    lower_bounds_ : array of shape (n_iter_,)
+    lower_bounds_ : array of shape (iterations,)
         Mean log-likelihood of a row at the beginning of every iteration, as scikit-learn has it.
     lower_bound_ : float
         Mean log-likelihood of a row; with ``n_init`` a number that at the beginning of the last iteration, as in scikit-learn.

@@ -48,18 +48,18 @@ def find_labels(
     method : str
         What it costs to give component j of a draw the label k, and what is needed to say so:
 
-        ========================  ======================================================  =================================
-        method                    cost                                                    needs
-        ========================  ======================================================  =================================
-        em-pivot                  divergence from the reference's responsibilities, nats  rows, reference
-        stephens                  divergence from the mean of relabelled responsibilities rows
-        ecr                       rows that have another label than in the pivot          allocations or responsibilities
-        ecr-iterative-1           same; pivot: most frequent relabelled allocation        allocations or responsibilities
-        ecr-iterative-2           same; pivot: greatest mean relabelled responsibility    responsibilities
-        pra                       squared distance of parameters from the pivot's         params or parameters
-        data-based                squared distance of the rows from the label's place     rows and X
-        sort                      squared distance of sorted numbers from their means     params or functional
-        ========================  ======================================================  =================================
+        ========================  =======================================================  =================================
+        method                    cost                                                     needs
+        ========================  =======================================================  =================================
+        em-pivot                  divergence from the reference's responsibilities, nats   rows, reference
+        stephens                  divergence from the mean of relabelled responsibilities  rows
+        ecr                       rows that have another label than in the pivot           allocations or responsibilities
+        ecr-iterative-1           same; pivot: most frequent relabelled allocation         allocations or responsibilities
+        ecr-iterative-2           same; pivot: greatest mean relabelled responsibility     responsibilities
+        pra                       squared distance of parameters from the pivot's          params or parameters
+        data-based                squared distance of the rows from the label's place      rows and X
+        sort                      squared distance of sorted numbers from their means      params or functional
+        ========================  =======================================================  =================================
 
         "Rows" are responsibilities, or allocations, which are taken for responsibilities of zero and one. Where ECR is given
         responsibilities alone, a row's allocation is its most probable component in that draw.

@@ -27,7 +27,7 @@ def cdf(params: MixtureParams, x: ArrayLike) -> FloatArray:
 
     Returns
     -------
-    array of shape (..., *S)
+    array of shape (..., S)
         One table for each mixture of the batch.
 
     Raises
@@ -66,7 +66,7 @@ def ppf(params: MixtureParams, q: ArrayLike) -> FloatArray:
 
     Returns
     -------
-    array of shape (..., *S)
+    array of shape (..., S)
         One table for each mixture of the batch.
 
     Raises

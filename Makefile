@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NOTEBOOKS_INSTALLED := $(VENV)/.installed-notebooks
+DOCS_INSTALLED := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test test-slow bench bench-scale calibrate notebooks lint clean
+.PHONY: help setup report test test-slow bench bench-scale calibrate notebooks docs wheel lint clean
 
 help:
 	@echo "Targets:"
@@ -37,13 +38,20 @@ calibrate: $(INSTALLED) ## check on simulated data that intervals hold what they
 notebooks: $(NOTEBOOKS_INSTALLED) ## run every notebook (ONLY=03: some of them; WRITE=1: store the outputs)
 	@$(BIN)/python notebooks/run.py $(if $(WRITE),--write) $(ONLY)
 
+docs: $(DOCS_INSTALLED) ## build the documentation, write build/docs/index.html
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+	@echo build/docs/index.html
+
+wheel: $(INSTALLED) ## build the wheel, install it into an empty environment, run the quick start there
+	@$(BIN)/python tests/wheel.py
+
 lint: $(INSTALLED) ## check style, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
 clean: ## remove caches and build products (keeps .venv and reports)
-	@rm -rf build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf build dist docs/api docs/gallery *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find bayesgmm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2> /dev/null || true
 
 # A virtual environment that is there already is kept; one whose Python has gone is made anew.
@@ -67,4 +75,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(NOTEBOOKS_INSTALLED): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[notebooks]" --constraint constraints.txt
+	@touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]" --constraint constraints.txt
 	@touch $@

@@ -26,7 +26,7 @@ extensions = [
     "sphinx_copybutton",
     "mathml",
 ]
-exclude_patterns = ["_sphinx", "README.md"]
+exclude_patterns = ["_sphinx", "decisions/README.md"]
 templates_path = ["_templates"]
 root_doc = "index"
 # Titles of notebooks may skip a level; widgets (progress bars) have a text form beside them.

@@ -12,7 +12,7 @@ __all__ = ["modules", "own_methods", "own_methods_of_all", "write"]
 
 # In the order in which a reader meets them; what is public and not named here follows.
 ORDER = ("selection", "labels", "partitions", "diagnostics", "criticism", "plots", "priors", "report", "datasets", "calibration")
-EXAMPLES_ONLY = "Names that start with an underscore, and modules that are not listed here, may change without notice."
+PRIVATE = "Names that start with an underscore, and modules that are not listed here, may change without notice."
 
 
 def modules() -> list[str]:
@@ -44,8 +44,12 @@ def write(folder: Path) -> None:
     _write_if_changed(folder / "index.md", _index(names, top))
     for name in names:
         _write_if_changed(folder / f"{name}.md", _page(importlib.import_module(f"bayesgmm.{name}")))
-    for path in folder.glob("*.md"):
-        if path.stem not in {"index", *names}:
+    described = {f"bayesgmm.{name}" for name in top}
+    described |= {
+        f"bayesgmm.{module}.{name}" for module in names for name in _own_names(importlib.import_module(f"bayesgmm.{module}"))
+    }
+    for path in [*folder.glob("*.md"), *folder.glob("generated/*.rst")]:
+        if path.stem not in {"index", *names, *described}:
             path.unlink()
 
 
@@ -67,7 +71,7 @@ def _index(names: list[str], top: list[str]) -> str:
     pages = "\n".join(names)
     return f"""# API reference
 
-Every public name, with the shapes, units, errors and sources of what it takes and returns. {EXAMPLES_ONLY}
+Every public name, with the shapes, units, errors and sources of what it takes and returns. {PRIVATE}
 
 ## The package itself
 
@@ -88,8 +92,8 @@ Every public name, with the shapes, units, errors and sources of what it takes a
 
 def _page(module: ModuleType) -> str:
     text = inspect.getdoc(module) or ""
-    elsewhere = [name for name in sorted(set(module.__all__)) if name in bayesgmm.__all__]
-    names = sorted(set(module.__all__) - set(elsewhere))
+    names = _own_names(module)
+    elsewhere = sorted(set(module.__all__) - set(names))
     calls = [name for name in names if inspect.isroutine(getattr(module, name))]
     classes = [name for name in names if inspect.isclass(getattr(module, name))]
     rest = [name for name in names if name not in {*calls, *classes}]
@@ -103,6 +107,11 @@ def _page(module: ModuleType) -> str:
     if rest:
         parts.append("## Constants\n\n" + "".join(f"`{name}`\n: {_constant(getattr(module, name))}\n\n" for name in rest))
     return "\n".join(parts)
+
+
+def _own_names(module: ModuleType) -> list[str]:
+    """Public names that are not described with the package itself."""
+    return sorted(set(module.__all__) - set(bayesgmm.__all__))
 
 
 def _summary(module: str, names: list[str]) -> str:

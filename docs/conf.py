@@ -44,6 +44,7 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 default_role = "literal"
 
 html_theme = "pydata_sphinx_theme"
@@ -70,6 +71,7 @@ html_sidebars = {
     "quickstart": [],
     "how_it_works": [],
     "gallery/*": [],
+    "coming_from/*": [],
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -116,7 +116,7 @@ def _own_names(module: ModuleType) -> list[str]:
 
 def _summary(module: str, names: list[str]) -> str:
     lines = "\n   ".join(names)
-    return f"```{{eval-rst}}\n.. currentmodule:: {module}\n\n.. autosummary::\n   :toctree: generated\n\n   {lines}\n```\n"
+    return f"```{{eval-rst}}\n.. currentmodule:: {module}\n\n.. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n   {lines}\n```\n"
 
 
 def _constant(value: Any) -> str:

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,10 @@ from typing import Any
 __all__ = ["Card", "card", "write"]
 
 _LONGEST = 220
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 _EMPTY = "No notebook has been written yet."
+_INTRODUCTION = "Each notebook is shown as it was run, from top to bottom, with its outputs; `make notebooks` runs them again."
+_WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"
 # Applications are numbered from ten on.
 _SECTIONS = (("Ideas", range(10)), ("Applications", range(10, 100)))
 
@@ -41,16 +43,11 @@ def write(notebooks: Path, folder: Path) -> None:
         (folder / stale).unlink()
     cards = []
     for path in found:
-        copy = folder / path.name
-        if not copy.exists() or copy.read_bytes() != path.read_bytes():
-            shutil.copy2(path, copy)
+        _write_if_changed(folder / path.name, _with_links_that_lead_somewhere(path))
         cards.append(card(path))
         if cards[-1].picture is not None:
             (pictures / f"{path.stem}.png").write_bytes(cards[-1].picture)
-    index = folder / "index.md"
-    text = _index(cards)
-    if not index.exists() or index.read_text(encoding="utf-8") != text:
-        index.write_text(text, encoding="utf-8")
+    _write_if_changed(folder / "index.md", _index(cards))
 
 
 def card(path: Path) -> Card:
@@ -63,6 +60,27 @@ def card(path: Path) -> Card:
         (part for part in re.split(r"\n\s*\n", after) if part.strip() and not part.lstrip().startswith(("#", "!", "|"))), ""
     )
     return Card(path.stem, title.group(1).strip() if title else path.stem, _short(paragraph), _picture(cells))
+
+
+def _with_links_that_lead_somewhere(path: Path) -> str:
+    """Return a notebook's text; links to files that are not beside it become their words."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = _LINK.sub(lambda found: _link(found, path.parent), "".join(cell["source"]))
+    return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
+
+
+def _link(found: re.Match[str], folder: Path) -> str:
+    words, target = found.groups()
+    leads_away = "://" in target or target.startswith(("#", "attachment:", "mailto:"))
+    beside = "/" not in target and (folder / target.partition("#")[0]).exists()
+    return found.group() if leads_away or beside else words
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def _short(paragraph: str) -> str:
@@ -85,9 +103,7 @@ def _picture(cells: list[dict[str, Any]]) -> bytes | None:
 
 
 def _index(cards: list[Card]) -> str:
-    parts = [
-        "# Notebooks\n\nEach notebook is shown as it was run, from top to bottom, with its outputs; `make notebooks` runs them again.\n"
-    ]
+    parts = [f"{_WIDE}# Notebooks\n\n{_INTRODUCTION}\n"]
     if not cards:
         parts.append(_EMPTY + "\n")
     for title, numbers in _SECTIONS:

@@ -13,20 +13,60 @@ __all__ = [
 
 
 class BayesGMMError(Exception):
-    """Root of the errors that bayesgmm raises on purpose; the message is written for the user."""
+    """Root of the errors that bayesgmm raises on purpose; the message is written for the user.
+
+    Examples
+    --------
+    >>> issubclass(InvalidDataError, BayesGMMError)
+    True
+    """
 
 
 class InvalidDataError(BayesGMMError, ValueError):
-    """The data cannot be used as given; the message says what, where and what to do."""
+    """The data cannot be used as given; the message says what, where and what to do.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> try:
+    ...     bg.GaussianMixture(2).fit([[1.0], [float("inf")], [3.0]])
+    ... except InvalidDataError as error:
+    ...     print(error)
+    X contains 1 infinite value(s): 1 in 'x0', in 1 of 3 rows. Replace or drop these rows first
+    """
 
 
 class InvalidParameterError(BayesGMMError, ValueError):
-    """A setting or a parameter value cannot be used; the message says which and what is allowed."""
+    """A setting or a parameter value cannot be used; the message says which and what is allowed.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> try:
+    ...     bg.Priors(eta=-1.0)
+    ... except InvalidParameterError as error:
+    ...     print(error)
+    Priors: eta must be positive and finite, got -1.0
+    """
 
 
 class LikelihoodDecreaseError(BayesGMMError, RuntimeError):
-    """An iteration of EM lowered the log-likelihood by more than rounding can: a mistake in bayesgmm, not in the data."""
+    """An iteration of EM lowered the log-likelihood by more than rounding can: a mistake in bayesgmm, not in the data.
+
+    Examples
+    --------
+    It is nothing that other data or settings would mend, and so no ``ValueError``:
+
+    >>> issubclass(LikelihoodDecreaseError, ValueError)
+    False
+    """
 
 
 class SizeAdvice(UserWarning):
-    """What was asked for will take long on so many rows, and there is something quicker."""
+    """What was asked for will take long on so many rows, and there is something quicker.
+
+    Examples
+    --------
+    >>> issubclass(SizeAdvice, UserWarning)
+    True
+    """

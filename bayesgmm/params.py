@@ -72,6 +72,10 @@ class MixtureParams:
         covariances : array of shape (..., K, D, D)
             Symmetric positive definite.
 
+        Returns
+        -------
+        MixtureParams
+
         Raises
         ------
         InvalidParameterError
@@ -98,6 +102,10 @@ class MixtureParams:
             (..., K) for "spherical".
         covariance_type : {"full", "tied", "diag", "spherical"}
 
+        Returns
+        -------
+        MixtureParams
+
         Raises
         ------
         InvalidParameterError
@@ -123,6 +131,10 @@ class MixtureParams:
         ----------
         path : str or path-like
             Its ending, ``.json`` or ``.npz``, says how to read it. Nothing in the file is unpickled or run.
+
+        Returns
+        -------
+        MixtureParams
 
         Raises
         ------
@@ -196,7 +208,16 @@ class MixtureParams:
         return MixtureParams(self.weights[index], self.means[index], self.scale_tril[index])
 
     def reshape(self, *batch_shape: int) -> MixtureParams:
-        """Return the same mixtures with another batch shape; ``reshape(-1)`` makes it flat."""
+        """Return the same mixtures with another batch shape; ``reshape(-1)`` makes it flat.
+
+        Parameters
+        ----------
+        *batch_shape : int
+
+        Returns
+        -------
+        MixtureParams
+        """
         K, D = self.n_components, self.n_features
         return MixtureParams(
             self.weights.reshape(*batch_shape, K),
@@ -211,6 +232,10 @@ class MixtureParams:
         ----------
         order : int array of shape (..., K) or (K,)
             A permutation for each mixture of the batch, or one for all.
+
+        Returns
+        -------
+        MixtureParams
         """
         order = np.broadcast_to(np.asarray(order, dtype=np.intp), self.weights.shape)
         return MixtureParams(
@@ -220,7 +245,12 @@ class MixtureParams:
         )
 
     def canonical_order(self) -> IntArray:
-        """Return the order ``(..., K)`` that sorts components by decreasing weight, ties by their means."""
+        """Return the order that sorts components by decreasing weight, ties by their means.
+
+        Returns
+        -------
+        int array of shape (..., K)
+        """
         keys = [self.means[..., d] for d in reversed(range(self.n_features))]
         return np.lexsort([*keys, -self.weights], axis=-1)
 
@@ -232,25 +262,57 @@ class MixtureParams:
         shift : array of shape (D,)
         factor : array of shape (D, D)
             Lower triangular, with a positive diagonal.
+
+        Returns
+        -------
+        MixtureParams
         """
         factor = np.asarray(factor, dtype=float)
         return MixtureParams(self.weights, self.means @ factor.T + shift, factor @ self.scale_tril)
 
     def thin(self, most: int) -> MixtureParams:
-        """Return at most so many mixtures of a batch, evenly spaced, as a flat batch."""
+        """Return at most so many mixtures of a batch, evenly spaced, as a flat batch.
+
+        Parameters
+        ----------
+        most : int
+
+        Returns
+        -------
+        MixtureParams
+        """
         flat = self.reshape(-1)
         return flat[np.unique(np.linspace(0, len(flat.weights) - 1, most).astype(int))]
 
     def resembles(self, other: MixtureParams, X: ArrayLike) -> bool:
-        """Whether two mixtures give rows of X (N, D) the same density, to a twentieth: the same, but for the components' names.
+        """Say whether two mixtures give rows the same density, to a twentieth: the same, but for the components' names.
 
         Some 200 rows, evenly spread over X, are looked at.
+
+        Parameters
+        ----------
+        other : MixtureParams
+        X : array-like of shape (N, D)
+
+        Returns
+        -------
+        bool
         """
         rows = np.asarray(X, dtype=float)[:: max(1, len(np.asarray(X)) // _ROWS_LOOKED_AT)]
         return bool((np.abs(self.log_density(rows) - other.log_density(rows)) < _SAME_DENSITY).all())
 
     def log_density(self, X: ArrayLike) -> FloatArray:
-        """Return the log-densities ``(..., N)`` of the rows of X (N, D)."""
+        """Return the log-densities of rows, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            In the units of the means; NaN stands for a missing value.
+
+        Returns
+        -------
+        array of shape (..., N)
+        """
         rows = self._rows(X)
         if not self.batch_shape:
             return evaluate(rows, *self.arrays(), diagonal=self.is_diagonal)[1]
@@ -258,7 +320,17 @@ class MixtureParams:
         return out.reshape(*self.batch_shape, len(rows))
 
     def responsibilities(self, X: ArrayLike) -> FloatArray:
-        """Return the probabilities ``(..., N, K)`` that each row of X (N, D) came from each component."""
+        """Return the probabilities that each row came from each component.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            In the units of the means; NaN stands for a missing value.
+
+        Returns
+        -------
+        array of shape (..., N, K)
+        """
         rows = self._rows(X)
         if not self.batch_shape:
             return evaluate(rows, *self.arrays(), diagonal=self.is_diagonal, responsibilities=True)[0]
@@ -266,7 +338,17 @@ class MixtureParams:
         return out.reshape(*self.batch_shape, len(rows), self.n_components)
 
     def log_responsibilities(self, X: ArrayLike) -> FloatArray:
-        """Return the logs of the responsibilities ``(..., N, K)``, which do not underflow however far a row lies."""
+        """Return the logs of the responsibilities, which do not underflow however far a row lies.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            In the units of the means; NaN stands for a missing value.
+
+        Returns
+        -------
+        array of shape (..., N, K)
+        """
         rows = self._rows(X)
         flat = self.reshape(-1)
         out = np.empty((len(flat.weights), len(rows), self.n_components))
@@ -303,7 +385,12 @@ class MixtureParams:
         return means + (factors @ normal[..., None])[..., 0], labels
 
     def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return copies that may be written to: the kernels are compiled once more for read-only arrays."""
+        """Return copies that may be written to: the kernels are compiled once more for read-only arrays.
+
+        Returns
+        -------
+        log_weights, means, scale_tril : array of shape (..., K), (..., K, D) and (..., K, D, D)
+        """
         return self.log_weights, self.means.copy(), self.scale_tril.copy()
 
     def _rows(self, X: ArrayLike) -> FloatArray | Gaps:

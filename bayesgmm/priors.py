@@ -39,7 +39,16 @@ DEFAULT_LOG_SD = 1.0  # prior standard deviation of the log of a component's sta
 
 
 class ScalePrior(ABC):
-    """A prior for standard deviations. Its parameters are numbers, or arrays that broadcast to the standard deviations' shape."""
+    """A prior for standard deviations. Its parameters are numbers, or arrays that broadcast to the standard deviations' shape.
+
+    Examples
+    --------
+    A change of units, from metres to millimetres:
+
+    >>> prior = HalfNormal(0.5)
+    >>> float(prior.scaled(1000.0).parameters()[0])
+    500.0
+    """
 
     kind: ClassVar[int]
     """Number under which the compiled density knows the family."""
@@ -50,7 +59,7 @@ class ScalePrior(ABC):
 
     @abstractmethod
     def slope(self, sd: FloatArray) -> FloatArray:
-        """Return the derivative of the log-density of a standard deviation in its log, of the density's own measure (no Jacobian)."""
+        """Return the derivative of the log-density of a standard deviation ``sd`` in log ``sd``, without the Jacobian of the log."""
 
     @abstractmethod
     def scaled(self, factor: Numbers) -> ScalePrior:
@@ -61,7 +70,21 @@ class ScalePrior(ABC):
         """Return the distribution in SciPy's terms."""
 
     def broadcast(self, shape: tuple[int, ...]) -> ScalePrior:
-        """Return the same prior with every parameter an array of that shape."""
+        """Return the same prior with every parameter an array of that shape.
+
+        Parameters
+        ----------
+        shape : tuple of int
+
+        Returns
+        -------
+        ScalePrior
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter has a shape that does not fit.
+        """
         try:
             return replace(self, **{f.name: np.broadcast_to(getattr(self, f.name), shape) for f in fields(self)})  # type: ignore[type-var, arg-type]
         except ValueError:
@@ -81,7 +104,23 @@ class ScalePrior(ABC):
 
 @dataclass(frozen=True, eq=False)
 class HalfNormal(ScalePrior):
-    """Half-normal with the given scale (the standard deviation of the normal that is folded)."""
+    """Half-normal with the given scale (the standard deviation of the normal that is folded).
+
+    Parameters
+    ----------
+    scale : float or array
+        In the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> float(HalfNormal(2.0).frozen().mean().round(3))
+    1.596
+    """
 
     scale: Numbers
     kind = 0
@@ -104,7 +143,23 @@ class HalfNormal(ScalePrior):
 
 @dataclass(frozen=True, eq=False)
 class HalfCauchy(ScalePrior):
-    """Half-Cauchy with the given scale (its median)."""
+    """Half-Cauchy with the given scale (its median).
+
+    Parameters
+    ----------
+    scale : float or array
+        In the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> float(HalfCauchy(2.0).frozen().median().round(3))
+    2.0
+    """
 
     scale: Numbers
     kind = 1
@@ -128,7 +183,25 @@ class HalfCauchy(ScalePrior):
 
 @dataclass(frozen=True, eq=False)
 class HalfStudentT(ScalePrior):
-    """Half-Student-t with ``nu`` degrees of freedom and the given scale."""
+    """Half-Student-t with ``nu`` degrees of freedom and the given scale.
+
+    Parameters
+    ----------
+    nu : float or array
+        Degrees of freedom.
+    scale : float or array
+        In the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> HalfStudentT(3.0, 2.0).parameters()
+    (array(3.), array(2.))
+    """
 
     nu: Numbers
     scale: Numbers
@@ -153,7 +226,23 @@ class HalfStudentT(ScalePrior):
 
 @dataclass(frozen=True, eq=False)
 class LogNormal(ScalePrior):
-    """Log-normal: the log of the standard deviation is normal with mean ``mu`` and standard deviation ``sigma``."""
+    """Log-normal: the log of the standard deviation is normal with mean ``mu`` and standard deviation ``sigma``.
+
+    Parameters
+    ----------
+    mu, sigma : float or array
+        Of the logarithm.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number.
+
+    Examples
+    --------
+    >>> float(LogNormal(0.0, 1.0).frozen().median().round(3))
+    1.0
+    """
 
     mu: Numbers
     sigma: Numbers
@@ -177,7 +266,23 @@ class LogNormal(ScalePrior):
 
 @dataclass(frozen=True, eq=False)
 class Exponential(ScalePrior):
-    """Exponential with the given scale (its mean)."""
+    """Exponential with the given scale (its mean).
+
+    Parameters
+    ----------
+    scale : float or array
+        In the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> float(Exponential(2.0).frozen().mean().round(3))
+    2.0
+    """
 
     scale: Numbers
     kind = 4
@@ -200,7 +305,23 @@ class Exponential(ScalePrior):
 
 @dataclass(frozen=True, eq=False)
 class Gamma(ScalePrior):
-    """Gamma with shape ``alpha`` and rate ``beta`` (PyMC's and Stan's parameters): mean ``alpha / beta``."""
+    """Gamma with shape ``alpha`` and rate ``beta`` (PyMC's and Stan's parameters): mean ``alpha / beta``.
+
+    Parameters
+    ----------
+    alpha, beta : float or array
+        Shape, and rate in one over the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> float(Gamma(3.0, 2.0).frozen().mean().round(3))
+    1.5
+    """
 
     alpha: Numbers
     beta: Numbers
@@ -338,6 +459,14 @@ class ResolvedPriors:
     eta : float
     sds_dims : tuple of str
         Names of the axes of the standard deviations.
+
+    Examples
+    --------
+    >>> from bayesgmm.covariance import family
+    >>> resolved = Priors().resolve(np.array([[1.0], [2.0], [8.0], [9.0]]), 2, family("full"))
+    >>> resolved.means_loc
+    array([[5.],
+           [5.]])
     """
 
     concentration: FloatArray
@@ -442,6 +571,13 @@ class ResolvedConjugatePriors:
     means_loc : array of shape (D,)
     shrinkage, df : float
     scale : array of shape (D, D)
+
+    Examples
+    --------
+    >>> resolved = ConjugatePriors().resolve(np.zeros(2), np.eye(2), 2)
+    >>> resolved.df, resolved.scale
+    (4.0, array([[0.5, 0. ],
+           [0. , 0.5]]))
     """
 
     concentration: FloatArray
@@ -452,7 +588,30 @@ class ResolvedConjugatePriors:
 
 
 def lkj_log_constant(eta: float, n_features: int) -> float:
-    """Return the log of the LKJ density's normalising constant: Lewandowski, Kurowicka and Joe (2009), equation 16."""
+    """Return the log of the LKJ density's normalising constant.
+
+    Parameters
+    ----------
+    eta : float
+        The density is proportional to ``|R|^(eta - 1)``.
+    n_features : int
+        Rows of the correlation matrix R.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Lewandowski, Kurowicka and Joe (2009), Journal of Multivariate Analysis 100, 1989-2001, equation 16.
+
+    Examples
+    --------
+    Uniform over the one correlation of two columns, whose density is 1/2:
+
+    >>> round(float(lkj_log_constant(1.0, 2)), 4) == round(-float(np.log(2)), 4)
+    True
+    """
     k = np.arange(1, n_features)
     pis = np.sum(0.5 * k * np.log(np.pi) + gammaln(eta + 0.5 * (n_features - 1 - k)))
     return float((n_features - 1) * gammaln(eta + 0.5 * (n_features - 1)) - pis)

@@ -31,6 +31,12 @@ class Design:
         With which the data are fitted; the same by default. Anything else is a mistake made on purpose.
     copies : int
         How often each row counts in the fit; anything but 1 is a mistake made on purpose.
+
+    Examples
+    --------
+    >>> design = Design("2 groups in 1 column", n_components=2, n_features=1, n_rows=100)
+    >>> design.is_right
+    True
     """
 
     title: str
@@ -53,6 +59,15 @@ class Design:
 
     def simulate(self, rng: np.random.Generator) -> tuple[MixtureParams, FloatArray]:
         """Draw a mixture of batch shape ``()`` from the prior, and data (N, D) from it.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        params : MixtureParams
+        X : array of shape (n_rows, n_features)
 
         Examples
         --------

@@ -46,6 +46,12 @@ class SmallSample:
     truth : MixtureParams
         Batch shape ``()``.
     n_rows : int
+
+    Examples
+    --------
+    >>> truth = MixtureParams.from_covariances([0.5, 0.5], [[0.0], [3.0]], [[[1.0]], [[1.0]]])
+    >>> SmallSample("2 groups, 20 rows", truth, 20).n_rows
+    20
     """
 
     title: str
@@ -89,6 +95,12 @@ class FreshRows:
         The rows' true groups.
     responsibilities : dict of str to array of shape (M, K)
         For every method, with the columns matched to the true groups.
+
+    Examples
+    --------
+    >>> fresh = FreshRows(np.array([0, 1]), {"EM": np.array([[0.9, 0.1], [0.3, 0.7]])})
+    >>> fresh.responsibilities["EM"].argmax(axis=1) == fresh.groups
+    array([ True,  True])
     """
 
     groups: IntArray
@@ -103,6 +115,16 @@ def run_small_sample(design: SmallSample, seed: np.random.SeedSequence) -> Fresh
     design : SmallSample
     seed : SeedSequence
         The same seed gives the same outcome.
+
+    Returns
+    -------
+    FreshRows
+
+    Examples
+    --------
+    >>> fresh = run_small_sample(SMALL_SAMPLES[0], np.random.SeedSequence(1))
+    >>> sorted(fresh.responsibilities)
+    ['EM', 'posterior', 'truth']
     """
     simulation, fits = seed.spawn(2)
     rng, start = np.random.default_rng(simulation), int(fits.generate_state(1)[0])
@@ -127,6 +149,13 @@ class Reliability:
         The replicates of each design.
     random_state : int
     seconds : float
+
+    Examples
+    --------
+    >>> fresh = FreshRows(np.array([0, 1]), {name: np.array([[0.9, 0.1], [0.1, 0.9]]) for name in METHODS})
+    >>> found = Reliability(SMALL_SAMPLES[:1], ((fresh,),), random_state=1, seconds=0.1)
+    >>> found.n_won("log_score")
+    1
     """
 
     designs: tuple[SmallSample, ...]
@@ -152,7 +181,16 @@ class Reliability:
                 yield {"design": design.title, "method": name, **{key: f(table, groups) for key, f in MEASURES.items()}}
 
     def n_won(self, measure: str) -> int:
-        """Number of designs in which the posterior is at least as good as EM."""
+        """Return the number of designs in which the posterior is at least as good as EM.
+
+        Parameters
+        ----------
+        measure : {"calibration_error", "log_score", "brier_score"}
+
+        Returns
+        -------
+        int
+        """
         wide = self.table.pivot(index="design", columns="method", values=measure)
         return int((wide["posterior"] <= wide["EM"]).sum())
 

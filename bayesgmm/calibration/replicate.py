@@ -49,6 +49,11 @@ class Outcome:
         Least bulk effective sample size of these quantities.
     converged : bool
         Whether the posterior's own verdict is good.
+
+    Examples
+    --------
+    >>> Outcome(ranks={"log_likelihood": 37}, covered={}, ess=812.0, converged=True).converged
+    True
     """
 
     ranks: dict[str, int]
@@ -70,6 +75,17 @@ def run_replicate(design: Design, seed: np.random.SeedSequence) -> Outcome:
     design : Design
     seed : SeedSequence
         The same seed gives the same outcome.
+
+    Returns
+    -------
+    Outcome
+
+    Examples
+    --------
+    >>> from bayesgmm.calibration.designs import DESIGNS
+    >>> outcome = run_replicate(DESIGNS[0], np.random.SeedSequence(1))
+    >>> all(0 <= rank <= N_DRAWS for rank in outcome.ranks.values())
+    True
     """
     simulation, sampler, bootstrap, ties = seed.spawn(4)
     truth, X = design.simulate(np.random.default_rng(simulation))

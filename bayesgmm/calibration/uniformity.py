@@ -31,6 +31,12 @@ class Uniformity:
         Chance that uniform ranks leave the middle somewhere by as much as these do, relative to what is usual there.
     chi_square_p_value : float
         Of Pearson's test on bins of equal width.
+
+    Examples
+    --------
+    >>> even = judge_ranks(np.arange(200) % 100, 100)
+    >>> even.ecdf.shape, even.chi_square_p_value
+    ((100,), 1.0)
     """
 
     ecdf: FloatArray
@@ -91,6 +97,10 @@ def envelope(n_replicates: int, n_ranks: int, prob: float = 0.95) -> tuple[Float
     n_ranks : int
         Number of values that a rank can take.
     prob : float
+
+    Returns
+    -------
+    lower, upper : array of shape (n_ranks,)
 
     Examples
     --------

@@ -31,6 +31,13 @@ class Group:
     ----------
     design : Design
     outcomes : tuple of Outcome
+
+    Examples
+    --------
+    >>> from bayesgmm.calibration.designs import DESIGNS
+    >>> outcome = Outcome(ranks={"log_likelihood": 37}, covered={}, ess=812.0, converged=True)
+    >>> Group(DESIGNS[0], (outcome,)).ranks.shape
+    (1, 1)
     """
 
     design: Design
@@ -124,6 +131,11 @@ class Calibration:
     seconds : float
     reliability : Reliability, optional
         How reliable responsibilities from few rows are, where that was measured.
+
+    Examples
+    --------
+    >>> Calibration(groups=(), n_replicates=200, random_state=1, seconds=0.0).n_replicates
+    200
     """
 
     groups: tuple[Group, ...]

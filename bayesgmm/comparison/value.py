@@ -54,6 +54,26 @@ class Comparison:
         Every check of convergence.
     order : tuple of int
         Component k here is component ``order[k]`` of the posterior as it was fitted.
+    features : tuple of str
+        Names of the columns.
+    X : array of shape (N, D)
+        The rows compared.
+    em_params, posterior_params : MixtureParams
+        Of EM, batch shape ``()``, and of the posterior, ``(chain, draw)``, with the components in the same order.
+    replicates : array of shape (n_replicates, N, D)
+        Simulated data sets of the predictive check.
+    datatree : xarray.DataTree
+        The posterior's draws.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> X = bg.datasets.load_faithful()
+    >>> em = bg.GaussianMixture(2, random_state=0).fit(X)
+    >>> settings = {"draws": 200, "tune": 200, "random_state": 0, "progressbar": False}
+    >>> comparison = bg.compare(em, bg.BayesianGaussianMixture(2, init=em, **settings).fit(X))
+    >>> len(comparison.changed), comparison.parameters["parameter"].unique().tolist()
+    (0, ['weight', 'mean', 'sd', 'correlation'])
     """
 
     parameters: pd.DataFrame
@@ -96,11 +116,20 @@ class Comparison:
         return self.responsibilities[[f"posterior_{k}" for k in range(self.em_params.n_components)]].to_numpy()
 
     def verdict(self, name: str) -> Check:
-        """Return the verdict of this name, such as ``"agreement"``; KeyError if there is none.
+        """Return the verdict of this name, such as ``"agreement"``.
 
         Parameters
         ----------
         name : str
+
+        Returns
+        -------
+        Check
+
+        Raises
+        ------
+        KeyError
+            If there is none.
         """
         return {check.name: check for check in self.verdicts}[name]
 
@@ -134,7 +163,17 @@ class Comparison:
         }
 
     def plot_groups(self, **kwargs: Any) -> Axes:
-        """Draw the groups with both fits; see `bayesgmm.plots.plot_groups`."""
+        """Draw the groups with both fits; see `bayesgmm.plots.plot_groups`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed on.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
         from bayesgmm import plots
 
         return plots.plot_groups(
@@ -142,31 +181,81 @@ class Comparison:
         )
 
     def plot_uncertainty(self, **kwargs: Any) -> Axes:
-        """Draw how unsure each point's group is; see `bayesgmm.plots.plot_uncertainty`."""
+        """Draw how unsure each point's group is; see `bayesgmm.plots.plot_uncertainty`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed on.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
         from bayesgmm import plots
 
         return plots.plot_uncertainty(self.X, self.em_params, self.mean_responsibilities, feature_names=self.features, **kwargs)
 
     def plot_forest(self, **kwargs: Any) -> Any:
-        """Draw every parameter by both fits; see `bayesgmm.plots.plot_forest`."""
+        """Draw every parameter by both fits; see `bayesgmm.plots.plot_forest`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed on.
+
+        Returns
+        -------
+        array of matplotlib.axes.Axes
+        """
         from bayesgmm import plots
 
         return plots.plot_forest(self.parameters, **kwargs)
 
     def plot_predictive(self, **kwargs: Any) -> Any:
-        """Draw the data among replicated data sets; see `bayesgmm.plots.plot_predictive`."""
+        """Draw the data among replicated data sets; see `bayesgmm.plots.plot_predictive`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed on.
+
+        Returns
+        -------
+        array of matplotlib.axes.Axes
+        """
         from bayesgmm import plots
 
         return plots.plot_predictive(self.X, self.replicates, feature_names=self.features, **kwargs)
 
     def plot_trace(self, **kwargs: Any) -> Any:
-        """Draw the chains; see `bayesgmm.plots.plot_trace`."""
+        """Draw the chains; see `bayesgmm.plots.plot_trace`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed on.
+
+        Returns
+        -------
+        arviz_plots.PlotCollection
+        """
         from bayesgmm import plots
 
         return plots.plot_trace(self.datatree, **kwargs)
 
     def plot_rank(self, **kwargs: Any) -> Any:
-        """Draw the ranks of the chains' draws; see `bayesgmm.plots.plot_rank`."""
+        """Draw the ranks of the chains' draws; see `bayesgmm.plots.plot_rank`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed on.
+
+        Returns
+        -------
+        arviz_plots.PlotCollection
+        """
         from bayesgmm import plots
 
         return plots.plot_rank(self.datatree, **kwargs)

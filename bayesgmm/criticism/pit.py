@@ -108,6 +108,12 @@ def pit_table(pit: xr.DataArray) -> pd.DataFrame:
     pandas.DataFrame
         For each feature ``n``, ``mean`` (0.5 expected), ``sd`` (0.289 expected), ``distance`` of Kolmogorov and Smirnov from the uniform
         distribution, its ``p_value`` (a guide: values that share a fit are not quite independent), and a ``sentence``.
+
+    Examples
+    --------
+    >>> even = xr.DataArray((np.arange(100)[:, None] + 0.5) / 100, dims=("obs", "feature"), coords={"feature": ["a"]})
+    >>> pit_table(even).loc["a", ["mean", "p_value"]].tolist()
+    [0.5, 1.0]
     """
     rows = []
     for name in pit["feature"].values:

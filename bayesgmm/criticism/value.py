@@ -43,6 +43,14 @@ class Elpd:
         2024, Journal of Machine Learning Research 25:72).
     notes : tuple of str
         What to know before trusting the numbers.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> from bayesgmm.criticism import loo
+    >>> found = loo(bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful()), progressbar=False)
+    >>> round(found.elpd, 1), round(found.se, 1)
+    (-1142.3, 17.8)
     """
 
     table: pd.DataFrame

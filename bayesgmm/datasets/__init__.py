@@ -114,7 +114,17 @@ _LOADERS = {
 
 
 def names() -> tuple[str, ...]:
-    """Names of the data sets that ship with the package, in alphabetical order."""
+    """Return the names of the data sets that ship with the package, in alphabetical order.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> names()
+    ('cyclists', 'faithful', 'galaxies', 'penguins')
+    """
     return tuple(sorted(_LOADERS))
 
 

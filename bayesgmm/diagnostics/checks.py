@@ -64,7 +64,7 @@ def diagnose(datatree: xr.DataTree) -> tuple[Check, ...]:
 def verdict(
     convergence: pd.DataFrame, sampler: pd.DataFrame, n_chains: int, datatree: xr.DataTree | None = None
 ) -> tuple[Check, ...]:
-    """Checks from tables already made; see `diagnose`.
+    """Return the checks made of tables that are there already; see `diagnose`.
 
     Parameters
     ----------
@@ -82,6 +82,14 @@ def verdict(
     -------
     tuple of Check
         The overall verdict first.
+
+    Examples
+    --------
+    >>> row = {"quantity": "log_likelihood", "labels": "label-free", "sd": 1.0, "r_hat": 1.2, "ess_bulk": 9.0, "ess_tail": 9.0}
+    >>> table = pd.DataFrame([row])
+    >>> overall, *rest = verdict(table, pd.DataFrame(), n_chains=4)
+    >>> overall.passed, [check.name for check in rest]
+    (False, ['r_hat_label_free', 'ess_bulk', 'ess_tail'])
     """
     if datatree is not None and draws_kind(datatree) != "chains":
         return verdict_without_chains(convergence, datatree, (*_empty(datatree),))

@@ -25,7 +25,20 @@ _ROWS = 2000
 
 
 class Modes(NamedTuple):
-    """Chains by the place in which they settled."""
+    """Chains by the place in which they settled.
+
+    Attributes
+    ----------
+    chains : tuple of tuple of str
+        Names of the chains that settled in the same place, the most chains first.
+    sentences : tuple of str
+        How the places differ, in words.
+
+    Examples
+    --------
+    >>> Modes((("0", "1", "2"), ("3",)), ("In chain 3 two groups are merged into one.",)).chains[1]
+    ('3',)
+    """
 
     chains: tuple[tuple[str, ...], ...]
     """Names of the chains of each mode; first the mode of the most chains, of equals the one of the highest log-likelihood."""

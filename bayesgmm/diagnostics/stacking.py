@@ -32,6 +32,12 @@ class Stacking:
         number of rows whose Pareto k says that this cannot be relied on.
     modes : Modes
         Which chains settled in the same place.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"weight": [1.0, 0.0], "elpd": [-9.0, -19.0], "se": [1.0, 1.0], "high_k": [0, 0]}, index=["0", "1"])
+    >>> print(Stacking(table, Modes((("0",), ("1",)), ())))
+    Stacking weights, by how well each predicts rows left out: chain 0 1.00; chain 1 nothing.
     """
 
     table: pd.DataFrame

@@ -17,7 +17,20 @@ SHARE = 0.01
 
 
 class Switching(NamedTuple):
-    """Where the sampler's own labels differ from those of the relabelled draws."""
+    """Where the sampler's own labels differ from those of the relabelled draws.
+
+    Attributes
+    ----------
+    shares : dict of str to float
+        For each chain the share of its draws whose labels differ from those it uses most.
+    between : bool
+        Whether chains differ in the labels that they use most.
+
+    Examples
+    --------
+    >>> Switching({"0": 0.0, "1": 0.25}, between=False).within
+    ['1']
+    """
 
     shares: dict[str, float]
     """Of each chain, by its name: the share of draws whose labels are not the chain's usual ones."""
@@ -43,6 +56,18 @@ def find_switching(datatree: xr.DataTree) -> Switching | None:
     -------
     Switching or None
         None where a group is missing or the two do not hold the same draws.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> raw = np.tile(rng.normal(size=(1, 40, 1)), (1, 1, 2)) + [0.0, 9.0]
+    >>> relabelled = raw.copy()
+    >>> raw[:, 30:] = raw[:, 30:, ::-1]
+    >>> dims = ("chain", "draw", "component")
+    >>> groups = {"posterior": relabelled, "unlabelled_posterior": raw}
+    >>> tree = xr.DataTree.from_dict({name: xr.Dataset({"weights": (dims, values)}) for name, values in groups.items()})
+    >>> find_switching(tree).shares
+    {'0': 0.25}
     """
     if not {"posterior", "unlabelled_posterior"} <= set(datatree.children):
         return None

@@ -34,6 +34,14 @@ _QUESTIONS = {
 def draws_kind(datatree: xr.DataTree) -> str:
     """Return what the draws are: ``attrs["draws"]``, "chains" where it says nothing.
 
+    Parameters
+    ----------
+    datatree : xarray.DataTree
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> draws_kind(xr.DataTree())
@@ -71,9 +79,23 @@ def does_not_apply(datatree: xr.DataTree, question: str) -> str | None:
 def require_valid(datatree: xr.DataTree, question: str) -> None:
     """Refuse a question that cannot be asked of these draws; see `does_not_apply`.
 
+    Parameters
+    ----------
+    datatree : xarray.DataTree
+    question : {"r_hat", "ess", "loo", "stacking", "power_scaling"}
+
     Raises
     ------
     InvalidDataError
+        With the sentence of `does_not_apply`.
+
+    Examples
+    --------
+    >>> require_valid(xr.DataTree(), "r_hat")
+    >>> require_valid(xr.DataTree(xr.Dataset(attrs={"draws": "bootstrap"})), "r_hat")
+    Traceback (most recent call last):
+    ...
+    bayesgmm.exceptions.InvalidDataError: R-hat does not apply: ...
     """
     sentence = does_not_apply(datatree, question)
     if sentence is not None:

@@ -21,6 +21,12 @@ class Check:
         Whether all is well.
     sentence : str
         The answer in plain words.
+
+    Examples
+    --------
+    >>> check = Check("divergences", 0.0, 0.0, True, "No divergences.")
+    >>> print(check)
+    No divergences.
     """
 
     name: str

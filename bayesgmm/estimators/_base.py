@@ -104,29 +104,87 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return values.mean(axis=tuple(range(len(self.params_.batch_shape))))
 
     def fit_predict(self, X: ArrayLike, y: None = None) -> IntArray:
-        """Fit and return the labels (N,) of the same rows: ``fit(X).predict(X)``."""
+        """Fit and return the labels of the same rows: ``fit(X).predict(X)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        int array of shape (N,)
+        """
         return self.fit(X).predict(X)
 
     def predict(self, X: ArrayLike) -> IntArray:
-        """Return the most probable component (N,) of each row of X (N, D)."""
+        """Return the most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+
+        Returns
+        -------
+        int array of shape (N,)
+        """
         if is_chunked(X):
             return self._in_chunks(X, "predict")
         return self.predict_proba(X).argmax(axis=1)
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """Return the responsibilities (N, K) of X (N, D): the values of :meth:`responsibilities`."""
+        """Return the responsibilities of each row: the values of :meth:`responsibilities`.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+
+        Returns
+        -------
+        array of shape (N, K)
+            With noise in the model, (N, K + 1), the noise last.
+        """
         if is_chunked(X):
             return self._in_chunks(X, "predict_proba")
         return self._moments(self._check(X)).mean
 
     def score_samples(self, X: ArrayLike) -> FloatArray:
-        """Return the log-density (N,) of each row of X (N, D); for a posterior the log of the posterior predictive density."""
+        """Return the log-density of each row; for a posterior the log of the posterior predictive density.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+
+        Returns
+        -------
+        array of shape (N,)
+            In nats, per unit of every column.
+        """
         if is_chunked(X):
             return self._in_chunks(X, "score_samples")
         return self._moments(self._check(X)).log_density
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the mean log-density of the rows of X (N, D), which count ``sample_weight`` (N,) times each if given."""
+        """Return the mean log-density of the rows, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+        y : None
+            Not used.
+        sample_weight : array-like of shape (N,), optional
+            How often each row counts.
+
+        Returns
+        -------
+        float
+        """
         if is_chunked(X):
             check_is_fitted(self, "params_")
             sums = sums_over(self, X, sample_weight)

@@ -28,12 +28,36 @@ class Criteria(MixtureEstimator):
         return free - (self.n_components - 1 if self.equal_weights else 0)
 
     def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the Bayesian information criterion on X (N, D): lower is better (Schwarz 1978)."""
+        """Return the Bayesian information criterion on X (N, D): lower is better (Schwarz 1978).
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+        sample_weight : array-like of shape (N,), optional
+            How often each row counts.
+
+        Returns
+        -------
+        float
+        """
         log_likelihood, n = self._log_likelihood(X, sample_weight)
         return float(-2 * log_likelihood + self.n_parameters_ * np.log(n))
 
     def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's information criterion on X (N, D): lower is better (Akaike 1974)."""
+        """Return Akaike's information criterion on X (N, D): lower is better (Akaike 1974).
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+        sample_weight : array-like of shape (N,), optional
+            How often each row counts.
+
+        Returns
+        -------
+        float
+        """
         return float(-2 * self._log_likelihood(X, sample_weight)[0] + 2 * self.n_parameters_)
 
     def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -41,6 +65,17 @@ class Criteria(MixtureEstimator):
 
         BIC plus ``-2 sum_i log max_k r_ik``, the price of rows whose group is in doubt (Biernacki, Celeux and Govaert 2000, IEEE PAMI 22,
         719-725): it favours groups that are apart.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+        sample_weight : array-like of shape (N,), optional
+            How often each row counts.
+
+        Returns
+        -------
+        float
         """
         if is_chunked(X):
             return self.bic(X, sample_weight) - 2 * sums_over(self, X, sample_weight).log_certainty

@@ -229,6 +229,11 @@ class GaussianMixture(Criteria, SamplingErrors):
         resume : path, optional
             A checkpoint of the same fit, to go on from there: the result is the same to the last bit.
 
+        Returns
+        -------
+        GaussianMixture
+            Itself, fitted.
+
         Raises
         ------
         InvalidDataError
@@ -301,7 +306,17 @@ class GaussianMixture(Criteria, SamplingErrors):
             warnings.warn(fit.message, ConvergenceWarning, stacklevel=5)
 
     def predict(self, X: ArrayLike) -> IntArray:
-        """Return the most probable component (N,) of each row of X (N, D); -1 for noise."""
+        """Return the most probable component of each row; -1 for noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+
+        Returns
+        -------
+        int array of shape (N,)
+        """
         labels = super().predict(X)
         if is_chunked(X):
             return labels

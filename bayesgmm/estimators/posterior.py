@@ -176,6 +176,11 @@ class BayesianGaussianMixture(MixtureEstimator):
         sample_weight : array-like of shape (N,), optional
             How often each row counts: weight 2 is the row twice, weight 0 the row left out.
 
+        Returns
+        -------
+        BayesianGaussianMixture
+            Itself, fitted.
+
         Raises
         ------
         InvalidDataError
@@ -209,12 +214,21 @@ class BayesianGaussianMixture(MixtureEstimator):
         return self
 
     def diagnose(self) -> tuple[Check, ...]:
-        """Return every check of convergence, the overall verdict first; see :func:`bayesgmm.diagnostics.diagnose`."""
+        """Return every check of convergence, the overall verdict first; see :func:`bayesgmm.diagnostics.diagnose`.
+
+        Returns
+        -------
+        tuple of Check
+        """
         check_is_fitted(self, "datatree_")
         return diagnose(self.datatree_)
 
     def stacking(self) -> Stacking:
         """Return weights for the chains, where they found different modes; see :func:`bayesgmm.diagnostics.stack`.
+
+        Returns
+        -------
+        Stacking
 
         Raises
         ------

@@ -13,7 +13,22 @@ __all__ = ["assign", "margins", "match", "totals"]
 
 
 def match(cost: FloatArray) -> IntArray:
-    """Return for every reference component k the component j assigned to it at the least total ``cost[j, k]`` (K, K)."""
+    """Return for every reference component the component that it is given, at the least total cost.
+
+    Parameters
+    ----------
+    cost : array of shape (K, K)
+        ``cost[j, k]`` is the price of giving component j the place of reference component k.
+
+    Returns
+    -------
+    int array of shape (K,)
+
+    Examples
+    --------
+    >>> match(np.array([[9.0, 1.0], [1.0, 9.0]]))
+    array([1, 0])
+    """
     components, references = linear_sum_assignment(cost)
     return components[np.argsort(references)]
 

@@ -34,6 +34,13 @@ class Abstention:
         Mean over the classified rows of 1 - the probability of their group; NaN where no row is classified.
     curve : pandas.DataFrame
         ``share`` classified and ``expected_error`` for every ``threshold`` of 0.01, 0.02, ..., 0.99.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
+    >>> round(abstain(em.uncertainty(), 0.99).share, 3)
+    0.993
     """
 
     labels: IntArray

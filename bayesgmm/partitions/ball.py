@@ -31,6 +31,12 @@ class Bound:
     distance : float
         Their distance from the center.
     n_groups : int array of shape (B,)
+
+    Examples
+    --------
+    >>> draws = [[0, 0, 1, 1]] * 18 + [[0, 0, 0, 1], [0, 1, 1, 1]]
+    >>> credible_ball([0, 0, 1, 1], draws).horizontal.n_draws
+    array([1, 1])
     """
 
     labels: IntArray
@@ -64,6 +70,13 @@ class CredibleBall:
         Of those in the ball with the fewest groups, the farthest.
     lower : Bound
         Of those in the ball with the most groups, the farthest.
+
+    Examples
+    --------
+    >>> draws = [[0, 0, 1, 1]] * 18 + [[0, 0, 0, 1], [0, 1, 1, 1]]
+    >>> ball = credible_ball([0, 0, 1, 1], draws)
+    >>> ball.contains([0, 0, 0, 1]), ball.contains([0, 1, 0, 1])
+    (True, False)
     """
 
     center: IntArray
@@ -83,11 +96,29 @@ class CredibleBall:
         return self.distances <= self.radius + SAME
 
     def contains(self, labels: ArrayLike) -> bool:
-        """Whether a partition (N,) lies in the ball: a partition that is not in it is not credible at this level."""
+        """Whether a partition (N,) lies in the ball: a partition that is not in it is not credible at this level.
+
+        Parameters
+        ----------
+        labels : int array of shape (N,)
+
+        Returns
+        -------
+        bool
+        """
         return self.distance(labels) <= self.radius + SAME
 
     def distance(self, labels: ArrayLike) -> float:
-        """Return the distance of a partition (N,) from the center."""
+        """Return the distance of a partition (N,) from the center.
+
+        Parameters
+        ----------
+        labels : int array of shape (N,)
+
+        Returns
+        -------
+        float
+        """
         checked = check_partition(labels, len(self.center))
         return float(draw_losses(self.center, check_draws(checked[None]), loss_named(self.loss))[0])
 

@@ -24,8 +24,12 @@ def best_draw(draws: Any, loss: str = "vi", *, split_cost: float = 1.0, max_comp
 
     Parameters
     ----------
-    draws, loss, split_cost, max_components
+    draws : int array of shape (T, N)
         As in :func:`minimize`. Time grows with the square of the number of different draws.
+    loss : str
+    split_cost : float
+    max_components : int, optional
+        As in :func:`minimize`.
 
     Returns
     -------
@@ -66,11 +70,14 @@ def best_linkage(
 
     Parameters
     ----------
-    draws, loss, split_cost
+    draws : int array of shape (T, N)
+    loss : str
         As in :func:`minimize`.
     linkage : str
         How dissimilar two groups are, "average", "complete", "single", "ward" or "weighted" as SciPy has them; ``1 - similarity`` between
         points.
+    split_cost : float
+        As in :func:`minimize`.
     max_components : int, optional
         Most groups; by default twice as many as a draw has at most.
     similarities : array of shape (N, N), optional

@@ -35,6 +35,13 @@ class CertainCore:
         The points as they came in, those of the core first.
     curve : array of shape (N,)
         ``curve[n - 1]`` is the joint probability with the first n points of ``order``.
+
+    Examples
+    --------
+    >>> draws = [[0, 0, 1, 1]] * 18 + [[0, 0, 0, 1], [0, 1, 1, 1]]
+    >>> core = certain_core(draws, level=0.95)
+    >>> core.size, core.labels
+    (3, array([...]))
     """
 
     labels: IntArray

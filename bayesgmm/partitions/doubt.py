@@ -43,6 +43,14 @@ def check_doubt(uncertainty: Any, needed: Sequence[str]) -> None:
 def row_entropy(responsibilities: FloatArray) -> FloatArray:
     """Return the entropy (...) of responsibilities (..., K) in nats, ``- sum_k r_k log r_k``.
 
+    Parameters
+    ----------
+    responsibilities : array of shape (..., K)
+
+    Returns
+    -------
+    array of shape (...)
+
     Examples
     --------
     >>> row_entropy(np.array([[0.5, 0.5], [1.0, 0.0]])).round(4)
@@ -103,6 +111,12 @@ def doubt_of_one(responsibilities: FloatArray, obs: pd.Index, components: IntArr
     -------
     xarray.Dataset
         As of `doubt_of_draws`, with an epistemic part of exactly zero and intervals of no width.
+
+    Examples
+    --------
+    >>> doubt = doubt_of_one(np.array([[0.5, 0.5]]), pd.RangeIndex(1, name="obs"), np.arange(2))
+    >>> doubt.cause.values, doubt.epistemic.values
+    (array(['overlap'], dtype='<U15'), array([0.]))
     """
     total = row_entropy(responsibilities)
     return _table(responsibilities, responsibilities, responsibilities, (total, total, np.zeros_like(total)), obs, components)
@@ -135,6 +149,15 @@ def doubt_of_draws(params: MixtureParams, X: FloatArray, obs: pd.Index, prob: fl
     -----
     Houlsby, Huszár, Ghahramani and Lengyel 2011, arXiv:1112.5745, equation 2. Entropy is concave, so the difference is never negative but
     for rounding. A few rows at a time see all draws: draws x rows x components never exist together.
+
+    Examples
+    --------
+    Two draws, each sure of the row, that disagree:
+
+    >>> sharp = [[[0.01]], [[0.01]]]
+    >>> draws = MixtureParams.from_covariances([[0.5, 0.5]] * 2, [[[0.0], [9.0]], [[9.0], [0.0]]], [sharp, sharp])
+    >>> doubt_of_draws(draws, np.array([[0.0]]), pd.RangeIndex(1, name="obs"), 0.9).cause.values
+    array(['too little data'], dtype='<U15')
     """
     flat = params.reshape(-1)
     said = responsibility_summary(rows_of(X), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)

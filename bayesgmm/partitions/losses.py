@@ -166,6 +166,18 @@ def partition_loss(estimate: ArrayLike, truth: ArrayLike, loss: str = "vi", *, s
 def loss_draws(labels: ArrayLike, draws: Any, loss: str = "vi", *, split_cost: float = 1.0) -> FloatArray:
     """Return the losses (T,) of one partition (N,) when each draw (T, N) is true; see :func:`partition_loss`.
 
+    Parameters
+    ----------
+    labels : int array of shape (N,)
+    draws : int array of shape (T, N)
+    loss : str
+    split_cost : float
+        As in :func:`partition_loss`.
+
+    Returns
+    -------
+    array of shape (T,)
+
     Examples
     --------
     >>> loss_draws([0, 0, 1, 1], [[0, 0, 0, 0], [3, 3, 2, 2]])
@@ -183,8 +195,10 @@ def expected_loss(labels: ArrayLike, draws: Any, loss: str = "vi", *, split_cost
     labels : int array of shape (N,)
     draws : int array of shape (T, N)
         Draws of the partition; see :func:`bayesgmm.partitions.draw_labels` for those of a fit.
-    loss, split_cost
+    loss : str
         As in :func:`partition_loss`. All but "pear" and "vi_lb" are averages over the draws.
+    split_cost : float
+        As in :func:`partition_loss`.
 
     Returns
     -------

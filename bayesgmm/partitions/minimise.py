@@ -45,6 +45,12 @@ class PartitionEstimate:
         What each run of the search came to, NaN for runs that were not begun; one number for the other methods.
     interrupted : bool
         Whether the search was stopped, by the user or the time limit, before its runs had ended: the labels are the best so far.
+
+    Examples
+    --------
+    >>> found = minimize([[0, 0, 1], [0, 0, 1], [0, 1, 1]], n_runs=4, random_state=1)
+    >>> found.n_groups, found.labels
+    (2, array([0, 0, 1]))
     """
 
     labels: IntArray

@@ -76,7 +76,8 @@ def similarity_blocks(draws: Any, X: ArrayLike | None = None) -> Iterator[tuple[
 
     Parameters
     ----------
-    draws, X
+    draws : int array of shape (T, N), fitted estimator or MixtureParams
+    X : array-like of shape (N, D), optional
         As in :func:`similarity`.
 
     Returns
@@ -129,6 +130,15 @@ def draw_labels(fit: Any, X: ArrayLike | None = None, *, random_state: RandomSta
 
 def display_order(similarities: ArrayLike) -> IntArray:
     """Return the order (N,) in which a similarity matrix (N, N) shows its groups as blocks: the leaves of an average-linkage tree.
+
+    Parameters
+    ----------
+    similarities : array-like of shape (N, N)
+        From :func:`similarity`.
+
+    Returns
+    -------
+    int array of shape (N,)
 
     Examples
     --------

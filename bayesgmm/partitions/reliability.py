@@ -47,6 +47,16 @@ def match_to_truth(responsibilities: ArrayLike, truth: ArrayLike) -> FloatArray:
     Of all orders, the one with the greatest sum of the true groups' responsibilities: names of groups are arbitrary, and an estimate that
     has found the groups must not suffer for having named them otherwise.
 
+    Parameters
+    ----------
+    responsibilities : array-like of shape (N, K)
+    truth : int array-like of shape (N,)
+        True groups, from 0 to K - 1.
+
+    Returns
+    -------
+    array of shape (N, K)
+
     Raises
     ------
     InvalidDataError
@@ -66,6 +76,17 @@ def match_to_truth(responsibilities: ArrayLike, truth: ArrayLike) -> FloatArray:
 def log_score(responsibilities: ArrayLike, truth: ArrayLike) -> float:
     """Return the mean of ``-log`` of the true group's responsibility, in nats: zero is best.
 
+    Parameters
+    ----------
+    responsibilities : array-like of shape (N, K)
+        With columns in the order of the true groups; see :func:`match_to_truth`.
+    truth : int array-like of shape (N,)
+        True groups, from 0 to K - 1.
+
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> round(log_score([[0.9, 0.1], [0.5, 0.5]], [0, 1]), 4)
@@ -78,6 +99,19 @@ def log_score(responsibilities: ArrayLike, truth: ArrayLike) -> float:
 def brier_score(responsibilities: ArrayLike, truth: ArrayLike) -> float:
     """Return the mean squared distance between a row's responsibilities and its true group, from 0 (best) to 2.
 
+    Parameters
+    ----------
+    responsibilities : array-like of shape (N, K)
+        With columns in the order of the true groups; see :func:`match_to_truth`.
+    truth : int array-like of shape (N,)
+        True groups, from 0 to K - 1.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
     Brier 1950, Monthly Weather Review 78, 1-3.
 
     Examples
@@ -138,7 +172,18 @@ def reliability_curve(responsibilities: ArrayLike, truth: ArrayLike, *, n_bins: 
 def calibration_error(responsibilities: ArrayLike, truth: ArrayLike, *, n_bins: int = 10) -> float:
     """Return the expected calibration error: how far the share correct lies from the probability claimed, averaged over rows.
 
-    Arguments are those of `reliability_curve`.
+    Parameters
+    ----------
+    responsibilities : array-like of shape (N, K)
+        With columns in the order of the true groups; see :func:`match_to_truth`.
+    truth : int array-like of shape (N,)
+        True groups, from 0 to K - 1.
+    n_bins : int
+        As in :func:`reliability_curve`.
+
+    Returns
+    -------
+    float
 
     Notes
     -----

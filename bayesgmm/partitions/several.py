@@ -34,6 +34,13 @@ class PartitionSummary:
     distance : float
         Mean distance of the draws from theirs: the Wasserstein distance between posterior and summary.
     loss : str
+
+    Examples
+    --------
+    >>> found = summarize([[0, 0, 1, 1]] * 3 + [[0, 1, 0, 1]], 2, random_state=1)
+    >>> found.labels
+    array([[0, 0, 1, 1],
+           [0, 1, 0, 1]])
     """
 
     labels: IntArray

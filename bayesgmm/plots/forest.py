@@ -39,9 +39,13 @@ def plot_forest(parameters: pd.DataFrame, *, axs: Any = None) -> Any:
     InvalidParameterError
         If fewer axes are given than there are panels.
 
-    Examples -------- >>> import pandas as pd >>> row = {"parameter": "mean", "component": 0, "feature": "a",
-    "feature_bis": "", "em": 1.0, "mean": 1.1, "sd": 0.1, ...        "lower": 0.9, "upper": 1.3, "distance": -1.0} >>>
-    [ax.get_title(loc="left") for ax in plot_forest(pd.DataFrame([row]))] ['mean of a']
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> row = {"parameter": "mean", "component": 0, "feature": "a", "feature_bis": "", "em": 1.0, "mean": 1.1, "sd": 0.1}
+    >>> row |= {"lower": 0.9, "upper": 1.3, "distance": -1.0}
+    >>> [ax.get_title(loc="left") for ax in plot_forest(pd.DataFrame([row]))]
+    ['mean of a']
     """
     panels = _panels(parameters)
     axes = _axes(panels, axs)

@@ -41,8 +41,11 @@ def plot_prior(
     ----------
     X : array-like or DataFrame of shape (N, D)
         Scales the default priors, and is what the pictures compare them with.
-    n_components, covariance_type, priors
-        As for :func:`bayesgmm.build_model`.
+    n_components : int
+        Number of components K.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+    priors : Priors, optional
+        In the units of X; by default `Priors`, scaled by the data.
     n_draws : int
     random_state : int, Generator, RandomState or None
     feature_names : sequence of str, optional

@@ -37,8 +37,9 @@ def plot_uncertainty(
         Its ellipses (90%, grey) or density give the eye a hold.
     responsibilities : array of shape (N, K), optional
         By default those of the fit's average mixture; give the posterior mean responsibilities where you have them.
-    feature_names, features, ax
-        As for `plot_groups`.
+    feature_names, features : sequence of str, optional
+        Names of the columns, and the two to look at; as for `plot_groups`.
+    ax : matplotlib.axes.Axes, optional
 
     Returns
     -------

@@ -39,6 +39,17 @@ class Report:
     comparison : Comparison
     datatree : xarray.DataTree
         The posterior.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> X = bg.datasets.load_faithful()
+    >>> em = bg.GaussianMixture(2, random_state=0).fit(X)
+    >>> settings = {"draws": 200, "tune": 200, "random_state": 0, "progressbar": False}
+    >>> posterior = bg.BayesianGaussianMixture(2, init=em, **settings).fit(X)
+    >>> report = bg.report.build_report(em, posterior, X, name="Old Faithful")
+    >>> report.name, "<html" in report.html
+    ('Old Faithful', True)
     """
 
     name: str

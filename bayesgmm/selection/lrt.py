@@ -34,6 +34,13 @@ class BootstrapLRT:
         Twice the difference of their log-likelihoods, at least 0.
     replicates : array of shape (n_replicates,)
         The statistic of data sets drawn from the null fit; NaN for those that could not be fitted.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> em = bg.GaussianMixture(1).fit(bg.datasets.load_faithful())
+    >>> BootstrapLRT(em, em, 9.0, np.array([1.0, 2.0, 3.0])).p_value
+    0.25
     """
 
     null: GaussianMixture

@@ -41,6 +41,12 @@ class Merging:
     component_responsibilities : array of shape (N, K)
     row_weight : array of shape (N,)
         How often each row counts.
+
+    Examples
+    --------
+    >>> merging = Merging((((0, 1),), ((0,), (1,))), np.array([[0.9, 0.1], [0.2, 0.8]]), np.ones(2))
+    >>> merging.n_components, merging.labels(2)
+    (2, array([0, 1]))
     """
 
     steps: tuple[tuple[Group, ...], ...]

@@ -68,6 +68,13 @@ class Selection:
         How often each row counts.
     posteriors : tuple of BayesianGaussianMixture or None
         Those of the models, in the table's order; empty unless asked for.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> found = bg.select(bg.datasets.load_faithful(), [1, 2], "full", n_init=2, progressbar=False, random_state=1)
+    >>> found.table[["n_components", "n_parameters", "bic"]].round(1).values.tolist()
+    [[1, 5, 2607.6], [2, 11, 2322.2]]
     """
 
     table: pd.DataFrame

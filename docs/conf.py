@@ -41,6 +41,7 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autosummary_context = {"own_methods": api.own_methods_of_all()}
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 add_module_names = False

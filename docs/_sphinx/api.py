@@ -115,8 +115,9 @@ def _own_names(module: ModuleType) -> list[str]:
 
 
 def _summary(module: str, names: list[str]) -> str:
-    lines = "\n   ".join(names)
-    return f"```{{eval-rst}}\n.. currentmodule:: {module}\n\n.. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n   {lines}\n```\n"
+    listed = "".join(f"   {name}\n" for name in names)
+    options = "   :toctree: generated\n   :nosignatures:\n"
+    return f"```{{eval-rst}}\n.. currentmodule:: {module}\n\n.. autosummary::\n{options}\n{listed}```\n"
 
 
 def _constant(value: Any) -> str:

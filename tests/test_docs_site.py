@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -95,3 +96,17 @@ def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path: Path) ->
         assert re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="(https?:)?//[^"]*"', html) == []
     styles = [path.read_text(encoding="utf-8") for path in (tmp_path / "site" / "_static").rglob("*.css")]
     assert not any(re.search(r"(@import|url\()\s*['\"]?https?:", style) for style in styles)
+
+
+def test_the_citation_names_this_version() -> None:
+    said = (DOCS.parent / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {api.bayesgmm.__version__}\n" in said
+    assert f"{{{api.bayesgmm.__version__}}}" in (DOCS / "about" / "cite.md").read_text(encoding="utf-8")
+
+
+def test_what_the_site_is_built_with_has_its_version_held() -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    held = {
+        line.partition("==")[0].lower().replace("_", "-") for line in (DOCS.parent / "constraints.txt").read_text().splitlines()
+    }
+    assert set(project["optional-dependencies"]["docs"]) <= held

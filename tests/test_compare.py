@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -237,3 +238,55 @@ def test_other_columns_wrong_order_and_unfitted_are_refused(em_faithful, posteri
         compare(em_faithful, posterior_faithful, faithful.assign(waiting=np.nan))
     with pytest.raises(InvalidParameterError, match="n_replicates"):
         compare(em_faithful, posterior_faithful, n_replicates=3)
+
+
+@pytest.fixture(scope="module")
+def gappy():
+    """Two groups with holes, EM and 200 draws that scatter about it."""
+    rng = np.random.default_rng(8)
+    em = mixture(rng, 0)
+    X = em.sample(N, random_state=rng)[0]
+    X[rng.random(X.shape) < 0.1] = np.nan
+    X[7] = np.nan
+    return em, mixture(rng, 0.05, (2, 100)), X
+
+
+class TestGaps:
+    def test_a_row_counts_by_what_it_has(self, gappy):
+        em, posterior, X = gappy
+        found = compare(*fits(em, posterior, X), X)
+        rows = np.flatnonzero(~np.isnan(X[:, 0]) & np.isnan(X[:, 1]))
+        flat = posterior.reshape(-1).marginal(0)
+        expected = np.mean([flat[t].responsibilities(X[rows, :1]) for t in range(len(flat.weights))], axis=0)
+        np.testing.assert_allclose(found.mean_responsibilities[rows], expected, atol=1e-10)
+        # A row of which nothing is known has the groups' weights.
+        np.testing.assert_allclose(found.mean_responsibilities[7], flat.weights.mean(axis=0), atol=1e-10)
+
+    def test_simulated_data_have_the_same_gaps(self, gappy):
+        em, posterior, X = gappy
+        found = compare(*fits(em, posterior, X), X, n_replicates=20)
+        assert (np.isnan(found.replicates) == np.isnan(X)).all()
+        table = found.predictive.set_index(["statistic", "feature"])["observed"]
+        b = X[~np.isnan(X[:, 1]), 1]
+        assert table["mean", "b"] == pytest.approx(b.mean())
+        assert table["sd", "b"] == pytest.approx(b.std())
+        assert table["minimum", "b"] == b.min()
+        assert found.verdict("predictive").passed
+
+    def test_pictures_show_a_gap_at_its_conditional_mean(self, gappy):
+        em, posterior, X = gappy
+        found = compare(*fits(em, posterior, X), X, n_replicates=20)
+        rows = np.flatnonzero(~np.isnan(X[:, 0]) & np.isnan(X[:, 1]))
+        np.testing.assert_allclose(found.filled[rows, 1:], em.conditional_mean(X[rows, :1], 0))
+        known = ~np.isnan(X)
+        assert (found.filled[known] == X[known]).all()
+        for draw in (found.plot_groups, found.plot_uncertainty, found.plot_predictive):
+            draw()
+        plt.close("all")
+
+    def test_other_data_are_still_noticed(self, gappy):
+        em, posterior, X = gappy
+        one, other = fits(em, posterior, X)
+        one.datatree_ = xr.DataTree.from_dict({"observed_data": xr.Dataset({"x": (("obs", "feature"), np.nan_to_num(X))})})
+        with pytest.raises(InvalidParameterError, match="different data"):
+            compare(one, other)

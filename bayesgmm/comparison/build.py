@@ -61,7 +61,12 @@ def compare(
     InvalidParameterError
         If the fits differ in components, covariance type, columns or data, or X has other columns.
     InvalidDataError
-        If X has missing or infinite values.
+        If X has infinite values, or a column with none at all.
+
+    Notes
+    -----
+    Missing values (NaN) are taken as the fits take them: a row has the marginal density of what it has. The simulated data sets of the
+    predictive check get the same gaps as the data.
 
     Examples
     --------

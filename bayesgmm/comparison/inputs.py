@@ -11,7 +11,7 @@ import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import responsibility_moments
+from bayesgmm.expectation import responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
@@ -76,7 +76,7 @@ def _check_alike(em: GaussianMixture, posterior: BayesianGaussianMixture) -> Non
     if getattr(em, "noise", False):
         raise InvalidParameterError("EM has a noise component and the posterior none: fit GaussianMixture with noise=False.")
     left, right = _training(em), _training(posterior)
-    if left is not None and right is not None and not np.array_equal(left, right):
+    if left is not None and right is not None and not np.array_equal(left, right, equal_nan=True):
         raise InvalidParameterError("The fits were made from different data; fit both to the same table.")
 
 
@@ -98,9 +98,17 @@ def _rows(em: GaussianMixture, posterior: BayesianGaussianMixture, X: Any) -> tu
     rows = np.ascontiguousarray(X, dtype=float)
     if rows.ndim != 2 or rows.shape[1] != len(names):
         raise InvalidParameterError(f"X must have shape (rows, {len(names)}) as the fits have, got {rows.shape}.")
-    if not len(rows) or not np.isfinite(rows).all():
-        raise InvalidDataError("X must have at least one row, and no missing or infinite values.")
+    _check_values(rows, names)
     return rows, X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(len(rows))
+
+
+def _check_values(rows: FloatArray, names: list[str]) -> None:
+    """Values may be missing (NaN), but not a whole column of them: there would be nothing to compare with."""
+    if not len(rows) or np.isinf(rows).any():
+        raise InvalidDataError("X must have at least one row, and no infinite values.")
+    empty = [name for name, values in zip(names, rows.T, strict=True) if np.isnan(values).all()]
+    if empty:
+        raise InvalidDataError(f"X has only missing values in {_few(empty)}: leave the column out, or give rows that have it.")
 
 
 def _few(names: Any) -> str:
@@ -112,7 +120,7 @@ def _few(names: Any) -> str:
 def _moments(params: MixtureParams, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Mean and sd of the responsibilities over all draws, and the mean of their entropy, streamed."""
     flat = params.reshape(-1)
-    moments = responsibility_moments(rows, flat.log_weights, flat.means, flat.scale_tril, diagonal=flat.is_diagonal)
+    moments = responsibility_moments(rows_of(rows), flat.log_weights, flat.means, flat.scale_tril, diagonal=flat.is_diagonal)
     return moments.mean, moments.sd, moments.entropy
 
 

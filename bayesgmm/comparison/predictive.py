@@ -34,15 +34,18 @@ def predictive_check(
 
     After Gelman, Meng & Stern 1996, Statistica Sinica 6:733-807. Each statistic's own tail probability is in the
     table. As many statistics are compared at once, the verdict rests on one number: the data set's greatest deviation,
-    in half widths of the replicates' 95% interval, against the greatest deviation of each replicate.
+    in half widths of the replicates' 95% interval, against the greatest deviation of each replicate. Where the data have
+    gaps (NaN), so have the replicates: both are summarised by the same values.
     """
     rng = np.random.default_rng(seed)
+    gaps = np.isnan(X)
     flat = posterior.reshape(-1)
     chosen = rng.choice(len(flat.weights), size=n_replicates, replace=n_replicates > len(flat.weights))
     block = max(1, _MOST_NUMBERS // (X.size * max(flat.n_components, 2)))
     statistics, shown = [], []
     for start in range(0, n_replicates, block):
         replicates = flat[chosen[start : start + block]].sample(len(X), rng)[0]
+        replicates[:, gaps] = np.nan
         statistics.append(_statistics(replicates))
         shown.append(replicates[: max(0, _SHOWN - start), :_SHOWN_ROWS])
     replicated, observed = np.concatenate(statistics), _statistics(X[None])[0]
@@ -51,12 +54,26 @@ def predictive_check(
 
 def _statistics(data: FloatArray) -> FloatArray:
     """Statistics (replicate, statistic) of data sets (replicate, row, feature): moments, then correlations."""
-    mean, sd = data.mean(axis=1), data.std(axis=1)
+    if np.isnan(data[0]).any():
+        average, least, most = np.nanmean, np.nanmin, np.nanmax
+    else:
+        average, least, most = np.mean, np.min, np.max
+    mean = average(data, axis=1)
+    centred = data - mean[:, None]
+    sd = np.sqrt(average(centred**2, axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = (data - mean[:, None]) / sd[:, None]
-    moments = [mean, sd, (z**3).mean(axis=1), (z**4).mean(axis=1) - 3, data.min(axis=1), data.max(axis=1)]
-    pairs = [np.mean(z[..., i] * z[..., j], axis=1)[:, None] for i, j in _pairs(data.shape[-1])]
+        z = centred / sd[:, None]
+    moments = [mean, sd, average(z**3, axis=1), average(z**4, axis=1) - 3, least(data, axis=1), most(data, axis=1)]
+    pairs = [_correlation(z[..., i], z[..., j])[:, None] for i, j in _pairs(data.shape[-1])]
     return np.concatenate(moments + pairs, axis=1)
+
+
+def _correlation(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Mean product (replicate,) over the rows that have both values; NaN where there are none."""
+    product = left * right
+    known = ~np.isnan(product)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, product, 0.0).sum(axis=1) / known.sum(axis=1)
 
 
 def _pairs(n_features: int) -> list[tuple[int, int]]:

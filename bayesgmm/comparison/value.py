@@ -115,6 +115,13 @@ class Comparison:
         """Posterior mean responsibilities (N, K)."""
         return self.responsibilities[[f"posterior_{k}" for k in range(self.em_params.n_components)]].to_numpy()
 
+    @property
+    def filled(self) -> FloatArray:
+        """``X`` (N, D) with its gaps at their conditional means under EM's mixture: where pictures show such rows."""
+        from bayesgmm.em import impute
+
+        return impute(self.X, self.em_params, None, np.random.default_rng())
+
     def verdict(self, name: str) -> Check:
         """Return the verdict of this name, such as ``"agreement"``.
 
@@ -177,7 +184,7 @@ class Comparison:
         from bayesgmm import plots
 
         return plots.plot_groups(
-            self.X, self.em_params, self.posterior_params, **self._labelled(), feature_names=self.features, **kwargs
+            self.filled, self.em_params, self.posterior_params, **self._labelled(), feature_names=self.features, **kwargs
         )
 
     def plot_uncertainty(self, **kwargs: Any) -> Axes:
@@ -194,7 +201,9 @@ class Comparison:
         """
         from bayesgmm import plots
 
-        return plots.plot_uncertainty(self.X, self.em_params, self.mean_responsibilities, feature_names=self.features, **kwargs)
+        return plots.plot_uncertainty(
+            self.filled, self.em_params, self.mean_responsibilities, feature_names=self.features, **kwargs
+        )
 
     def plot_forest(self, **kwargs: Any) -> Any:
         """Draw every parameter by both fits; see `bayesgmm.plots.plot_forest`.

@@ -24,7 +24,7 @@ def plot_predictive(X: Any, replicates: FloatArray, *, feature_names: Sequence[s
     Parameters
     ----------
     X : array-like or DataFrame of shape (N, D)
-        At least two rows.
+        At least two rows. Missing values (NaN) are left out, of the replicates as well.
     replicates : array of shape (replicate, row, D)
         Such as ``Comparison.replicates``.
     feature_names : sequence of str, optional
@@ -52,9 +52,10 @@ def plot_predictive(X: Any, replicates: FloatArray, *, feature_names: Sequence[s
     axes = _axes(len(names), axs)
     for d, (ax, name) in enumerate(zip(axes, names, strict=True)):
         grid = _grid(rows[:, d], replicates[..., d])
-        lines = [np.column_stack([grid, _density(values, grid, rows[:, d])]) for values in replicates[..., d]]
+        known = _known(rows[:, d])
+        lines = [np.column_stack([grid, _density(_known(values), grid, known)]) for values in replicates[..., d]]
         ax.add_collection(LineCollection(lines, colors="#56B4E9", linewidths=0.7, alpha=0.45))
-        ax.plot(grid, _density(rows[:, d], grid, rows[:, d]), color="#111111", lw=2)
+        ax.plot(grid, _density(known, grid, known), color="#111111", lw=2)
         ax.set_xlabel(plain(name))
         ax.set_yticks([])
         ax.set_ylim(bottom=0)
@@ -78,10 +79,14 @@ def _axes(n_panels: int, axs: Any) -> list[Any]:
     return list(grid[:n_panels])
 
 
+def _known(values: FloatArray) -> FloatArray:
+    return values[~np.isnan(values)]
+
+
 def _grid(observed: FloatArray, replicated: FloatArray) -> FloatArray:
     """Where to draw: the range of the data, widened to nearly all replicated values."""
-    low, high = np.quantile(replicated, [0.001, 0.999])
-    low, high = min(low, observed.min()), max(high, observed.max())
+    low, high = np.nanquantile(replicated, [0.001, 0.999])
+    low, high = min(low, np.nanmin(observed)), max(high, np.nanmax(observed))
     margin = 0.08 * (high - low)
     return np.linspace(low - margin, high + margin, 200)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -11,19 +12,42 @@ import numpy as np
 
 from bayesgmm import __version__
 from bayesgmm.comparison.value import jsonable
+from bayesgmm.diagnostics import draws_kind
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+    from bayesgmm.report.known import Known
 
-__all__ = ["GENERATOR", "facts_of"]
+__all__ = ["GENERATOR", "Origin", "facts_of"]
 
 GENERATOR = f"bayesgmm {__version__}"
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "pymc", "pytensor", "nutpie", "arviz", "xarray")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What the data are called and where they came from.
+
+    Attributes
+    ----------
+    name : str
+    source : str or None
+        Such as a file's name.
+    command : str or None
+        The shell command that made the report.
+    left_out : int
+        Rows of the source that were not used.
+    """
+
+    name: str
+    source: str | None = None
+    command: str | None = None
+    left_out: int = 0
+
+
 def facts_of(
-    em: GaussianMixture, posterior: BayesianGaussianMixture, comparison: Comparison, name: str, source: str | None
+    em: GaussianMixture, posterior: BayesianGaussianMixture, comparison: Comparison, origin: Origin, known: Known | None
 ) -> dict[str, Any]:
     """Return what a reader needs to know about data, model, fits and versions.
 
@@ -31,17 +55,19 @@ def facts_of(
     ----------
     em, posterior : fitted estimators
     comparison : Comparison
-    name : str
-        What to call the data.
-    source : str or None
-        Where they came from.
+    origin : Origin
+        What the data are called, and where they came from.
+    known : Known or None
+        Labels that were known.
     """
     return {
         "generator": GENERATOR,
-        "name": name,
-        "source": source,
+        "name": origin.name,
+        "source": origin.source,
+        "command": origin.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": _data(comparison),
+        "data": _data(comparison, origin),
+        "known_labels": None if known is None else known.summary(),
         "model": _model(em),
         "em": _em(em),
         "posterior": _posterior(posterior, comparison),
@@ -49,16 +75,21 @@ def facts_of(
     }
 
 
-def _data(comparison: Comparison) -> dict[str, Any]:
+def _data(comparison: Comparison, origin: Origin) -> dict[str, Any]:
     X = comparison.X
+    missing = np.isnan(X)
     columns = {
-        name: {key: jsonable(getattr(np, key)(X[:, d])) for key in ("min", "mean", "max", "std")}
+        name: {key: jsonable(getattr(np, f"nan{key}")(X[:, d])) for key in ("min", "mean", "max", "std")}
+        | {"missing": int(missing[:, d].sum())}
         for d, name in enumerate(comparison.features)
     }
     return {
         "n_observations": len(X),
         "n_features": X.shape[1],
         "features": list(comparison.features),
+        "n_missing": int(missing.sum()),
+        "n_rows_with_gaps": int(missing.any(axis=1).sum()),
+        "n_left_out": origin.left_out,
         "columns": columns,
     }
 
@@ -72,6 +103,8 @@ def _em(em: GaussianMixture) -> dict[str, Any]:
         "log_likelihood": jsonable(em.log_likelihood_),
         "converged": bool(em.converged_),
         "n_iter": int(em.n_iter_),
+        "n_starts": int(em.n_starts_),
+        "n_starts_at_best": int(em.n_starts_at_best_),
         "random_state": _seed(em),
     }
 
@@ -79,15 +112,15 @@ def _em(em: GaussianMixture) -> dict[str, Any]:
 def _posterior(posterior: BayesianGaussianMixture, comparison: Comparison) -> dict[str, Any]:
     attrs = comparison.datatree.attrs
     chains, draws = comparison.posterior_params.batch_shape
-    priors = getattr(posterior, "priors", None)
     return {
         "sampler": str(attrs.get("sampler", "unknown")),
+        "kind": draws_kind(comparison.datatree),
         "chains": int(chains),
         "draws": int(draws),
         "tune": jsonable(attrs.get("tuning_steps")),
         "sampling_time": jsonable(attrs.get("sampling_time")),
         "relabelled": str(attrs.get("relabelled", "unknown")),
-        "priors": None if priors is None else repr(priors),
+        "priors": None if posterior.priors is None else repr(posterior.priors),
         "random_state": _seed(posterior),
     }
 

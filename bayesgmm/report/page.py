@@ -2,50 +2,96 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import math
+import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
+from bayesgmm.report.answer import Answer, concerns
 from bayesgmm.report.figures import draw_all
-from bayesgmm.report.words import SHAPES, counted, number, percent, some
+from bayesgmm.report.words import SAMPLERS, SHAPES, counted, number, percent, some
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
+    from bayesgmm.report.choice import Choice
+    from bayesgmm.report.known import Known
+    from bayesgmm.report.used import GroupsUsed
 
-__all__ = ["page"]
+__all__ = ["Material", "page"]
 
-_MOST_ROWS, _MOST_COLUMNS, _MOST_LISTED = 10, 6, 300
+_MOST_ROWS, _MOST_COLUMNS, _MOST_LISTED = 100, 6, 300
 
 
-def page(facts: dict[str, Any], comparison: Comparison) -> str:
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that a page is made of."""
+
+    facts: dict[str, Any] = field(repr=False)
+    comparison: Comparison = field(repr=False)
+    answers: tuple[Answer, ...]
+    used: GroupsUsed
+    choice: Choice | None
+    known: Known | None
+    beliefs: list[dict[str, str]] = field(repr=False)
+    sensitivity: list[dict[str, Any]] = field(repr=False)
+    insensitive: str
+    """Why nothing can be said of the priors' influence; empty if something can."""
+    recipe: str = field(repr=False)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the page says beyond facts and comparison, ready for JSON."""
+        return {
+            "answers": [vars(answer) | {"sentences": list(answer.sentences)} for answer in self.answers],
+            "groups_used": self.used.summary(),
+            "choice": None if self.choice is None else self.choice.summary(),
+            "priors": self.beliefs,
+            "prior_sensitivity": self.sensitivity,
+        }
+
+
+def page(material: Material) -> str:
     """Return the report as one self-contained HTML page.
 
     Parameters
     ----------
-    facts : dict
-        From `bayesgmm.report.facts.facts_of`.
-    comparison : Comparison
+    material : Material
     """
-    doubtful, changed = comparison.doubtful, comparison.changed
+    facts, comparison = material.facts, material.comparison
+    doubtful, changed, script = comparison.doubtful, comparison.changed, _script()
     return _template().render(
         facts,
+        material=material,
+        script=Markup(script),
+        script_hash=_hash(script),
         shape=SHAPES.get(facts["model"]["covariance_type"], "groups of one family"),
+        road=SAMPLERS.get(facts["posterior"]["kind"], "draws"),
         verdicts=comparison.verdicts,
-        concerns=[check for check in comparison.verdicts if not check.passed],
+        concerns=concerns(comparison),
         checks=comparison.checks,
-        figures=draw_all(comparison),
+        figures=draw_all(material),
         groups=list(_groups(comparison)),
         shown_features=list(comparison.features[:_MOST_COLUMNS]),
-        doubtful=_points(comparison, doubtful.head(_MOST_ROWS)),
+        doubtful=_points(comparison, doubtful.head(_MOST_ROWS), material.known),
         n_doubtful=len(doubtful),
-        changed=_points(comparison, changed.head(_MOST_ROWS)),
+        changed=_points(comparison, changed.head(_MOST_ROWS), material.known),
         n_changed=len(changed),
+        confusion=[] if material.known is None else _confusion(material.known),
+        strangers=_strangers(material),
         partition=comparison.partition,
         partition_sentence=comparison.verdict("partition").sentence,
         components=range(comparison.em_params.n_components),
+        occupied=[{"n": int(n), "probability": float(p)} for n, p in material.used.occupied.items()],
+        models=[] if material.choice is None else material.choice.records(),
         parameters=_records(comparison.parameters),
         predictive=_records(comparison.predictive),
         convergence=_records(comparison.convergence),
@@ -65,8 +111,39 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "percent": percent, "counted": counted, "some": some}
+    environment.filters |= {
+        "number": number,
+        "percent": percent,
+        "counted": counted,
+        "some": some,
+        "key": _key,
+        "apart": _apart,
+    }
     return environment.get_template("report.html.jinja")
+
+
+@cache
+def _script() -> str:
+    """The page's only script, which sorts tables."""
+    return files("bayesgmm.report").joinpath("templates", "page.js").read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """What the page's content security policy knows the script by: no other one runs."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+def _key(value: Any) -> str:
+    """What a cell is sorted by; empty for what is not a number, which goes last."""
+    return "" if value is None or not math.isfinite(value) else repr(float(value))
+
+
+def _apart(text: str, names: tuple[str, ...]) -> str:
+    """Text with the names that are written from right to left set apart, so that they leave the words around them in order."""
+    for name in names:
+        if any(unicodedata.bidirectional(letter) in ("R", "AL", "RLO", "RLE") for letter in name):
+            text = text.replace(name, f"\u2068{name}\u2069")
+    return text
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -84,13 +161,43 @@ def _groups(comparison: Comparison) -> Iterator[dict[str, Any]]:
         yield {"number": k, "points": int(sizes.get(k, 0)), "weight": weight[0] if weight else None, "means": means}
 
 
-def _points(comparison: Comparison, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the responsibility table with the values of the first columns."""
+def _points(comparison: Comparison, rows: pd.DataFrame, known: Known | None) -> list[dict[str, Any]]:
+    """Rows of the responsibility table with the values of the first columns, and their labels where these are known."""
     index = comparison.responsibilities.index
-    values: list[list[float]] = [[] for _ in range(len(rows))]
-    if index.is_unique and len(rows):
-        values = comparison.X[index.get_indexer(rows.index), :_MOST_COLUMNS].tolist()
-    return [{"row": row, "values": own, **record} for row, own, record in zip(rows.index, values, _records(rows), strict=True)]
+    places = index.get_indexer(rows.index) if index.is_unique else np.full(len(rows), -1)
+    return [
+        {
+            "row": row,
+            "values": comparison.X[place, :_MOST_COLUMNS].tolist() if place >= 0 else [],
+            "known": known.label(int(place)) if known is not None and place >= 0 else None,
+            **record,
+        }
+        for row, place, record in zip(rows.index, places, _records(rows), strict=True)
+    ]
+
+
+def _confusion(known: Known) -> list[dict[str, Any]]:
+    """One row a label: how many of its rows are in each group, and which of the groups stands for it."""
+    return [
+        {
+            "label": label,
+            "total": int(row.sum()),
+            "cells": [
+                {"count": int(n), "share": float(n / max(row.sum(), 1)), "own": known.group_of.get(k) == label}
+                for k, n in enumerate(row)
+            ],
+        }
+        for label, row in zip(known.values, known.table.to_numpy(), strict=True)
+    ]
+
+
+def _strangers(material: Material) -> list[dict[str, Any]]:
+    """Rows whose known label is not that of their group, the surest first: those are the ones to look at."""
+    known, table = material.known, material.comparison.responsibilities
+    if known is None or not known.differs.any():
+        return []
+    rows = table[known.differs].sort_values("posterior_doubt").head(_MOST_ROWS)
+    return _points(material.comparison, rows, known)
 
 
 def _convergence_summary(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
+    from bayesgmm.report.choice import Choice
 
-__all__ = ["SHAPES", "counted", "headline", "number", "percent", "some"]
+__all__ = ["SAMPLERS", "SHAPES", "counted", "headline", "number", "percent", "some"]
 
 SHAPES = {
     "full": "each group has a shape and direction of its own",
     "tied": "all groups share one shape",
     "diag": "each group has its own spread in each column, without correlations",
     "spherical": "each group is round",
+}
+
+
+SAMPLERS = {
+    "chains": "Markov chains (NUTS)",
+    "independent": "independent draws, weighted to the posterior",
+    "particles": "particles moved from prior to posterior",
 }
 
 
@@ -53,8 +61,18 @@ def some(names: list[str], most: int = 6) -> str:
     return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
 
 
-def headline(name: str, facts: dict[str, Any], comparison: Comparison) -> list[str]:
-    """Five plain lines: data and model, EM, posterior, groups, agreement."""
+def headline(name: str, facts: dict[str, Any], comparison: Comparison, choice: Choice | None = None) -> list[str]:
+    """Five plain lines: data and model, EM, posterior, groups, agreement.
+
+    Parameters
+    ----------
+    name : str
+    facts : dict
+        From `bayesgmm.report.facts.facts_of`.
+    comparison : Comparison
+    choice : Choice, optional
+        If the number of groups was chosen.
+    """
     data, model, em, posterior = (facts[key] for key in ("data", "model", "em", "posterior"))
     rows, groups = counted(data["n_observations"], "row"), counted(model["n_components"], "group")
     columns = f"{counted(data['n_features'], 'column')} ({some(data['features'], 4)})"
@@ -62,12 +80,16 @@ def headline(name: str, facts: dict[str, Any], comparison: Comparison) -> list[s
     steps = counted(em["n_iter"], "iteration")
     chains = f"{counted(posterior['chains'], 'chain')} of {counted(posterior['draws'], 'draw')}"
     return [
-        f"{name}: {rows}, {columns}; {groups}, {model['covariance_type']} covariance.",
+        f"{name}: {rows}, {columns}; {groups}{_chosen(choice)}, {model['covariance_type']} covariance.",
         f"EM: log-likelihood {em['log_likelihood']:,.3f}, {ending} after {steps}.".replace(" -", " −"),
         f"Posterior, {chains}: {_convergence(comparison)}",
         f"Groups: {_groups(comparison)}.",
         f"{comparison.verdict('agreement').sentence[:-1]}; {counted(len(comparison.doubtful), 'point')} in doubt.",
     ]
+
+
+def _chosen(choice: Choice | None) -> str:
+    return "" if choice is None else f" (chosen by BIC among {', '.join(map(str, choice.numbers))})"
 
 
 def _convergence(comparison: Comparison) -> str:

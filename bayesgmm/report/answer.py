@@ -1,0 +1,134 @@
+"""The first screen: how many groups, how sure, and whether to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bayesgmm.report.words import counted, percent
+
+if TYPE_CHECKING:
+    from bayesgmm.comparison import Comparison
+    from bayesgmm.diagnostics import Check
+    from bayesgmm.report.choice import Choice
+    from bayesgmm.report.used import GroupsUsed
+
+__all__ = ["Answer", "answers", "concerns"]
+
+# What no answer survives, and what is a fact about the data rather than a fault of the fits.
+_FATAL = ("convergence", "em_convergence")
+_NO_FAULT = ("doubt",)
+# Below these probabilities the groups are not all there, or two of them are one.
+_ALL_USED, _ONE_HILL = 0.95, 0.5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of the three questions of the first screen: the answer in a word or two, what it means, and whether to worry."""
+
+    question: str
+    answer: str
+    sentences: tuple[str, ...]
+    kind: str
+    """"pass", "note" or "warn"."""
+
+
+def concerns(comparison: Comparison) -> list[Check]:
+    """Return the checks that failed and bear on whether the answers can be believed, the gravest first.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    """
+    every = {check.name: check for check in (*comparison.verdicts, *comparison.checks)}
+    failed = [check for check in every.values() if not check.passed and check.name not in _NO_FAULT]
+    overall = any(check.name == "convergence" for check in failed)
+    # The overall verdict speaks for the checks that it is made from.
+    parts = {check.name for check in comparison.checks} - {"convergence"}
+    kept = [check for check in failed if not (overall and check.name in parts)]
+    return sorted(kept, key=lambda check: check.name not in _FATAL)
+
+
+def answers(comparison: Comparison, used: GroupsUsed, choice: Choice | None) -> tuple[Answer, Answer, Answer]:
+    """Answer the three questions that come first.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    used : GroupsUsed
+    choice : Choice or None
+        If the number of groups was chosen.
+    """
+    return _how_many(comparison, used, choice), _how_sure(comparison), _trust(comparison)
+
+
+def _how_many(comparison: Comparison, used: GroupsUsed, choice: Choice | None) -> Answer:
+    K = comparison.em_params.n_components
+    said = [_origin(K, choice), _use(K, used), *_one_hill(used)]
+    clear = (choice is None or choice.unanimous) and used.all_used >= _ALL_USED and not list(_one_hill(used))
+    return Answer("How many groups?", counted(K, "group"), tuple(text for text in said if text), "pass" if clear else "note")
+
+
+def _origin(K: int, choice: Choice | None) -> str:
+    if choice is None:
+        return f"As asked for: {K} was given, not chosen."
+    tried = choice.numbers
+    reach = f"{tried[0]} to {tried[-1]}" if tried == list(range(tried[0], tried[-1] + 1)) else ", ".join(map(str, tried))
+    if choice.unanimous:
+        return f"Chosen among {reach} by BIC; nothing else speaks against it."
+    others = {name: choice.by(key) for name, key in (("ICL", "icl"), ("prediction", "elpd")) if key != "elpd" or choice.has_posteriors}
+    said = ", ".join(f"{name} would take {n}" for name, n in others.items() if n != K)
+    return f"Chosen among {reach} by BIC" + (f"; {said}." if said else ", from near ties.")
+
+
+def _use(K: int, used: GroupsUsed) -> str:
+    if K == 1:
+        return ""
+    if used.all_used >= _ALL_USED:
+        return f"The posterior has points in {'both' if K == 2 else f'all {K}'}."
+    return f"The posterior gives {percent(1 - used.all_used)} to fewer groups that have any points."
+
+
+def _one_hill(used: GroupsUsed) -> Iterator[str]:
+    for j, k, probability in used.pairs[:1]:
+        if probability >= _ONE_HILL:
+            yield f"Groups {j} and {k} may be one: together they have a single peak in {percent(probability)} of the draws."
+
+
+def _how_sure(comparison: Comparison) -> Answer:
+    total, doubtful = len(comparison.X), comparison.doubtful
+    share = 1 - len(doubtful) / total
+    if comparison.em_params.n_components == 1:
+        return Answer("How sure is each point?", "Certain", ("There is one group only, so every point is in it.",), "pass")
+    said = [f"{percent(share)} of the {total:,} points have a group with at least 90% probability."]
+    if len(doubtful):
+        said.append(f"{counted(len(doubtful), 'point')} {'is' if len(doubtful) == 1 else 'are'} in doubt, {_causes(comparison)}.")
+    kind = "pass" if comparison.verdict("doubt").passed else "note"
+    return Answer("How sure is each point?", f"{percent(share)} clear", tuple(said), kind)
+
+
+def _causes(comparison: Comparison) -> str:
+    counts = comparison.doubtful["cause"].value_counts()
+    overlap, little = int(counts.get("overlap", 0)), int(counts.get("too little data", 0))
+    if not little:
+        return "because the groups overlap there; more data would not help"
+    if not overlap:
+        return "because the groups are not known well enough; more data would help"
+    return f"{overlap:,} because the groups overlap there, {little:,} for want of data"
+
+
+def _trust(comparison: Comparison) -> Answer:
+    found = concerns(comparison)
+    question = "May it be trusted?"
+    if not found:
+        chains = counted(comparison.posterior_params.batch_shape[0], "chain")
+        said = f"EM and the posterior ({chains}) passed every check, and data simulated from the model look like these."
+        return Answer(question, "Yes", (said,), "pass")
+    if found[0].name in _FATAL:
+        return Answer(question, "No", (found[0].sentence, *_more(len(found) - 1)), "warn")
+    return Answer(question, "With care", (found[0].sentence, *_more(len(found) - 1)), "warn")
+
+
+def _more(count: int) -> tuple[str, ...]:
+    return (f"And {counted(count, 'other thing')} to look at, below.",) if count else ()

@@ -1,0 +1,119 @@
+"""What was believed before the data, in words, and how much it matters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.comparison.value import jsonable
+from bayesgmm.diagnostics import does_not_apply, prior_sensitivity
+from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.report.words import number
+
+__all__ = ["beliefs", "sensitivity"]
+
+_TAILS = (0.025, 0.5, 0.975)
+_MOST_COLUMNS = 12
+
+
+def beliefs(priors: Any, features: tuple[str, ...], covariance_type: str) -> list[dict[str, str]]:
+    """Return the priors in the data's units: of what, for which column, and what was believed.
+
+    Parameters
+    ----------
+    priors : ResolvedPriors or ResolvedConjugatePriors
+    features : tuple of str
+    covariance_type : str
+        Correlations are a matter of "full" and "tied" only.
+
+    Returns
+    -------
+    list of dict
+        Keys ``of``, ``column`` and ``belief``.
+    """
+    if isinstance(priors, ResolvedConjugatePriors):
+        return _conjugate(priors)
+    if not isinstance(priors, ResolvedPriors):
+        return []
+    rows = [_row("weights", "", _dirichlet(priors.concentration))]
+    shown = list(enumerate(features))[:_MOST_COLUMNS]
+    rows += [_row("means", name, _normal(priors.means_loc[:, d], priors.means_scale[:, d])) for d, name in shown]
+    rows += _spreads(priors, features)
+    if covariance_type in ("full", "tied") and len(features) > 1:
+        rows.append(_row("correlations", "", f"LKJ({number(priors.eta)}): {_lkj(priors.eta)}"))
+    return rows
+
+
+def _row(of: str, column: str, belief: str) -> dict[str, str]:
+    return {"of": of, "column": column, "belief": belief}
+
+
+def _dirichlet(concentration: np.ndarray) -> str:
+    values = ", ".join(number(value) for value in concentration)
+    return f"Dirichlet({values})"
+
+
+def _normal(loc: np.ndarray, scale: np.ndarray) -> str:
+    """Centre and 95 % range; of each group where they differ."""
+    ends = [f"normal about {number(m)}, 95% between {number(m - 1.96 * s)} and {number(m + 1.96 * s)}" for m, s in zip(loc, scale, strict=True)]
+    return _each(ends)
+
+
+def _each(said: list[str]) -> str:
+    """One sentence if all groups have the same."""
+    return said[0] if len(set(said)) == 1 else "; ".join(f"group {k}: {text}" for k, text in enumerate(said))
+
+
+def _spreads(priors: ResolvedPriors, features: tuple[str, ...]) -> list[dict[str, str]]:
+    """Median and 95 % range of standard deviations, for each column that has its own."""
+    family = type(priors.sds).__name__
+    lower, middle, upper = (np.asarray(priors.sds.frozen().ppf(q)) if hasattr(priors.sds.frozen(), "ppf") else None for q in _TAILS)
+    if lower is None or middle is None or upper is None:
+        return [_row("standard deviations", "", family)]
+    said = np.vectorize(lambda a, b, c: f"{family}, half below {number(b)}, 95% between {number(a)} and {number(c)}", otypes=[object])
+    table = said(lower, middle, upper)
+    if "feature" not in priors.sds_dims:
+        return [_row("standard deviations", "", _each(list(np.atleast_1d(table))))]
+    table = np.atleast_2d(table)
+    shown = list(enumerate(features))[:_MOST_COLUMNS]
+    return [_row("standard deviations", name, _each(list(table[:, d]))) for d, name in shown]
+
+
+def _lkj(eta: float) -> str:
+    if eta == 1:
+        return "every correlation matrix alike"
+    return "correlations near zero a little more probable" if eta > 1 else "correlations near ±1 more probable"
+
+
+def _conjugate(priors: ResolvedConjugatePriors) -> list[dict[str, str]]:
+    centre = ", ".join(number(value) for value in priors.means_loc)
+    return [
+        _row("weights", "", _dirichlet(priors.concentration)),
+        _row("means", "", f"normal about ({centre}), worth {number(priors.shrinkage)} rows"),
+        _row("covariances", "", f"inverse Wishart with {number(priors.df)} degrees of freedom"),
+    ]
+
+
+def sensitivity(posterior: Any) -> tuple[list[dict[str, Any]], str]:
+    """Return what each part of the prior moves, or why that cannot be said.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture
+
+    Returns
+    -------
+    list of dict, str
+        Keys ``part``, ``parameter``, ``prior``, ``likelihood`` and ``sentence``; a reason where the list is empty.
+    """
+    reason = does_not_apply(posterior.datatree_, "power_scaling")
+    if reason:
+        return [], reason
+    try:
+        table = prior_sensitivity(posterior)
+    except InvalidDataError as error:
+        return [], str(error)
+    rows = table.rename_axis("part").reset_index().to_dict("records")
+    return [{str(key): jsonable(value) for key, value in row.items()} for row in rows], ""

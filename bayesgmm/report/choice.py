@@ -1,0 +1,206 @@
+"""The number of groups, where it was chosen rather than given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.comparison.value import jsonable
+from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.selection import Selection
+
+__all__ = ["Choice", "choose"]
+
+_STANDARD_ERRORS = 2.0
+_COLUMNS = (
+    "n_components",
+    "log_likelihood",
+    "n_parameters",
+    "bic",
+    "icl",
+    "elpd",
+    "elpd_difference",
+    "elpd_difference_se",
+    "high_k",
+    "occupied",
+    "status",
+    "posterior_verdict",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """One model of several, and why.
+
+    Attributes
+    ----------
+    selection : Selection
+    row : int
+        Of ``selection.table``.
+    """
+
+    selection: Selection = field(repr=False)
+    row: int
+
+    @property
+    def n_components(self) -> int:
+        """How many groups were chosen."""
+        return int(self.selection.table["n_components"].iloc[self.row])
+
+    @property
+    def em(self) -> GaussianMixture:
+        """EM's fit of the model chosen."""
+        model = self.selection.models[self.row]
+        assert model is not None
+        return model
+
+    @property
+    def posterior(self) -> BayesianGaussianMixture:
+        """The posterior of the model chosen.
+
+        Raises
+        ------
+        InvalidParameterError
+            If the selection was made without posteriors.
+        """
+        fit = self.selection.posteriors[self.row] if self.selection.posteriors else None
+        if fit is None:
+            raise InvalidParameterError("The selection has no posterior of the model chosen: call select(..., posterior=True).")
+        return fit
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of groups that were tried."""
+        return sorted(int(n) for n in self.selection.table["n_components"].unique())
+
+    def by(self, criterion: str) -> int:
+        """Return the number of groups that a criterion takes: "bic", "icl" or "elpd"."""
+        table = self.selection.table
+        if criterion == "elpd":
+            return int(table.loc[table["elpd"].idxmax(), "n_components"])
+        return int(self.selection.ranking(criterion)["n_components"].iloc[0])
+
+    @property
+    def predicts_as_well(self) -> list[int]:
+        """Numbers of groups whose posterior predicts rows left out as well as the best one, within two standard errors."""
+        rows = self.selection.table.dropna(subset="elpd") if self.has_posteriors else self.selection.table.iloc[:0]
+        near = -rows["elpd_difference"] <= _STANDARD_ERRORS * rows["elpd_difference_se"] if len(rows) else []
+        return sorted(int(n) for n in rows.loc[near, "n_components"]) if len(rows) else []
+
+    @property
+    def has_posteriors(self) -> bool:
+        """Whether any posterior could be sampled."""
+        return "elpd" in self.selection.table and bool(self.selection.table["elpd"].notna().any())
+
+    @property
+    def unanimous(self) -> bool:
+        """Whether every criterion takes the number chosen, or has nothing against it."""
+        posterior = not self.has_posteriors or self.n_components in self.predicts_as_well
+        return self.by("bic") == self.by("icl") == self.n_components and posterior
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The choice in plain words."""
+        return tuple(_sentences(self))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one dict for each number of groups, ready for JSON, with the differences to the best BIC and ICL."""
+        table = self.selection.table
+        kept = table[[name for name in _COLUMNS if name in table]].copy()
+        for name in ("bic", "icl"):
+            kept[f"{name}_difference"] = table[name] - table[name].loc[self.selection.ranking(name).index[0]]
+        kept["chosen"] = np.arange(len(table)) == self.row
+        missing = kept.astype(object).where(kept.notna(), None)
+        return [{str(key): jsonable(value) for key, value in row.items()} for row in missing.to_dict("records")]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers ready for JSON."""
+        return {"n_components": self.n_components, "sentences": list(self.sentences), "models": self.records()}
+
+
+def choose(selection: Selection) -> Choice:
+    """Choose the model with the least BIC; of models too close to tell apart, the one with the fewest groups.
+
+    Parameters
+    ----------
+    selection : Selection
+        Of one covariance type, so that models differ in the number of components alone.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    InvalidParameterError
+        If the models are of several covariance types.
+
+    Notes
+    -----
+    Models whose BIC is less than 2 above the least count as ties (Kass and Raftery 1995, JASA 90, 773-795, section 3.2).
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> found = bg.select(bg.datasets.load_faithful(), [1, 2, 3], "full", random_state=1, progressbar=False)
+    >>> choose(found).n_components
+    2
+    """
+    kinds = selection.table["covariance_type"].unique()
+    if len(kinds) > 1:
+        raise InvalidParameterError(f"A report chooses among models of one covariance type, got {', '.join(kinds)}.")
+    ties: pd.DataFrame = selection.ties("bic")
+    return Choice(selection, selection.table.index.get_loc(ties["n_components"].astype(int).idxmin()))
+
+
+def _sentences(choice: Choice) -> list[str]:
+    numbers, K = choice.numbers, choice.n_components
+    ranking = choice.selection.ranking("bic")
+    best = int(ranking["n_components"].iloc[0])
+    others = [f"{gap:.1f} for {n}" for n, gap in _gaps(choice)]
+    if best == K:
+        first = f"Of {_listed(numbers)} groups, BIC takes {K}; its BIC is lower by {_listed(others[:3])}." if others else ""
+    else:
+        first = f"BIC is least for {best} groups, but {K} come within 2 of it, too little to tell them apart: the fewer are taken."
+    second = f"ICL, which counts groups that stand apart, takes {'the same' if choice.by('icl') == K else choice.by('icl')}."
+    return [text for text in (first, second, _prediction(choice), _left_out(choice)) if text]
+
+
+def _gaps(choice: Choice) -> list[tuple[int, float]]:
+    """BIC of the other models above that of the one chosen, the nearest first."""
+    ranking = choice.selection.ranking("bic")
+    own = float(choice.selection.table["bic"].iloc[choice.row])
+    return [
+        (int(row["n_components"]), float(row["bic"]) - own) for _, row in ranking.iterrows() if row["n_components"] != choice.n_components
+    ]
+
+
+def _prediction(choice: Choice) -> str:
+    if not choice.has_posteriors:
+        return ""
+    best, near, K = choice.by("elpd"), choice.predicts_as_well, choice.n_components
+    if best == K:
+        rest = [n for n in near if n != K]
+        tail = f", and {_listed(rest)} about as well" if rest else ", clearly better than the others"
+        return f"Rows left out are predicted best by the posterior with {K} groups{tail}."
+    if K in near:
+        return f"Rows left out are predicted best by the posterior with {best} groups, but by {K} about as well."
+    return f"Rows left out are predicted clearly better by the posterior with {best} groups: look at that model, too."
+
+
+def _left_out(choice: Choice) -> str:
+    rows = choice.selection.table.drop(choice.selection.ranking("bic").index)
+    if rows.empty:
+        return ""
+    said = _listed([f"{int(row['n_components'])} ({row['status']})" for _, row in rows.iterrows()])
+    return f"Not to be chosen, because EM found no proper maximum: {said}."
+
+
+def _listed(items: list[Any]) -> str:
+    """``1, 2 and 3``."""
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

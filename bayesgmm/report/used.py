@@ -1,0 +1,73 @@
+"""How many of the groups asked for there really are: those that have points, and those that are hills of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bayesgmm.partitions import occupied, same_group
+
+if TYPE_CHECKING:
+    from bayesgmm.comparison import Comparison
+
+__all__ = ["GroupsUsed", "groups_used"]
+
+_MOST_NUMBERS = 5e7
+_LEAST_DRAWS, _MOST_DRAWS = 20, 500
+# Less than this is not worth a sentence.
+_WORTH_SAYING = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class GroupsUsed:
+    """How many groups the posterior uses.
+
+    Attributes
+    ----------
+    occupied : pandas.Series
+        Posterior probability of each number of groups that have any points, from 1 to K.
+    same : pandas.DataFrame of shape (K, K)
+        Probability that two groups are one hill of the density.
+    """
+
+    occupied: pd.Series = field(repr=False)
+    same: pd.DataFrame = field(repr=False)
+
+    @property
+    def all_used(self) -> float:
+        """Probability that every group has points."""
+        return float(self.occupied.iloc[-1])
+
+    @property
+    def pairs(self) -> list[tuple[int, int, float]]:
+        """Two groups and the probability that they are one hill, the most probable first; those not worth a word are left out."""
+        K = len(self.same)
+        found = [(j, k, float(self.same.iloc[j, k])) for j, k in combinations(range(K), 2)]
+        return sorted((pair for pair in found if pair[2] >= _WORTH_SAYING), key=lambda pair: -pair[2])
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers ready for JSON."""
+        return {
+            "occupied": {str(n): float(p) for n, p in self.occupied.items()},
+            "same_group": [[float(p) for p in row] for row in self.same.to_numpy()],
+        }
+
+
+def groups_used(comparison: Comparison) -> GroupsUsed:
+    """Ask the posterior how many groups it uses, of evenly spread draws: as many as are looked through in a moment.
+
+    Parameters
+    ----------
+    comparison : Comparison
+
+    Notes
+    -----
+    See `bayesgmm.partitions.occupied` and `bayesgmm.partitions.same_group`.
+    """
+    params = comparison.posterior_params
+    numbers = len(comparison.X) * params.n_components
+    draws = int(min(_MOST_DRAWS, max(_LEAST_DRAWS, _MOST_NUMBERS // numbers)))
+    return GroupsUsed(occupied(params.thin(draws), comparison.X, random_state=0), same_group(params, n_draws=draws))

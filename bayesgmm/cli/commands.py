@@ -7,7 +7,20 @@ import click
 
 from bayesgmm import __version__
 from bayesgmm.cli.large import Large, fit_large, is_large, large_options
-from bayesgmm.cli.options import Data, Model, Sampling, data_options, for_posterior, model_options, sampling_options, values
+from bayesgmm.cli.options import (
+    Data,
+    Model,
+    Sampling,
+    components_option,
+    counts_option,
+    data_options,
+    for_posterior,
+    label_option,
+    model_options,
+    sampling_options,
+    seeded,
+    values,
+)
 from bayesgmm.cli.predict import predict
 
 if TYPE_CHECKING:
@@ -35,31 +48,44 @@ def cli() -> None:
 
 @cli.command(short_help="Fit a table both ways, compare, and write a report.")
 @data_options
+@label_option
+@counts_option
 @model_options
 @click.option("--output", "-o", required=True, metavar="DIR", help="Folder for the report; made if missing, never emptied.")
 @sampling_options
 @_quiet_option
-def report(quiet: bool, output: str, **settings: Any) -> None:
+def report(quiet: bool, output: str, counts: tuple[int, ...], **settings: Any) -> None:
     """Fit DATA by EM and by posterior, compare the two, and write a report.
 
     DATA is a .csv, .tsv or .parquet file whose first line names the columns, or the name of a data set that ships with
     bayesgmm (see `bayesgmm datasets`). DIR receives index.html, which holds everything and needs no network,
     summary.json with the same figures for programs, and posterior.nc with the draws. Where the page is and what was
     found are printed in a few lines.
+
+    Values may be missing: a row then counts by what it has. Rows with nothing at all are left out.
     """
-    from bayesgmm.cli.steps import Progress, fit_em, fit_posterior, load
+    from bayesgmm.cli.steps import Progress, command_line, fit_both, load_with_gaps
     from bayesgmm.files import check_writable
     from bayesgmm.report import build_report
 
-    data, model, sampling = values(settings)
-    model = for_posterior(model)
+    data, model, sampling = values({**settings, "components": counts[0]})
+    model = seeded(for_posterior(model))
     progress = Progress(quiet)
     check_writable(output, folder=True)
-    X = load(data, progress)
-    em = fit_em(X, model, progress)
-    posterior = fit_posterior(X, em, model, sampling, progress)
+    table = load_with_gaps(data, progress)
+    em, posterior, selection = fit_both(table.X, counts, model, sampling, progress)
     with progress.step("Comparing the two and drawing the report"):
-        written = build_report(em, posterior, X, name=data.name, source=data.source)
+        written = build_report(
+            em,
+            posterior,
+            table.X,
+            name=data.name,
+            source=data.source,
+            labels=table.labels,
+            selection=selection,
+            command=command_line(data, counts, model, sampling),
+            left_out=table.left_out,
+        )
         page = written.write(output)
     for line in (page, *written.headline):
         click.echo(line)
@@ -67,6 +93,7 @@ def report(quiet: bool, output: str, **settings: Any) -> None:
 
 @cli.command(short_help="Fit a table one way and write the parameters as JSON.")
 @data_options
+@components_option
 @model_options
 @click.option(
     "--method",

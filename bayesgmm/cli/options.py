@@ -1,6 +1,8 @@
 """The commands' options, and the values they become."""
 
 import csv
+import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -18,10 +20,14 @@ __all__ = [
     "Data",
     "Model",
     "Sampling",
+    "components_option",
+    "counts_option",
     "data_options",
     "for_posterior",
+    "label_option",
     "model_options",
     "sampling_options",
+    "seeded",
     "together",
     "values",
 ]
@@ -34,11 +40,12 @@ COVARIANCE_TYPES = (*POSTERIOR_COVARIANCE_TYPES, *MCLUST_NAMES)
 
 @dataclass(frozen=True)
 class Data:
-    """Where the table is and what of it is used."""
+    """Where the table is and what of it is used; ``label`` is a column of known groups, which is no measurement."""
 
     source: str
     columns: tuple[str, ...] | None = None
     drop_missing: bool = False
+    label: str | None = None
 
     @property
     def name(self) -> str:
@@ -95,8 +102,35 @@ def for_posterior(model: Model) -> Model:
     return replace(model, covariance_type=cast("CovarianceType", name))
 
 
+def seeded(model: Model) -> Model:
+    """Return the model with a seed: a report says how to make it again, so one that was not given is drawn."""
+    return model if model.random_state is not None else replace(model, random_state=secrets.randbelow(2**31))
+
+
 def _pick[T: (Data, Model, Sampling)](kind: type[T], settings: dict[str, Any]) -> T:
-    return kind(**{field.name: settings[field.name] for field in fields(kind)})
+    return kind(**{field.name: settings[field.name] for field in fields(kind) if field.name in settings})
+
+
+class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """One number of groups, or several to choose among: ``3``, ``2..6``, ``2,4,8``."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers, in order and once each."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", value)
+        if found:
+            first, last = int(found[1]), int(found[2])
+            if not 1 <= first <= last:
+                self.fail(f"{value!r} is no range: it goes from a number of groups, at least 1, up to a larger one.", param, ctx)
+            if last - first >= MOST_COUNTS:
+                self.fail(f"{value!r} has more than {MOST_COUNTS} numbers of groups to try.", param, ctx)
+            return tuple(range(first, last + 1))
+        if not re.fullmatch(r"\s*-?\d+\s*(,\s*-?\d+\s*)*", value):
+            self.fail(f"{value!r} is neither a number of groups, such as 3, nor a range of them, such as 2..6.", param, ctx)
+        return tuple(sorted({int(part) for part in value.split(",")}))
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -110,14 +144,27 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _AT_LEAST_ONE = click.IntRange(1)
+MOST_COUNTS = 30
 
 data_options = together(
     click.argument("source", metavar="DATA"),
     click.option("--columns", metavar="NAMES", callback=_split, help="Columns to use, as a,b,c; all by default."),
-    click.option("--drop-missing", is_flag=True, help="Leave out rows with missing values, and say how many."),
+    click.option("--drop-missing", is_flag=True, help="Leave out rows with any missing value, and say how many."),
+)
+components_option = click.option("--components", "-k", type=int, required=True, metavar="K", help="How many groups to look for.")
+counts_option = click.option(
+    "--components",
+    "-k",
+    "counts",
+    type=Counts(),
+    required=True,
+    metavar="K",
+    help="How many groups to look for; 2..6 tries several, shows how they compare, and takes the best by BIC.",
+)
+label_option = click.option(
+    "--label", metavar="NAME", help="A column of known groups to score the result against; not used to find it."
 )
 model_options = together(
-    click.option("--components", "-k", type=int, required=True, metavar="K", help="How many groups to look for."),
     click.option(
         "--covariance-type",
         type=click.Choice(COVARIANCE_TYPES),

@@ -4,8 +4,10 @@ import csv
 import io
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
@@ -16,7 +18,10 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.files import read_table
 
-__all__ = ["Progress", "check_numbers", "fit_em", "fit_posterior", "load"]
+if TYPE_CHECKING:
+    from bayesgmm.selection import Selection
+
+__all__ = ["Progress", "Table", "check_numbers", "command_line", "fit_both", "fit_em", "fit_posterior", "load", "load_with_gaps"]
 
 
 class Progress:
@@ -60,6 +65,41 @@ def load(data: Data, progress: Progress) -> pd.DataFrame:
     return complete
 
 
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The measurements (N, D), with their gaps; labels (N,) that are known; and how many rows of the source are not among them."""
+
+    X: pd.DataFrame
+    labels: pd.Series | None
+    left_out: int
+
+
+def load_with_gaps(data: Data, progress: Progress) -> Table:
+    """Read a table that is numeric and may have gaps, and the column of labels if there is one."""
+    given = None if data.columns is None else [name for name in data.columns if name != data.label]
+    wanted = None if given is None else [*given, *([] if data.label is None else [data.label])]
+    table = read_table(data.source, wanted)
+    if data.label is not None and data.label not in table.columns:
+        read_table(data.source, [data.label])  # raises the sentence that says which columns there are
+    measured = table.drop(columns=[] if data.label is None else [data.label])
+    if measured.shape[1] == 0:
+        raise InvalidDataError(f"There is no column besides the label {data.label}: name others with --columns.")
+    check_numbers(measured)
+    X = measured.dropna(how="any" if data.drop_missing else "all")
+    if X.empty:
+        raise InvalidDataError("Every row has a missing value; choose other columns with --columns.")
+    _say_gaps(data, X, len(table) - len(X), progress)
+    return Table(X, None if data.label is None else table.loc[X.index, data.label], len(table) - len(X))
+
+
+def _say_gaps(data: Data, X: pd.DataFrame, left_out: int, progress: Progress) -> None:
+    why = "missing values" if data.drop_missing else "no value at all"
+    dropped = f" ({left_out} with {why} left out)" if left_out else ""
+    missing = int(X.isna().to_numpy().sum())
+    gaps = f"; {missing:,} missing values, which count for nothing" if missing else ""
+    progress.say(f"{data.source}: {len(X)} rows{dropped}, columns {', '.join(map(str, X.columns))}{gaps}")
+
+
 def check_numbers(table: pd.DataFrame) -> None:
     """Raise InvalidDataError if a column holds something else than numbers; the message says which columns do."""
     numeric = table.select_dtypes("number").columns
@@ -71,9 +111,13 @@ def check_numbers(table: pd.DataFrame) -> None:
 
 def _joined(names: "pd.Index[str]") -> str:
     """Names as ``--columns`` takes them, ready for a shell: ``a,b``, or ``'a b,"c,d"'``."""
+    return shlex.quote(_as_csv(names))
+
+
+def _as_csv(names: Iterable[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow(names)
-    return shlex.quote(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _check_complete(table: pd.DataFrame) -> None:
@@ -109,3 +153,44 @@ def fit_posterior(
             progressbar=not progress.quiet,
             **sampling.chosen(),
         ).fit(X)
+
+
+def fit_both(
+    X: pd.DataFrame, counts: Sequence[int], model: Model, sampling: Sampling, progress: Progress
+) -> "tuple[GaussianMixture, BayesianGaussianMixture, Selection | None]":
+    """Fit both ways; with several numbers of groups each of them, and return the fits of the best and the selection."""
+    if len(counts) == 1:
+        em = fit_em(X, model, progress)
+        return em, fit_posterior(X, em, model, sampling, progress), None
+    from bayesgmm.report.choice import choose
+    from bayesgmm.selection import select
+
+    with progress.step(f"Fitting {', '.join(map(str, counts))} groups both ways"):
+        selection = select(
+            X,
+            counts,
+            model.covariance_type,
+            posterior=sampling.chosen(),
+            random_state=model.random_state,
+            progressbar=not progress.quiet,
+            n_init=model.n_init or "auto",
+        )
+        choice = choose(selection)
+    progress.say(" ".join(choice.sentences))
+    return choice.em, choice.posterior, selection
+
+
+def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Sampling) -> str:
+    """Return the command that makes the same report again, ready for a shell."""
+    steps = list(counts) == list(range(counts[0], counts[-1] + 1)) and len(counts) > 1
+    asked = f"{counts[0]}..{counts[-1]}" if steps else ",".join(map(str, counts))
+    words = ["bayesgmm", "report", data.source, "--components", asked]
+    if data.columns is not None:
+        words += ["--columns", _as_csv(data.columns)]
+    words += [] if data.label is None else ["--label", data.label]
+    words += ["--drop-missing"] if data.drop_missing else []
+    words += [] if model.covariance_type == "full" else ["--covariance-type", model.covariance_type]
+    words += [] if model.n_init is None else ["--n-init", str(model.n_init)]
+    for name, value in sampling.chosen().items():
+        words += [f"--{name}", str(value)]
+    return shlex.join([*words, "--random-state", str(model.random_state), "--output", "report"])

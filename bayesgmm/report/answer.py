@@ -77,7 +77,9 @@ def _origin(K: int, choice: Choice | None) -> str:
     reach = f"{tried[0]} to {tried[-1]}" if tried == list(range(tried[0], tried[-1] + 1)) else ", ".join(map(str, tried))
     if choice.unanimous:
         return f"Chosen among {reach} by BIC; nothing else speaks against it."
-    others = {name: choice.by(key) for name, key in (("ICL", "icl"), ("prediction", "elpd")) if key != "elpd" or choice.has_posteriors}
+    others = {
+        name: choice.by(key) for name, key in (("ICL", "icl"), ("prediction", "elpd")) if key != "elpd" or choice.has_posteriors
+    }
     said = ", ".join(f"{name} would take {n}" for name, n in others.items() if n != K)
     return f"Chosen among {reach} by BIC" + (f"; {said}." if said else ", from near ties.")
 
@@ -131,4 +133,4 @@ def _trust(comparison: Comparison) -> Answer:
 
 
 def _more(count: int) -> tuple[str, ...]:
-    return (f"And {counted(count, 'other thing')} to look at, below.",) if count else ()
+    return (f"{counted(count, 'more check')} {'needs' if count == 1 else 'need'} a look, below.",) if count else ()

@@ -42,7 +42,7 @@ def beliefs(priors: Any, features: tuple[str, ...], covariance_type: str) -> lis
     rows += [_row("means", name, _normal(priors.means_loc[:, d], priors.means_scale[:, d])) for d, name in shown]
     rows += _spreads(priors, features)
     if covariance_type in ("full", "tied") and len(features) > 1:
-        rows.append(_row("correlations", "", f"LKJ({number(priors.eta)}): {_lkj(priors.eta)}"))
+        rows.append(_row("correlations", "", f"LKJ({priors.eta:.4g}): {_lkj(priors.eta)}"))
     return rows
 
 
@@ -51,13 +51,16 @@ def _row(of: str, column: str, belief: str) -> dict[str, str]:
 
 
 def _dirichlet(concentration: np.ndarray) -> str:
-    values = ", ".join(number(value) for value in concentration)
+    values = ", ".join(f"{value:.4g}" for value in concentration)
     return f"Dirichlet({values})"
 
 
 def _normal(loc: np.ndarray, scale: np.ndarray) -> str:
     """Centre and 95 % range; of each group where they differ."""
-    ends = [f"normal about {number(m)}, 95% between {number(m - 1.96 * s)} and {number(m + 1.96 * s)}" for m, s in zip(loc, scale, strict=True)]
+    ends = [
+        f"normal about {number(m)}, 95% between {number(m - 1.96 * s)} and {number(m + 1.96 * s)}"
+        for m, s in zip(loc, scale, strict=True)
+    ]
     return _each(ends)
 
 
@@ -72,7 +75,9 @@ def _spreads(priors: ResolvedPriors, features: tuple[str, ...]) -> list[dict[str
     lower, middle, upper = (np.asarray(priors.sds.frozen().ppf(q)) if hasattr(priors.sds.frozen(), "ppf") else None for q in _TAILS)
     if lower is None or middle is None or upper is None:
         return [_row("standard deviations", "", family)]
-    said = np.vectorize(lambda a, b, c: f"{family}, half below {number(b)}, 95% between {number(a)} and {number(c)}", otypes=[object])
+    said = np.vectorize(
+        lambda a, b, c: f"{family}, half below {number(b)}, 95% between {number(a)} and {number(c)}", otypes=[object]
+    )
     table = said(lower, middle, upper)
     if "feature" not in priors.sds_dims:
         return [_row("standard deviations", "", _each(list(np.atleast_1d(table))))]
@@ -91,8 +96,8 @@ def _conjugate(priors: ResolvedConjugatePriors) -> list[dict[str, str]]:
     centre = ", ".join(number(value) for value in priors.means_loc)
     return [
         _row("weights", "", _dirichlet(priors.concentration)),
-        _row("means", "", f"normal about ({centre}), worth {number(priors.shrinkage)} rows"),
-        _row("covariances", "", f"inverse Wishart with {number(priors.df)} degrees of freedom"),
+        _row("means", "", f"normal about ({centre}), worth {priors.shrinkage:.4g} rows"),
+        _row("covariances", "", f"inverse Wishart with {priors.df:.4g} degrees of freedom"),
     ]
 
 

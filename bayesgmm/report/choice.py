@@ -65,11 +65,15 @@ class Choice:
         Raises
         ------
         InvalidParameterError
-            If the selection was made without posteriors.
+            If the selection was made without posteriors, or this model has none because EM found no proper maximum.
         """
-        fit = self.selection.posteriors[self.row] if self.selection.posteriors else None
+        if not self.selection.posteriors:
+            raise InvalidParameterError("The selection has no posteriors: call select(..., posterior=True).")
+        fit = self.selection.posteriors[self.row]
         if fit is None:
-            raise InvalidParameterError("The selection has no posterior of the model chosen: call select(..., posterior=True).")
+            raise InvalidParameterError(
+                f"There is no posterior to report: EM found no proper maximum for any number of groups. {self.em.message_}"
+            )
         return fit
 
     @property
@@ -81,15 +85,17 @@ class Choice:
         """Return the number of groups that a criterion takes: "bic", "icl" or "elpd"."""
         table = self.selection.table
         if criterion == "elpd":
-            return int(table.loc[table["elpd"].idxmax(), "n_components"])
+            return int(table["n_components"].to_numpy()[np.nanargmax(table["elpd"].to_numpy(float))])
         return int(self.selection.ranking(criterion)["n_components"].iloc[0])
 
     @property
     def predicts_as_well(self) -> list[int]:
         """Numbers of groups whose posterior predicts rows left out as well as the best one, within two standard errors."""
-        rows = self.selection.table.dropna(subset="elpd") if self.has_posteriors else self.selection.table.iloc[:0]
-        near = -rows["elpd_difference"] <= _STANDARD_ERRORS * rows["elpd_difference_se"] if len(rows) else []
-        return sorted(int(n) for n in rows.loc[near, "n_components"]) if len(rows) else []
+        if not self.has_posteriors:
+            return []
+        rows = self.selection.table.dropna(subset="elpd")
+        near = -rows["elpd_difference"] <= _STANDARD_ERRORS * rows["elpd_difference_se"]
+        return sorted(int(n) for n in rows.loc[near, "n_components"])
 
     @property
     def has_posteriors(self) -> bool:
@@ -154,7 +160,8 @@ def choose(selection: Selection) -> Choice:
     if len(kinds) > 1:
         raise InvalidParameterError(f"A report chooses among models of one covariance type, got {', '.join(kinds)}.")
     ties: pd.DataFrame = selection.ties("bic")
-    return Choice(selection, selection.table.index.get_loc(ties["n_components"].astype(int).idxmin()))
+    fewest = ties["n_components"].astype(int).idxmin()
+    return Choice(selection, int(np.flatnonzero(selection.table.index == fewest)[0]))
 
 
 def _sentences(choice: Choice) -> list[str]:
@@ -175,7 +182,9 @@ def _gaps(choice: Choice) -> list[tuple[int, float]]:
     ranking = choice.selection.ranking("bic")
     own = float(choice.selection.table["bic"].iloc[choice.row])
     return [
-        (int(row["n_components"]), float(row["bic"]) - own) for _, row in ranking.iterrows() if row["n_components"] != choice.n_components
+        (int(row["n_components"]), float(row["bic"]) - own)
+        for _, row in ranking.iterrows()
+        if row["n_components"] != choice.n_components
     ]
 
 

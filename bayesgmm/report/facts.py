@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -12,7 +13,6 @@ import numpy as np
 
 from bayesgmm import __version__
 from bayesgmm.comparison.value import jsonable
-from bayesgmm.diagnostics import draws_kind
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
@@ -114,7 +114,7 @@ def _posterior(posterior: BayesianGaussianMixture, comparison: Comparison) -> di
     chains, draws = comparison.posterior_params.batch_shape
     return {
         "sampler": str(attrs.get("sampler", "unknown")),
-        "kind": draws_kind(comparison.datatree),
+        "inference": str(attrs.get("inference", "nuts")),
         "chains": int(chains),
         "draws": int(draws),
         "tune": jsonable(attrs.get("tuning_steps")),
@@ -133,5 +133,8 @@ def _seed(estimator: Any) -> int | None:
 
 def _versions() -> dict[str, str]:
     """Versions of the packages that the numbers depend on, as far as they are installed."""
-    installed = {distribution.name.lower() for distribution in metadata.distributions() if distribution.name}
-    return {name: metadata.version(name) for name in _PACKAGES if name in installed}
+    found = {}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

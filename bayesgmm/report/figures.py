@@ -51,7 +51,7 @@ def draw_all(material: Material) -> dict[str, Figure]:
         figures = _always(comparison)
         # Ranks compare chains; one chain has nothing to be compared with.
         if comparison.posterior_params.batch_shape[0] > 1:
-            figures["rank"] = Figure(_render(comparison.plot_rank, "png"), _RANK_ALT, True)
+            figures["rank"] = Figure(_render(comparison.plot_rank, "png8"), _RANK_ALT, True)
         if len(comparison.doubtful):
             figures["doubtful"] = Figure(_render(lambda: _bars(comparison), "svg"), _doubtful_alt(comparison), True)
         if choice is not None:
@@ -67,14 +67,12 @@ def _always(comparison: Comparison) -> dict[str, Figure]:
     # Points, curves and traces by the hundred are larger as a drawing than as its picture.
     return {
         "groups": Figure(_render(lambda: comparison.plot_groups(ax=_axes()), "png"), _groups_alt(comparison), False),
-        "uncertainty": Figure(
-            _render(lambda: comparison.plot_uncertainty(ax=_axes()), "png"), _uncertainty_alt(comparison), False
-        ),
+        "uncertainty": Figure(_render(lambda: comparison.plot_uncertainty(ax=_axes()), "png"), _uncertainty_alt(comparison), False),
         "forest": Figure(_render(comparison.plot_forest, "svg"), _forest_alt(comparison), True),
         "predictive": Figure(
-            _render(comparison.plot_predictive, "png"), _predictive_alt(comparison), len(comparison.features) > 1
+            _render(comparison.plot_predictive, "png8"), _predictive_alt(comparison), len(comparison.features) > 1
         ),
-        "trace": Figure(_render(comparison.plot_trace, "png"), _TRACE_ALT, True),
+        "trace": Figure(_render(comparison.plot_trace, "png8"), _TRACE_ALT, True),
     }
 
 
@@ -125,7 +123,9 @@ def _bars(comparison: Comparison) -> Any:
     order = np.argsort(-comparison.responsibilities["posterior_doubt"].to_numpy(), kind="stable")
     rows = order[: min(len(comparison.doubtful), _MOST_BARS)]
     names = comparison.responsibilities.index[rows].rename("obs")
-    return plots.plot_responsibilities(doubt_of_draws(comparison.posterior_params, comparison.X[rows], names, 0.9), _MOST_BARS)
+    ax = plots.plot_responsibilities(doubt_of_draws(comparison.posterior_params, comparison.X[rows], names, 0.9), _MOST_BARS)
+    ax.set_xlabel(f"row, the most doubtful first ({len(rows)} of {len(comparison.X):,})")
+    return ax
 
 
 def _reliability(material: Material) -> Any:
@@ -164,12 +164,13 @@ def _render(draw: Callable[[], Any], kind: str) -> str:
 
 
 def data_uri(figure: Any, kind: str) -> str:
-    """Return a matplotlib figure as a data URI; ``kind`` is "svg" or "png"."""
+    """Return a matplotlib figure as a data URI; ``kind`` is "svg", "png", or "png8" with a palette."""
+    few, kind = kind == "png8", kind[:3]
     out = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     # Transparent, so that the page's own light or dark ground shows through.
     figure.savefig(out, format=kind, dpi=_DPI, transparent=True, metadata=metadata)
-    content = _few_colours(out) if kind == "png" else out.getvalue()
+    content = _few_colours(out) if few else out.getvalue()
     media = {"svg": "image/svg+xml", "png": "image/png"}[kind]
     return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
 

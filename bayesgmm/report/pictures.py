@@ -32,7 +32,7 @@ def plot_choice(choice: Choice) -> Any:
         One axes, or two where the models have posteriors.
     """
     n_panels = 2 if choice.has_posteriors else 1
-    axes = new_axes(1, n_panels, size=(4.4 * n_panels, 3.2))[1].ravel()
+    axes: Any = new_axes(1, n_panels, size=(4.4 * n_panels, 3.2))[1].ravel()
     _criteria(axes[0], choice)
     if n_panels == 2:
         _prediction(axes[1], choice)

@@ -39,7 +39,9 @@ def _lines(em: Any, posterior: Any, facts: dict[str, Any]) -> Iterator[str]:
         yield f"X = {features}{_dropping(data)}"
     yield _call("em", em, ())
     yield _call("posterior", posterior, ("init=em",))
-    labels = f", labels=table.loc[X.index, {known['name']!r}]" if known and source is not None else ", labels=labels" if known else ""
+    labels = (
+        f", labels=table.loc[X.index, {known['name']!r}]" if known and source is not None else ", labels=labels" if known else ""
+    )
     yield f"bg.report.build_report(em, posterior, X, name={facts['name']!r}{labels}).write('report')"
 
 
@@ -53,7 +55,9 @@ def _call(name: str, estimator: Any, more: tuple[str, ...]) -> str:
     """``name = bg.Class(...).fit(X)`` with the settings that are not the defaults."""
     kind = type(estimator)
     defaults = kind().get_params(deep=False)
-    settings = [f"{key}={_literal(value)}" for key, value in estimator.get_params(deep=False).items() if _differs(key, value, defaults)]
+    settings = [
+        f"{key}={_literal(value)}" for key, value in estimator.get_params(deep=False).items() if _differs(key, value, defaults)
+    ]
     arguments = [repr(int(estimator.n_components)), *settings, *more]
     line = f"{name} = bg.{kind.__name__}({', '.join(arguments)}).fit(X)"
     if len(line) <= _LONGEST:

@@ -45,7 +45,7 @@ class GroupsUsed:
     def pairs(self) -> list[tuple[int, int, float]]:
         """Two groups and the probability that they are one hill, the most probable first; those not worth a word are left out."""
         K = len(self.same)
-        found = [(j, k, float(self.same.iloc[j, k])) for j, k in combinations(range(K), 2)]
+        found = [(j, k, float(self.same.to_numpy()[j, k])) for j, k in combinations(range(K), 2)]
         return sorted((pair for pair in found if pair[2] >= _WORTH_SAYING), key=lambda pair: -pair[2])
 
     def summary(self) -> dict[str, Any]:

@@ -20,10 +20,14 @@ SHAPES = {
 
 
 SAMPLERS = {
-    "chains": "Markov chains (NUTS)",
-    "independent": "independent draws, weighted to the posterior",
-    "particles": "particles moved from prior to posterior",
+    "nuts": "by NUTS",
+    "gibbs": "by Gibbs sampling",
+    "laplace": "by Laplace's approximation, whose draws are weighted to the posterior",
+    "advi": "by ADVI, whose draws are weighted to the posterior",
+    "pathfinder": "by Pathfinder, whose draws are weighted to the posterior",
+    "smc": "by sequential Monte Carlo, whose particles move from prior to posterior",
 }
+"""How draws came about, by ``attrs["inference"]`` of a posterior."""
 
 
 def number(value: Any) -> str:

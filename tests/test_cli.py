@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -15,7 +16,16 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.bayes.space import FAMILIES
 from bayesgmm.cli import main
-from bayesgmm.cli.options import COVARIANCE_TYPES, POSTERIOR_COVARIANCE_TYPES, Data, Model, Sampling, for_posterior
+from bayesgmm.cli.options import (
+    COVARIANCE_TYPES,
+    POSTERIOR_COVARIANCE_TYPES,
+    Counts,
+    Data,
+    Model,
+    Sampling,
+    for_posterior,
+    seeded,
+)
 from bayesgmm.typing import CovarianceType
 
 BAYESGMM = Path(sys.executable).with_name("bayesgmm")
@@ -89,8 +99,6 @@ class TestBadInput:
             (("2", "faithful", "--columns", "eruptions,wait"), "no column 'wait'; it has eruptions, waiting."),
             (("2", "penguins"), "species, island, sex; choose columns that do: --columns bill_length_mm,"),
             (("2", "penguins", "--columns", "species"), "none of its columns does"),
-            (("2", "penguins", "--columns", "body_mass_g"), "body_mass_g (2); --drop-missing"),
-            (("two", "faithful"), "'two' is not a valid integer"),
             (("2", "faithful", "--draws", "0"), "--draws"),
             (("2", "faithful", "--covariance-type", "round"), "'full', 'tied', 'diag', 'spherical'"),
             (("2", "faithful", "--nonsense"), "--nonsense"),
@@ -106,6 +114,40 @@ class TestBadInput:
         says: str,
     ) -> None:
         assert says in fails(capsys, *command, *words)
+        assert entries(here) == []
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (("2", "penguins", "--columns", "body_mass_g"), "body_mass_g (2); --drop-missing"),
+            (("two", "faithful"), "'two' is not a valid integer"),
+        ],
+    )
+    def test_what_fit_alone_refuses(
+        self, here: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+    ) -> None:
+        assert says in fails(capsys, *self.FIT, *words)
+        assert entries(here) == []
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (("two", "faithful"), "'two' is neither a number of groups, such as 3, nor a range of them, such as 2..6."),
+            (("6..2", "faithful"), "'6..2' is no range"),
+            (("0..2", "faithful"), "'0..2' is no range"),
+            (("1..99", "faithful"), "more than 30 numbers"),
+            (("2..", "faithful"), "'2..' is neither"),
+            (("2", "faithful", "--label", "species"), "no column 'species'; it has eruptions, waiting."),
+            (("2", "faithful", "--columns", "eruptions", "--label", "kind"), "no column 'kind'"),
+            (("2", "faithful", "--columns", "waiting", "--label", "waiting"), "no column besides the label waiting"),
+            (("2", "faithful", "--label", "eruptions"), "eruptions has 126 different values, too many for labels"),
+            (("2", "penguins", "--label", "species"), "island, sex; choose columns that do"),
+        ],
+    )
+    def test_what_the_report_alone_refuses(
+        self, here: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+    ) -> None:
+        assert says in fails(capsys, *self.REPORT, *words, "--draws", "20", "--tune", "20", "--chains", "2", "--quiet")
         assert entries(here) == []
 
     @pytest.mark.parametrize("command", [FIT, REPORT])
@@ -295,6 +337,37 @@ class TestReport:
         assert entries(folder) == ["index.html", "notes.txt", "posterior.nc", "summary.json"]
         assert json.loads((folder / "summary.json").read_text())
         assert "faithful" in (folder / "index.html").read_text()
+
+    def test_gaps_labels_and_a_choice(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        table = bg.datasets.load_penguins()[["species", "bill_length_mm", "flipper_length_mm"]]
+        table.loc[5:9, "bill_length_mm"] = np.nan
+        table.to_csv("birds.csv", index=False)
+        words = ["report", "birds.csv", "--components", "2..3", "--label", "species", "--output", "out", *SHORT[:-1]]
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert "birds.csv: 342 rows (2 with no value at all left out)" in err
+        assert "5 missing values" in err
+        assert "groups, BIC takes" in err
+        assert "(chosen by BIC among 2, 3)" in out
+        found = json.loads(Path("out", "summary.json").read_text())
+        assert (found["data"]["n_missing"], found["data"]["n_rows_with_gaps"], found["data"]["n_left_out"]) == (5, 5, 2)
+        assert found["data"]["features"] == ["bill_length_mm", "flipper_length_mm"]
+        assert found["known_labels"]["name"] == "species"
+        assert [row["n_components"] for row in found["choice"]["models"]] == [2, 3]
+        # The command on the page, run again, finds the same.
+        assert found["command"].startswith("bayesgmm report birds.csv --components 2..3 --label species")
+        assert main([*shlex.split(found["command"])[1:], "--quiet"]) == 0
+        again = json.loads(Path("report", "summary.json").read_text())
+        assert again["em"] == found["em"]
+        assert again["parameters"] == found["parameters"]
+
+    def test_a_report_always_has_a_seed(self) -> None:
+        assert seeded(Model(2)).random_state is not None
+        assert seeded(Model(2, random_state=3)) == Model(2, random_state=3)
+
+    @pytest.mark.parametrize(("text", "numbers"), [("3", (3,)), ("2..4", (2, 3, 4)), ("5,2, 5", (2, 5)), (" 1 .. 1 ", (1,))])
+    def test_numbers_of_groups(self, text: str, numbers: tuple[int, ...]) -> None:
+        assert Counts().convert(text, None, None) == numbers
 
 
 class TestInstalled:

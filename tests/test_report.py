@@ -1,20 +1,25 @@
 """The report holds what was found, escapes what is not ours, and never writes over what is not ours."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
+import bayesgmm as bg
 from bayesgmm.comparison import compare
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.report import Report, build_report
 from bayesgmm.report.words import counted, number, percent, some
 
 HOSTILE = "<script>alert(1)</script>"
+RIGHT_TO_LEFT = "\u05d0\u05d5\u05e8\u05da"
 
 
 @pytest.fixture(scope="module")
@@ -29,34 +34,40 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.text = ""
+        self.scripts: list[str] = []
+        self.in_script = False
         self.addresses: list[str] = []
         self.images: list[dict[str, str | None]] = []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
+        self.in_script = tag == "script"
         values = dict(attrs)
         self.addresses += [values[key] for key in ("src", "href", "srcset", "action") if key in values]
         self.images += [values] if tag == "img" else []
 
+    def handle_endtag(self, tag):
+        self.in_script = False
+
     def handle_data(self, data):
-        self.text += data
+        if self.in_script:
+            self.scripts.append(data)
+        else:
+            self.text += data
 
 
-def renamed(em, posterior, names: list[str]):
-    """The same fits with other names of columns."""
-    trees = [fit.datatree_.map_over_datasets(lambda ds: with_names(ds, names)) for fit in (em, posterior)]
-    keys = ("params_", "n_components", "covariance_type", "n_features_in_", "random_state")
-    one = {key: getattr(em, key) for key in (*keys, "converged_", "n_iter_", "log_likelihood_", "standard_errors")}
-    other = {key: getattr(posterior, key) for key in (*keys, "priors", "em_")}
-    return (
-        SimpleNamespace(**one, feature_names_=names, datatree_=trees[0]),
-        SimpleNamespace(**other, feature_names_=names, datatree_=trees[1]),
-    )
+def short_fits(X, n_components: int = 2, **settings):
+    """EM and a short posterior."""
+    em = bg.GaussianMixture(n_components, random_state=1).fit(X)
+    settings = {"draws": 150, "tune": 150, "chains": 2, "random_state": 1, "progressbar": False} | settings
+    return em, bg.BayesianGaussianMixture(n_components, init=em, **settings).fit(X)
 
 
-def with_names(group: xr.Dataset, names: list[str]) -> xr.Dataset:
-    return group.assign_coords({dim: names for dim in ("feature", "feature_bis") if dim in group.dims})
+def named(faithful, names: list[str]):
+    """Short fits to Old Faithful under other names of columns."""
+    X = faithful.set_axis(names, axis="columns")
+    return (*short_fits(X), X)
 
 
 def test_the_headline_is_five_plain_lines(report):
@@ -72,46 +83,70 @@ def test_the_page_says_what_the_comparison_says(report):
     text = " ".join(Page(report.html).text.split())
     for check in (*report.comparison.verdicts, *report.comparison.checks):
         assert check.sentence in text
-    for words in ("2 groups in Old Faithful", "272 rows and 2 columns", "How sure is each point?", "random_state=1"):
+    for words in ("2 groups in Old Faithful", "272 rows and 2 columns", "How sure is each point?", "random_state=1", "Seed 1"):
         assert words in text
     assert str(report.comparison.doubtful.index[0]) in text
+    for answer in report.summary["answers"]:
+        assert answer["answer"] in text
+        assert all(sentence in text for sentence in answer["sentences"])
+    for part in report.summary["prior_sensitivity"]:
+        assert part["sentence"] in text
 
 
 def test_the_page_needs_nothing_from_outside(report):
     page = Page(report.html)
-    assert {address.partition(":")[0] for address in page.addresses} == {"data"}
-    assert "script" not in page.tags
+    assert {address.partition(":")[0] for address in page.addresses if not address.startswith("#")} == {"data"}
     assert "link" in page.tags
-    assert not re.search(r"url\(|@import", report.html)
+    assert not re.search(r"url\(|@import|https?://", report.html)
     assert len(report.html) < 3_000_000
     assert report.to_html() == report.html
 
 
+def test_only_our_script_may_run(report):
+    page = Page(report.html)
+    assert page.tags.count("script") == len(page.scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in report.html
+    assert "default-src 'none'" in report.html
+    assert not re.search(r"\son\w+=", report.html)
+
+
+def test_links_lead_somewhere(report):
+    targets = set(re.findall(r'\bid="([^"]+)"', report.html))
+    links = [address[1:] for address in Page(report.html).addresses if address.startswith("#")]
+    assert len(links) == 9
+    assert set(links) <= targets
+    assert len(targets) == len(re.findall(r'\bid="', report.html))
+
+
 def test_every_figure_has_words_for_those_who_cannot_see_it(report):
     images = Page(report.html).images
-    assert len(images) == 6
+    assert len(images) == 7
     assert all(image["alt"] and len(image["alt"]) > 30 for image in images)
-    assert len({image["src"] for image in images}) == 6
+    assert len({image["src"] for image in images}) == 7
+    assert len({image["alt"] for image in images}) == 7
 
 
-def test_names_from_the_data_are_text(em_faithful, posterior_faithful):
-    names = [HOSTILE, "a & 'b' \"c\" {{ 7*7 }} $x$"]
-    found = build_report(*renamed(em_faithful, posterior_faithful, names), name="<b>bold</b>", source="<i>x</i>.csv")
+def test_names_from_the_data_are_text(faithful):
+    names = [HOSTILE, "a & 'b' \"c\" {{ 7*7 }} $x$ \u202e " + RIGHT_TO_LEFT]
+    em, posterior, X = named(faithful, names)
+    labels = pd.Series(np.where(X.iloc[:, 0] > 3, "</td><u>long</u>", HOSTILE), name="<q>kind</q>")
+    found = build_report(em, posterior, X, name="<b>bold</b>", source="<i>x</i>.csv", labels=labels, command="x </code><b>")
     page = Page(found.html)
-    assert not {"script", "b", "i"} & set(page.tags)
-    for name in (*names, "<b>bold</b>", "<i>x</i>.csv"):
+    assert page.tags.count("script") == 1
+    assert not {"b", "q", "u"} & set(page.tags)
+    for name in (*names, "<b>bold</b>", "<i>x</i>.csv", "<q>kind</q>", "</td><u>long</u>", "x </code><b>"):
         assert name in page.text
     assert json.loads(json.dumps(found.summary))["features"] == names
 
 
-def test_one_chain_makes_a_report_with_a_warning(em_faithful, posterior_faithful, faithful):
-    em, posterior = renamed(em_faithful, posterior_faithful, list(faithful))
-    posterior.params_ = posterior.params_[:1]
-    posterior.datatree_ = posterior.datatree_.map_over_datasets(lambda ds: ds.isel(chain=[0]) if "chain" in ds.dims else ds)
+def test_one_chain_makes_a_report_that_warns(faithful):
+    em, posterior = short_fits(faithful, chains=1)
     found = build_report(em, posterior, faithful, name="one chain")
     assert "only one chain" in found.headline[2]
-    assert "Read with care" in found.html
-    assert len(Page(found.html).images) == 5
+    assert found.summary["answers"][2]["answer"] == "No"
+    assert "only one chain" in found.summary["answers"][2]["sentences"][0]
+    assert len(Page(found.html).images) == 6
 
 
 def test_files_are_written_and_load_back_equal(report, posterior_faithful, tmp_path):

@@ -114,9 +114,9 @@ def _causes(comparison: Comparison) -> str:
     counts = comparison.doubtful["cause"].value_counts()
     overlap, little = int(counts.get("overlap", 0)), int(counts.get("too little data", 0))
     if not little:
-        return "because the groups overlap there; more data would not help"
+        return "because the groups overlap there; more rows would not help"
     if not overlap:
-        return "because the groups are not known well enough; more data would help"
+        return "because the groups are not known well enough; more rows would help"
     return f"{overlap:,} because the groups overlap there, {little:,} for want of data"
 
 

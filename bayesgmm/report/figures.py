@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Figure", "data_uri", "draw_all", "plain_style"]
 
 _MOST_BARS = 24
+_MOST_DRAWN = 30
 _DPI = 170
 _COLOURS = 256
 
@@ -65,10 +66,11 @@ def draw_all(material: Material) -> dict[str, Figure]:
 def _always(comparison: Comparison) -> dict[str, Figure]:
     """The figures that every report has."""
     # Points, curves and traces by the hundred are larger as a drawing than as its picture.
+    few = len(comparison.parameters) <= _MOST_DRAWN
     return {
         "groups": Figure(_render(lambda: comparison.plot_groups(ax=_axes()), "png"), _groups_alt(comparison), False),
         "uncertainty": Figure(_render(lambda: comparison.plot_uncertainty(ax=_axes()), "png"), _uncertainty_alt(comparison), False),
-        "forest": Figure(_render(comparison.plot_forest, "svg"), _forest_alt(comparison), True),
+        "forest": Figure(_render(comparison.plot_forest, "svg" if few else "png8"), _forest_alt(comparison), True),
         "predictive": Figure(
             _render(comparison.plot_predictive, "png8"), _predictive_alt(comparison), len(comparison.features) > 1
         ),

@@ -149,7 +149,7 @@ def test_a_name_from_right_to_left_leaves_the_words_around_it_in_order(page):
     isolated = page.execute_script(
         "return [...document.querySelectorAll('bdi')].filter(e => e.innerText.includes(arguments[0])).length", RIGHT_TO_LEFT
     )
-    assert isolated > 10
+    assert isolated >= 5
 
 
 @pytest.mark.parametrize("width", WIDTHS)

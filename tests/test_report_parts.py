@@ -273,3 +273,11 @@ def test_the_recipe_makes_the_same_fits(faithful, monkeypatch):
     exec("\n".join(code), made)
     assert made["em"].log_likelihood_ == em.log_likelihood_
     np.testing.assert_array_equal(made["posterior"].means_, posterior.means_)
+
+
+def test_draws_that_are_no_chains_make_a_report(faithful):
+    em, posterior = short_fits(faithful, sampler="laplace")
+    found = build_report(em, posterior, faithful, name="laplace")
+    assert found.summary["answers"][2]["answer"] == "Yes"
+    assert "reliable" in found.headline[2].lower()
+    assert "by Laplace's approximation" in Page(found.html).text

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bayesgmm.diagnostics import draws_kind
 from bayesgmm.report.words import counted, percent
 
 if TYPE_CHECKING:
@@ -124,8 +125,9 @@ def _trust(comparison: Comparison) -> Answer:
     found = concerns(comparison)
     question = "May it be trusted?"
     if not found:
-        chains = counted(comparison.posterior_params.batch_shape[0], "chain")
-        said = f"EM and the posterior ({chains}) passed every check, and data simulated from the model look like these."
+        n_chains = comparison.posterior_params.batch_shape[0]
+        drawn = f" ({counted(n_chains, 'chain')})" if draws_kind(comparison.datatree) == "chains" else ""
+        said = f"EM and the posterior{drawn} passed every check, and data simulated from the model look like these."
         return Answer(question, "Yes", (said,), "pass")
     if found[0].name in _FATAL:
         return Answer(question, "No", (found[0].sentence, *_more(len(found) - 1)), "warn")

@@ -100,7 +100,7 @@ def _convergence(comparison: Comparison) -> str:
     """The verdict on the chains, with its figures if it is good."""
     checks = {check.name: check for check in comparison.checks}
     verdict = checks["convergence"].sentence
-    if not checks["convergence"].passed:
+    if not checks["convergence"].passed or "ess_bulk" not in checks:
         return verdict[:1].lower() + verdict[1:]
     divergences = f", {checks['divergences'].value:.0f} divergences" if "divergences" in checks else ""
     r_hat = max(checks[name].value or 0 for name in ("r_hat_label_free", "r_hat_relabelled") if name in checks)

@@ -26,6 +26,7 @@ from bayesgmm.cli.options import (
     for_posterior,
     seeded,
 )
+from bayesgmm.cli.steps import command_line
 from bayesgmm.typing import CovarianceType
 
 BAYESGMM = Path(sys.executable).with_name("bayesgmm")
@@ -342,8 +343,21 @@ class TestReport:
         table = bg.datasets.load_penguins()[["species", "bill_length_mm", "flipper_length_mm"]]
         table.loc[5:9, "bill_length_mm"] = np.nan
         table.to_csv("birds.csv", index=False)
-        words = ["report", "birds.csv", "--components", "2..3", "--label", "species", "--output", "out", *SHORT[:-1]]
-        assert main(words) == 0
+        words = [
+            "report",
+            "birds.csv",
+            "--components",
+            "2..3",
+            "--label",
+            "species",
+            "--output",
+            "out",
+            "--draws",
+            "60",
+            "--tune",
+            "60",
+        ]
+        assert main([*words, "--chains", "2", "--seed", "1"]) == 0
         out, err = capsys.readouterr()
         assert "birds.csv: 342 rows (2 with no value at all left out)" in err
         assert "5 missing values" in err
@@ -354,12 +368,17 @@ class TestReport:
         assert found["data"]["features"] == ["bill_length_mm", "flipper_length_mm"]
         assert found["known_labels"]["name"] == "species"
         assert [row["n_components"] for row in found["choice"]["models"]] == [2, 3]
-        # The command on the page, run again, finds the same.
-        assert found["command"].startswith("bayesgmm report birds.csv --components 2..3 --label species")
-        assert main([*shlex.split(found["command"])[1:], "--quiet"]) == 0
-        again = json.loads(Path("report", "summary.json").read_text())
-        assert again["em"] == found["em"]
-        assert again["parameters"] == found["parameters"]
+        draws = "--draws 60 --tune 60 --chains 2 --random-state 1 --output report"
+        assert found["command"] == f"bayesgmm report birds.csv --components 2..3 --label species {draws}"
+
+    def test_the_command_is_ready_for_a_shell(self) -> None:
+        data = Data("my table.csv", columns=("a", "b,c"), drop_missing=True, label="it's")
+        words = shlex.split(command_line(data, (2, 5), Model(2, "tied", n_init=3, random_state=7), Sampling(draws=9)))
+        assert words[:5] == ["bayesgmm", "report", "my table.csv", "--components", "2,5"]
+        given = dict(zip(words[3::2], words[4::2], strict=False))
+        assert given["--columns"] == 'a,"b,c"'
+        rest = ["--label", "it's", "--drop-missing", "--covariance-type", "tied", "--n-init", "3", "--draws", "9"]
+        assert words[7:] == [*rest, "--random-state", "7", "--output", "report"]
 
     def test_a_report_always_has_a_seed(self) -> None:
         assert seeded(Model(2)).random_state is not None

@@ -92,6 +92,12 @@ class TestAnswers:
         found = concerns(failing(comparison, "predictive", "convergence", "ess_bulk"))
         assert [check.name for check in found] == ["convergence", "predictive"]
 
+    def test_a_prior_that_shows_is_said(self, comparison):
+        rows = [{"part": p, "prior": v} for p, v in (("weights", 0.01), ("means", 0.2), ("sds", 0.05), ("corr", None))]
+        *_, trust = answers(comparison, groups_used(comparison), None, rows)
+        assert trust.sentences[-1] == "The result leans on the prior of the means and standard deviations: see Priors."
+        assert len(answers(comparison, groups_used(comparison), None, rows[:1])[2].sentences) == 1
+
     def test_groups_that_are_not_there_are_said(self, comparison):
         probability = pd.Series([0.3, 0.7], index=pd.RangeIndex(1, 3, name="n_groups"))
         used = GroupsUsed(probability, pd.DataFrame([[1.0, 0.6], [0.6, 1.0]]))

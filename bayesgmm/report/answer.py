@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from bayesgmm.diagnostics import draws_kind
+from bayesgmm.diagnostics.sensitivity import THRESHOLD
 from bayesgmm.report.words import counted, percent
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from bayesgmm.report.used import GroupsUsed
 
 __all__ = ["Answer", "answers", "concerns"]
+
+PARTS = {"weights": "weights", "means": "means", "sds": "standard deviations", "corr": "correlations"}
+"""Parts of a prior in words."""
 
 # What no answer survives, and what is a fact about the data rather than a fault of the fits.
 _FATAL = ("convergence", "em_convergence")
@@ -51,7 +55,9 @@ def concerns(comparison: Comparison) -> list[Check]:
     return sorted(kept, key=lambda check: check.name not in _FATAL)
 
 
-def answers(comparison: Comparison, used: GroupsUsed, choice: Choice | None) -> tuple[Answer, Answer, Answer]:
+def answers(
+    comparison: Comparison, used: GroupsUsed, choice: Choice | None, sensitivity: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Answer, Answer, Answer]:
     """Answer the three questions that come first.
 
     Parameters
@@ -60,8 +66,20 @@ def answers(comparison: Comparison, used: GroupsUsed, choice: Choice | None) -> 
     used : GroupsUsed
     choice : Choice or None
         If the number of groups was chosen.
+    sensitivity : sequence of dict
+        What each part of the prior moves: from `bayesgmm.report.belief.sensitivity`.
     """
-    return _how_many(comparison, used, choice), _how_sure(comparison), _trust(comparison)
+    trust = _trust(comparison)
+    trust = replace(trust, sentences=(*trust.sentences, *_priors(sensitivity)))
+    return _how_many(comparison, used, choice), _how_sure(comparison), trust
+
+
+def _priors(sensitivity: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A word on priors that show in the result."""
+    parts = [PARTS[row["part"]] for row in sensitivity if (row["prior"] or 0.0) >= THRESHOLD]
+    if parts:
+        listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+        yield f"The result leans on the prior of the {listed}: see Priors."
 
 
 def _how_many(comparison: Comparison, used: GroupsUsed, choice: Choice | None) -> Answer:

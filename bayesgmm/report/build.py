@@ -94,7 +94,7 @@ def build_report(
     material = Material(
         facts=facts,
         comparison=comparison,
-        answers=answers(comparison, used, choice),
+        answers=answers(comparison, used, choice, moved),
         used=used,
         choice=choice,
         known=known,

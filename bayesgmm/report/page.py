@@ -7,7 +7,7 @@ import hashlib
 import math
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from bayesgmm.report.words import SAMPLERS, SHAPES, counted, number, percent, so
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
+    from bayesgmm.diagnostics import Check
     from bayesgmm.report.choice import Choice
     from bayesgmm.report.known import Known
     from bayesgmm.report.used import GroupsUsed
@@ -68,16 +69,18 @@ def page(material: Material) -> str:
     """
     facts, comparison = material.facts, material.comparison
     doubtful, changed, script = comparison.doubtful, comparison.changed, _script()
+    names = (*comparison.features, *(() if material.known is None else (material.known.name, *material.known.values)))
     return _template().render(
         facts,
         material=material,
+        names=names,
         script=Markup(script),
         script_hash=_hash(script),
         shape=SHAPES.get(facts["model"]["covariance_type"], "groups of one family"),
         road=SAMPLERS.get(facts["posterior"]["inference"], ""),
-        verdicts=comparison.verdicts,
+        verdicts=_readable(comparison.verdicts, names),
         concerns=concerns(comparison),
-        checks=comparison.checks,
+        checks=_readable(comparison.checks, names),
         figures=draw_all(material),
         groups=list(_groups(comparison)),
         shown_features=list(comparison.features[:_MOST_COLUMNS]),
@@ -143,6 +146,11 @@ def _apart(text: str, names: tuple[str, ...]) -> str:
         if any(unicodedata.bidirectional(letter) in ("R", "AL", "RLO", "RLE") for letter in name):
             text = text.replace(name, f"\u2068{name}\u2069")
     return text
+
+
+def _readable(checks: tuple[Check, ...], names: tuple[str, ...]) -> list[Check]:
+    """Checks whose sentences keep their order around names written from right to left."""
+    return [replace(check, sentence=_apart(check.sentence, names)) for check in checks]
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArr
     for chunk in stream_rows(source, None if source.lower().endswith(".npy") else names):
         if chunk.X.shape[1] != len(names):
             raise InvalidDataError(f"{chunk.place} has {chunk.X.shape[1]} columns and the model {len(names)}: {', '.join(names)}")
-        for start, stop in bounds(*chunk.X.shape, ROWS):
+        for start, stop in bounds(len(chunk.X), len(names), ROWS):
             yield chunk.place, chunk.first + start, chunk.X[start:stop]
 
 
@@ -109,7 +109,7 @@ def _of_table(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatA
     table = read_table(source, names)
     check_numbers(table)
     X = table.to_numpy(dtype=float)
-    for start, stop in bounds(*X.shape, ROWS):
+    for start, stop in bounds(len(X), len(names), ROWS):
         yield source, start, X[start:stop]
 
 

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import bayesgmm as bg
 from bayesgmm.comparison import Comparison, compare
+from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.partitions import occupied
@@ -21,7 +22,6 @@ from bayesgmm.report.choice import Choice, choose
 from bayesgmm.report.facts import Origin, facts_of
 from bayesgmm.report.known import score_labels
 from bayesgmm.report.recipe import recipe
-from bayesgmm.report.used import GroupsUsed, groups_used
 from tests.test_report import Page, short_fits
 
 
@@ -60,7 +60,7 @@ def failing(comparison: Comparison, *names: str) -> Comparison:
 
 class TestAnswers:
     def ask(self, comparison: Comparison, choice: Choice | None = None, used: GroupsUsed | None = None):
-        return answers(comparison, used or groups_used(comparison), choice)
+        return answers(comparison, used or comparison.groups, choice)
 
     def test_all_is_well(self, comparison):
         many, sure, trust = self.ask(comparison)
@@ -94,9 +94,9 @@ class TestAnswers:
 
     def test_a_prior_that_shows_is_said(self, comparison):
         rows = [{"part": p, "prior": v} for p, v in (("weights", 0.01), ("means", 0.2), ("sds", 0.05), ("corr", None))]
-        *_, trust = answers(comparison, groups_used(comparison), None, rows)
+        *_, trust = answers(comparison, comparison.groups, None, rows)
         assert trust.sentences[-1] == "The result leans on the prior of the means and standard deviations: see Priors."
-        assert len(answers(comparison, groups_used(comparison), None, rows[:1])[2].sentences) == 1
+        assert len(answers(comparison, comparison.groups, None, rows[:1])[2].sentences) == 1
 
     def test_groups_that_are_not_there_are_said(self, comparison):
         probability = pd.Series([0.3, 0.7], index=pd.RangeIndex(1, 3, name="n_groups"))
@@ -117,7 +117,7 @@ class TestAnswers:
 
 class TestGroupsUsed:
     def test_as_the_partitions_say(self, comparison, posterior_faithful, faithful):
-        found = groups_used(comparison)
+        found = comparison.groups
         np.testing.assert_allclose(found.occupied, occupied(posterior_faithful, faithful), atol=1e-6)
         assert found.pairs == []
         assert found.all_used == pytest.approx(1.0)
@@ -126,7 +126,7 @@ class TestGroupsUsed:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             em, posterior = short_fits(faithful[faithful["eruptions"] > 3], 2)
-        used = groups_used(compare(em, posterior))
+        used = compare(em, posterior).groups
         assert used.pairs[0][:2] == (0, 1)
         assert used.pairs[0][2] > 0.5
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.comparison import verdicts
+from bayesgmm.comparison.groups import groups_used
 from bayesgmm.comparison.inputs import Inputs, gather
 from bayesgmm.comparison.parameters import parameter_table, standard_errors_of
 from bayesgmm.comparison.partition import partition_view
@@ -87,6 +88,7 @@ def compare(
     responsibilities = _responsibility_table(inputs)
     table = parameter_table(inputs.em, inputs.posterior, inputs.features, standard_errors_of(em))
     view = partition_view(inputs.em_responsibilities, inputs.posterior, inputs.X, random_state)
+    used = groups_used(inputs.posterior, inputs.X, random_state)
     check = predictive_check(inputs.posterior, inputs.X, inputs.features, n_replicates, random_state)
     convergence, sampler = convergence_table(tree), sampler_table(tree)
     checks = verdict(convergence, sampler, inputs.posterior.batch_shape[0], tree)
@@ -97,6 +99,7 @@ def compare(
         sampler=sampler,
         predictive=check.table,
         partition=view,
+        groups=used,
         verdicts=(
             verdicts.agreement(responsibilities),
             verdicts.partition(view),
@@ -105,6 +108,7 @@ def compare(
             verdicts.em_convergence(em),
             verdicts.predictive(check.probability, check.table, n_replicates),
             verdicts.doubt(responsibilities),
+            *verdicts.groups(used),
             *verdicts.alignment(inputs),
         ),
         checks=checks,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.comparison.partition import PartitionView
 from bayesgmm.comparison.verdicts import DOUBT
 from bayesgmm.diagnostics import Check
@@ -48,6 +49,9 @@ class Comparison:
     predictive : pandas.DataFrame
         One row a statistic of the posterior predictive check: ``observed``, the replicates' ``mean``, ``lower`` and
         ``upper`` (95%), and ``tail_probability``, the share of replicates above the observed value (ties count half).
+    groups : GroupsUsed
+        How many of the components have points, and which two may be one group: ``occupied``, the posterior probability of each number of
+        components with points, and ``same`` (K, K), the probability that two components are one hill of the density.
     verdicts : tuple of Check
         The comparison in plain words.
     checks : tuple of Check
@@ -82,6 +86,7 @@ class Comparison:
     sampler: pd.DataFrame
     predictive: pd.DataFrame
     partition: PartitionView
+    groups: GroupsUsed
     verdicts: tuple[Check, ...]
     checks: tuple[Check, ...]
     order: tuple[int, ...]
@@ -148,7 +153,7 @@ class Comparison:
         dict
             Keys ``n_observations``, ``n_components``, ``features``, ``n_changed``, ``largest_gap``, ``n_in_doubt``,
             ``verdicts``, ``checks``, ``parameters``, ``changed``, ``in_doubt`` (at most 1000 rows each),
-            ``partition``, ``convergence``, ``sampler``, ``predictive``.
+            ``partition``, ``groups``, ``convergence``, ``sampler``, ``predictive``.
         """
         tables = {"changed": self.changed.head(_MOST_LISTED), "in_doubt": self.doubtful.head(_MOST_LISTED)}
         records = {name: _records(table.rename_axis("row").reset_index()) for name, table in tables.items()}
@@ -164,6 +169,7 @@ class Comparison:
             "parameters": _records(self.parameters),
             **records,
             "partition": _partition(self.partition),
+            "groups": self.groups.summary(),
             "convergence": _records(self.convergence),
             "sampler": _records(self.sampler.reset_index()),
             "predictive": _records(self.predictive),
@@ -204,6 +210,22 @@ class Comparison:
         return plots.plot_uncertainty(
             self.filled, self.em_params, self.mean_responsibilities, feature_names=self.features, **kwargs
         )
+
+    def plot_occupied(self, **kwargs: Any) -> Axes:
+        """Draw how many of the groups have points; see `bayesgmm.plots.plot_occupied`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed on.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from bayesgmm import plots
+
+        return plots.plot_occupied(self.groups.occupied, **kwargs)
 
     def plot_forest(self, **kwargs: Any) -> Any:
         """Draw every parameter by both fits; see `bayesgmm.plots.plot_forest`.

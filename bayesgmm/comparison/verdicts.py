@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.comparison.inputs import Inputs
 from bayesgmm.comparison.partition import PartitionView
 from bayesgmm.diagnostics import Check
@@ -15,11 +16,13 @@ from bayesgmm.partitions.doubt import CLEAR
 if TYPE_CHECKING:
     from bayesgmm.estimators import GaussianMixture
 
-__all__ = ["DOUBT", "agreement", "alignment", "doubt", "em_convergence", "parameters", "partition", "predictive"]
+__all__ = ["DOUBT", "agreement", "alignment", "doubt", "em_convergence", "groups", "parameters", "partition", "predictive"]
 
 # A point is in doubt if its most probable group has less than 1 - DOUBT of the probability.
 DOUBT = 1 - CLEAR
 _CHANGED, _IN_DOUBT, _DISTANCE, _PREDICTIVE = 0.01, 0.1, 2.0, 0.01
+_FEWER, _ONE_GROUP = 0.05, 0.5
+_MOST_PAIRS = 2
 
 
 def agreement(responsibilities: pd.DataFrame) -> Check:
@@ -46,7 +49,7 @@ def partition(view: PartitionView) -> Check:
         sentence = f"EM's groups are the ones that the posterior would choose ({groups})."
     elif view.inside:
         sentence = (
-            f"EM's groups are credible to the posterior, though it would choose others ({groups}): "
+            f"EM's groups are credible to the posterior, though it would choose others ({groups}), {view.distance:.2g} bits away: "
             f"{view.rank:.0%} of its draws are farther from those."
         )
     else:
@@ -55,6 +58,27 @@ def partition(view: PartitionView) -> Check:
             f"would choose ({groups})."
         )
     return Check("partition", view.distance, view.radius, view.inside, sentence)
+
+
+def groups(used: GroupsUsed) -> tuple[Check, ...]:
+    """A doubt that there are as many groups as were asked for, if there is one; otherwise nothing."""
+    K = len(used.occupied)
+    fewer = 1.0 - used.all_used
+    pairs = [pair for pair in used.pairs if pair[2] >= _ONE_GROUP]
+    if fewer < _FEWER and not pairs:
+        return ()
+    said = []
+    if fewer >= _FEWER:
+        likely = int(used.occupied.to_numpy().argmax()) + 1
+        said.append(f"Fewer than {K} groups have any points with {fewer:.0%} probability; {likely} is the most probable number.")
+    for j, k, probability in pairs[:_MOST_PAIRS]:
+        said.append(f"Groups {j} and {k} are one hill of the density with {probability:.0%} probability.")
+    if len(pairs) > _MOST_PAIRS:
+        said.append(f"So are {len(pairs) - _MOST_PAIRS} more pairs, each with at least {_ONE_GROUP:.0%}.")
+    doubt = max([fewer, *(pair[2] for pair in pairs)])
+    return (
+        Check("groups", doubt, _ONE_GROUP, doubt < _ONE_GROUP, " ".join([*said, "There may be fewer groups than were asked for."])),
+    )
 
 
 def parameters(table: pd.DataFrame) -> Check:

@@ -10,7 +10,8 @@ import xarray as xr
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.partitions.doubt import check_doubt
-from bayesgmm.typing import FloatArray, IntArray
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
+from bayesgmm.validation import check_weights
 
 __all__ = ["ABSTAINED", "Abstention", "abstain"]
 
@@ -34,6 +35,8 @@ class Abstention:
         Mean over the classified rows of 1 - the probability of their group; NaN where no row is classified.
     curve : pandas.DataFrame
         ``share`` classified and ``expected_error`` for every ``threshold`` of 0.01, 0.02, ..., 0.99.
+    weight : array of shape (N,)
+        How often each row counts.
 
     Examples
     --------
@@ -48,11 +51,12 @@ class Abstention:
     threshold: float
     expected_error: float
     curve: pd.DataFrame = field(repr=False)
+    weight: FloatArray = field(repr=False)
 
     @property
     def share(self) -> float:
         """Share of the rows that are classified."""
-        return float(self.classified.mean())
+        return float(self.weight @ self.classified / self.weight.sum())
 
     def __str__(self) -> str:
         n, N = int(self.classified.sum()), len(self.classified)
@@ -64,7 +68,7 @@ class Abstention:
         return said if n == N else f"{said} Left open: {N - n}, where the group's interval reaches below {self.threshold:g}."
 
 
-def abstain(uncertainty: xr.Dataset, threshold: float = 0.8) -> Abstention:
+def abstain(uncertainty: xr.Dataset, threshold: float = 0.8, *, sample_weight: ArrayLike | None = None) -> Abstention:
     """Classify a row only if the lower bound of its most probable group's responsibility reaches a threshold.
 
     Parameters
@@ -73,6 +77,8 @@ def abstain(uncertainty: xr.Dataset, threshold: float = 0.8) -> Abstention:
         What ``uncertainty()`` of a fit returns; ``label``, ``responsibility`` and ``lower`` are needed.
     threshold : float
         Between 0 and 1.
+    sample_weight : array-like of shape (N,), optional
+        How often each row counts in shares and in the expected error.
 
     Returns
     -------
@@ -82,6 +88,8 @@ def abstain(uncertainty: xr.Dataset, threshold: float = 0.8) -> Abstention:
     ------
     InvalidParameterError
         If the threshold does not lie between 0 and 1, or the Dataset lacks a variable (it is named).
+    InvalidDataError
+        If there are not as many weights as rows, or a weight is negative.
 
     Notes
     -----
@@ -106,19 +114,23 @@ reaches below 0.99.
     lower, error = own["lower"].values, 1.0 - own["responsibility"].values
     classified = lower >= threshold
     labels = np.where(classified, label, ABSTAINED)
-    return Abstention(labels, classified, float(threshold), _mean_error(error, classified), _curve(lower, error))
+    given = check_weights(sample_weight, len(label))
+    weight = np.ones(len(label)) if given is None else given
+    expected = _mean_error(error, classified, weight)
+    return Abstention(labels, classified, float(threshold), expected, _curve(lower, error, weight), weight)
 
 
-def _mean_error(error: FloatArray, classified: np.ndarray) -> float:
-    return float(error[classified].mean()) if classified.any() else float("nan")
+def _mean_error(error: FloatArray, classified: np.ndarray, weight: FloatArray) -> float:
+    counted = weight * classified
+    return float(counted @ error / counted.sum()) if counted.any() else float("nan")
 
 
-def _curve(lower: FloatArray, error: FloatArray) -> pd.DataFrame:
+def _curve(lower: FloatArray, error: FloatArray, weight: FloatArray) -> pd.DataFrame:
     kept = [lower >= threshold for threshold in _THRESHOLDS]
     return pd.DataFrame(
         {
             "threshold": _THRESHOLDS,
-            "share": [float(rows.mean()) for rows in kept],
-            "expected_error": [_mean_error(error, rows) for rows in kept],
+            "share": [float(weight @ rows / weight.sum()) for rows in kept],
+            "expected_error": [_mean_error(error, rows, weight) for rows in kept],
         }
     )

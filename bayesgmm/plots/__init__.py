@@ -13,6 +13,7 @@ from bayesgmm.plots.doubt import plot_doubt
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.groups import plot_groups
 from bayesgmm.plots.merging import plot_merging
+from bayesgmm.plots.occupied import plot_occupied
 from bayesgmm.plots.predictive import plot_predictive
 from bayesgmm.plots.prior import plot_prior
 from bayesgmm.plots.reliability import plot_reliability
@@ -27,6 +28,7 @@ __all__ = [
     "plot_groups",
     "plot_loo_pit",
     "plot_merging",
+    "plot_occupied",
     "plot_pareto_k",
     "plot_predictive",
     "plot_prior",

@@ -25,6 +25,8 @@ _RING = "#111111"
 def plot_credible_ball(X: Any, ball: CredibleBall, *, feature_names: Sequence[str] | None = None, axs: Any = None) -> Any:
     """Draw the points in their groups by the estimate and by the partitions at the edge of its credible ball.
 
+    A bound that is the same partition as the estimate, or as a bound before it, says so.
+
     Groups of each bound have the colour of the group of the estimate that they share most points with, groups beyond those colours of
     their own; points that are in another group than by the estimate are ringed. Where several partitions tie for a bound, the one that
     most draws are is shown.
@@ -72,12 +74,16 @@ def plot_credible_ball(X: Any, ball: CredibleBall, *, feature_names: Sequence[st
     bounds = {"farthest in the ball": ball.horizontal, "fewest groups": ball.upper, "most groups": ball.lower}
     _panel(axes[0], places, axis_names, ball.center[whole], np.zeros(int(whole.sum()), dtype=bool))
     axes[0].set_title(f"the estimate\n{_groups(int(ball.center.max()) + 1)}", loc="left", fontsize=10)
+    drawn = {"the estimate": ball.center}
     for ax, (title, bound) in zip(axes[1:], bounds.items(), strict=True):
         labels = _named_alike(ball.center, bound.labels[0])
+        same = next((name for name, other in drawn.items() if np.array_equal(other, labels)), None)
+        drawn[title] = labels
         moved = labels != ball.center
         _panel(ax, places, axis_names, labels[whole], moved[whole])
         ties = f" (one of {len(bound.labels)} that tie)" if len(bound.labels) > 1 else ""
-        ax.set_title(f"{title}{ties}\n{_in_words(bound, ball.loss, int(moved.sum()))}", loc="left", fontsize=10)
+        words = _in_words(bound, ball.loss, int(moved.sum())) if same is None else f"the same as {_quoted(same)}"
+        ax.set_title(f"{title}{ties}\n{words}", loc="left", fontsize=10)
     if not whole.all():
         axes[0].text(0.01, 0.99, f"{(~whole).sum()} rows with gaps not shown", transform=axes[0].transAxes, va="top", fontsize=8)
     return axes
@@ -88,6 +94,10 @@ def _four(axs: Any, height: float) -> Any:
     if len(axes) < 4:
         raise InvalidParameterError(f"axs must hold four axes: the estimate and three bounds; got {len(axes)}")
     return axes[:4]
+
+
+def _quoted(name: str) -> str:
+    return name if name == "the estimate" else f"“{name}”"
 
 
 def _groups(n: int) -> str:

@@ -19,6 +19,8 @@ _GREY = "#7a858c"
 def plot_merging(merging: Any, *, ax: Axes | None = None) -> Axes:
     """Draw the entropy of the responsibilities against the number of groups, with the suggested number ringed.
 
+    Of a posterior, the band holds 90% of the draws' own entropies along the same path.
+
     Two straight pieces that meet at the suggestion show the bend that it was read from.
 
     Parameters
@@ -49,6 +51,11 @@ def plot_merging(merging: Any, *, ax: Axes | None = None) -> Axes:
     ax = axes_or_new(ax)
     entropy, n = merging.entropy, merging.suggested
     x, y = entropy.index.to_numpy(dtype=float), entropy.to_numpy()
+    band = merging.entropy_interval()
+    if band is not None:
+        words = "90% of the posterior's draws"
+        ax.fill_between(x, band["lower"], band["upper"], color=colour(0), alpha=0.18, lw=0, zorder=-1, label=words)
+        ax.legend(frameon=False, fontsize=9, loc="upper left")
     ax.plot(x, y, marker="o", color=colour(0), ls="none", ms=6)
     if n is not None and 1 < n < merging.n_components:
         for part in (slice(None, n), slice(n - 1, None)):

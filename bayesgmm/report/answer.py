@@ -12,9 +12,9 @@ from bayesgmm.report.words import counted, percent
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
+    from bayesgmm.comparison.groups import GroupsUsed
     from bayesgmm.diagnostics import Check
     from bayesgmm.report.choice import Choice
-    from bayesgmm.report.used import GroupsUsed
 
 __all__ = ["Answer", "answers", "concerns"]
 

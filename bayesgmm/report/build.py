@@ -13,7 +13,6 @@ from bayesgmm.report.facts import Origin, facts_of
 from bayesgmm.report.known import score_labels
 from bayesgmm.report.page import Material, page
 from bayesgmm.report.recipe import recipe
-from bayesgmm.report.used import groups_used
 from bayesgmm.report.value import Report
 from bayesgmm.report.words import headline
 
@@ -87,7 +86,7 @@ def build_report(
     comparison = compare(em, posterior, X)
     choice = None if selection is None else _choice(selection, comparison.em_params.n_components)
     known = None if labels is None else score_labels(labels, comparison)
-    used = groups_used(comparison)
+    used = comparison.groups
     origin = Origin(str(name), None if source is None else str(source), command, int(left_out))
     facts = facts_of(em, posterior, comparison, origin, known)
     moved, reason = sensitivity(posterior)

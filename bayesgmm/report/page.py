@@ -23,10 +23,10 @@ from bayesgmm.report.words import SAMPLERS, SHAPES, counted, number, percent, so
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
+    from bayesgmm.comparison.groups import GroupsUsed
     from bayesgmm.diagnostics import Check
     from bayesgmm.report.choice import Choice
     from bayesgmm.report.known import Known
-    from bayesgmm.report.used import GroupsUsed
 
 __all__ = ["Material", "page"]
 

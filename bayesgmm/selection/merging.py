@@ -15,7 +15,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.selection.criteria import soft_entropy
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
-from bayesgmm.validation import check_weights
+from bayesgmm.validation import check_prob, check_weights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,7 @@ __all__ = ["Merging", "elbow", "merge_components"]
 
 FEWEST_FOR_ELBOW = 4
 """Two straight pieces go through any three points: fewer than four say nothing about a bend."""
+_FEWEST_DRAWS, _MOST_DRAWS, _MOST_NUMBERS = 20, 200, 2e7  # rows x components x draws that take about a second
 APART = 0.01
 """Nats of entropy a row: components that overlap less are groups already."""
 
@@ -41,6 +42,8 @@ class Merging:
     component_responsibilities : array of shape (N, K)
     row_weight : array of shape (N,)
         How often each row counts.
+    draw_entropy : array of shape (draws, K), optional
+        Of a posterior, the entropy of each of some draws with 1 to K groups.
 
     Examples
     --------
@@ -52,6 +55,28 @@ class Merging:
     steps: tuple[tuple[Group, ...], ...]
     component_responsibilities: FloatArray = field(repr=False)
     row_weight: FloatArray = field(repr=False)
+    draw_entropy: FloatArray | None = field(default=None, repr=False)
+
+    def entropy_interval(self, prob: float = 0.9) -> pd.DataFrame | None:
+        """Return central intervals, over a posterior's draws, of each draw's own entropy along the same path of mergers.
+
+        Parameters
+        ----------
+        prob : float
+            Share of the draws that the intervals hold.
+
+        Returns
+        -------
+        pandas.DataFrame, or None for a fit that is no posterior
+            ``lower`` and ``upper`` by number of groups. Averaged responsibilities are less certain than those of a draw, so that
+            :attr:`entropy` may lie above.
+        """
+        check_prob(prob)
+        if self.draw_entropy is None:
+            return None
+        bounds = np.quantile(self.draw_entropy, [0.5 - prob / 2, 0.5 + prob / 2], axis=0)
+        index = pd.RangeIndex(1, self.n_components + 1, name="n_groups")
+        return pd.DataFrame(bounds.T, index=index, columns=["lower", "upper"])
 
     @property
     def n_components(self) -> int:
@@ -167,7 +192,8 @@ def merge_components(fit: Any, X: ArrayLike, *, sample_weight: ArrayLike | None 
     while len(groups) > 1:
         groups = _merge(groups, *_most_entangled(_merged(table, groups), weight))
         found.append(groups)
-    return Merging(tuple(reversed(found)), table, weight)
+    steps = tuple(reversed(found))
+    return Merging(steps, table, weight, _draw_entropy(fit, X, steps, weight))
 
 
 def elbow(values: ArrayLike) -> int:
@@ -209,6 +235,17 @@ def _responsibilities(fit: Any, X: ArrayLike) -> FloatArray:
     if getattr(fit, "noise", False):
         raise InvalidParameterError("noise is no group to merge with others: fit with noise=False")
     return np.asarray(fit.predict_proba(X), dtype=float)
+
+
+def _draw_entropy(fit: Any, X: ArrayLike, steps: tuple[tuple[Group, ...], ...], weight: FloatArray) -> FloatArray | None:
+    """Return the entropies (draws, K) along the path under some evenly spread draws; None for a single mixture."""
+    params: MixtureParams = getattr(fit, "params_", fit)
+    if not params.batch_shape:
+        return None
+    draws = params.reshape(-1).thin(max(_FEWEST_DRAWS, min(_MOST_DRAWS, int(_MOST_NUMBERS // (len(weight) * params.n_components)))))
+    # A row at a time: draws x rows x components need not exist together.
+    tables = (draws[t].responsibilities(X) for t in range(len(draws.weights)))
+    return np.array([[soft_entropy(_merged(table, groups), weight) for groups in steps] for table in tables])
 
 
 def _merged(table: FloatArray, groups: tuple[Group, ...]) -> FloatArray:

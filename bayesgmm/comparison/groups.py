@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import occupied, same_group
-
-if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
+from bayesgmm.typing import FloatArray
 
 __all__ = ["GroupsUsed", "groups_used"]
 
@@ -56,18 +55,21 @@ class GroupsUsed:
         }
 
 
-def groups_used(comparison: Comparison) -> GroupsUsed:
+def groups_used(params: MixtureParams, X: FloatArray, seed: int) -> GroupsUsed:
     """Ask the posterior how many groups it uses, of evenly spread draws: as many as are looked through in a moment.
 
     Parameters
     ----------
-    comparison : Comparison
+    params : MixtureParams
+        Draws of any batch shape, whose components keep their names.
+    X : array of shape (N, D)
+    seed : int
+        For more than eight components, of which each draw allocates the points once.
 
     Notes
     -----
     See `bayesgmm.partitions.occupied` and `bayesgmm.partitions.same_group`.
     """
-    params = comparison.posterior_params
-    numbers = len(comparison.X) * params.n_components
+    numbers = len(X) * params.n_components
     draws = int(min(_MOST_DRAWS, max(_LEAST_DRAWS, _MOST_NUMBERS // numbers)))
-    return GroupsUsed(occupied(params.thin(draws), comparison.X, random_state=0), same_group(params, n_draws=draws))
+    return GroupsUsed(occupied(params.thin(draws), X, random_state=seed), same_group(params, n_draws=draws))

@@ -90,11 +90,13 @@ class Checkpoint:
     state: ClimbState | None = None
     on_iteration: Callable[[Iteration], object] | None = None
     _number: int = 0
+    _written: int = 0
     _told: tuple[float, float] = (0.0, 0.0)
 
     def run(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> EMRun:
         """Return the next run: as it ended before, or from where it was, or from its start."""
         number, self._number = self._number, self._number + 1
+        self._written = 0
         if number < len(self.ended):
             return self.ended[number]
         began = time.perf_counter()
@@ -102,7 +104,7 @@ class Checkpoint:
         self._told = climb.trace[-1], began
         try:
             run = climb_on(climb, self._after)
-        except KeyboardInterrupt:
+        except BaseException:  # an interrupt, a file that has gone, a cluster that has died
             self.write()
             raise
         self.ended.append(run)
@@ -112,7 +114,8 @@ class Checkpoint:
 
     def _after(self, climb: Climb) -> None:
         self.state = climb.state
-        if climb.n_iter % EVERY == 0:
+        if climb.n_iter - self._written >= EVERY:  # an accepted extrapolation counts as an iteration, too
+            self._written = climb.n_iter
             self.write()
         if self.on_iteration is not None:
             self.on_iteration(self._iteration(climb))

@@ -52,7 +52,7 @@ def plot_occupied(probability: Any, *, ax: Axes | None = None) -> Axes:
             ax.annotate(f"{height:.0%}", (n, height), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
     ax.set_xlabel("number of groups that have points")
     ax.set_ylabel("posterior probability")
-    ax.set_ylim(0, max(1.0, float(np.max(heights))) * 1.08)
+    ax.set_ylim(0, min(1.08, 1.25 * float(np.max(heights))))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.yaxis.set_major_locator(MaxNLocator(5, prune="upper"))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -67,12 +67,15 @@ def report(quiet: bool, output: str, counts: tuple[int, ...], **settings: Any) -
     from bayesgmm.cli.steps import Progress, command_line, fit_both, load_with_gaps
     from bayesgmm.files import check_writable
     from bayesgmm.report import build_report
+    from bayesgmm.report.known import check_labels
 
     data, model, sampling = values({**settings, "components": counts[0]})
     model = seeded(for_posterior(model))
     progress = Progress(quiet)
     check_writable(output, folder=True)
     table = load_with_gaps(data, progress)
+    if table.labels is not None:
+        check_labels(table.labels, len(table.X))
     em, posterior, selection = fit_both(table.X, counts, model, sampling, progress)
     with progress.step("Comparing the two and drawing the report"):
         written = build_report(

@@ -17,7 +17,7 @@ from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
 
-__all__ = ["Known", "score_labels"]
+__all__ = ["Known", "check_labels", "score_labels"]
 
 MOST_LABELS = 40
 """More different values than these are a measurement rather than labels."""
@@ -147,6 +147,11 @@ def score_labels(labels: ArrayLike | pd.Series, comparison: Comparison, name: st
         doubtful=table.index.isin(comparison.doubtful.index),
         calibration=_calibration(comparison.mean_responsibilities[rows], truth[rows], counts) if group_of else None,
     )
+
+
+def check_labels(labels: pd.Series, n_rows: int) -> None:
+    """Raise InvalidDataError unless these can be labels of so many rows: before hours of fitting rather than after."""
+    _coded(labels, n_rows, str(labels.name))
 
 
 def _coded(series: pd.Series, n_rows: int, name: str) -> tuple[IntArray, tuple[str, ...]]:

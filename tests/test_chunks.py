@@ -93,16 +93,21 @@ def test_offsets_gaps_and_samples_of_many_rows(tmp_path, n, offset, missing):
 
 
 @settings(max_examples=40, deadline=None)
-@given(cuts=st.lists(st.integers(0, 60), max_size=6), seed=st.integers(0, 999), offset=st.sampled_from([0.0, 1e6, -1e9]))
-def test_summaries_of_pieces_are_the_summary_of_the_whole(cuts, seed, offset):
+@given(
+    cuts=st.lists(st.integers(0, 60), max_size=6),
+    seed=st.integers(0, 999),
+    offset=st.sampled_from([0.0, 1e6, -1e9]),
+    plain=st.booleans(),
+)
+def test_summaries_of_pieces_are_the_summary_of_the_whole(cuts, seed, offset, plain):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(60, 2)) + offset
-    X[rng.random(X.shape) < 0.2] = np.nan
-    weight = rng.uniform(0.1, 3.0, 60)
+    X[rng.random(X.shape) < (0.0 if plain else 0.2)] = np.nan
+    weight = np.ones(60) if plain else rng.uniform(0.1, 3.0, 60)
     bounds = [0, *sorted(cuts), 60]
     merged = None
     for start, stop in pairwise(bounds):
-        part = Summary.of(X[start:stop], weight[start:stop], stop - start)
+        part = Summary.of(X[start:stop], None if plain else weight[start:stop], stop - start)
         merged = part if merged is None else merged.merged(part)
     there = ~np.isnan(X)
     for d in range(2):

@@ -12,7 +12,7 @@ from bayesgmm import BayesianGaussianMixture, GaussianMixture, compare
 from bayesgmm.comparison import verdicts
 from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.partitions import abstain, credible_ball, occupied, same_group
+from bayesgmm.partitions import abstain, credible_ball, doubt_of_one, occupied, same_group
 from bayesgmm.plots import plot_credible_ball, plot_merging, plot_occupied
 from bayesgmm.selection import merge_components
 
@@ -139,3 +139,19 @@ def test_abstaining_counts_rows_by_their_weight(em_faithful, faithful):
     np.testing.assert_array_equal(weighted.labels, abstain(table, 0.99).labels)
     with pytest.raises(InvalidDataError, match="one number for each of the 272 rows"):
         abstain(table, 0.9, sample_weight=weight[1:])
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        (None, "2 of 3 rows (67%);"),
+        (2.0, "2 of 3 rows (67%);"),
+        ([1, 98, 1], "2 of 3 rows (2% by weight);"),
+        ([0, 1, 0], "weights are zero"),
+    ],
+)
+def test_the_sentence_of_abstaining_tells_rows_from_their_weight(weight, words):
+    table = doubt_of_one(np.array([[0.99, 0.01], [0.5, 0.5], [0.02, 0.98]]), pd.RangeIndex(3), np.arange(2))
+    said = str(abstain(table, 0.8, sample_weight=weight))
+    assert words in said
+    assert "nan" not in said

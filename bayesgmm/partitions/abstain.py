@@ -62,9 +62,10 @@ class Abstention:
         n, N = int(self.classified.sum()), len(self.classified)
         if n == 0:
             return f"Classified: none of {N} rows, as no interval of a most probable group lies above {self.threshold:g}."
-        said = (
-            f"Classified: {n} of {N} rows ({self.share:.0%}); share of them expected in the wrong group: {self.expected_error:.2%}."
-        )
+        if self.share == 0:  # a mean over rows that do not count is no number
+            return f"Classified: {n} of {N} rows, but their weights are zero: no error can be expected of them."
+        share = f"{self.share:.0%}{' by weight' if np.ptp(self.weight) > 0 else ''}"
+        said = f"Classified: {n} of {N} rows ({share}); share of them expected in the wrong group: {self.expected_error:.2%}."
         return said if n == N else f"{said} Left open: {N - n}, where the group's interval reaches below {self.threshold:g}."
 
 

@@ -243,7 +243,7 @@ def _draw_entropy(fit: Any, X: ArrayLike, steps: tuple[tuple[Group, ...], ...], 
     if not params.batch_shape:
         return None
     draws = params.reshape(-1).thin(max(_FEWEST_DRAWS, min(_MOST_DRAWS, int(_MOST_NUMBERS // (len(weight) * params.n_components)))))
-    # A row at a time: draws x rows x components need not exist together.
+    # A draw at a time: draws x rows x components need not exist together.
     tables = (draws[t].responsibilities(X) for t in range(len(draws.weights)))
     return np.array([[soft_entropy(_merged(table, groups), weight) for groups in steps] for table in tables])
 

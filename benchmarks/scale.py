@@ -32,16 +32,16 @@ GROWTH = (10_000, 100_000, 1_000_000, 10_000_000, N)
 _seconds: dict[int, float] = {}
 
 
-def rows(quick: bool = False) -> list[Row]:
+def rows(quick: bool = False) -> Iterator[Row]:
     shrink = 50 if quick else 1
     with tempfile.TemporaryDirectory(prefix="bayesgmm-scale-") as folder:
         files = _files(Path(folder), N // shrink)
-        out = _out_of_core(files, IN_MEMORY // shrink, N // shrink)
+        yield from _out_of_core(files, IN_MEMORY // shrink, N // shrink)
         for n in GROWTH:
             if n < N // shrink:
                 _seconds[n] = _case("npy", files["npy"], n)["seconds"]
-        out += _dask(files, ON_WORKERS // shrink)
-        return out + _spark(Path(folder), SPARK_ROWS // shrink)
+        yield from _dask(files, ON_WORKERS // shrink)
+        yield from _spark(Path(folder), SPARK_ROWS // shrink)
 
 
 def growth() -> Curves:
@@ -71,19 +71,17 @@ def _case(kind: str, source: str, n: int, *more: str) -> dict[str, Any]:
     return json.loads(found.stdout.splitlines()[-1])
 
 
-def _out_of_core(files: dict[str, str], n_memory: int, n: int) -> list[Row]:
+def _out_of_core(files: dict[str, str], n_memory: int, n: int) -> Iterator[Row]:
     memory = _case("memory", files["npy"], n_memory)
     scaled = memory["seconds"] * n / n_memory
-    out = []
     for kind, limit in (("npy", 1000.0), ("parquet", 1500.0)):
         found = _case(kind, files[kind], n)
         work = f"{n:,} x {D} from {'a .npy file' if kind == 'npy' else 'Parquet files'}, K={K}"
         if kind == "npy":
             _seconds[n] = found["seconds"]
         note = f"in memory {n_memory:,} rows; first pass and starts {found['before']:.1f} s"
-        out.append(Row(f"{work}: an iteration", found["seconds"], scaled, "in memory, scaled up", 1 / 1.3, note=note))
-        out.append(Row(f"{work}: peak memory of the process", found["megabytes"], None, "", limit, absolute=True, unit="MB"))
-    return out
+        yield Row(f"{work}: an iteration", found["seconds"], scaled, "in memory, scaled up", 1 / 1.3, note=note)
+        yield Row(f"{work}: peak memory of the process", found["megabytes"], None, "", limit, absolute=True, unit="MB")
 
 
 def _dask(files: dict[str, str], n: int) -> list[Row]:

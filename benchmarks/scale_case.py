@@ -98,9 +98,8 @@ def spark(path: str, n: int) -> dict[str, Any]:
         return time.perf_counter() - began, found.summary.logLikelihood
 
     fit(FEW)
-    pairs = [(fit(FEW)[0], *fit(MANY)) for _ in range(3)]
-    few, many, _ = min(pairs, key=lambda pair: pair[1] - pair[0])
-    height = fit(60)[1] / n
+    few, (many, _) = fit(FEW)[0], fit(MANY)
+    height = fit(40)[1] / n
     session.stop()
     return {"seconds": (many - few) / (MANY - FEW), "before": few, "height": height}
 

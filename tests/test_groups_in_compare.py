@@ -122,9 +122,9 @@ def test_the_band_of_the_path_is_that_of_the_draws(one_too_many):
 def test_panels_of_a_ball_that_coincide_say_so():
     X = np.array([[0.0], [1.0], [5.0], [6.0]])
     alone = plot_credible_ball(X, credible_ball([0, 0, 1, 1], [[0, 0, 1, 1]] * 5))
-    assert [ax.get_title(loc="left").split("\n")[1] for ax in alone] == ["2 groups", *["the same as the estimate"] * 3]
+    assert [ax.get_title(loc="left").split("\n")[-1] for ax in alone] == ["2 groups", *["the same as the estimate"] * 3]
     ball = credible_ball([0, 0, 1, 1], [[0, 0, 1, 1]] * 3 + [[0, 0, 0, 1]])
-    titles = [ax.get_title(loc="left").split("\n")[1] for ax in plot_credible_ball(X, ball)]
+    titles = [ax.get_title(loc="left").split("\n")[-1] for ax in plot_credible_ball(X, ball)]
     assert titles[2] == titles[3] == "the same as “farthest in the ball”"
 
 

@@ -82,7 +82,7 @@ def plot_credible_ball(X: Any, ball: CredibleBall, *, feature_names: Sequence[st
         moved = labels != ball.center
         _panel(ax, places, axis_names, labels[whole], moved[whole])
         ties = f" (one of {len(bound.labels)} that tie)" if len(bound.labels) > 1 else ""
-        words = _in_words(bound, ball.loss, int(moved.sum())) if same is None else f"the same as {_quoted(same)}"
+        words = _in_words(bound, ball.loss, int(moved.sum())) + ("" if same is None else f"\nthe same as {_quoted(same)}")
         ax.set_title(f"{title}{ties}\n{words}", loc="left", fontsize=10)
     if not whole.all():
         axes[0].text(0.01, 0.99, f"{(~whole).sum()} rows with gaps not shown", transform=axes[0].transAxes, va="top", fontsize=8)

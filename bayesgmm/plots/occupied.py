@@ -39,7 +39,7 @@ def plot_occupied(probability: Any, *, ax: Axes | None = None) -> Axes:
     --------
     >>> from bayesgmm.partitions import occupied
     >>> ax = plot_occupied(occupied([[0, 0, 1], [0, 1, 2], [0, 1, 1]]))
-    >>> [round(bar.get_height(), 2) for bar in ax.patches]
+    >>> [round(float(bar.get_height()), 2) for bar in ax.patches]
     [0.0, 0.67, 0.33]
     """
     if not isinstance(probability, pd.Series) or probability.index.name != "n_groups":

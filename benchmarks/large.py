@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,9 +17,10 @@ MOST_SAMPLED = 1_000_000
 """Beyond it NUTS is not run: its time grows with the number of rows."""
 
 
-def rows(quick: bool = False) -> list[Row]:
+def rows(quick: bool = False) -> Iterator[Row]:
     _fit(_data(500), "auto", 50, 50), _fit(_data(500), "laplace", 50, 50)
-    return [row for n in SIZES[: 2 if quick else None] for row in _rows(n)]
+    for n in SIZES[: 2 if quick else None]:
+        yield from _rows(n)
 
 
 def _data(n: int) -> np.ndarray:

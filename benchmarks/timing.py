@@ -34,9 +34,11 @@ class Row:
 
     @property
     def ratio_in_words(self) -> str:
-        """The ratio with one decimal, or two digits where that would be nothing; empty where there is none."""
+        """The ratio with one decimal, or one or two digits where that says nothing; empty where there is none."""
         if self.ratio is None:
             return ""
+        if self.ratio >= 1e5:
+            return f"{self.ratio:.0e}".replace("e+", "e")
         return f"{self.ratio:.1f}" if self.ratio >= 0.095 else f"{self.ratio:.2g}"
 
     @property

@@ -1,6 +1,9 @@
 """Rows in chunks: whatever they are cut into and wherever they come from, the fit is that of the rows in memory."""
 
+import contextlib
+import gc
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -186,14 +189,36 @@ def test_a_column_of_a_table_can_be_the_weights(tmp_path, table):
     assert given.n_features_in_ == 4  # unless it is named, the column is one of the data
 
 
-def test_the_scratch_file_goes_with_the_rows(folder, tmp_path, monkeypatch):
+def files_open_in(folder) -> list[str]:
+    """Files of a folder that this process has open, whether they still have a name or not."""
+    targets = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            targets.append(str(link.readlink()))
+    return [target for target in targets if target.startswith(f"{folder}/bayesgmm-")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+def test_the_scratch_file_has_no_name_so_that_a_killed_process_leaves_nothing(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rows = open_rows(folder / "parts")
+    assert list(tmp_path.iterdir()) == []
+    assert len(files_open_in(tmp_path)) == 1
+    named = GaussianMixture(2, random_state=1).fit(rows)
+    del rows
+    gc.collect()
+    assert files_open_in(tmp_path) == []
+    assert named.log_likelihood_ == GaussianMixture(2, random_state=1).fit(folder / "parts").log_likelihood_
+
+
+def test_where_files_need_their_names_the_scratch_file_goes_with_the_rows(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("bayesgmm.sources.parquet.os.access", lambda *_: False)
     rows = open_rows(folder / "parts")
     assert len(list(tmp_path.iterdir())) == 1
     GaussianMixture(2, random_state=1).fit(rows)
     del rows
-    assert list(tmp_path.iterdir()) == []
-    GaussianMixture(2, random_state=1).fit(folder / "parts")
+    gc.collect()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """The parts of a report: the three answers, the groups used, known labels, the choice of their number, priors, the recipe."""
 
+import html
 import warnings
 from dataclasses import replace
 
@@ -269,16 +270,33 @@ class TestGaps:
         assert found.summary["data"]["columns"]["waiting"]["mean"] == pytest.approx(gappy["waiting"].mean())
 
 
-def test_the_recipe_makes_the_same_fits(faithful, monkeypatch):
+def run(code: str, folder, monkeypatch) -> dict:
+    """What the lines of a recipe leave behind, run in an empty folder."""
+    monkeypatch.chdir(folder)
+    made: dict = {}
+    exec(code, made)
+    return made
+
+
+def test_the_recipe_makes_the_same_fits(faithful, monkeypatch, tmp_path):
     em, posterior = short_fits(faithful, draws=60, tune=60, priors=bg.Priors(concentration=3.0))
     comparison = compare(em, posterior, faithful)
-    text = recipe(em, posterior, facts_of(em, posterior, comparison, Origin("x", "faithful"), None))
-    *code, last = text.splitlines()
-    assert last == "bg.report.build_report(em, posterior, X, name='x').write('report')"
-    made: dict = {}
-    exec("\n".join(code), made)
+    code = recipe(em, posterior, facts_of(em, posterior, comparison, Origin("x", "faithful"), None))
+    made = run(code, tmp_path, monkeypatch)
     assert made["em"].log_likelihood_ == em.log_likelihood_
     np.testing.assert_array_equal(made["posterior"].means_, posterior.means_)
+    assert made["report"].summary["source"] == "faithful"
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_the_recipe_makes_the_same_choice(selection, faithful, monkeypatch, tmp_path):
+    choice = choose(selection)
+    report = build_report(choice.em, choice.posterior, faithful, name="x", source="faithful", selection=selection)
+    code = recipe(choice.em, choice.posterior, report.summary, choice)
+    assert code in html.unescape(report.html)
+    again = run(code, tmp_path, monkeypatch)["report"].summary
+    assert again["choice"] == report.summary["choice"]
+    assert again["posterior"]["draws"] == 150
 
 
 def test_draws_that_are_no_chains_make_a_report(faithful):

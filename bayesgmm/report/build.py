@@ -100,7 +100,7 @@ def build_report(
         beliefs=beliefs(posterior.priors_, comparison.features, str(em.covariance_type)),
         sensitivity=moved,
         insensitive=reason,
-        recipe=recipe(em, posterior, facts),
+        recipe=recipe(em, posterior, facts, choice),
     )
     return Report(
         name=origin.name,

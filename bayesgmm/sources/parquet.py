@@ -10,7 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -180,9 +180,9 @@ class Scratch:
     It goes when nobody needs it any more.
     """
 
-    def __init__(self, path: str, parts: list[Part], weights: list[FloatArray] | None) -> None:
+    def __init__(self, path: str, stream: BinaryIO, parts: list[Part], weights: list[FloatArray] | None) -> None:
         self.path, self.parts, self.weights = path, parts, weights
-        self._finalizer = weakref.finalize(self, _remove, path)
+        self._finalizer = weakref.finalize(self, _close, stream, path)
 
     @classmethod
     def of(cls, parts: Sequence[ParquetPart], n_features: int, chunk_rows: int | None) -> Scratch:
@@ -190,13 +190,33 @@ class Scratch:
         n_rows = sum(part.n_rows for part in parts)
         _check_space(8 * n_rows * n_features)
         handle, path = tempfile.mkstemp(prefix="bayesgmm-", suffix=".rows")
+        stream = os.fdopen(handle, "wb")
         try:
-            with os.fdopen(handle, "wb") as stream:
-                written, weights = _write(parts, stream, path, n_features, chunk_rows)
+            path = _without_name(stream, path)
+            written, weights = _write(parts, stream, path, n_features, chunk_rows)
+            stream.flush()
         except BaseException:
-            _remove(path)
+            _close(stream, path)
             raise
-        return cls(path, written, weights)
+        return cls(path, stream, written, weights)
+
+
+def _without_name(stream: BinaryIO, path: str) -> str:
+    """Take a file's name away, so that nothing is left behind even by a process that is killed, and return where else it can be read.
+
+    Where there is no such place (Linux has one), it keeps its name.
+    """
+    place = f"/proc/{os.getpid()}/fd/{stream.fileno()}"
+    if not os.access(place, os.R_OK):
+        return path
+    _remove(path)
+    return place
+
+
+def _close(stream: BinaryIO, path: str) -> None:
+    with contextlib.suppress(OSError):
+        stream.close()
+    _remove(path)
 
 
 def _write(

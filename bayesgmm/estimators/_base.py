@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm.covariance import Family, family
 from bayesgmm.estimators import _prediction
 from bayesgmm.estimators._chunked import NotKept, names_of, opened, predicted, responsibility_table, sums_over
+from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Chunked, DrawMoments, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
@@ -233,7 +234,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         if is_chunked(X):
             return responsibility_table(self, X)
         values, obs = self._rows(X)
-        return _table(self._moments(values).mean, obs)
+        return responsibility_array(self._moments(values).mean, obs)
 
     def _in_chunks(self, X: Any, what: str) -> Any:
         check_is_fitted(self, "params_")
@@ -314,7 +315,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
                 f"{size:.1e} responsibilities would take {size * 8 / 1e9:.0f} GB: ask for fewer draws or rows, "
                 "or use responsibilities(), which streams"
             )
-        return _table(params.responsibilities(values), obs, dims)
+        return responsibility_array(params.responsibilities(values), obs, dims)
 
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Fit to X (N, D)."""
@@ -336,12 +337,6 @@ def unchanged_on_failure[**P, T](method: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return guarded
-
-
-def _table(values: FloatArray, obs: pd.Index, dims: tuple[str, ...] = ()) -> xr.DataArray:
-    coords: dict[str, Any] = {dim: np.arange(size) for dim, size in zip(dims, values.shape, strict=False)}
-    coords |= {"obs": obs, "component": np.arange(values.shape[-1])}
-    return xr.DataArray(values, dims=(*dims, "obs", "component"), coords=coords, name="responsibilities")
 
 
 def observations(X: Any, n: int) -> pd.Index:

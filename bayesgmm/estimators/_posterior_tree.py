@@ -66,7 +66,7 @@ def posterior_tree(
         "sample_stats": _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {}),
     }
     if not in_chunks:
-        groups["responsibilities"] = _trees.responsibilities(fit.responsibilities())
+        groups["responsibilities"] = _trees.responsibilities(_trees.responsibility_array(moments.mean, fit._fit_obs))
         groups["observed_data"] = _trees.observed(fit._fit_X, fit._fit_obs, names)
     if isinstance(fit.priors_, ResolvedPriors):
         terms = log_prior_terms(raw, fit.priors_, family)

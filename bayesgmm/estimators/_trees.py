@@ -60,6 +60,13 @@ def errors(values: ParameterErrors, features: list[str], attrs: dict[str, Any]) 
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 
+def responsibility_array(values: FloatArray, obs: pd.Index, dims: tuple[str, ...] = ()) -> xr.DataArray:
+    """Return responsibilities (..., N, K) with their dims named."""
+    coords: dict[str, Any] = {dim: np.arange(size) for dim, size in zip(dims, values.shape, strict=False)}
+    coords |= {"obs": obs, "component": np.arange(values.shape[-1])}
+    return xr.DataArray(values, dims=(*dims, "obs", "component"), coords=coords, name="responsibilities")
+
+
 def responsibilities(table: xr.DataArray) -> xr.Dataset:
     """Return mean responsibilities as a group of their own."""
     return xr.Dataset({"mean": table})

@@ -16,9 +16,10 @@ from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.roads import ROADS
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
 from bayesgmm.em import impute
-from bayesgmm.estimators._base import MixtureEstimator, _table, seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import advise
+from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Chunked, libraries_on_one_thread, responsibility_summary, rows_of
@@ -35,14 +36,24 @@ JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""
 FOLLOWED = 10
 """Starts of the inner EM that are followed to their maxima, which are where chains may start."""
-ROWS_FOR_LABELS = 2000
-"""Rows in chunks that are looked at closely: for the draws' labels, and for what is asked of every draw."""
+ROWS_FOR_LABELS = 20_000
+"""Rows of many that are looked at closely: for the draws' labels and, of rows in chunks, for what else is asked of every draw."""
 DRAWS_OF_A_MEAN = 200
 """Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
 
 
 def _kept(shape: tuple[int, ...]) -> str:
     return f"sampling was interrupted; {shape[1]:,} draws of {shape[0]} {'chain' if shape[0] == 1 else 'chains'} were kept. "
+
+
+def _some_rows(rows: FloatArray | Chunked, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
+    """Return rows (n, D) and their weights that tell which component is which: labels are the same to all rows, so some of many do."""
+    numbers = spread_rows(len(rows), ROWS_FOR_LABELS)
+    if isinstance(rows, Chunked):
+        return rows.take(numbers)
+    if len(numbers) == len(rows):
+        return rows, weight
+    return rows[numbers], None if weight is None else weight[numbers]
 
 
 class BayesianGaussianMixture(MixtureEstimator):
@@ -201,10 +212,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         raw = frame.params_out(draws.params)
         self.em_ = em
         self.priors_ = priors if conjugate is None else conjugate
-        # Labels are the same to all rows: of very many, some tell which.
-        some, counts = values.take(spread_rows(len(values), ROWS_FOR_LABELS)) if isinstance(values, Chunked) else (values, weight)
+        some, counts = _some_rows(values, weight)
         self.params_ = raw.permute(align(some, raw, em.params_.responsibilities(some), counts))
-        self.datatree_ = posterior_tree(self, draws, raw, frame, some, values)
+        self.datatree_ = posterior_tree(self, draws, raw, frame, some if isinstance(values, Chunked) else values, values)
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
@@ -355,7 +365,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         values, obs = self._rows(X)
         flat = self.params_.reshape(-1)
         summary = responsibility_summary(rows_of(values), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
-        tables = {name: _table(getattr(summary, name), obs) for name in ("mean", "sd", "lower", "upper")}
+        tables = {name: responsibility_array(getattr(summary, name), obs) for name in ("mean", "sd", "lower", "upper")}
         return xr.Dataset({**tables, "entropy": ("obs", summary.entropy)}, attrs={"prob": prob})
 
     def uncertainty(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:

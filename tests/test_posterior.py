@@ -4,6 +4,7 @@ import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.special import entr
 
 import bayesgmm as bg
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
@@ -109,6 +110,26 @@ def test_datatree_follows_the_schema_and_survives_netcdf(posterior_faithful, tmp
     tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
     xr.testing.assert_identical(xr.open_datatree(tmp_path / "fit.nc", engine="h5netcdf").load(), tree)
     assert az.loo(tree).elpd == pytest.approx(total.mean().item(), abs=20)
+
+
+@pytest.mark.parametrize("sampler", ["auto", "laplace"])
+def test_of_very_many_rows_some_are_looked_at_and_the_draws_are_the_same(sampler, faithful, em_faithful, monkeypatch):
+    X = faithful.to_numpy().copy()
+    X[::9, 1] = np.nan
+    weight = np.random.default_rng(4).integers(1, 4, len(X))
+    usual = quick(init=em_faithful, sampler=sampler).fit(X, sample_weight=weight)
+    monkeypatch.setattr("bayesgmm.estimators.posterior.ROWS_FOR_LABELS", 50)
+    monkeypatch.setattr("bayesgmm.estimators._posterior_tree.MOST_RESPONSIBILITIES", 0)
+    many = quick(init=em_faithful, sampler=sampler).fit(X, sample_weight=weight)
+    np.testing.assert_array_equal(many.params_.means, usual.params_.means)
+    said, before = many.datatree_["label_free"], usual.datatree_["label_free"]
+    np.testing.assert_allclose(said["log_likelihood"], before["log_likelihood"], rtol=1e-11)
+    fifty = X[np.linspace(0, len(X) - 1, 50).round().astype(int)]
+    np.testing.assert_allclose(said["entropy"], entr(many.params_.responsibilities(fifty)).sum(-1).mean(-1), rtol=1e-10)
+    assert "responsibilities" not in many.datatree_.children
+    assert "log_likelihood" not in many.datatree_.children
+    xr.testing.assert_equal(many.responsibilities(), usual.datatree_["responsibilities"]["mean"].rename("responsibilities"))
+    assert many.diagnose()[0].passed == usual.diagnose()[0].passed
 
 
 @pytest.mark.parametrize("kind", ["tied", "diag", "spherical"])

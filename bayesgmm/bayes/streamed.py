@@ -19,7 +19,7 @@ from bayesgmm.frame import Frame
 from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray
 
-__all__ = ["StreamedPosterior"]
+__all__ = ["StreamedPosterior", "log_prior"]
 
 TOGETHER = 64
 """Points whose statistics are taken in one pass over the rows."""
@@ -34,14 +34,15 @@ class StreamedPosterior(LogPosterior):
 
     Parameters
     ----------
-    X : Chunked
+    X : Chunked or None
+        None for the prior alone (:func:`log_prior`).
     space : Space
     priors : ResolvedPriors
         In the frame's coordinates.
     frame : Frame
     """
 
-    X: Chunked  # type: ignore[assignment]
+    X: Chunked | None  # type: ignore[assignment]
     space: Space
     priors: ResolvedPriors
     sample_weight: None = None
@@ -68,13 +69,9 @@ class StreamedPosterior(LogPosterior):
         parts = [self._in_one_pass(q[i : i + TOGETHER]) for i in range(0, len(q), TOGETHER)]
         return np.concatenate([values for values, _ in parts]), np.concatenate([gradients for _, gradients in parts])
 
-    def log_prior(self, q: FloatArray) -> FloatArray:
-        """Return the log-densities (S,) of the prior alone, on the unconstrained space."""
-        nothing = np.zeros(self._n_numbers)
-        return np.array([self._finish(row, nothing)[0] for row in q])
-
     def _in_one_pass(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
         assert self.frame is not None
+        assert self.X is not None
         inside = self.space.constrain(q)
         mixtures = list(zip(*self.frame.params_out(inside).arrays(), strict=True))
         if not all(np.isfinite(array).all() for mixture in mixtures for array in mixture):
@@ -88,6 +85,7 @@ class StreamedPosterior(LogPosterior):
     def _numbers(self, statistics: Statistics, scale_tril: FloatArray) -> FloatArray:
         """Return value and gradients of the log-likelihood in the frame's coordinates, flat."""
         assert self.frame is not None
+        assert self.X is not None
         value = statistics.log_likelihood + float(self.X.summary.seen @ np.log(np.diag(self.frame.factor)))
         gradient = score(statistics, np.ascontiguousarray(np.linalg.inv(scale_tril)))
         return np.concatenate([[value], *(part.ravel() for part in gradient)])
@@ -113,4 +111,18 @@ class StreamedPosterior(LogPosterior):
     @cached_property
     def has_gaps(self) -> bool:
         """Whether some row lacks some value."""
-        return self.X.summary.has_gaps
+        return self.X is not None and self.X.summary.has_gaps
+
+
+def log_prior(q: FloatArray, space: Space, priors: ResolvedPriors) -> FloatArray:
+    """Return the log-densities (S,) of the prior alone at the rows of q (S, n_dim), on the unconstrained space.
+
+    Parameters
+    ----------
+    q : array of shape (S, n_dim)
+    space : Space
+    priors : ResolvedPriors
+    """
+    without_rows = StreamedPosterior(None, space, priors)
+    nothing = np.zeros(without_rows._n_numbers)
+    return np.array([without_rows._finish(row, nothing)[0] for row in q])

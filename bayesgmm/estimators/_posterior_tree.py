@@ -11,7 +11,7 @@ from bayesgmm.bayes.draws import Draws
 from bayesgmm.bayes.prior_terms import log_prior_terms
 from bayesgmm.bayes.roads import ROADS
 from bayesgmm.bayes.space import Space
-from bayesgmm.bayes.streamed import StreamedPosterior
+from bayesgmm.bayes.streamed import log_prior
 from bayesgmm.diagnostics import label_free
 from bayesgmm.estimators import _trees
 from bayesgmm.expectation import Chunked
@@ -24,6 +24,12 @@ __all__ = ["posterior_tree"]
 
 MOST_POINTWISE = 5e7
 """Most numbers of draws x rows for which the pointwise log-likelihood is kept (400 MB)."""
+
+
+MOST_RESPONSIBILITIES = 2e8
+"""Most draws x rows for which a fit finds all rows' responsibilities unasked (some 5 s): 50,000 rows with 4,000 draws."""
+_EXACT_LP = ("auto", "laplace")
+"""Samplers whose ``lp`` is the model's log-posterior with all its constants, so that the log-likelihood follows from it."""
 
 
 def posterior_tree(
@@ -41,17 +47,23 @@ def posterior_tree(
         The same in the user's units.
     frame : Frame
     some : array of shape (n, D)
-        Rows to look at closely: all of them, or some of those in chunks.
+        Rows that are looked at closely where there are too many to do so with all.
     rows : array of shape (N, D), or Chunked
-        Those that were fitted. Of rows in chunks, the tree holds nothing that has a number for each.
+        Those that were fitted. Of rows in chunks, the tree holds nothing that has a number for each; of very many in memory, it holds
+        neither responsibilities nor log-likelihoods of each.
     """
-    moments = fit._moments(some)
     names, family, in_chunks = fit.feature_names_, fit._family, isinstance(rows, Chunked)
-    shape, statistics = raw.batch_shape, _statistics(fit, draws, frame, rows)
-    if isinstance(rows, Chunked):
-        log_likelihood = _from_lp(fit, draws, raw, frame, rows)
-    else:
+    shape, seen = raw.batch_shape, _seen(fit, rows)
+    statistics = _statistics(fit, draws, frame, seen)
+    all_looked_at = False
+    if not isinstance(rows, Chunked):
+        all_looked_at = bool(np.prod(shape) * len(rows) <= MOST_RESPONSIBILITIES) or fit.sampler not in _EXACT_LP
+        some = rows if all_looked_at else some
+    moments = fit._moments(some)
+    if all_looked_at:
         log_likelihood = _log_likelihoods(fit, moments.draw_log_likelihood).reshape(shape)
+    else:
+        log_likelihood = _from_lp(fit, draws, raw, frame, seen)
     groups = {
         "posterior": _trees.parameters(fit.params_, family, names, ("chain", "draw")),
         "unlabelled_posterior": _trees.parameters(raw, family, names, ("chain", "draw")),
@@ -65,13 +77,14 @@ def posterior_tree(
         ),
         "sample_stats": _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {}),
     }
-    if not in_chunks:
+    if all_looked_at:
         groups["responsibilities"] = _trees.responsibilities(_trees.responsibility_array(moments.mean, fit._fit_obs))
+    if not in_chunks:
         groups["observed_data"] = _trees.observed(fit._fit_X, fit._fit_obs, names)
     if isinstance(fit.priors_, ResolvedPriors):
         terms = log_prior_terms(raw, fit.priors_, family)
         groups["log_prior"] = _trees.per_draw({name: ((), term) for name, term in terms.items()}, {})
-    if not in_chunks and np.prod(shape) * len(some) <= MOST_POINTWISE:
+    if all_looked_at and np.prod(shape) * len(some) <= MOST_POINTWISE:
         pointwise = {"x": (("obs",), fit.params_.log_density(fit._fit_X))}
         groups["log_likelihood"] = _trees.per_draw(pointwise, {"obs": fit._fit_obs})
     attrs = {
@@ -109,23 +122,26 @@ def _log_likelihoods(fit: Any, of_rows: FloatArray) -> FloatArray:
     return total
 
 
-def _from_lp(fit: Any, draws: Draws, raw: MixtureParams, frame: Frame, rows: Chunked) -> FloatArray:
+def _seen(fit: Any, rows: FloatArray | Chunked) -> FloatArray:
+    """Return how many values (D,) each column has, counted by the rows' weights."""
+    if isinstance(rows, Chunked):
+        return rows.summary.seen
+    weight = np.ones(len(rows)) if fit._fit_weight is None else fit._fit_weight
+    return weight @ ~np.isnan(rows)
+
+
+def _from_lp(fit: Any, draws: Draws, raw: MixtureParams, frame: Frame, seen: FloatArray) -> FloatArray:
     """Return each draw's log-likelihood of all rows without another pass over them: what the prior leaves of the log-posterior."""
     space = Space(raw.n_components, raw.n_features, fit._family)
-    density = StreamedPosterior(rows, space, fit.priors_.standardised(frame.center, np.diag(frame.factor)), None, frame)
     flat = draws.params.reshape(-1)
-    prior = density.log_prior(space.unconstrain(flat)).reshape(raw.batch_shape)
-    return draws.statistics["lp"] - prior - float(rows.summary.seen @ np.log(np.diag(frame.factor)))
+    standardised = fit.priors_.standardised(frame.center, np.diag(frame.factor))
+    prior = log_prior(space.unconstrain(flat), space, standardised).reshape(raw.batch_shape)
+    return draws.statistics["lp"] - prior - float(seen @ np.log(np.diag(frame.factor)))
 
 
-def _statistics(fit: Any, draws: Draws, frame: Frame, rows: FloatArray | Chunked) -> dict[str, FloatArray]:
+def _statistics(fit: Any, draws: Draws, frame: Frame, seen: FloatArray) -> dict[str, FloatArray]:
     """Return the sampler's statistics with the log-posterior density in the user's units, as PyMC's model has it there."""
     # The densities of all values and of K means each change by the Jacobian of the scaling; those of logs of scales do not.
-    if isinstance(rows, Chunked):
-        seen = rows.summary.seen
-    else:
-        weight = np.ones(len(rows)) if fit._fit_weight is None else fit._fit_weight
-        seen = weight @ ~np.isnan(rows)
     shift = float((seen + fit.n_components) @ np.log(np.diag(frame.factor)))
     statistics = dict(draws.statistics)
     if "lp" in statistics:

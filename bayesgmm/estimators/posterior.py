@@ -214,7 +214,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.priors_ = priors if conjugate is None else conjugate
         some, counts = _some_rows(values, weight)
         self.params_ = raw.permute(align(some, raw, em.params_.responsibilities(some), counts))
-        self.datatree_ = posterior_tree(self, draws, raw, frame, some if isinstance(values, Chunked) else values, values)
+        self.datatree_ = posterior_tree(self, draws, raw, frame, some, values)
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]

@@ -25,6 +25,13 @@ def posterior_faithful(faithful):
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Reports whose pictures are a dot each: drawing takes seconds, and other tests look at what is drawn."""
+    dot = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+    monkeypatch.setattr("bayesgmm.report.figures._render", lambda draw, kind: dot)
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(20261122)
 

@@ -339,6 +339,7 @@ class TestReport:
         assert json.loads((folder / "summary.json").read_text())
         assert "faithful" in (folder / "index.html").read_text()
 
+    @pytest.mark.usefixtures("undrawn")
     def test_gaps_labels_and_a_choice(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         table = bg.datasets.load_penguins()[["species", "bill_length_mm", "flipper_length_mm"]]
         table.loc[5:9, "bill_length_mm"] = np.nan

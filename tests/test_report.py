@@ -140,6 +140,7 @@ def test_names_from_the_data_are_text(faithful):
     assert json.loads(json.dumps(found.summary))["features"] == names
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_chain_makes_a_report_that_warns(faithful):
     em, posterior = short_fits(faithful, chains=1)
     found = build_report(em, posterior, faithful, name="one chain")

@@ -25,6 +25,8 @@ from bayesgmm.report.known import score_labels
 from bayesgmm.report.recipe import recipe
 from tests.test_report import Page, short_fits
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def comparison(em_faithful, posterior_faithful, faithful) -> Comparison:

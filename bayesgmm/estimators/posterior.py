@@ -98,7 +98,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         The EM fit behind starts and labels.
     datatree_ : xarray.DataTree
         Groups posterior (relabelled), unlabelled_posterior, label_free, sample_stats, log_prior (one term for each group
-        of parameters), log_likelihood (unless it would be very large), responsibilities, observed_data.
+        of parameters), log_likelihood (unless it would be very large), responsibilities, observed_data. With more than 2e8 rows times
+        draws, as with rows in chunks, responsibilities are left to :meth:`responsibilities`.
     priors_ : ResolvedPriors or ResolvedConjugatePriors
         The priors in full, in the data's units.
     weights_, means_, covariances_ : array

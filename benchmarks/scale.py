@@ -69,7 +69,10 @@ def _files(folder: Path, n: int) -> dict[str, str]:
 def _case(kind: str, source: str, n: int, *more: str) -> dict[str, Any]:
     """Run a case in a process of its own, and return what it prints."""
     command = [sys.executable, "-m", "benchmarks.scale_case", kind, source, str(n), *more]
-    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    # Spark tells its progress on stderr: what it says there is of interest only if it fails.
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    if found.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{found.stderr[-3000:]}")
     return json.loads(found.stdout.splitlines()[-1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import textwrap
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -126,7 +127,7 @@ def draw(growth: list[Curves], path: Path) -> None:
         for (name, points), colour in zip(curves.points.items(), ("#0072B2", "#D55E00"), strict=False):
             ax.loglog(*zip(*points, strict=True), "o-", label=name, color=colour)
         ax.set(xlabel="rows N", ylabel="seconds")
-        ax.set_title(curves.title, fontsize=9)
+        ax.set_title(textwrap.fill(curves.title, 48), fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False)
     figure.savefig(path, dpi=100)

@@ -47,7 +47,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 def growth() -> Curves:
     """Seconds of an iteration against N, from a file."""
-    return Curves("EM iteration from a file, D=5, K=5", {"ours": sorted(_seconds.items())})
+    return Curves("EM iteration from a file, D = 5, K = 5", {"bayesgmm": sorted(_seconds.items())})
 
 
 def _files(folder: Path, n: int) -> dict[str, str]:

@@ -25,8 +25,6 @@ from bayesgmm.report.known import score_labels
 from bayesgmm.report.recipe import recipe
 from tests.test_report import Page, short_fits
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture(scope="module")
 def comparison(em_faithful, posterior_faithful, faithful) -> Comparison:
@@ -261,6 +259,7 @@ class TestBeliefs:
         assert reason == ""
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestGaps:
     def test_are_counted_and_explained(self, gappy):
         found = build_report(*short_fits(gappy), gappy, name="with gaps")
@@ -280,6 +279,7 @@ def run(code: str, folder, monkeypatch) -> dict:
     return made
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_recipe_makes_the_same_fits(faithful, monkeypatch, tmp_path):
     em, posterior = short_fits(faithful, draws=60, tune=60, priors=bg.Priors(concentration=3.0))
     comparison = compare(em, posterior, faithful)
@@ -291,6 +291,7 @@ def test_the_recipe_makes_the_same_fits(faithful, monkeypatch, tmp_path):
     assert (tmp_path / "report" / "index.html").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_recipe_makes_the_same_choice(selection, faithful, monkeypatch, tmp_path):
     choice = choose(selection)
     report = build_report(choice.em, choice.posterior, faithful, name="x", source="faithful", selection=selection)
@@ -301,6 +302,7 @@ def test_the_recipe_makes_the_same_choice(selection, faithful, monkeypatch, tmp_
     assert again["posterior"]["draws"] == 150
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_draws_that_are_no_chains_make_a_report(faithful):
     em, posterior = short_fits(faithful, sampler="laplace")
     found = build_report(em, posterior, faithful, name="laplace")

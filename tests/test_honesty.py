@@ -99,7 +99,16 @@ def test_the_regular_maximum_of_raw_iris_is_chosen_over_degenerate_ones(seed):
     em = bg.GaussianMixture(3, random_state=seed).fit(IRIS)
     assert em.log_likelihood_ == pytest.approx(-180.1855, abs=1e-3)
     assert em.status_ == "converged"
-    assert "starts ended at this maximum" in em.message_
+    assert (
+        f"20 starts, {em.n_starts_at_best_} of the {em.n_starts_followed_} followed to the end reached this maximum" in em.message_
+    )
+    assert 4 <= em.n_starts_followed_ < em.n_starts_ == 20
+
+
+def test_where_every_start_is_followed_all_are_counted():
+    em = bg.GaussianMixture(2, random_state=1, n_init=5).fit(IRIS)
+    assert em.n_starts_followed_ == em.n_starts_ == 5
+    assert em.message_.endswith(f"; {em.n_starts_at_best_} of 5 starts ended at this maximum")
 
 
 def test_a_collapse_that_cannot_be_avoided_is_named_with_its_rows():

@@ -15,15 +15,18 @@ from bayesgmm.expectation._matrices import cholesky, lower_product, squared
 RUNNING, CONVERGED, OUT_OF_ITERATIONS, COLLAPSED, FELL = 0, 1, 2, 3, 4
 EMPTY = 10 * np.finfo(float).eps
 """The least expected number of rows that anything is divided by: a component with fewer keeps its old shape."""
-ROUNDING = 4 * np.finfo(float).eps
-"""A gain of so little, relative to the log-likelihood, is none."""
+NOTHING = 1e-4
+"""A gain of so little, relative to what is worth an iteration, is none."""
+CLEAR = 1000 * np.finfo(float).eps
+"""A gain of so little, relative to the log-likelihood, is none: below it rounding would decide what a run does next."""
 FALL = 1e-8
 """A log-likelihood may fall by this much of itself, or by this much per row, from rounding alone."""
 STEADY = 0.02
 SLOW = 1.0
 """Nats: where an iteration gains less, the basin is decided and extrapolation cannot leave it."""
 CONFIRM = 5
-"""Plain steps after an extrapolation before its end is believed: what it stirred up dies first, and hides a slow climb."""
+"""Plain steps after an extrapolation before its end is believed: what it stirred up dies first, and hides a slow climb. They also carry
+parameters closer to the maximum than log-likelihoods can tell."""
 LONGEST = 1e4
 LONGEST_FIRST = 4.0
 """How far the first extrapolation may go, in iterations."""
@@ -119,14 +122,25 @@ def m_step(sums, mixture, update, variant, diagonal, inward, outward, ridge, flo
 
 
 @compiled()
-def seems_still(first, before, gain, enough):
-    """Say whether less than ``enough`` is left to gain after three gains in a row, the last of them ``gain``.
+def is_nothing(gain, value, enough):
+    """Say whether a gain, to a log-likelihood of ``value``, is none.
+
+    The least gain that counts is still many times what rounding makes of the log-likelihood, so that runs whose sums were taken in another
+    order (in chunks, by threads) take the same steps and end after the same one. Parameters can be told apart far beyond the place
+    where log-likelihoods cannot: runs that rounding ends at different steps would differ by some 1e-8.
+    """
+    return gain <= max(NOTHING * enough, CLEAR * abs(value))
+
+
+@compiled()
+def seems_still(first, before, gain, value, enough):
+    """Say whether less than ``enough`` is left to gain after three gains in a row, the last of them ``gain`` and to ``value``.
 
     Gains of linear convergence are a geometric series, whose rest is known from two of its terms (Aitken; Boehning, Dietz, Schaub,
     Schlattmann and Lindsay 1994, Annals of the Institute of Statistical Mathematics 46, 373-388). While their ratio still rises, faster
     components of the error die out and the slowest has yet to show itself: that takes a third term to see.
     """
-    if gain <= 1e-3 * enough:
+    if is_nothing(gain, value, enough):
         return True
     if not (gain < before and before < first):
         return False
@@ -266,9 +280,6 @@ def _stands_still(trace, n, plain, waits, aitken, enough):
     never_inline()
     if not aitken:
         return n >= 2 and abs(trace[n - 1] - trace[n - 2]) < enough
-    gain = trace[n] - trace[n - 1]
-    if gain <= ROUNDING * abs(trace[n]):
-        return True
     return (plain >= CONFIRM or not waits) and _seems_still_after(trace, n, plain, enough)
 
 
@@ -278,7 +289,7 @@ def _seems_still_after(trace, n, plain, enough):
     if plain < 3:
         return False
     gain, before = trace[n] - trace[n - 1], trace[n - 1] - trace[n - 2]
-    return seems_still(trace[n - 2] - trace[n - 3], before, gain, enough)
+    return seems_still(trace[n - 2] - trace[n - 3], before, gain, trace[n], enough)
 
 
 @compiled()
@@ -287,7 +298,7 @@ def _is_worth_a_jump(trace, n, plain, enough):
     never_inline()
     if plain < 2 or n >= len(trace) - 1 or trace[n] - trace[n - 1] > SLOW:
         return False
-    return not _seems_still_after(trace, n, plain, enough)
+    return not (is_nothing(trace[n] - trace[n - 1], trace[n], enough) or _seems_still_after(trace, n, plain, enough))
 
 
 @compiled()
@@ -366,8 +377,6 @@ def runs(X, weights, e_step, update, variant, diagonal, inward, outward, ridge, 
                     state[3] = max(2.0, state[3] / 4.0)
                 plain = 0
                 _copy(here, CURRENT, PAST)
-                if rule[2] and trace[n] - trace[n - 1] <= ROUNDING * abs(trace[n]):
-                    status = CONVERGED
         if status == RUNNING and n >= len(trace) - 1:
             status = OUT_OF_ITERATIONS
         state[0], state[1], state[2] = status, n, plain

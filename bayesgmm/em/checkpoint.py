@@ -7,9 +7,9 @@ have ended are kept as they ended, and the one in progress as what its next iter
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,14 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.files import atomic_write
 from bayesgmm.typing import FloatArray
 
-__all__ = ["EVERY", "Checkpoint", "Iteration"]
+__all__ = ["EVERY", "VALUES", "Checkpoint", "Iteration"]
 
 EVERY = 5
 """Iterations between two writings."""
+VALUES = "values"
+"""Which of the things that a fit is of tells values apart: it says nothing to anybody."""
 _FORMAT = "bayesgmm.Checkpoint"
-_VERSION = 1
+_VERSION = 2  # 1 did not keep what tells rows of the same sizes and ranges apart
 _MIXTURE = ("log_weights", "means", "scale_tril")
 
 
@@ -149,7 +151,7 @@ class Checkpoint:
         Raises
         ------
         InvalidDataError
-            If there is no such file, or it does not hold a checkpoint.
+            If there is no such file, or it does not hold a checkpoint, or one of another version.
         """
         source = Path(path)
         if not source.is_file():
@@ -157,27 +159,69 @@ class Checkpoint:
         try:
             with source.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            head = json.loads(str(arrays["head"]))
-            if head["format"] != _FORMAT or head["version"] != _VERSION:
-                raise ValueError(f"its format is {head['format']!r}, version {head['version']}")
+            head = _head(arrays)
+            if head["version"] != _VERSION:
+                raise InvalidDataError(
+                    f"{source} is a checkpoint of another version of bayesgmm (format {head['version']}, this one reads {_VERSION}): "
+                    "go on with that version, or fit anew"
+                )
             ended = [
                 EMRun(_mixture(arrays, f"run{i}"), arrays[f"run{i}.trace"], status, n_saved)
                 for i, (status, n_saved) in enumerate(head["runs"])
             ]
             state = None if head["state"] is None else _state(arrays, *head["state"])
-        except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-            raise InvalidDataError(f"{source} does not hold a checkpoint of bayesgmm: {error}") from error
-        return cls(None, head["about"], head["entropy"], ended, state)
+            return cls(None, dict(head["about"]), head["entropy"], ended, state)
+        except InvalidDataError:
+            raise
+        except Exception as error:  # a damaged archive raises anything, a NotImplementedError even
+            raise InvalidDataError(
+                f"{source} does not hold a checkpoint of bayesgmm: it is something else, or it is damaged or cannot be read"
+            ) from error
+
+    @staticmethod
+    def check_may_replace(path: str | os.PathLike[str]) -> None:
+        """Raise InvalidParameterError if there is a file that is no checkpoint, of whatever version: it may be the only copy of data."""
+        target = Path(path)
+        if not target.exists():
+            return
+        try:
+            with target.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                _head(archive)
+        except Exception as error:
+            raise InvalidParameterError(
+                f"checkpoint {str(target)!r} is a file that is no checkpoint of bayesgmm and would be overwritten: give another name"
+            ) from error
 
     def check_is_of(self, about: dict[str, Any], path: str | os.PathLike[str]) -> None:
         """Raise InvalidParameterError unless this is a checkpoint of the fit that is described."""
         told = json.loads(json.dumps(about))
         for name, value in told.items():
-            if self.about.get(name) != value:
+            if _same(self.about.get(name), value):
+                continue
+            if name == VALUES:
                 raise InvalidParameterError(
-                    f"{os.fspath(path)} is the checkpoint of another fit: its {name} is {_short(self.about.get(name))}, "
-                    f"here it is {_short(value)}"
+                    f"{os.fspath(path)} is the checkpoint of another fit: its rows are as many as these and have the same ranges, "
+                    "but its values (or weights) are others"
                 )
+            raise InvalidParameterError(
+                f"{os.fspath(path)} is the checkpoint of another fit: its {name} is {_short(self.about.get(name))}, "
+                f"here it is {_short(value)}"
+            )
+
+
+def _head(arrays: Any) -> dict[str, Any]:
+    """Return what an archive says of itself, if it is a checkpoint."""
+    head = json.loads(str(arrays["head"]))
+    if head["format"] != _FORMAT:
+        raise ValueError("another format")
+    return head
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two things that a fit is of agree; sums of weights depend on the order of the rows in their last digits."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)
 
 
 def _short(value: Any) -> str:

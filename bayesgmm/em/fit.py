@@ -73,6 +73,8 @@ class EMFit:
         Log-density of the prior at ``params``; zero without one. Traces and runs then are of log-likelihood plus log-prior.
     noise_weight : float
         Share of the rows that belong to no component; the weights in ``params`` are shares of the others.
+    n_followed : int
+        Number of runs of which it is known where they lead: of many starts, only the most promising are followed to their ends.
     optima : tuple of (float, MixtureParams)
         The distinct regular maxima to which runs went to the end, with what was climbed, best first.
     """
@@ -85,6 +87,7 @@ class EMFit:
     n_saved: float
     log_prior: float = 0.0
     noise_weight: float = 0.0
+    n_followed: int = 1
     optima: tuple[tuple[float, MixtureParams], ...] = ()
 
     @property
@@ -195,6 +198,7 @@ def _best(ended: list[_Ended], X: FloatArray | Chunked, settings: Settings) -> E
     best = ended[0]
     run, mixture = best.run, best.run.mixture
     log_likelihoods = np.array([end.run.log_likelihood for end in ended])
+    arrived = np.abs(log_likelihoods - run.log_likelihood) < SAME_OPTIMUM
     fit = EMFit(
         _params(mixture),
         run.trace,
@@ -204,6 +208,7 @@ def _best(ended: list[_Ended], X: FloatArray | Chunked, settings: Settings) -> E
         run.n_saved,
         settings.log_prior(mixture),
         _noise_weight(mixture),
+        int((arrived | ~np.array([end.run.can_go_on(settings.max_iter) for end in ended])).sum()),
     )
     if run.status == "max_iter":
         gain = run.trace[-1] - run.trace[-2]
@@ -215,8 +220,17 @@ def _best(ended: list[_Ended], X: FloatArray | Chunked, settings: Settings) -> E
         return replace(fit, message=message)
     if not best.health.is_regular:
         return replace(fit, status=best.health.status, message=describe(best.health, rows_of(X), mixture, settings))
-    others = f"; {fit.n_at_best} of {len(ended)} starts ended at this maximum" if len(ended) > 1 else ""
-    return replace(fit, message=f"EM converged after {run.n_iter} iterations{others}")
+    return replace(fit, message=f"EM converged after {run.n_iter} iteration{'s'[: run.n_iter != 1]}{_starts(fit)}")
+
+
+def _starts(fit: EMFit) -> str:
+    """Say how many of the starts that were followed to their ends reached this maximum: of the others nobody knows where they lead."""
+    n_starts = len(fit.run_log_likelihoods)
+    if n_starts == 1:
+        return ""
+    if fit.n_followed == n_starts:
+        return f"; {fit.n_at_best} of {n_starts} starts ended at this maximum"
+    return f"; {n_starts} starts, {fit.n_at_best} of the {fit.n_followed} followed to the end reached this maximum"
 
 
 def _optima(ended: list[_Ended], X: FloatArray) -> tuple[tuple[float, MixtureParams], ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesgmm.em import _run
-from bayesgmm.em._run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, ROUNDING, SLOW
+from bayesgmm.em._run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step, total_weight
 from bayesgmm.exceptions import LikelihoodDecreaseError
 from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
@@ -18,7 +18,8 @@ from bayesgmm.expectation.core import chunk_size
 from bayesgmm.typing import FloatArray
 
 # The rules of the compiled runs, as the plain functions that they were compiled from: one home, and nothing compiled for a slow run.
-seems_still: Callable[[float, float, float, float], bool] = _run.seems_still.py_func
+is_nothing: Callable[[float, float, float], bool] = _run.is_nothing.py_func
+seems_still: Callable[[float, float, float, float, float], bool] = _run.seems_still.py_func
 iterations_worth: Callable[[float, float, float], float] = _run.iterations_worth.py_func
 _STATUS = {_run.CONVERGED: "converged", _run.OUT_OF_ITERATIONS: "max_iter", _run.COLLAPSED: "collapsed", _run.FELL: "collapsed"}
 _PAUSE = 5e7  # multiplications between two moments at which an interrupt is heard: a tenth of a second
@@ -276,9 +277,6 @@ class Climb:
             return False
         if not self.settings.accelerate:
             return self.n_iter >= 2 and abs(self.trace[-2] - self.trace[-3]) < self.settings.tol * self.total
-        gain = self.trace[-1] - self.trace[-2]
-        if gain <= ROUNDING * abs(self.trace[-1]):
-            return True
         return len(self.last) > CONFIRM and self._seems_still
 
     @property
@@ -286,7 +284,7 @@ class Climb:
         if len(self.last) < 4:
             return False
         a, b, c, d = self.trace[-4:]
-        return seems_still(b - a, c - b, d - c, self.settings.tol * self.total)
+        return seems_still(b - a, c - b, d - c, d, self.settings.tol * self.total)
 
     def extrapolate(self) -> None:
         """After two slow steps, try one long one in their direction; it is taken if the log-likelihood does not fall."""
@@ -294,6 +292,8 @@ class Climb:
         if len(self.last) < 3 or gain > SLOW or not self.settings.extrapolates:
             return
         if self.n_iter >= self.settings.max_iter or self._seems_still:
+            return
+        if is_nothing(gain, self.trace[-1], self.settings.tol * self.total):
             return
         first, second, third = self.last[-3:]
         found = _squarem(first, second, third, self.longest)

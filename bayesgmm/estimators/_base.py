@@ -29,6 +29,16 @@ LARGEST_TABLE = 4e8
 """Most numbers that draws x rows x components may come to in memory (3.2 GB)."""
 
 
+_IN_MEMORY = (
+    "This takes rows in memory: give it some of them at a time. In chunks can be had: predict, predict_proba, score_samples, "
+    "score and responsibilities"
+)
+
+
+class _NotKeptError(InvalidDataError, AttributeError):
+    """The rows that were fitted are not in memory: an AttributeError, too, so that whoever lists attributes passes them over."""
+
+
 class MixtureEstimator(DensityMixin, BaseEstimator):
     """A fitted mixture, or a batch of them, seen as a scikit-learn estimator."""
 
@@ -54,7 +64,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """The rows that were fitted, as far as they are in memory."""
         rows = self._fit_rows
         if isinstance(rows, NotKept):
-            raise InvalidDataError(
+            raise _NotKeptError(
                 f"This fit saw its {len(rows):,} rows in chunks and keeps none of them: give rows (X), or fit to some that are in memory"
             )
         return rows
@@ -289,16 +299,15 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _check(self, X: ArrayLike) -> FloatArray:
         check_is_fitted(self, "params_")
+        if is_chunked(X) and not hasattr(X, "__array__"):  # a mapped array can be had in memory
+            raise InvalidDataError(_IN_MEMORY)
         return check_data(self, X, reset=False, allow_missing=self._takes_missing)
 
     def _rows(self, X: ArrayLike | None) -> tuple[FloatArray, pd.Index]:
         if X is None:
             return self._fit_X, self._fit_obs
         if is_chunked(X):
-            raise InvalidDataError(
-                "This takes rows in memory: give it some of them at a time. In chunks can be had: predict, predict_proba, score_samples, "
-                "score and responsibilities"
-            )
+            raise InvalidDataError(_IN_MEMORY)
         values = self._check(X)
         return values, observations(X, len(values))
 

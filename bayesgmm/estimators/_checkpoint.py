@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.em.checkpoint import Checkpoint
+from bayesgmm.em.checkpoint import VALUES, Checkpoint
 from bayesgmm.expectation import Chunked
+from bayesgmm.expectation.summary import fingerprint
 from bayesgmm.files import check_writable
 from bayesgmm.typing import FloatArray
 
@@ -30,12 +31,13 @@ def checkpoint_of(
     Raises
     ------
     InvalidParameterError
-        If ``resume`` is the checkpoint of another fit.
+        If ``resume`` is the checkpoint of another fit, or there is a file at ``path`` that is no checkpoint.
     """
     if path is None and resume is None:
         return None, seeds
     if path is not None:
         check_writable(path)
+        Checkpoint.check_may_replace(path)
     about = _about(estimator, rows)
     if resume is None:
         journal = Checkpoint(path, about, seeds.entropy)
@@ -49,20 +51,30 @@ def checkpoint_of(
 
 def _about(estimator: Any, rows: FloatArray | Chunked) -> dict[str, Any]:
     """Return what a fit is of, JSON-ready; the order and the chunks of the rows are left out."""
-    about: dict[str, Any] = {name: getattr(estimator, name) for name in _SETTINGS}
+    about: dict[str, Any] = {name: _plain(getattr(estimator, name)) for name in _SETTINGS}
     about["init_params"] = estimator.init_params if isinstance(estimator.init_params, str) else _digest(estimator.init_params)
     about["starting values"] = _digest([estimator.weights_init, estimator.means_init, estimator.precisions_init])
     about["priors"] = repr(estimator.priors)
     if isinstance(rows, Chunked):
         summary = rows.summary
         weight, lowest, highest = summary.weight, summary.lowest, summary.highest
+        values = rows.fingerprint
     else:
         weight = float(len(rows)) if estimator._fit_weight is None else float(estimator._fit_weight.sum())
-        lowest, highest = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
+        counts = True if estimator._fit_weight is None else estimator._fit_weight[:, None] > 0
+        lowest = np.fmin.reduce(rows, axis=0, where=counts, initial=np.inf)
+        highest = np.fmax.reduce(rows, axis=0, where=counts, initial=-np.inf)
+        values = fingerprint(rows, estimator._fit_weight)
     about["columns"] = estimator.feature_names_
-    about["total weight of the rows"] = round(weight, 6)
+    about["total weight of the rows"] = weight
     about["smallest values"], about["largest values"] = lowest.tolist(), highest.tolist()
+    about[VALUES] = f"{values:016x}"
     return about
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON can hold it: of NumPy's numbers Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _digest(value: Any) -> str:

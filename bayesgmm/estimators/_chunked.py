@@ -12,8 +12,9 @@ import xarray as xr
 from bayesgmm.em.steps import total_weight
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import Chunk, Chunked, on_this_thread
+from bayesgmm.expectation.chunks import check_finite
 from bayesgmm.sources import open_rows
-from bayesgmm.sources.dask import is_dask
+from bayesgmm.sources.dask import BLOCK, PARTITION, is_dask, labels_of, numbers_of_frame
 from bayesgmm.sources.parquet import is_dataset
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_enough, check_ranges, default_names
@@ -147,7 +148,8 @@ def predicted(estimator: Any, X: Any, what: str) -> Any:
     fitted = _Fitted.of(estimator, what)
     if is_dask(X):
         return _lazily(estimator, X, fitted)
-    return np.concatenate(opened(estimator, X, reset=False).map_reduce(_Predict(fitted), _listed))
+    rows = opened(estimator, X, reset=False).as_read()  # one result for each, whatever it weighs
+    return np.concatenate(rows.map_reduce(_Predict(fitted), _listed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +157,7 @@ class _Predict:
     fitted: _Fitted
 
     def __call__(self, chunk: Chunk) -> list[np.ndarray]:
-        _refuse_infinite(chunk.X, f"{chunk.place}, from row {chunk.first} on,")
+        check_finite(chunk)
         return [self.fitted(chunk.X)]
 
 
@@ -175,6 +177,7 @@ def _lazily(estimator: Any, X: Any, fitted: _Fitted) -> Any:
         _of_block,
         array,
         fitted=delayed(fitted, pure=True),
+        place=PARTITION if hasattr(X, "columns") else BLOCK,
         dtype=np.intp if fitted.what == "predict" else float,
         chunks=shape,
         drop_axis=() if fitted.what == "predict_proba" else 1,
@@ -183,28 +186,32 @@ def _lazily(estimator: Any, X: Any, fitted: _Fitted) -> Any:
     )
 
 
-def _of_block(block: FloatArray, fitted: _Fitted) -> np.ndarray:
+def _of_block(block: FloatArray, fitted: _Fitted, place: str, block_id: tuple[int, ...] = (0,)) -> np.ndarray:
     values = np.asarray(block, dtype=float)
-    _refuse_infinite(values, "A block of the Dask collection")
+    check_finite(Chunk(block_id[0], place.format(block_id[0]), 0, values, n_read=len(values)))
     with on_this_thread():
         return fitted(values)
 
 
-def _refuse_infinite(X: FloatArray, place: str) -> None:
-    if np.isinf(X).any():
-        raise InvalidDataError(f"{place} has infinite values: replace or drop such rows first")
-
-
 def blocks_of(estimator: Any, X: Any) -> Any:
     """Return a Dask collection as a Dask array whose blocks have all columns, and those that were fitted if it is a frame."""
-    if hasattr(X, "columns"):
-        known = getattr(estimator, "feature_names_in_", None)
-        return (X if known is None else X[list(known)]).to_dask_array()
-    return X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
+    if not hasattr(X, "columns"):
+        return X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
+    known = getattr(estimator, "feature_names_in_", None)
+    names = [str(name) for name in (X.columns if known is None else known)]
+    chosen = X[labels_of(X.columns, names)]  # so that files are asked for no other columns
+    return chosen.map_partitions(_of_partition, names, meta=np.empty((0, len(names))))
+
+
+def _of_partition(frame: Any, names: list[str], partition_info: dict[str, Any] | None = None) -> FloatArray:
+    """Return a frame as the fit takes it: what is missing in columns of any kind is NaN."""
+    return numbers_of_frame(frame, names, PARTITION.format(partition_info["number"] if partition_info else "?"))
 
 
 def responsibility_table(estimator: Any, X: Any) -> xr.DataArray:
     """Return responsibilities with their dims named; of a Dask collection lazily, with its chunks."""
+    if is_dask(X):
+        opened(estimator, X, reset=False)
     if is_dask(X) and hasattr(X, "columns"):
         array = blocks_of(estimator, X)
         X = array.compute_chunk_sizes() if np.isnan(array.shape[0]) else array
@@ -247,6 +254,7 @@ class _Sum:
     fitted: _Fitted
 
     def __call__(self, chunk: Chunk) -> Sums:
+        check_finite(chunk)
         moments = self.fitted.estimator._moments(chunk.X)
         weight = np.ones(len(chunk)) if chunk.weight is None else chunk.weight
         certainty = np.log(moments.mean.max(axis=1, initial=0.0)) if len(chunk) else np.empty(0)

@@ -117,7 +117,10 @@ class GaussianMixture(Criteria, SamplingErrors):
         The distinct regular maxima that starts found, with the log-likelihood (with priors: plus log-prior) of each, best first: local
         optima. Runs that look less promising after 25 iterations are not followed to theirs.
     n_starts_at_best_ : int
-        Number of starts that ended within 0.01 of the best log-likelihood, of ``n_starts_`` in all.
+        Number of starts that ended within 0.01 of the best log-likelihood.
+    n_starts_followed_ : int
+        Number of starts that were followed to their ends: with ``n_init="auto"`` those of ``n_starts_`` that ended within a few iterations
+        and the four most promising of the others.
     feature_names_ : list of str
     n_features_in_ : int
 
@@ -301,6 +304,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         self.optima_ = fit.optima
         self.n_starts_ = len(fit.run_log_likelihoods)
         self.n_starts_at_best_ = fit.n_at_best
+        self.n_starts_followed_ = fit.n_followed
         # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.
         if fit.status == "max_iter" or (fit.status != "converged" and self.n_init == "auto"):
             warnings.warn(fit.message, ConvergenceWarning, stacklevel=5)

@@ -18,6 +18,8 @@ from bayesgmm.exceptions import InvalidDataError
 __all__ = ["atomic_write", "atomic_write_text", "check_writable", "read_table"]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_NAMES = {",": "a comma", "\t": "a tab"}
+_OTHERS = {";": "';'", "\t": "tabs", ",": "commas", "|": "'|'"}
 _SUFFIXES = (*_SEPARATORS, ".parquet")
 
 
@@ -55,14 +57,28 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     (False, 'a,b')
     """
     target = Path(path).resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.replace(target)
+        with _naming(target, temporary):
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Say of what could not be written under its temporary name which file that was to become."""
+    try:
+        yield
+    except OSError as error:
+        ours = temporary is None or str(error.filename) == str(temporary)
+        if error.errno is None or not ours:
+            raise
+        raise OSError(error.errno, f"Cannot write ({error.strerror})", str(target)) from error
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -123,7 +139,7 @@ def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Non
     if not holder.is_dir():
         raise NotADirectoryError(20, "It is a file, a folder is needed", str(holder))
     if not os.access(holder, os.W_OK | os.X_OK):
-        raise PermissionError(13, "Nothing may be written in this folder", str(holder))
+        raise PermissionError(13, "Cannot write in this folder", str(holder))
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -200,16 +216,36 @@ def _suggestion(path: Path) -> str:
 def _read_text(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     """A CSV or TSV file; the header is read by itself first, because pandas renames columns of the same name."""
     try:
+        _check_separator(path)
         names = _header(path)
         chosen = _choose(names, columns, str(path))
         table = _parse(path, header=0, names=range(len(names)), low_memory=False)
     except UnicodeDecodeError as error:
         raise InvalidDataError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
     except pd.errors.ParserWarning as error:
-        raise InvalidDataError(f"{path} has rows with more values than its first line has column names.") from error
+        hint = "; if its numbers have decimal commas, save it with decimal points" if path.suffix.lower() == ".csv" else ""
+        raise InvalidDataError(f"{path} has rows with more values than its first line has column names{hint}.") from error
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError) as error:
         raise InvalidDataError(f"{path} cannot be read: {_one_line(error)}.") from error
     return table.set_axis(names, axis="columns")[chosen]
+
+
+def _check_separator(path: Path) -> None:
+    """Turn away a table whose values are set apart by something else than its suffix says, as spreadsheets write in many countries."""
+    expected = _SEPARATORS[path.suffix.lower()]
+    with path.open(encoding="utf-8-sig") as stream:
+        lines = [line for line in (stream.readline() for _ in range(2)) if line.strip()]
+    for other, name in _OTHERS.items():
+        if (
+            other != expected
+            and len(lines) == 2
+            and expected not in lines[0]
+            and 0 < lines[0].count(other) == lines[1].count(other)
+        ):
+            raise InvalidDataError(
+                f"{path} seems to be separated by {name}, where {_NAMES[expected]} is expected: save it with {_NAMES[expected]} "
+                "between values, and decimal points in numbers."
+            )
 
 
 def _parse(path: Path, **options: Any) -> pd.DataFrame:

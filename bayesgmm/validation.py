@@ -1,5 +1,6 @@
 """What data must be like before anything is fitted: one clear error each, before any work is done."""
 
+import os
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 _MOST_NAMED = 5
+_LARGEST, _SMALLEST = float(np.sqrt(np.finfo(float).max)), 1e-155
+"""Spreads of which the squares still are numbers, and have most of their digits."""
 
 
 def check_data(estimator: Any, X: Any, *, reset: bool, allow_missing: bool = False) -> FloatArray:
@@ -46,6 +49,7 @@ def check_data(estimator: Any, X: Any, *, reset: bool, allow_missing: bool = Fal
     ValueError, TypeError
         What scikit-learn raises for the rest: sparse matrices, complex numbers, no rows, other columns than in ``fit``.
     """
+    _refuse_no_rows_yet(X)
     _refuse_one_dimensional(X)
     _refuse_text_columns(X)
     try:
@@ -102,15 +106,24 @@ def check_fittable(X: FloatArray, names: Sequence[str], n_components: int) -> No
 
 
 def check_ranges(lowest: FloatArray, highest: FloatArray, names: Sequence[str], *, n_rows: int) -> None:
-    """Raise InvalidDataError for a column without values, or without variation; its range ``lowest`` to ``highest`` (D,) tells."""
+    """Raise InvalidDataError for a column without values, without variation, or whose squares float64 cannot hold.
+
+    Its range ``lowest`` to ``highest`` (D,) tells.
+    """
     empty = [name for name, value in zip(names, highest, strict=True) if np.isnan(value)]
     if empty:
         raise InvalidDataError(f"{_columns(empty)} no value at all (NaN in every row): leave {_it(empty)} out")
-    constant = [name for name, spread in zip(names, highest - lowest, strict=True) if spread == 0.0]
+    with np.errstate(over="ignore"):
+        spreads = highest - lowest
+    constant = [name for name, spread in zip(names, spreads, strict=True) if spread == 0.0]
     if constant and n_rows > 1:
         raise InvalidDataError(
             f"{_columns(constant)} the same value in every row and cannot tell groups apart: leave {_it(constant)} out"
         )
+    for extreme, size in ((spreads * np.sqrt(n_rows) >= _LARGEST, "large"), (spreads < _SMALLEST, "small")):
+        named = [name for name, is_extreme in zip(names, extreme & (spreads > 0), strict=True) if is_extreme]
+        if named:
+            raise InvalidDataError(f"{_columns(named)} values too {size} to be squared: rescale {_it(named)} to other units")
 
 
 def check_enough(n_rows: int, n_components: int, n_distinct: int) -> None:
@@ -136,6 +149,21 @@ def column_names(X: Any, n_features: int) -> list[str]:
 def default_names(n_features: int) -> list[str]:
     """Return ``x0, x1, ...``, scikit-learn's names for features that have none."""
     return [f"x{d}" for d in range(n_features)]
+
+
+def _refuse_no_rows_yet(X: Any) -> None:
+    """Say what to do with what stands for rows that are elsewhere."""
+    if type(X).__module__.startswith("polars.") and hasattr(X, "collect"):
+        raise InvalidDataError("X is a polars LazyFrame, which has no rows yet: give X.collect()")
+    if isinstance(X, (list, tuple)) and X and all(_is_file(item) for item in X):
+        raise InvalidDataError(
+            "X is a list of files, which is not taken: give the folder that holds them or a pattern such as 'data/*.parquet', "
+            "and of several .npy files write one"
+        )
+
+
+def _is_file(item: Any) -> bool:
+    return isinstance(item, os.PathLike) or (isinstance(item, str) and item.lower().endswith((".npy", ".parquet")))
 
 
 def _refuse_one_dimensional(X: Any) -> None:

@@ -8,6 +8,7 @@ import pytest
 from bayesgmm import GaussianMixture, Priors, open_rows
 from bayesgmm.em import iterate
 from bayesgmm.em.checkpoint import Checkpoint
+from bayesgmm.em.fit import SAME_HEIGHT
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 
 
@@ -176,4 +177,5 @@ def test_runs_are_numbered_and_gains_add_up(path):
     for run in range(1, 5):
         these = [t for t in told if t.run == run]
         assert these[-1].log_likelihood - these[0].log_likelihood == pytest.approx(sum(t.gain for t in these[1:]))
-    assert max(t.log_likelihood for t in told) == pytest.approx(model.log_likelihood_, abs=1e-9)
+    # Of runs that end as high as each other the first is taken.
+    assert max(t.log_likelihood for t in told) == pytest.approx(model.log_likelihood_, abs=SAME_HEIGHT * 400)

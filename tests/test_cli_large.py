@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -111,8 +113,14 @@ class TestFit:
         fit("x.npy", "--quiet")
         assert capsys.readouterr().err == ""
 
+    @pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_an_interrupted_fit_goes_on(
-        self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        here: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        signal_: signal.Signals,
+        code: int,
     ) -> None:
         whole = fit("x.npy", output="whole.json")
         words = ["fit", "x.npy", "-k", "2", "-o", "model.json", "--n-init", "1", "--seed", "1", "--checkpoint", "kept.npz"]
@@ -121,13 +129,17 @@ class TestFit:
         def stop(climb: iterate.Climb) -> None:
             taken.append(climb.n_iter)
             if len(taken) == 4:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), signal_)
             step(climb)
 
+        handler = signal.getsignal(signal.SIGTERM)
         with monkeypatch.context() as patch:
             patch.setattr(iterate.Climb, "step", stop)
-            assert main(words) == 130
+            assert main(words) == code
+        assert signal.getsignal(signal.SIGTERM) is handler
+        assert len(taken) == 4
         assert not Path("model.json").exists()
+        assert not list(Path().glob(".*"))  # nothing half-written
         assert "--resume kept.npz" in capsys.readouterr().err
         assert fit("x.npy", "--resume", "kept.npz") == whole
 

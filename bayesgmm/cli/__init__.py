@@ -1,13 +1,16 @@
 """The command line: parse, call, write.
 
 Progress goes to stderr, results to stdout. The exit code is 0 only when the job was done, 2 when the input cannot be
-used (one sentence says why), 130 when it was stopped; a fault of the program's own shows its traceback, exit code 1.
+used (one sentence says why), 130 when the user stopped it and 143 when a batch system did (SIGTERM); a fault of the
+program's own shows its traceback, exit code 1.
 
 Modules that take long to import are imported inside the commands, so that ``bayesgmm --help`` answers at once.
 """
 
 import io
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 2 the input cannot be used, 130 stopped by the user.
+        0 done, 2 the input cannot be used, 130 stopped by the user, 143 stopped by SIGTERM.
 
     Examples
     --------
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _let_any_character_through()
     try:
-        with _plain_warnings():
+        with _plain_warnings(), _terminated_like_interrupted() as terminated:
             code = cli.main(arguments, prog_name="bayesgmm", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -50,10 +53,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(f"Error: {error.format_message()}", error.exit_code)
     except click.Abort:
-        return _fail("Stopped.", 130)
+        return _fail("Stopped.", 143 if terminated else 130)
     except _user_errors() as error:
         return _fail(f"Error: {_sentence(error)}", 2)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[list[int]]:
+    """Take SIGTERM, which batch systems send, for an interrupt: a checkpoint is written and no half-written file stays.
+
+    Yields a list that is empty until the signal has come.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
+        yield received
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _let_any_character_through() -> None:

@@ -35,6 +35,8 @@ def describe_em(em: GaussianMixture) -> dict[str, Any]:
         "covariances": params.covariances.tolist(),
         "log_likelihood": float(em.log_likelihood_),
         "converged": bool(em.converged_),
+        "status": str(em.status_),
+        "message": str(em.message_),
         "n_iter": int(em.n_iter_),
     }
 
@@ -68,5 +70,7 @@ def found(fitted: dict[str, Any]) -> Iterator[str]:
     for component, (weight, means) in enumerate(zip(fitted["weights"], fitted["means"], strict=True)):
         place = ", ".join(f"{name} {mean:.4g}" for name, mean in zip(fitted["feature_names"], means, strict=True))
         yield f"Component {component}: weight {weight:.3f}, mean {place}"
+    if fitted.get("status", "converged") != "converged":
+        yield f"EM found no proper maximum: {fitted['message']}." if fitted["converged"] else f"{fitted['message']}."
     for verdict in fitted.get("verdicts", ()):
         yield verdict["sentence"]

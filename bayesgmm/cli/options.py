@@ -130,7 +130,10 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
             return tuple(range(first, last + 1))
         if not re.fullmatch(r"\s*-?\d+\s*(,\s*-?\d+\s*)*", value):
             self.fail(f"{value!r} is neither a number of groups, such as 3, nor a range of them, such as 2..6.", param, ctx)
-        return tuple(sorted({int(part) for part in value.split(",")}))
+        numbers = sorted({int(part) for part in value.split(",")})
+        if numbers[0] < 1:
+            self.fail(f"{numbers[0]} is no number of groups: there must be at least 1.", param, ctx)
+        return tuple(numbers)
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -145,13 +148,17 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _AT_LEAST_ONE = click.IntRange(1)
 MOST_COUNTS = 30
+# Of the estimator, which imports NumPy; a test holds them together.
+LEAST_DRAWS = 4
 
 data_options = together(
     click.argument("source", metavar="DATA"),
     click.option("--columns", metavar="NAMES", callback=_split, help="Columns to use, as a,b,c; all by default."),
     click.option("--drop-missing", is_flag=True, help="Leave out rows with any missing value, and say how many."),
 )
-components_option = click.option("--components", "-k", type=int, required=True, metavar="K", help="How many groups to look for.")
+components_option = click.option(
+    "--components", "-k", type=_AT_LEAST_ONE, required=True, metavar="K", help="How many groups to look for."
+)
 counts_option = click.option(
     "--components",
     "-k",
@@ -178,7 +185,7 @@ model_options = together(
     click.option("--random-state", "--seed", type=click.IntRange(0), metavar="INT", help="Gives the same result every time."),
 )
 sampling_options = together(
-    click.option("--draws", type=_AT_LEAST_ONE, metavar="N", help="Draws kept per chain."),
+    click.option("--draws", type=click.IntRange(LEAST_DRAWS), metavar="N", help="Draws kept per chain."),
     click.option("--tune", type=_AT_LEAST_ONE, metavar="N", help="Steps per chain that tune the sampler first."),
     click.option("--chains", type=_AT_LEAST_ONE, metavar="N", help="Chains; the checks want four."),
     click.option("--cores", type=_AT_LEAST_ONE, metavar="N", help="Processor cores to use."),

@@ -4,6 +4,7 @@ import csv
 import io
 import shlex
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def load(data: Data, progress: Progress) -> pd.DataFrame:
     dropped = len(table) - len(complete)
     left_out = f" ({dropped} with missing values left out)" if dropped else ""
     progress.say(f"{data.source}: {len(complete)} rows{left_out}, columns {', '.join(complete.columns)}")
+    _warn_of_dependent(complete)
     return complete
 
 
@@ -89,6 +91,7 @@ def load_with_gaps(data: Data, progress: Progress) -> Table:
     if X.empty:
         raise InvalidDataError("Every row has a missing value; choose other columns with --columns.")
     _say_gaps(data, X, len(table) - len(X), progress)
+    _warn_of_dependent(X)
     return Table(X, None if data.label is None else table.loc[X.index, data.label], len(table) - len(X))
 
 
@@ -100,13 +103,34 @@ def _say_gaps(data: Data, X: pd.DataFrame, left_out: int, progress: Progress) ->
     progress.say(f"{data.source}: {len(X)} rows{dropped}, columns {', '.join(map(str, X.columns))}{gaps}")
 
 
+def _warn_of_dependent(X: pd.DataFrame) -> None:
+    """Say now of columns that repeat others, which otherwise shows only in fits that collapse."""
+    from bayesgmm.comparison.columns import dependent_columns
+
+    sentence = dependent_columns(X.to_numpy(float), [str(name) for name in X.columns])
+    if sentence:
+        warnings.warn(sentence, UserWarning, stacklevel=3)
+
+
 def check_numbers(table: pd.DataFrame) -> None:
     """Raise InvalidDataError if a column holds something else than numbers; the message says which columns do."""
     numeric = table.select_dtypes("number").columns
     other = [name for name in table.columns if name not in numeric]
     if other:
         advice = f"choose columns that do: --columns {_joined(numeric)}" if len(numeric) else "none of its columns does"
-        raise InvalidDataError(f"These columns do not hold numbers: {', '.join(other)}; {advice}")
+        raise InvalidDataError(f"These columns do not hold numbers: {', '.join(other)}; {advice}{_commas(table[other])}")
+
+
+def _commas(table: pd.DataFrame) -> str:
+    """A hint at numbers that are written with commas, as in many countries and in many spreadsheets; "" if there are none."""
+    for name in table.columns:
+        values = table[name].dropna().astype(str).str.strip()
+        found = values[values.str.fullmatch(r"[-+]?\d[\d.,]*,\d+(\.\d+)?")]
+        if len(found) and len(found) == len(values[values.str.contains(r"\d")]):
+            return (
+                f". {name} has {found.iloc[0]}: write numbers without a comma, neither between thousands nor for the decimal point"
+            )
+    return ""
 
 
 def _joined(names: "pd.Index[str]") -> str:

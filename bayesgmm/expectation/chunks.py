@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import Self, overload
 
 import numpy as np
 
@@ -19,10 +19,10 @@ from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import missing
 from bayesgmm.expectation.core import Statistics
 from bayesgmm.expectation.missing import Gaps
-from bayesgmm.expectation.summary import Summary
+from bayesgmm.expectation.summary import Summary, fingerprint
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Chunk", "Chunked", "Mixtures", "expectation", "expectations", "rows_of", "spread_rows"]
+__all__ = ["Chunk", "Chunked", "Mixtures", "check_finite", "expectation", "expectations", "rows_of", "spread_rows"]
 
 Mixtures = Sequence[tuple[FloatArray, FloatArray, FloatArray]]
 """Log weights (K,), means (K, D) and Cholesky factors (K, D, D) of some mixtures."""
@@ -79,6 +79,15 @@ class Chunked(ABC):
         """What a first pass over the rows says of their number and their columns."""
         return self.map_reduce(_summary, Summary.merged)
 
+    @cached_property
+    def fingerprint(self) -> int:
+        """What tells these rows from others, whatever their order and their chunks; it takes a pass of its own."""
+        return self.map_reduce(_fingerprint, _wrapped)
+
+    def as_read(self) -> Self:
+        """Return all rows that are read, those of weight zero too, and none with a weight: what is said of each row is said of these."""
+        return self
+
     def __len__(self) -> int:
         return sum(self.summary.kept)
 
@@ -105,15 +114,31 @@ class Chunked(ABC):
         """
 
 
+def check_finite(chunk: Chunk) -> None:
+    """Raise InvalidDataError where the first infinite value of a chunk stands, if there is one."""
+    infinite = np.isinf(chunk.X)
+    if not infinite.any():
+        return
+    row, column = (int(i[0]) for i in np.nonzero(infinite))
+    row = row if chunk.standing is None else int(chunk.standing[row])
+    raise InvalidDataError(
+        f"{chunk.place} has an infinite value in row {chunk.first + row}, column {column} (both counted from 0): "
+        "replace or drop such rows first"
+    )
+
+
 def _summary(chunk: Chunk) -> Summary:
-    if np.isinf(chunk.X).any():
-        row, column = (int(i[0]) for i in np.nonzero(np.isinf(chunk.X)))
-        row = row if chunk.standing is None else int(chunk.standing[row])
-        raise InvalidDataError(
-            f"{chunk.place} has an infinite value in row {chunk.first + row}, column {column} (both counted from 0): "
-            "replace or drop such rows first"
-        )
-    return Summary.of(chunk.X, chunk.weight, chunk.n_read)
+    check_finite(chunk)
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever wants to fit such numbers is told of their ranges
+        return Summary.of(chunk.X, chunk.weight, chunk.n_read)
+
+
+def _fingerprint(chunk: Chunk) -> int:
+    return fingerprint(chunk.X, chunk.weight)
+
+
+def _wrapped(first: int, second: int) -> int:
+    return (first + second) % 2**64
 
 
 @dataclass(frozen=True, eq=False)

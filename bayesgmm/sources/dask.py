@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,22 @@ from bayesgmm.sources.chunk import chunk_of
 from bayesgmm.sources.parts import Part, numbers_of
 from bayesgmm.typing import FloatArray
 
-__all__ = ["DaskRows", "cluster", "dask_rows", "is_dask", "rows_on_cluster"]
+__all__ = [
+    "BLOCK",
+    "PARTITION",
+    "DaskRows",
+    "cluster",
+    "dask_rows",
+    "is_dask",
+    "labels_of",
+    "numbers_of_frame",
+    "rows_on_cluster",
+]
 
 FAN_IN = 8
 """How many results are added in one task: their sum is what travels on."""
+BLOCK, PARTITION = "block {} of the Dask array (counted from 0)", "partition {} of the Dask DataFrame (counted from 0)"
+"""Where rows are, for messages."""
 
 
 def is_dask(X: Any) -> bool:
@@ -46,17 +60,36 @@ class DaskRows(Chunked):
         Of :class:`bayesgmm.expectation.Chunk`.
     names : list of str, optional
     n_features : int
+    unweighted : sequence of dask Delayed, optional
+        The same chunks with all rows that are read and without weights, if those of ``chunks`` have some.
     """
 
-    def __init__(self, chunks: Sequence[Any], names: list[str] | None, n_features: int) -> None:
+    def __init__(
+        self, chunks: Sequence[Any], names: list[str] | None, n_features: int, unweighted: Sequence[Any] | None = None
+    ) -> None:
         self.names, self.n_features, self._given = names, n_features, tuple(chunks)
+        self._unweighted = None if unweighted is None else tuple(unweighted)
+        self._kept: tuple[str, list[Any]] | None = None
 
-    @cached_property
+    def as_read(self) -> DaskRows:
+        """Return all rows of the chunks, none with a weight."""
+        return self if self._unweighted is None else DaskRows(self._unweighted, self.names, self.n_features)
+
+    @property
     def _chunks(self) -> list[Any]:
-        """The chunks: kept by a cluster's workers, if there is one, otherwise made in every pass, so that they need not fit into memory."""
+        """The chunks: kept by a cluster's workers, if there is one, otherwise made in every pass, so that they need not fit into memory.
+
+        What one cluster keeps is gone with its client: for another they are made anew.
+        """
         from dask.base import persist
 
-        return list(self._given if cluster() is None else persist(*self._given))
+        client = cluster()
+        if client is None:
+            self._kept = None
+            return list(self._given)
+        if self._kept is None or self._kept[0] != client.id:
+            self._kept = client.id, list(persist(*self._given))
+        return self._kept[1]
 
     def map_reduce[T](self, task: Callable[[Chunk], T], add: Callable[[T, T], T]) -> T:
         """Return what a task makes of every chunk, added up by a tree in which a few neighbours meet at a time."""
@@ -93,8 +126,12 @@ def _computed(result: Any) -> Any:
 
 def dask_rows(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> DaskRows:
     """Return the rows of a Dask array or DataFrame."""
-    if hasattr(X, "columns"):
+    if getattr(X, "ndim", None) == 2 and hasattr(X, "columns"):
         return _of_frame(X, columns, sample_weight)
+    if not hasattr(X, "chunks"):
+        raise InvalidDataError(
+            f"X is a Dask {type(X).__name__} and must have rows and columns: give a Dask array or DataFrame (series.to_frame() is one)"
+        )
     if columns is not None:
         raise InvalidDataError("a Dask array has no column names to choose by: columns is for tables")
     if X.ndim != 2:
@@ -105,7 +142,7 @@ def dask_rows(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> Dask
         raise InvalidDataError("The Dask array does not know how many columns it has: call its compute_chunk_sizes() first")
     whole = X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
     blocks = list(whole.to_delayed().ravel())
-    return _of_blocks(blocks, _weight_blocks(sample_weight, len(blocks)), "block {} of the Dask array", None, int(X.shape[1]), None)
+    return _of_blocks(blocks, _weight_blocks(sample_weight, len(blocks)), BLOCK, None, int(X.shape[1]), None)
 
 
 def _of_frame(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> DaskRows:
@@ -117,9 +154,15 @@ def _of_frame(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> Dask
         raise InvalidDataError(
             f"The Dask DataFrame has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(map(str, X.columns))}."
         )
+    there = Counter(map(str, X.columns))
+    twice = [name for name in dict.fromkeys([*names, *([weight] if weight else [])]) if there[name] > 1]
+    if twice:
+        raise InvalidDataError(
+            f"The Dask DataFrame has more than one column {', '.join(map(repr, twice[:5]))}: rename all but one, or choose others"
+        )
     blocks = X.to_delayed()
     weights = None if weight else _weight_blocks(sample_weight, len(blocks))
-    return _of_blocks(blocks, weights, "partition {} of the Dask DataFrame", names, len(names), weight)
+    return _of_blocks(blocks, weights, PARTITION, names, len(names), weight)
 
 
 def _weight_blocks(sample_weight: Any, n_blocks: int) -> list[Any] | None:
@@ -141,22 +184,33 @@ def _of_blocks(
     from dask.delayed import delayed
 
     make = delayed(_chunk_of_block, pure=False)
+    unweighted = [make(number, place.format(number), block, None, names, n_features, None) for number, block in enumerate(blocks)]
+    if weights is None and weight is None:
+        return DaskRows(unweighted, names, n_features)
     chunks = [
         make(number, place.format(number), block, None if weights is None else weights[number], names, n_features, weight)
         for number, block in enumerate(blocks)
     ]
-    return DaskRows(chunks, names, n_features)
+    return DaskRows(chunks, names, n_features, unweighted)
 
 
 def _chunk_of_block(
     number: int, place: str, block: Any, weights: Any, names: list[str] | None, n_features: int, weight: str | None
 ) -> Chunk:
     """Return a block, which is an array or a frame, as a chunk."""
-    place = f"{place} (counted from 0)"
     X = _array_of(block, names, n_features, place)
     if weight is not None:
-        weights = block[weight].to_numpy()
-    return chunk_of(number, place, 0, X, None if weights is None else np.asarray(weights, dtype=float))
+        return chunk_of(number, place, 0, X, _column(block, weight, place))
+    return chunk_of(number, place, 0, X, None if weights is None else _weights(weights, place))
+
+
+def _weights(weights: Any, place: str) -> FloatArray:
+    if hasattr(weights, "to_numpy"):
+        return _numbers(weights, place, "sample_weight")
+    values = np.asarray(weights)
+    if values.dtype.kind not in "iufb":
+        raise InvalidDataError(f"sample_weight of {place} holds {values.dtype}, not numbers: give one number for each row")
+    return values.astype(float)
 
 
 def _array_of(block: Any, names: list[str] | None, n_features: int, place: str) -> FloatArray:
@@ -166,7 +220,7 @@ def _array_of(block: Any, names: list[str] | None, n_features: int, place: str) 
             raise InvalidDataError(
                 f"{place} has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(map(str, block.columns))}."
             )
-        return np.stack([_column(block, name, place) for name in names], axis=1) if names else np.empty((len(block), 0))
+        return numbers_of_frame(block, names, place)
     values = np.asarray(block)
     if values.ndim != 2 or values.shape[1] != n_features:
         raise InvalidDataError(f"{place} has shape {values.shape}: {n_features} columns are needed in every block")
@@ -175,14 +229,44 @@ def _array_of(block: Any, names: list[str] | None, n_features: int, place: str) 
     return np.ascontiguousarray(values, dtype=float)
 
 
+def numbers_of_frame(block: Any, names: Sequence[str], place: str) -> FloatArray:
+    """Return columns of a pandas frame, by their names as text, as an array (n, D) in which NaN stands for what is missing."""
+    return np.stack([_column(block, name, place) for name in names], axis=1) if names else np.empty((len(block), 0))
+
+
+def labels_of(columns: Any, names: Sequence[str]) -> list[Any]:
+    """Return the labels of columns, which may be numbers, by their names as text."""
+    by_name = {str(label): label for label in columns}
+    return [by_name[name] for name in names]
+
+
 def _column(block: Any, name: str, place: str) -> FloatArray:
+    return _numbers(block[labels_of(block.columns, [name])[0]], place, name)
+
+
+def _numbers(column: Any, place: str, name: str) -> FloatArray:
+    """Return a pandas column as float64, what is missing as NaN, or say where it holds something else than numbers."""
     import pandas as pd
     import pyarrow as pa
 
-    column = block[next(c for c in block.columns if str(c) == name)]
-    if not pd.api.types.is_numeric_dtype(column.dtype):
-        return numbers_of(pa.array(column), place, name, 0)
-    return column.to_numpy(dtype=float, na_value=np.nan)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.to_numpy(dtype=float, na_value=np.nan)
+    try:
+        values = pa.array(column)
+    except pa.ArrowException:  # objects of several kinds
+        return np.array([_number(value, place, name, row) for row, value in enumerate(column)])
+    return numbers_of(values, place, name, 0)
+
+
+def _number(value: Any, place: str, name: str, row: int) -> float:
+    if value is None or type(value).__name__ == "NAType":
+        return np.nan
+    if not isinstance(value, (Real, Decimal)):
+        raise InvalidDataError(
+            f"Column {name!r} of {place} holds {str(value)[:40]!r} in row {row}, which is no number: choose the numeric columns, "
+            "or turn it into numbers first"
+        )
+    return float(value)
 
 
 def rows_on_cluster(
@@ -191,11 +275,17 @@ def rows_on_cluster(
     """Return rows that a cluster's workers read from their parts and keep."""
     from dask.delayed import delayed
 
-    read = delayed(_read, pure=False)
+    read, read_all = delayed(_read, pure=False), delayed(_read_all, pure=False)
     chunks = [read(number, part, None if weights is None else np.array(weights[number])) for number, part in enumerate(parts)]
-    return DaskRows(chunks, names, n_features)
+    if weights is None and all(getattr(part, "weight", None) is None for part in parts):
+        return DaskRows(chunks, names, n_features)
+    return DaskRows(chunks, names, n_features, [read_all(number, part) for number, part in enumerate(parts)])
 
 
 def _read(number: int, part: Part, weight: FloatArray | None) -> Chunk:
     X, own = part.read()
     return chunk_of(number, part.place, part.first, X, own if weight is None else weight)
+
+
+def _read_all(number: int, part: Part) -> Chunk:
+    return chunk_of(number, part.place, part.first, part.read()[0], None)

@@ -44,6 +44,10 @@ class LocalRows(Chunked):
     ) -> None:
         self.parts, self.names, self.n_features, self.weights, self.owner = tuple(parts), names, n_features, weights, owner
 
+    def as_read(self) -> LocalRows:
+        """Return all rows of the parts, none with a weight."""
+        return LocalRows(self.parts, self.names, self.n_features, owner=self.owner)
+
     def map_reduce[T](self, task: Callable[[Chunk], T], add: Callable[[T, T], T]) -> T:
         """Return what a task makes of every chunk, added up in their order."""
         total: T | None = None

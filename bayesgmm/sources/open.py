@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import glob
-import math
 import mmap
 import os
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Chunked
-from bayesgmm.sources.cut import bounds, check_exists, weights_of
+from bayesgmm.sources.cut import bounds, check_whole, npy_header, weights_of
 from bayesgmm.sources.dask import cluster, dask_rows, is_dask, rows_on_cluster
 from bayesgmm.sources.local import LocalRows
-from bayesgmm.sources.parquet import is_dataset, parquet_files, parquet_rows
+from bayesgmm.sources.parquet import dataset_rows, is_dataset, parquet_files, parquet_rows, plain_files
 from bayesgmm.sources.parts import ArrayPart, FilePart, Part
 
 __all__ = ["is_chunked", "open_rows"]
@@ -40,9 +40,11 @@ def open_rows(
     Parameters
     ----------
     source : path, numpy.memmap, pyarrow Dataset, dask.array.Array or dask.dataframe.DataFrame
-        A path is that of an ``.npy`` file, a ``.parquet`` file, a folder of such, or a pattern such as ``"data/*.parquet"``.
+        A path is that of an ``.npy`` file, a ``.parquet`` file, a folder of such, or a pattern such as ``"data/*.parquet"``, whose
+        matches may be folders. Names that begin with a dot or an underscore are passed over there. A Dataset is read with its filter, its
+        partitions and in its format.
     columns : sequence of str, optional
-        The columns to use of a table; all by default.
+        The columns to use of a table; by default all but those that pandas or Dask wrote for an index.
     sample_weight : array of shape (N,), str or Dask collection, optional
         How often each row counts: numbers, an ``.npy`` file of them, a column of the table by its name, or, for a Dask collection, one
         with the same chunks.
@@ -72,21 +74,22 @@ def open_rows(
     """
     if isinstance(source, Chunked):
         return _opened(source, columns, sample_weight)
-    if chunk_rows is not None and chunk_rows < 1:
-        raise InvalidParameterError(f"chunk_rows must be at least 1, got {chunk_rows}")
+    chunk_rows = _whole(chunk_rows)
     if is_dask(source):
         return dask_rows(source, columns, sample_weight)
     if isinstance(source, np.memmap):
         _no_columns(columns, "an array")
         parts = _array_parts(source, chunk_rows)
         return _rows(parts, None, source.shape[1], sample_weight)
-    if is_dataset(source) or parquet_files(source):
-        files = list(source.files) if is_dataset(source) else parquet_files(source)
+    files = _files(source)
+    if files is None:
+        return LocalRows(*dataset_rows(source, columns, sample_weight, chunk_rows))
+    if files:
         if client := cluster():
             return rows_on_cluster(client, *parquet_rows(files, columns, sample_weight, chunk_rows, in_place=True))
         return LocalRows(*parquet_rows(files, columns, sample_weight, chunk_rows, in_place=False))
     path = Path(source)
-    if path.suffix.lower() == ".npy":
+    if path.suffix.lower() == ".npy" and (path.exists() or not glob.has_magic(str(path))):
         _no_columns(columns, str(path))
         parts, n_features = _npy_parts(path, chunk_rows)
         return _rows(parts, None, n_features, sample_weight)
@@ -99,6 +102,32 @@ def _opened(rows: Chunked, columns: Sequence[str] | None, sample_weight: Any) ->
     return rows
 
 
+def _whole(chunk_rows: Any) -> int | None:
+    if chunk_rows is None:
+        return None
+    if not isinstance(chunk_rows, Real) or chunk_rows < 1 or not float(chunk_rows).is_integer():
+        raise InvalidParameterError(f"chunk_rows must be a whole number, at least 1, got {chunk_rows!r}")
+    return int(float(chunk_rows))
+
+
+def _files(source: Any) -> list[str] | None:
+    """Return the Parquet files that are meant, none if it is something else, or None where a dataset must be asked for its rows."""
+    if is_dataset(source):
+        files = plain_files(source)
+        if files is None and cluster():
+            raise InvalidDataError(
+                "A pyarrow dataset that is more than local Parquet files (filtered, partitioned, in memory, of another format) is not read "
+                "by a cluster's workers: give the Parquet files as a folder or a pattern, or close the Client to read it here"
+            )
+        return files
+    if not isinstance(source, (str, os.PathLike)):
+        raise InvalidDataError(
+            "open_rows takes a path, a numpy.memmap, a pyarrow Dataset, or a Dask array or DataFrame, not "
+            f"{type(source).__module__}.{type(source).__qualname__}: tables and arrays in memory go to fit as they are"
+        )
+    return parquet_files(source)
+
+
 def _no_columns(columns: Sequence[str] | None, what: str) -> None:
     if columns is not None:
         raise InvalidParameterError(f"{what} has no column names to choose by: columns is for tables")
@@ -106,6 +135,8 @@ def _no_columns(columns: Sequence[str] | None, what: str) -> None:
 
 def _unknown(path: Path) -> InvalidDataError:
     name = str(path)
+    if glob.has_magic(name) and glob.glob(name, recursive=True):  # noqa: PTH207 - a pattern may be absolute
+        return InvalidDataError(f"No Parquet file matches {name!r}: patterns are for these; give one .npy file at a time.")
     if glob.has_magic(name):
         return InvalidDataError(f"No file matches {name!r}.")
     if path.is_dir():
@@ -151,23 +182,12 @@ def _place_in_file(array: np.memmap) -> tuple[str, int] | None:
 
 
 def _npy_parts(path: Path, chunk_rows: int | None) -> tuple[list[Part], int]:
-    check_exists(path)
-    try:
-        with path.open("rb") as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, by_columns, dtype = read(stream)
-            offset = stream.tell()
-    except (ValueError, OSError) as error:
-        raise InvalidDataError(f"{path} is not an .npy file of plain numbers: {' '.join(str(error).split())[:200]}") from error
+    shape, by_columns, dtype, offset = header = npy_header(path)
     _check_table(str(path), shape, dtype)
+    check_whole(path, header)
     if by_columns and min(shape) > 1:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         return [ArrayPart(str(path), start, mapped[start:stop]) for start, stop in bounds(shape[0], shape[1], chunk_rows)], shape[1]
-    n_bytes = path.stat().st_size - offset
-    if n_bytes < math.prod(shape) * dtype.itemsize:
-        row = n_bytes // (dtype.itemsize * shape[1])
-        raise InvalidDataError(f"{path} ends in row {row} of {shape[0]}: it is shorter than it says, copy or write it again")
     return _file_parts(str(path), offset, shape, dtype, chunk_rows), shape[1]
 
 

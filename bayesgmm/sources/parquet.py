@@ -1,14 +1,16 @@
-"""Parquet files, folders and datasets: their columns must agree, their rows are decoded once."""
+"""Parquet files and pyarrow's datasets: their rows are decoded once."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,36 +19,89 @@ import numpy as np
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import Chunk
 from bayesgmm.sources.chunk import chunk_of
+from bayesgmm.sources.columns import Header, chosen_columns, in_one_line, weight_column
 from bayesgmm.sources.cut import rows_of_chunk, weights_of
 from bayesgmm.sources.parts import FilePart, ParquetPart, Part, numbers_of
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Scratch", "is_dataset", "parquet_batches", "parquet_files", "parquet_rows"]
+__all__ = ["Scratch", "dataset_rows", "is_dataset", "parquet_batches", "parquet_files", "parquet_rows", "plain_files"]
 
 BATCH_ROWS = 2**18
 """Rows that are decoded at a time."""
 
-Opened = tuple[Sequence[Part], list[str] | None, int, list[FloatArray] | None]
-"""Parts, column names, number of columns, and weights of each part."""
+Piece = tuple[str, int, FloatArray, FloatArray | None]
+"""Decoded rows: the place they come from, the number of the first of them there, their values, their weights if they bring any."""
 
 
 def is_dataset(source: Any) -> bool:
-    """Whether this is a pyarrow Dataset of Parquet files; pyarrow is not loaded to find out."""
-    kind = type(source)
-    return kind.__module__ == "pyarrow._dataset" and hasattr(source, "files")
+    """Whether this is a pyarrow Dataset of any kind; pyarrow is not loaded to find out."""
+    return any(kind.__module__ == "pyarrow._dataset" and kind.__name__ == "Dataset" for kind in type(source).__mro__)
+
+
+def plain_files(dataset: Any) -> list[str] | None:
+    """Return the files of a dataset that is nothing but Parquet files on this machine, with all their rows and columns.
+
+    None for any other, one with a filter or with partitions say: only the dataset itself can tell what its rows are. So for one of which
+    it is not known.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if (
+        type(dataset).__name__ != "FileSystemDataset"
+        or type(dataset.filesystem).__name__ != "LocalFileSystem"
+        or type(dataset.format).__name__ != "ParquetFileFormat"
+        or getattr(dataset, "_scan_options", None) != {}
+    ):
+        return None
+    fragments = list(dataset.get_fragments())
+    try:
+        if not fragments or not dataset.schema.equals(fragments[0].physical_schema):
+            return None
+        for fragment in fragments:
+            in_part = len(fragment.row_groups) < fragment.metadata.num_row_groups
+            if in_part or not fragment.partition_expression.equals(pc.scalar(True)):
+                return None
+    except (pa.ArrowException, OSError):
+        return list(dataset.files)  # a damaged file: its name is said when the files are read
+    return list(dataset.files)
 
 
 def parquet_files(source: str | os.PathLike[str]) -> list[str]:
-    """Return the Parquet files that a path, a folder or a pattern means, in the order of their names; none if it means something else."""
+    """Return the Parquet files that a path, a folder or a pattern means, in the order of their names; none if it means something else.
+
+    A folder that matches a pattern stands for the files in it: Spark and Dask write tables as such. Hidden files and those in hidden
+    folders, whose names begin with a dot or an underscore, are not part of a table: they are half written or hold no rows.
+    """
     name = os.fspath(source)
     path = Path(name)
     if path.is_dir():
-        found = sorted(str(file) for file in path.rglob("*.parquet") if file.is_file())
-    elif path.suffix.lower() == ".parquet" and path.is_file():
-        found = [name]
-    else:
-        found = sorted(file for file in glob.glob(name, recursive=True) if file.lower().endswith(".parquet"))  # noqa: PTH207 - a pattern may be absolute
-    return found
+        return _files_in(path)
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        return [name]
+    found: dict[str, str] = {}  # by their full names: a folder and the files in it may both match
+    for match in glob.glob(name, recursive=True):  # noqa: PTH207 - a pattern may be absolute
+        if not _hidden(match, name):
+            files = _files_in(Path(match)) if Path(match).is_dir() else [match]
+            found |= {str(Path(file).absolute()): file for file in files if file.lower().endswith(".parquet")}
+    return sorted(found.values())
+
+
+def _files_in(folder: Path) -> list[str]:
+    files = folder.rglob("*.parquet", case_sensitive=False)
+    return sorted(str(file) for file in files if not _is_hidden(file.relative_to(folder).parts, "._") and file.is_file())
+
+
+def _is_hidden(parts: Sequence[str], signs: str) -> bool:
+    return any(part[0] in signs for part in parts)
+
+
+def _hidden(match: str, pattern: str) -> bool:
+    """Whether a pattern met a hidden name without spelling out the sign that it begins with."""
+    parts = Path(pattern).parts
+    plain = next(i for i, part in enumerate([*parts, "*"]) if glob.has_magic(part))
+    spelled = {part[0] for part in parts[plain:]}
+    return _is_hidden(Path(match).parts[plain:], "".join(sign for sign in "._" if sign not in spelled))
 
 
 def parquet_rows(
@@ -69,16 +124,61 @@ def parquet_rows(
     InvalidDataError
         If a file cannot be read, or lacks a column, or has one that holds no numbers.
     """
-    by_name = isinstance(sample_weight, str)
-    parts, names = _group_parts(files, columns, sample_weight if by_name else None)
-    given = None if by_name else weights_of(parts, sample_weight)
+    headers = [Header.of_file(file) for file in files]
+    weight = weight_column(headers, sample_weight)
+    parts, names = _group_parts(headers, columns, weight)
+    given = None if weight else weights_of(parts, sample_weight)
     if in_place:
         return parts, names, len(names), given
-    scratch = Scratch.of(parts, len(names), chunk_rows)
+    _check_space(8 * len(names) * sum(part.n_rows for part in parts))
+    scratch = Scratch.of(_pieces(parts), len(names), chunk_rows)
     weights = scratch.weights
     if given is not None:
         weights = _resliced(given, [part.n_rows for part in scratch.parts])
     return scratch.parts, names, len(names), weights, scratch
+
+
+def dataset_rows(dataset: Any, columns: Sequence[str] | None, sample_weight: Any, chunk_rows: int | None) -> tuple[Any, ...]:
+    """Return the rows that a pyarrow Dataset gives, whatever it reads them from, as :func:`parquet_rows` does.
+
+    Parameters
+    ----------
+    dataset : pyarrow.dataset.Dataset
+    columns : sequence of str, optional
+    sample_weight : str or array, optional
+    chunk_rows : int, optional
+
+    Raises
+    ------
+    InvalidDataError
+        If it cannot be read, or lacks a column, or has one that holds no numbers.
+    """
+    header = Header.of_schema("The dataset", dataset.schema)
+    weight = weight_column([header], sample_weight)
+    names = chosen_columns([header], columns, weight)
+    scratch = Scratch.of(_scanned(dataset, names, weight), len(names), chunk_rows)
+    if not scratch.parts:
+        raise InvalidDataError("The dataset has no rows: check its files and its filter.")
+    weights = scratch.weights if weight else weights_of(scratch.parts, sample_weight)
+    return scratch.parts, names, len(names), weights, scratch
+
+
+def _scanned(dataset: Any, names: list[str], weight: str | None) -> Iterator[Piece]:
+    """Yield a dataset's rows in its order; they are counted within each file, those that a filter leaves out not among them."""
+    import pyarrow as pa
+
+    seen: Counter[str] = Counter()
+    wanted = list(dict.fromkeys([*names, *([] if weight is None else [weight])]))
+    try:
+        scanner = dataset.scanner(columns=wanted, batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=1)
+        for tagged in scanner.scan_batches():
+            path = getattr(tagged.fragment, "path", None)
+            place = "the dataset" if path is None else f"{path} (its rows in the dataset)"
+            X, w = _numbers(tagged.record_batch, place, seen[place], names, weight)
+            yield place, seen[place], X, w
+            seen[place] += len(X)
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidDataError(f"The dataset cannot be read: {in_one_line(error)}") from error
 
 
 def parquet_batches(files: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[Chunk]:
@@ -98,80 +198,31 @@ def parquet_batches(files: Sequence[str], columns: Sequence[str] | None = None) 
     InvalidDataError
         As for :func:`parquet_rows`.
     """
-    parts, _ = _group_parts(files, columns, None)
-    number = 0
-    for part in parts:
-        first = part.first
-        for X, weight in _batches(part):
-            yield chunk_of(number, part.place, first, X, weight)
-            number, first = number + 1, first + len(X)
+    parts, _ = _group_parts([Header.of_file(file) for file in files], columns, None)
+    for number, piece in enumerate(_pieces(parts)):
+        yield chunk_of(number, *piece)
 
 
 def _resliced(weights: list[FloatArray], sizes: list[int]) -> list[FloatArray]:
     return np.split(np.concatenate(weights), np.cumsum(sizes)[:-1])
 
 
-def _group_parts(files: Sequence[str], columns: Sequence[str] | None, weight: str | None) -> tuple[list[ParquetPart], list[str]]:
+def _group_parts(
+    headers: Sequence[Header], columns: Sequence[str] | None, weight: str | None
+) -> tuple[list[ParquetPart], list[str]]:
     """Return one part for each row group, and the columns' names."""
+    names = chosen_columns(headers, columns, weight)
     parts: list[ParquetPart] = []
-    names: list[str] = []
-    for file in files:
-        there, sizes = _header(file)
-        if not names:
-            names = _chosen(file, there, columns, weight)
-            known = there
-        _check_columns(file, there, names, weight, files[0], known if columns is None else None)
+    for header in headers:
         first = 0
-        for group, n_rows in enumerate(sizes):
+        for group, n_rows in enumerate(header.sizes):
             if n_rows:
-                parts.append(ParquetPart(file, first, n_rows, file, (group,), tuple(names), weight))
+                parts.append(ParquetPart(header.place, first, n_rows, header.place, (group,), tuple(names), weight))
             first += n_rows
     if not parts:
-        raise InvalidDataError(f"{files[0]}{' and the other files have' if len(files) > 1 else ' has'} column names but no rows.")
+        others = " and the other files have" if len(headers) > 1 else " has"
+        raise InvalidDataError(f"{headers[0].place}{others} column names but no rows.")
     return parts, names
-
-
-def _header(file: str) -> tuple[list[str], list[int]]:
-    """Return the names of the columns and the rows of each row group."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as opened:
-            meta = opened.metadata
-            return list(opened.schema_arrow.names), [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidDataError(f"{file} is not a readable Parquet file: {' '.join(str(error).split())[:200]}") from error
-
-
-def _chosen(file: str, there: list[str], columns: Sequence[str] | None, weight: str | None) -> list[str]:
-    if columns is not None:
-        chosen = [str(name) for name in columns]
-        if not chosen:
-            raise InvalidDataError(f"No columns were chosen; {file} has {', '.join(there)}.")
-        if twice := [name for name in dict.fromkeys(chosen) if chosen.count(name) > 1]:
-            raise InvalidDataError(f"Column {', '.join(map(repr, twice))} was asked for more than once.")
-        return chosen
-    names = [name for name in there if name != weight and not name.startswith("__index_level_")]
-    if not names:
-        raise InvalidDataError(f"{file} has no columns.")
-    return names
-
-
-def _check_columns(file: str, there: list[str], names: list[str], weight: str | None, first: str, all_of: list[str] | None) -> None:
-    wanted = [*names, *([] if weight is None else [weight])]
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        beside = f"; {first} has" if file != first else ""
-        listed = ", ".join(map(repr, missing[:5]))
-        raise InvalidDataError(
-            f"{file} has no column {listed}; it has {', '.join(there)}{beside and f'{beside} {", ".join(wanted)}'}."
-        )
-    more = [] if all_of is None else [name for name in there if name not in all_of]
-    if more:
-        raise InvalidDataError(
-            f"{file} has column {', '.join(map(repr, more[:5]))}, which {first} has not: choose the columns to use (columns=[...])."
-        )
 
 
 class Scratch:
@@ -185,16 +236,21 @@ class Scratch:
         self._finalizer = weakref.finalize(self, _close, stream, path)
 
     @classmethod
-    def of(cls, parts: Sequence[ParquetPart], n_features: int, chunk_rows: int | None) -> Scratch:
-        """Decode the parts, some rows at a time."""
-        n_rows = sum(part.n_rows for part in parts)
-        _check_space(8 * n_rows * n_features)
+    def of(cls, pieces: Iterable[Piece], n_features: int, chunk_rows: int | None) -> Scratch:
+        """Write rows as they are decoded, some at a time."""
         handle, path = tempfile.mkstemp(prefix="bayesgmm-", suffix=".rows")
         stream = os.fdopen(handle, "wb")
         try:
             path = _without_name(stream, path)
-            written, weights = _write(parts, stream, path, n_features, chunk_rows)
+            written, weights = _write(pieces, stream, path, n_features, chunk_rows)
             stream.flush()
+        except OSError as error:
+            _close(stream, path)
+            if error.errno != errno.ENOSPC:
+                raise
+            raise InvalidDataError(
+                f"{tempfile.gettempdir()} is full: set TMPDIR to a folder with room for the decoded rows"
+            ) from error
         except BaseException:
             _close(stream, path)
             raise
@@ -220,7 +276,7 @@ def _close(stream: BinaryIO, path: str) -> None:
 
 
 def _write(
-    parts: Sequence[ParquetPart], stream: Any, path: str, D: int, chunk_rows: int | None
+    pieces: Iterable[Piece], stream: Any, path: str, D: int, chunk_rows: int | None
 ) -> tuple[list[Part], list[FloatArray] | None]:
     # Chunks end where files end, so that a message can name the file.
     size = rows_of_chunk(D, chunk_rows)
@@ -237,40 +293,45 @@ def _write(
                 weights.append(np.concatenate(pending))
         offset, first, n, pending = offset + 8 * D * n, first + n, 0, []
 
-    for part in parts:
-        if part.place != place:
+    for source, row, X, weight in pieces:
+        if source != place:
             close()
-            place, first = part.place, part.first
-        for X, weight in _batches(part):
-            for start in range(0, len(X), size):
-                piece = X[start : start + size]
-                if n and n + len(piece) > size:
-                    close()
-                stream.write(memoryview(np.ascontiguousarray(piece)).cast("B"))
-                n += len(piece)
-                if weight is not None:
-                    pending.append(weight[start : start + size])
+            place, first = source, row
+        for start in range(0, len(X), size):
+            piece = X[start : start + size]
+            if n and n + len(piece) > size:
+                close()
+            stream.write(memoryview(np.ascontiguousarray(piece)).cast("B"))
+            n += len(piece)
+            if weight is not None:
+                pending.append(weight[start : start + size])
     close()
     return written, weights or None
 
 
-def _batches(part: ParquetPart) -> Iterator[tuple[FloatArray, FloatArray | None]]:
+def _pieces(parts: Sequence[ParquetPart]) -> Iterator[Piece]:
+    """Decode parts one after another, some rows at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    wanted = [*part.columns, *([] if part.weight is None else [part.weight])]
-    first = part.first
-    try:
-        with pq.ParquetFile(part.path, buffer_size=2**20, pre_buffer=False) as file:
-            for batch in file.iter_batches(BATCH_ROWS, row_groups=list(part.groups), columns=wanted):
-                X = np.empty((batch.num_rows, len(part.columns)))
-                for d, name in enumerate(part.columns):
-                    X[:, d] = numbers_of(batch.column(name), part.place, name, first)
-                weight = None if part.weight is None else numbers_of(batch.column(part.weight), part.place, part.weight, first)
-                yield X, weight
-                first += len(X)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidDataError(f"{part.place} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    for part in parts:
+        wanted = [*part.columns, *([] if part.weight is None else [part.weight])]
+        first = part.first
+        try:
+            with pq.ParquetFile(part.path, buffer_size=2**20, pre_buffer=False) as file:
+                for batch in file.iter_batches(BATCH_ROWS, row_groups=list(part.groups), columns=wanted):
+                    X, weight = _numbers(batch, part.place, first, part.columns, part.weight)
+                    yield part.place, first, X, weight
+                    first += len(X)
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidDataError(f"{part.place} cannot be read: {in_one_line(error)}") from error
+
+
+def _numbers(batch: Any, place: str, first: int, names: Sequence[str], weight: str | None) -> tuple[FloatArray, FloatArray | None]:
+    X = np.empty((batch.num_rows, len(names)))
+    for d, name in enumerate(names):
+        X[:, d] = numbers_of(batch.column(name), place, name, first)
+    return X, None if weight is None else numbers_of(batch.column(weight), place, weight, first)
 
 
 def _check_space(n_bytes: int) -> None:

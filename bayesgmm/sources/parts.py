@@ -148,13 +148,16 @@ def numbers_of(column: Any, place: str, name: str, first: int) -> FloatArray:
 
     column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
     kind = column.type
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)  # what writers make of a column without any value
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
         values = column.drop_null()
         example = f" ({str(values[0].as_py())[:40]!r} in row {first + _first_valid(column)})" if len(values) else ""
         raise InvalidDataError(
             f"Column {name!r} of {place} holds {kind}{example}, not numbers: choose the numeric columns, or turn it into numbers first"
         )
-    numbers = column.cast(pa.float64()) if not pa.types.is_floating(kind) else column
+    # Not safe, as NumPy does it: large whole numbers are rounded.
+    numbers = column.cast(pa.float64(), safe=False) if not pa.types.is_floating(kind) else column
     return np.asarray(numbers.to_numpy(), dtype=float)
 
 

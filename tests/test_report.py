@@ -218,7 +218,9 @@ def test_the_same_fits_give_the_same_page_and_no_figure_stays_open(em_faithful, 
         (float("nan"), "–"),
         (None, "–"),
         (1_000_000, "1,000,000"),
-        (100, "100.0"),
+        (100, "100"),
+        (np.int64(-1234), "−1,234"),
+        (100.0, "100.0"),
     ],
 )
 def test_numbers_read_well(value, text):

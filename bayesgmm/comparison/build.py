@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.comparison import verdicts
+from bayesgmm.comparison.columns import columns
 from bayesgmm.comparison.groups import groups_used
 from bayesgmm.comparison.inputs import Inputs, gather
 from bayesgmm.comparison.parameters import parameter_table, standard_errors_of
@@ -109,6 +110,7 @@ def compare(
             verdicts.predictive(check.probability, check.table, n_replicates),
             verdicts.doubt(responsibilities),
             *verdicts.groups(used),
+            *columns(inputs.X, inputs.features),
             *verdicts.alignment(inputs),
         ),
         checks=checks,

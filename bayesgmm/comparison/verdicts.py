@@ -16,7 +16,18 @@ from bayesgmm.partitions.doubt import CLEAR
 if TYPE_CHECKING:
     from bayesgmm.estimators import GaussianMixture
 
-__all__ = ["DOUBT", "agreement", "alignment", "doubt", "em_convergence", "groups", "parameters", "partition", "predictive"]
+__all__ = [
+    "DOUBT",
+    "agreement",
+    "alignment",
+    "causes",
+    "doubt",
+    "em_convergence",
+    "groups",
+    "parameters",
+    "partition",
+    "predictive",
+]
 
 # A point is in doubt if its most probable group has less than 1 - DOUBT of the probability.
 DOUBT = 1 - CLEAR
@@ -103,13 +114,16 @@ def _name(row: pd.Series) -> str:
 
 
 def em_convergence(em: GaussianMixture) -> Check:
-    """Whether EM stopped by itself."""
-    converged, n_iter = bool(em.converged_), int(em.n_iter_)
+    """Whether EM stopped by itself, at a maximum that means something: a group that has closed in on a few rows does not."""
+    n_iter = int(em.n_iter_)
+    steps = f"{n_iter:,} {'iteration' if n_iter == 1 else 'iterations'}"
     height = f"{em.log_likelihood_:,.3f}".replace("-", "−")
-    sentence = f"EM converged in {n_iter:,} iterations (log-likelihood {height})."
-    if not converged:
-        sentence = f"EM did not converge in {n_iter:,} iterations; raise max_iter."
-    return Check("em_convergence", float(n_iter), None, converged, sentence)
+    passed, sentence = True, f"EM converged in {steps} (log-likelihood {height})."
+    if em.status_ in ("collapsed", "spurious"):
+        passed, sentence = False, f"EM found no proper maximum: {em.message_[:1].lower()}{em.message_[1:]}."
+    elif not em.converged_:
+        passed, sentence = False, f"EM did not converge in {steps}; raise max_iter."
+    return Check("em_convergence", float(n_iter), None, passed, sentence)
 
 
 def predictive(probability: float, table: pd.DataFrame, n_replicates: int) -> Check:
@@ -141,8 +155,24 @@ def doubt(responsibilities: pd.DataFrame) -> Check:
         verb = "is" if count == 1 else "are"
         sentence = f"{count:,} of {total:,} points {verb} in doubt: less than {1 - DOUBT:.0%} probability for any one group."
     if share > _IN_DOUBT:
-        sentence += " The groups overlap."
+        sentence += _cause(responsibilities[responsibilities["posterior_doubt"] > DOUBT])
     return Check("doubt", share, _IN_DOUBT, share <= _IN_DOUBT, sentence)
+
+
+def causes(doubtful: pd.DataFrame) -> tuple[int, int]:
+    """Return how many of these rows are in doubt because the groups overlap, and how many for want of data."""
+    counts = doubtful["cause"].value_counts()
+    return int(counts.get("overlap", 0)), int(counts.get("too little data", 0))
+
+
+def _cause(doubtful: pd.DataFrame) -> str:
+    """Why so many are in doubt, in a sentence that follows another one."""
+    overlap, little = causes(doubtful)
+    if not little:
+        return " The groups overlap."
+    if not overlap:
+        return " The groups are not known well enough."
+    return f" Of these, {overlap:,} are where the groups overlap, {little:,} lack data."
 
 
 def alignment(inputs: Inputs) -> tuple[Check, ...]:

@@ -98,11 +98,16 @@ def _sensitivity(tree: xr.DataTree, group: str, variable: str) -> FloatArray:
     import arviz_stats  # imported late, as it takes a second
 
     term = tree["log_prior" if group == "prior" else "log_likelihood"].to_dataset()[variable].values
-    if not np.isfinite(term).all() or term.size < LEAST_DRAWS:
-        return np.full(tree["posterior"].sizes["parameter"], np.nan)
+    draws = tree["posterior"].to_dataset()["theta"].values
+    moving = np.ptp(draws, axis=(0, 1)).any()
+    if not np.isfinite(term).all() or term.size < LEAST_DRAWS or not moving:
+        return np.full(draws.shape[-1], np.nan)
     if np.ptp(term) == 0:  # ArviZ warns about weights that are all equal, such as a flat density gives
-        return np.zeros(tree["posterior"].sizes["parameter"])
-    return np.asarray(arviz_stats.psense(tree, group=group, group_var_names=variable)["theta"], dtype=float)
+        return np.zeros(draws.shape[-1])
+    try:
+        return np.asarray(arviz_stats.psense(tree, group=group, group_var_names=variable)["theta"], dtype=float)
+    except ValueError:  # draws that hardly moved: the weights' tails are all one value, to which no tail can be fitted
+        return np.full(draws.shape[-1], np.nan)
 
 
 def _row(part: str, names: tuple[str, ...], prior: FloatArray, likelihood: FloatArray) -> dict[str, Any]:

@@ -175,13 +175,24 @@ def _scalars(group: xr.Dataset, labels: str) -> Iterator[tuple[str, FloatArray]]
         variable = group[name].transpose("chain", "draw", ...)
         if not _fixed(str(name), group):
             entries = _without_copies(_entries(variable))
-            yield from (entry for entry in entries if name != "co_clustering" or not _settled(entry[1]))
+            yield from (entry for entry in entries if not _says_nothing(str(name), entry[1], group))
 
 
 def _fixed(name: str, group: xr.Dataset) -> bool:
     """Whether an only component makes the variable a constant: its weight is 1 and every point belongs to it."""
     only = {"weights": "component", "sorted_weights": "rank", "entropy": "rank"}.get(name)
     return only is not None and group.sizes.get(only) == 1
+
+
+def _says_nothing(name: str, draws: FloatArray, group: xr.Dataset) -> bool:
+    """Whether an entry has nothing to be judged by.
+
+    That is a probability that two points are of one group where it is settled, and the covariance of two columns within an only
+    component without correlations: it is nought in every draw of every chain, which no chain that is stuck brings about.
+    """
+    if name == "co_clustering":
+        return _settled(draws)
+    return name == "total_covariance" and group.sizes.get("rank") == 1 and not draws.any()
 
 
 def _settled(probability: FloatArray) -> bool:

@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.plots.style import colour, new_axes, plain, tidy
 
-__all__ = ["plot_forest"]
+__all__ = ["MOST_PANELS", "plot_forest"]
 
 _COLUMNS = 2
-_MOST_PANELS = 24
+MOST_PANELS = 24
 
 
 def plot_forest(parameters: pd.DataFrame, *, axs: Any = None) -> Any:
@@ -59,8 +59,8 @@ def plot_forest(parameters: pd.DataFrame, *, axs: Any = None) -> Any:
 def _panels(parameters: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Titles and rows; a panel holds what shares a unit."""
     grouped = list(parameters.groupby(["parameter", "feature", "feature_bis"], sort=False))
-    if len(grouped) > _MOST_PANELS:
-        farthest = sorted(grouped, key=lambda item: -item[1]["distance"].abs().max())[:_MOST_PANELS]
+    if len(grouped) > MOST_PANELS:
+        farthest = sorted(grouped, key=lambda item: -item[1]["distance"].abs().max())[:MOST_PANELS]
         kept = {key for key, _ in farthest}
         grouped = [item for item in grouped if item[0] in kept]
     return [(_title(*map(str, key)), rows) for key, rows in grouped]

@@ -20,6 +20,7 @@ __all__ = ["plot_groups"]
 
 _MOST_POINTS = 20_000
 _BAND_DRAWS = 400
+_IN_A_ROW = 3
 _EM, _MEAN = (0, (4, 2)), "solid"
 
 
@@ -92,7 +93,7 @@ def plot_groups(
     _ellipses(ax, plane, em, posterior, level, n_draws)
     ax.set_xlabel(plain_axis(plane.names[0]))
     ax.set_ylabel(plain_axis(plane.names[1]))
-    _legend(ax, reference, em, posterior, level, len(rows), points=True)
+    _legend(ax, reference, em, posterior, level, points=True)
     return tidy(ax)
 
 
@@ -150,7 +151,7 @@ def _ellipses(
             ax.plot(*ellipse(point.means[k], point.scale_tril[k], level).T, color="#222222", lw=1.5, ls=_EM, gid=f"em-{k}")
 
 
-def _legend(ax: Axes, mixture: MixtureParams, em: Any, posterior: Any, level: float | None, n_points: int, *, points: bool) -> None:
+def _legend(ax: Axes, mixture: MixtureParams, em: Any, posterior: Any, level: float | None, *, points: bool) -> None:
     """Groups with their weights, then the line styles."""
     handles: list[Artist] = [_group_handle(k, weight, points=points) for k, weight in enumerate(mixture.weights)]
     of = "" if level is None else f", {level:.0%} ellipse"
@@ -160,15 +161,9 @@ def _legend(ax: Axes, mixture: MixtureParams, em: Any, posterior: Any, level: fl
         handles.append(Line2D([], [], color="#666666", lw=0.6 if level else 6, alpha=0.5 if level else 0.3, label=faint))
     if em is not None:
         handles.append(Line2D([], [], color="#222222", lw=1.5, ls=_EM, label=f"EM{of}"))
-    # The best place costs seconds to find among many points.
+    # Above the picture, where it covers neither points nor ellipses.
     ax.legend(
-        loc="best" if n_points <= 3000 else "upper left",
-        handles=handles,
-        fontsize=8,
-        frameon=True,
-        framealpha=0.85,
-        edgecolor="none",
-        ncols=1 + len(handles) // 9,
+        loc="lower left", bbox_to_anchor=(0, 1), handles=handles, fontsize=8, frameon=False, ncols=min(_IN_A_ROW, len(handles))
     )
 
 
@@ -199,7 +194,7 @@ def _densities(ax: Axes, x: FloatArray, name: str, em: MixtureParams | None, pos
     ax.set_xlabel(plain(name))
     ax.set_ylabel("density")
     ax.set_ylim(bottom=0)
-    _legend(ax, reference, em, posterior, None, len(x), points=False)
+    _legend(ax, reference, em, posterior, None, points=False)
     return tidy(ax)
 
 

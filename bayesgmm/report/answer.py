@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from bayesgmm.comparison.verdicts import causes
 from bayesgmm.diagnostics import draws_kind
 from bayesgmm.diagnostics.sensitivity import THRESHOLD
 from bayesgmm.report.words import counted, percent
@@ -24,8 +25,8 @@ PARTS = {"weights": "weights", "means": "means", "sds": "standard deviations", "
 # What no answer survives, and what is a fact about the data rather than a fault of the fits.
 _FATAL = ("convergence", "em_convergence")
 _NO_FAULT = ("doubt",)
-# Below these probabilities the groups are not all there, or two of them are one.
-_ALL_USED, _ONE_HILL = 0.95, 0.5
+# Below the first of these probabilities the groups may not all be there; from the second on two of them may be one.
+_ALL_USED, _ONE_HILL = 0.95, 0.05
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,19 @@ def answers(
     sensitivity : sequence of dict
         What each part of the prior moves: from `bayesgmm.report.belief.sensitivity`.
     """
-    trust = _trust(comparison)
-    trust = replace(trust, sentences=(*trust.sentences, *_priors(sensitivity)))
+    trust, doubts = _trust(comparison), (*_priors(sensitivity), *_fewer(comparison, used))
+    if doubts and trust.kind == "pass":
+        # Every check passed, but the result rests on a belief or on a number of groups that the data do not settle.
+        trust = replace(trust, answer="With care", kind="note")
+    trust = replace(trust, sentences=(*trust.sentences, *doubts))
     return _how_many(comparison, used, choice), _how_sure(comparison), trust
+
+
+def _fewer(comparison: Comparison, used: GroupsUsed) -> Iterator[str]:
+    """A word on groups that may not be there, where no check that failed has said so."""
+    said = any(check.name == "groups" and not check.passed for check in comparison.verdicts)
+    if not said and (used.all_used < _ALL_USED or list(_one_hill(used))):
+        yield f"There may be fewer than {counted(len(used.occupied), 'group')}: see How many groups."
 
 
 def _priors(sensitivity: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -130,8 +141,7 @@ def _how_sure(comparison: Comparison) -> Answer:
 
 
 def _causes(comparison: Comparison) -> str:
-    counts = comparison.doubtful["cause"].value_counts()
-    overlap, little = int(counts.get("overlap", 0)), int(counts.get("too little data", 0))
+    overlap, little = causes(comparison.doubtful)
     if not little:
         return "because the groups overlap there; more rows would not help"
     if not overlap:

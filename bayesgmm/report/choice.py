@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import pandas as pd
 from bayesgmm.comparison.value import jsonable
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.report.words import counted
 from bayesgmm.selection import Selection
+from bayesgmm.selection.value import predicts_as_well
 
 __all__ = ["Choice", "choose"]
 
-_STANDARD_ERRORS = 2.0
 _COLUMNS = (
     "n_components",
     "log_likelihood",
@@ -90,12 +92,17 @@ class Choice:
 
     @property
     def predicts_as_well(self) -> list[int]:
-        """Numbers of groups whose posterior predicts rows left out as well as the best one, within two standard errors."""
+        """Numbers of groups whose posterior predicts rows left out about as well as the best one: within 4, or two standard errors."""
         if not self.has_posteriors:
             return []
         rows = self.selection.table.dropna(subset="elpd")
-        near = -rows["elpd_difference"] <= _STANDARD_ERRORS * rows["elpd_difference_se"]
-        return sorted(int(n) for n in rows.loc[near, "n_components"])
+        return sorted(int(n) for n in rows.loc[predicts_as_well(rows), "n_components"])
+
+    @cached_property
+    def unsettled(self) -> list[int]:
+        """Numbers of groups whose posterior's draws failed their checks, so that what it predicts is not to be relied on."""
+        fits = zip(self.selection.table["n_components"], self.selection.posteriors, strict=False)
+        return sorted(int(n) for n, fit in fits if fit is not None and not fit.diagnose()[0].passed)
 
     @property
     def has_posteriors(self) -> bool:
@@ -192,13 +199,29 @@ def _prediction(choice: Choice) -> str:
     if not choice.has_posteriors:
         return ""
     best, near, K = choice.by("elpd"), choice.predicts_as_well, choice.n_components
-    if best == K:
-        rest = [n for n in near if n != K]
-        tail = f", and {_listed(rest)} about as well" if rest else ", clearly better than the others"
-        return f"Rows left out are predicted best by the posterior with {K} groups{tail}."
-    if K in near:
-        return f"Rows left out are predicted best by the posterior with {best} groups, but by {K} about as well."
-    return f"Rows left out are predicted clearly better by the posterior with {best} groups: look at that model, too."
+    rest = [n for n in near if n != K]
+    alone = int(choice.selection.table["elpd"].notna().sum()) == 1
+    by_best = f"Rows left out are predicted best by the posterior with {counted(best, 'group')}"
+    if alone:
+        said = f"Only the posterior with {counted(best, 'group')} could be asked to predict rows left out."
+    elif best == K:
+        said = by_best + (f", and with {_listed(rest)} about as well." if rest else ", clearly better than by the others.")
+    elif K in near:
+        said = f"{by_best}, but with {K} about as well."
+    else:
+        said = (
+            f"Rows left out are predicted clearly better by the posterior with {counted(best, 'group')}: look at that model, too."
+        )
+    return said + _unsettled(choice)
+
+
+def _unsettled(choice: Choice) -> str:
+    """A word on draws that failed their checks: what they predict is rough, whatever its standard error."""
+    numbers = choice.unsettled
+    if not numbers:
+        return ""
+    posterior = "posterior" if len(numbers) == 1 else "posteriors"
+    return f" The {posterior} with {_listed(numbers)} did not pass the checks of the draws, so this comparison is rough."
 
 
 def _left_out(choice: Choice) -> str:

@@ -102,8 +102,10 @@ def _em(em: GaussianMixture) -> dict[str, Any]:
     return {
         "log_likelihood": jsonable(em.log_likelihood_),
         "converged": bool(em.converged_),
+        "status": str(em.status_),
         "n_iter": int(em.n_iter_),
         "n_starts": int(em.n_starts_),
+        "n_starts_followed": int(em.n_starts_followed_),
         "n_starts_at_best": int(em.n_starts_at_best_),
         "random_state": _seed(em),
     }

@@ -16,6 +16,7 @@ from PIL import Image
 
 from bayesgmm import plots
 from bayesgmm.partitions.doubt import doubt_of_draws
+from bayesgmm.report.glyphs import drawable, families
 from bayesgmm.report.pictures import plot_choice
 from bayesgmm.report.words import counted, number, percent
 
@@ -47,12 +48,16 @@ def draw_all(material: Material) -> dict[str, Figure]:
     ----------
     material : Material
     """
-    comparison, known, choice = material.comparison, material.known, material.choice
-    with plain_style():
+    comparison, known, choice = drawable(material.comparison), material.known, material.choice
+    with plain_style(), plt.rc_context({"font.family": families(comparison.features)}):
         figures = _always(comparison)
         # Ranks compare chains; one chain has nothing to be compared with.
         if comparison.posterior_params.batch_shape[0] > 1:
             figures["rank"] = Figure(_render(comparison.plot_rank, "png8"), _RANK_ALT, True)
+        # In an only group no point can be in doubt.
+        if comparison.em_params.n_components > 1:
+            drawn = _render(lambda: comparison.plot_uncertainty(ax=_axes()), "png")
+            figures["uncertainty"] = Figure(drawn, _uncertainty_alt(comparison), False)
         if len(comparison.doubtful):
             figures["doubtful"] = Figure(_render(lambda: _bars(comparison), "svg"), _doubtful_alt(comparison), True)
         if choice is not None:
@@ -69,7 +74,6 @@ def _always(comparison: Comparison) -> dict[str, Figure]:
     few = len(comparison.parameters) <= _MOST_DRAWN
     return {
         "groups": Figure(_render(lambda: comparison.plot_groups(ax=_axes()), "png"), _groups_alt(comparison), False),
-        "uncertainty": Figure(_render(lambda: comparison.plot_uncertainty(ax=_axes()), "png"), _uncertainty_alt(comparison), False),
         "forest": Figure(_render(comparison.plot_forest, "svg" if few else "png8"), _forest_alt(comparison), True),
         "predictive": Figure(
             _render(comparison.plot_predictive, "png8"), _predictive_alt(comparison), len(comparison.features) > 1
@@ -146,6 +150,8 @@ def plain_style() -> Iterator[None]:
     with plt.style.context("default"), plt.rc_context(settings), warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes in the figure; the page's text still has it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # Chains that never moved: the checks say so.
+        warnings.filterwarnings("ignore", message="Your data appears to have a single value")
         yield
 
 

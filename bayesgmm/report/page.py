@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from bayesgmm.plots.forest import MOST_PANELS
 from bayesgmm.report.answer import Answer, concerns
 from bayesgmm.report.figures import draw_all
-from bayesgmm.report.words import SAMPLERS, SHAPES, counted, number, percent, some
+from bayesgmm.report.glyphs import shown_names
+from bayesgmm.report.words import SAMPLERS, SHAPES, counted, number, percent, some, within
 
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
@@ -82,6 +84,7 @@ def page(material: Material) -> str:
         concerns=concerns(comparison),
         checks=_readable(comparison.checks, names),
         figures=draw_all(material),
+        numbered=[pair for pair in zip(shown_names(comparison.features), comparison.features, strict=True) if pair[0] != pair[1]],
         groups=list(_groups(comparison)),
         shown_features=list(comparison.features[:_MOST_COLUMNS]),
         doubtful=_points(comparison, doubtful.head(_MOST_ROWS), material.known),
@@ -95,6 +98,8 @@ def page(material: Material) -> str:
         occupied=[{"n": n, "probability": float(p)} for n, p in enumerate(material.used.occupied, start=1)],
         models=[] if material.choice is None else material.choice.records(),
         parameters=_records(comparison.parameters),
+        n_panels=comparison.parameters.groupby(["parameter", "feature", "feature_bis"]).ngroups,
+        most_panels=MOST_PANELS,
         predictive=_records(comparison.predictive),
         convergence=_records(comparison.convergence),
         convergence_summary=list(_convergence_summary(comparison.convergence)),
@@ -118,6 +123,7 @@ def _template() -> jinja2.Template:
         "percent": percent,
         "counted": counted,
         "some": some,
+        "within": within,
         "key": _key,
         "apart": _apart,
     }

@@ -85,7 +85,10 @@ class Report:
         """
         folder = Path(directory)
         _check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, f"Cannot write ({error.strerror})", str(folder)) from error
         with atomic_write(folder / "posterior.nc") as temporary:
             _storable(self.datatree).to_netcdf(temporary, engine="h5netcdf")
         text = json.dumps(self.summary, indent=2, ensure_ascii=False, allow_nan=False)

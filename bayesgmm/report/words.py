@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from bayesgmm.comparison import Comparison
     from bayesgmm.report.choice import Choice
 
-__all__ = ["SAMPLERS", "SHAPES", "counted", "headline", "number", "percent", "some"]
+__all__ = ["SAMPLERS", "SHAPES", "counted", "headline", "number", "percent", "some", "within"]
 
 SHAPES = {
     "full": "each group has a shape and direction of its own",
@@ -30,10 +32,19 @@ SAMPLERS = {
 """How draws came about, by ``attrs["inference"]`` of a posterior."""
 
 
+_ENDINGS = {
+    "converged": "converged",
+    "collapsed": "collapsed onto few rows or a plane",
+    "spurious": "ended with too few rows in a group",
+}
+
+
 def number(value: Any) -> str:
-    """A number with four significant digits and thousands set apart; a dash for what is not a number."""
+    """A number with four significant digits and thousands set apart; a count as it is, and a dash for what is not a number."""
     if value is None or not math.isfinite(value):
         return "–"
+    if isinstance(value, int | np.integer) and -1e9 < value < 1e9:
+        return f"{value:,}".replace("-", "−")
     if value == 0:
         return "0"
     size = math.floor(math.log10(abs(value)))
@@ -41,6 +52,16 @@ def number(value: Any) -> str:
     if size < 0 and "." in text and "e" not in text:
         text = text.rstrip("0").rstrip(".")
     return text.replace("-", "−")
+
+
+def within(value: Any, lower: Any, upper: Any) -> str:
+    """A number beside its interval, with no more decimals than the ends of that have: a mean of 8e-06 between −0.25 and 0.25 is 0."""
+    decimals = [len(end.partition(".")[2]) for end in map(number, (lower, upper)) if "e" not in end and end != "–"]
+    own = number(value)
+    if len(decimals) < 2 or own == "–" or ("e" not in own and len(own.partition(".")[2]) <= max(decimals)):
+        return own
+    text = f"{value:,.{max(decimals)}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else "0"
 
 
 def percent(value: Any) -> str:
@@ -80,7 +101,7 @@ def headline(name: str, facts: dict[str, Any], comparison: Comparison, choice: C
     data, model, em, posterior = (facts[key] for key in ("data", "model", "em", "posterior"))
     rows, groups = counted(data["n_observations"], "row"), counted(model["n_components"], "group")
     columns = f"{counted(data['n_features'], 'column')} ({some(data['features'], 4)})"
-    ending = "converged" if em["converged"] else "did not converge"
+    ending = _ENDINGS.get(em["status"], "did not converge")
     steps = counted(em["n_iter"], "iteration")
     chains = f"{counted(posterior['chains'], 'chain')} of {counted(posterior['draws'], 'draw')}"
     return [

@@ -130,7 +130,7 @@ def _asking(
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    counts = ["n_parameters", "n_starts", "n_starts_at_best"]
+    counts = ["n_parameters", "n_starts", "n_starts_followed", "n_starts_at_best"]
     table[counts] = table[counts].astype("Int64")
     table.attrs = {"direction": "smaller is better", "criteria": list(CRITERIA)}
     return table

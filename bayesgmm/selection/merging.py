@@ -136,7 +136,7 @@ class Merging:
         )
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
-        """Draw the entropy against the number of groups, with the two straight pieces that meet at the suggestion.
+        """Draw the entropy against the number of groups, with the two straight pieces fitted on either side of the suggestion.
 
         Parameters
         ----------

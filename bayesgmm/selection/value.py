@@ -27,6 +27,9 @@ CRITERIA = tuple(NAMES)
 BARE_MENTION = 2.0
 """Kass and Raftery (1995), JASA 90, 773-795, section 3.2: twice the log Bayes factor below 2 is not worth more than a bare mention."""
 STANDARD_ERRORS = 2.0
+SMALL_ELPD = 4.0
+"""Differences of elpd below this are small, and their standard errors too short (Sivula, Magnusson, Matamoros and Vehtari 2020,
+arXiv:2008.10296)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +50,9 @@ class Selection:
           The two agree where no row is in doubt, and both then equal BIC; this one is never below ``icl``;
         - ``effective_components``: exp(-sum_k w_k log w_k) of the weights w, the number of components of equal weight that would be as
           diverse (Hill 1973);
-        - ``converged``, ``status`` and a sentence, ``message``; ``n_starts`` and ``n_starts_at_best``, how many starts of EM there
-          were and how many ended at the maximum reported: where few did, a better one may have been missed.
+        - ``converged``, ``status`` and a sentence, ``message``; ``n_starts``, ``n_starts_followed`` and ``n_starts_at_best``, how many
+          starts of EM there were, how many were followed to their ends, and how many of these ended at the maximum reported: where few
+          did, a better one may have been missed.
 
         With ``posterior``, also the following, NaN for models without one; here **larger is better**:
 
@@ -176,6 +180,12 @@ class Selection:
 
     def __repr__(self) -> str:
         return f"<Selection among {len(self.table)} models>\n{self}"
+
+
+def predicts_as_well(rows: pd.DataFrame) -> pd.Series:
+    """Whether the posterior of each of these rows of a table predicts about as well as the best one: within 4, or two standard errors."""
+    behind = -rows["elpd_difference"]
+    return (behind <= SMALL_ELPD) | (behind <= STANDARD_ERRORS * rows["elpd_difference_se"])
 
 
 def _error_of_sum(values: FloatArray, weight: FloatArray) -> float:

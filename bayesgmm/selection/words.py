@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bayesgmm.selection.criteria import repeated
+from bayesgmm.selection.value import predicts_as_well
 
 if TYPE_CHECKING:
     from bayesgmm.selection.value import Selection
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["describe", "model_name"]
 
 _MOST_LISTED = 5
-_STANDARD_ERRORS = 2.0
 _FAULTS = {
     "failed": "could not be fitted",
     "collapsed": "collapsed onto few rows and cannot be chosen",
@@ -36,7 +36,8 @@ def model_name(row: Any) -> str:
 
 def _best(selection: Selection) -> str:
     row = selection.ranking("bic").iloc[0]
-    starts = f"{row['n_starts_at_best']} of {row['n_starts']} starts of EM found this maximum" if row["n_starts"] > 1 else ""
+    followed = f"the {row['n_starts_followed']} starts of EM that were followed to the end"
+    starts = f"{row['n_starts_at_best']} of {followed} found this maximum" if row["n_starts"] > 1 else ""
     doubt = "" if row["status"] == "converged" else f" But: {row['message']}."
     return (
         f"Best of {len(selection.table)} models by BIC (smaller is better): {model_name(row)}, BIC {row['bic']:.1f}"
@@ -80,10 +81,10 @@ def _posterior(selection: Selection) -> str:
         f"The posterior that predicts rows left out best: {model_name(best)}, elpd {best['elpd']:.1f} (larger is better), "
         f"with {best['occupied']:.1f} components occupied."
     )
-    near = rows.iloc[1:][-rows["elpd_difference"].iloc[1:] < _STANDARD_ERRORS * rows["elpd_difference_se"].iloc[1:]]
+    near = rows.iloc[1:][predicts_as_well(rows.iloc[1:])]
     if len(near):
         listed = _listed([f"{model_name(row)} ({row['elpd_difference']:.1f})" for _, row in near.iterrows()])
-        text += f" Within two standard errors of it: {listed}."
+        text += f" Too close to it to tell apart (within 4, or two standard errors): {listed}."
     doubtful = rows[rows["high_k"] > 0]
     if len(doubtful):
         text += f" Pareto k is high in: {_listed([model_name(row) for _, row in doubtful.iterrows()])}; these numbers are rough."

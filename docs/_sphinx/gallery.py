@@ -11,6 +11,8 @@ __all__ = ["Card", "card", "write"]
 
 _LONGEST = 220
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+# A caption's first sentence; the words between the star and it are "Figure:" or "Figure. Left:".
+_CAPTION = re.compile(r"\*Figure[.:]\s*(.+?(?:\.(?=\s|\*)|\Z))", re.DOTALL)
 _EMPTY = "No notebook has been written yet."
 _INTRODUCTION = "Each notebook is shown as it was run, from top to bottom, with its outputs; `make notebooks` runs them again."
 _WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"
@@ -20,12 +22,13 @@ _SECTIONS = (("Ideas", range(10)), ("Applications", range(10, 100)))
 
 @dataclass(frozen=True)
 class Card:
-    """What a notebook shows of itself: its name, title, first sentences, and first picture, if it has one."""
+    """What a notebook shows of itself: its name, title, first sentences, and first picture with words for it, if it has one."""
 
     name: str
     title: str
     text: str
     picture: bytes | None
+    alt: str = ""
 
     @property
     def number(self) -> int:
@@ -43,7 +46,7 @@ def write(notebooks: Path, folder: Path) -> None:
         (folder / stale).unlink()
     cards = []
     for path in found:
-        _write_if_changed(folder / path.name, _with_links_that_lead_somewhere(path))
+        _write_if_changed(folder / path.name, _for_the_site(path))
         cards.append(card(path))
         if cards[-1].picture is not None:
             (pictures / f"{path.stem}.png").write_bytes(cards[-1].picture)
@@ -59,16 +62,29 @@ def card(path: Path) -> Card:
     paragraph = next(
         (part for part in re.split(r"\n\s*\n", after) if part.strip() and not part.lstrip().startswith(("#", "!", "|"))), ""
     )
-    return Card(path.stem, title.group(1).strip() if title else path.stem, _short(paragraph), _picture(cells))
+    name = title.group(1).strip() if title else path.stem
+    first = next((i for i, cell in enumerate(cells) if _picture([cell])), None)
+    return Card(path.stem, name, _short(paragraph), _picture(cells), "" if first is None else _alt(name, cells[first + 1 :]))
 
 
-def _with_links_that_lead_somewhere(path: Path) -> str:
-    """Return a notebook's text; links to files that are not beside it become their words."""
+def _for_the_site(path: Path) -> str:
+    """Return a notebook's text: links to files that are not beside it become their words, and figures get words in their place."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
+    title = card(path).title
+    for i, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "markdown":
             cell["source"] = _LINK.sub(lambda found: _link(found, path.parent), "".join(cell["source"]))
+        elif _picture([cell]):
+            cell["metadata"]["mystnb"] = {"image": {"alt": _alt(title, notebook["cells"][i + 1 :])}}
     return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
+
+
+def _alt(title: str, after: list[dict[str, Any]]) -> str:
+    """Words for who cannot see a figure: the notebook's title, and the first sentence of the caption below it."""
+    below = "".join(after[0]["source"]) if after and after[0]["cell_type"] == "markdown" else ""
+    caption = _CAPTION.match(below)
+    words = re.sub(r"[*`$\\]", "", _LINK.sub(r"\1", " ".join(caption.group(1).split()))) if caption else ""
+    return f"{title}{' ' if title.endswith('?') else ': '}{words.strip() or 'a figure'}"
 
 
 def _link(found: re.Match[str], folder: Path) -> str:
@@ -118,5 +134,9 @@ def _index(cards: list[Card]) -> str:
 
 
 def _markdown(each: Card) -> str:
-    picture = "" if each.picture is None else f":img-top: pictures/{each.name}.png\n:img-alt: First figure of the notebook\n"
+    picture = (
+        ""
+        if each.picture is None
+        else f":img-top: pictures/{each.name}.png\n:img-alt: {json.dumps(each.alt, ensure_ascii=False)}\n"
+    )
     return f"::::{{grid-item-card}} {each.title}\n:link: {each.name}\n:link-type: doc\n{picture}\n{each.text}\n::::\n"

@@ -38,7 +38,7 @@ def fits(em: MixtureParams, posterior: MixtureParams, X: np.ndarray, pivot: Mixt
     data = xr.Dataset({"x": (("obs", "feature"), X)})
     free = {"log_likelihood": (("chain", "draw"), posterior.log_density(X).sum(-1))}
     tree = xr.DataTree.from_dict({"label_free": xr.Dataset(free), "observed_data": data})
-    state = {"converged_": True, "n_iter_": 7, "log_likelihood_": em.log_density(X).sum()}
+    state = {"converged_": True, "status_": "converged", "n_iter_": 7, "log_likelihood_": em.log_density(X).sum()}
 
     def refuse(kind):
         raise InvalidParameterError("a stub has no likelihood to bend")
@@ -187,7 +187,7 @@ def test_doubt_counts_points_below_nine_tenths(pair):
 
 def test_em_that_did_not_converge_is_said(pair):
     em, posterior = fits(*pair)
-    em.converged_ = False
+    em.converged_, em.status_ = False, "max_iter"
     assert not compare(em, posterior).verdict("em_convergence").passed
 
 

@@ -12,10 +12,12 @@ from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Frame"]
+__all__ = ["Frame", "origin_near"]
 
 _MOST_PASSES = 100
 _STILL = 1e-6  # a frame need not be exact: every fit in it is
+_FAR = 64.0
+"""Standard deviations from zero beyond which a column's values are counted from another point."""
 _COLLINEAR = 1e-10  # smallest eigenvalue of the correlation matrix that is still taken for information
 
 
@@ -46,7 +48,11 @@ class Frame:
             by one number, their root mean square standard deviation.
         sample_weight : array of shape (N,), optional
         """
-        center, covariance = total_moments(X, sample_weight)
+        return cls.from_moments(*total_moments(X, sample_weight), invariance)
+
+    @classmethod
+    def from_moments(cls, center: FloatArray, covariance: FloatArray, invariance: str) -> Frame:
+        """Return the frame of data with a mean (D,) and a covariance (D, D); ``invariance`` as in :meth:`of`."""
         sd = np.sqrt(np.diag(covariance))
         sd = np.where(sd > 0, sd, 1.0)
         if invariance == "scale":
@@ -87,6 +93,24 @@ class Frame:
     def covariance_out(self, covariance: FloatArray) -> FloatArray:
         """Return covariance matrices ``(..., D, D)`` of z in the coordinates x."""
         return self.factor @ covariance @ self.factor.T
+
+
+def origin_near(center: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return a point (D,) to count values from: zero in columns that lie about zero, near their mean in those that lie far from it.
+
+    A mean of a million has steps of 1e-10, and so has whatever depends on it. Counted from a point among the rows, means keep all their
+    digits. Both the point and the rows are numbers with few digits behind the point, so that next to none of theirs is lost.
+
+    Parameters
+    ----------
+    center : array of shape (D,)
+        Mean of the data.
+    covariance : array of shape (D, D)
+    """
+    sd = np.sqrt(np.diag(covariance))
+    far = (sd > 0) & (np.abs(center) > _FAR * sd)
+    unit = np.exp2(np.ceil(np.log2(np.where(far, sd, 1.0))))
+    return np.where(far, np.round(center / unit) * unit, 0.0)
 
 
 def total_moments(X: FloatArray | Gaps | Chunked, sample_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:

@@ -12,12 +12,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bayesgmm.em.iterate import Climb, ClimbState, EMRun, climb_on
+from bayesgmm.em.polish import polished
 from bayesgmm.em.steps import Mixture, Rows, Settings
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.files import atomic_write
@@ -30,7 +32,7 @@ EVERY = 5
 VALUES = "values"
 """Which of the things that a fit is of tells values apart: it says nothing to anybody."""
 _FORMAT = "bayesgmm.Checkpoint"
-_VERSION = 2  # 1 did not keep what tells rows of the same sizes and ranges apart
+_VERSION = 3  # 1 did not keep what tells rows of the same sizes and ranges apart, 2 not what means are counted from
 _MIXTURE = ("log_weights", "means", "scale_tril")
 
 
@@ -41,7 +43,7 @@ class Iteration:
     Parameters
     ----------
     run : int
-        Which of the runs on all rows, counted from 1.
+        Which of the runs on all rows, counted from 1; 0 when the last digits of the best of them are found.
     number : int
         Which of the run's iterations; an accepted extrapolation counts as one, and is told with the step before it.
     log_likelihood : float
@@ -59,10 +61,8 @@ class Iteration:
     seconds: float
 
     def __str__(self) -> str:
-        return (
-            f"Run {self.run}, iteration {self.number}: log-likelihood {self.log_likelihood:.6f}, "
-            f"gain {self.gain:.3g}, {self.seconds:.2f} s"
-        )
+        where = f"Run {self.run}, iteration" if self.run else "Last digits, iteration"
+        return f"{where} {self.number}: log-likelihood {self.log_likelihood:.6f}, gain {self.gain:.3g}, {self.seconds:.2f} s"
 
 
 @dataclass(eq=False)
@@ -83,6 +83,8 @@ class Checkpoint:
         Where the run after them is.
     on_iteration : callable, optional
         Takes an :class:`Iteration`.
+    origin : array of shape (D,), optional
+        What the mixtures' means are counted from.
     """
 
     path: str | os.PathLike[str] | None
@@ -91,9 +93,16 @@ class Checkpoint:
     ended: list[EMRun] = field(default_factory=list)
     state: ClimbState | None = None
     on_iteration: Callable[[Iteration], object] | None = None
+    origin: FloatArray | None = None
     _number: int = 0
     _written: int = 0
     _told: tuple[float, float] = (0.0, 0.0)
+
+    def keep_origin(self, origin: FloatArray) -> FloatArray:
+        """Return what to count values from: what was counted from before, as rounding may have chosen it."""
+        if self.origin is None:
+            self.origin = origin
+        return self.origin
 
     def run(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> EMRun:
         """Return the next run: as it ended before, or from where it was, or from its start."""
@@ -114,18 +123,30 @@ class Checkpoint:
         self.write()
         return run
 
+    def polished(self, run: EMRun, X: Rows, settings: Settings, sample_weight: FloatArray | None) -> EMRun:
+        """Return a run with its last digits: not kept, since they follow from what is."""
+        self._number, self._told = 0, (run.log_likelihood, time.perf_counter())
+        steps = count(1)
+
+        def after(height: float) -> None:
+            number = next(steps)
+            if self.on_iteration is not None:
+                self.on_iteration(self._iteration(number, height))
+
+        return polished(run, X, settings, sample_weight, after)
+
     def _after(self, climb: Climb) -> None:
         self.state = climb.state
         if climb.n_iter - self._written >= EVERY:  # an accepted extrapolation counts as an iteration, too
             self._written = climb.n_iter
             self.write()
         if self.on_iteration is not None:
-            self.on_iteration(self._iteration(climb))
+            self.on_iteration(self._iteration(climb.n_iter, climb.trace[-1]))
 
-    def _iteration(self, climb: Climb) -> Iteration:
-        (height, since), now = self._told, time.perf_counter()
-        self._told = climb.trace[-1], now
-        return Iteration(self._number, climb.n_iter, climb.trace[-1], climb.trace[-1] - height, now - since)
+    def _iteration(self, number: int, height: float) -> Iteration:
+        (before, since), now = self._told, time.perf_counter()
+        self._told = height, now
+        return Iteration(self._number, number, height, height - before, now - since)
 
     def write(self) -> None:
         """Write where the fit is, if it is to be written anywhere."""
@@ -135,6 +156,8 @@ class Checkpoint:
         head["runs"] = [[run.status, run.n_saved] for run in self.ended]
         head["state"] = None if self.state is None else [self.state.longest, self.state.n_saved]
         arrays = {"head": np.array(json.dumps(head))}
+        if self.origin is not None:
+            arrays["origin"] = self.origin
         for i, run in enumerate(self.ended):
             arrays |= _named(f"run{i}", run.mixture) | {f"run{i}.trace": run.trace}
         if self.state is not None:
@@ -170,7 +193,7 @@ class Checkpoint:
                 for i, (status, n_saved) in enumerate(head["runs"])
             ]
             state = None if head["state"] is None else _state(arrays, *head["state"])
-            return cls(None, dict(head["about"]), head["entropy"], ended, state)
+            return cls(None, dict(head["about"]), head["entropy"], ended, state, origin=arrays.get("origin"))
         except InvalidDataError:
             raise
         except Exception as error:  # a damaged archive raises anything, a NotImplementedError even

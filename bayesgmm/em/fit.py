@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,11 +14,12 @@ from bayesgmm.em.health import Health, describe, examine
 from bayesgmm.em.iterate import EMRun, run_each
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
+from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Partitions, Sample, distinct_rows, filled, some_rows, starting_points
 from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities, total_weight
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import Chunked, Gaps, rows_of
-from bayesgmm.frame import Frame, total_moments
+from bayesgmm.expectation import Chunked, Gaps, rows_of, seen_from
+from bayesgmm.frame import Frame, origin_near, total_moments
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import FloatArray
 
@@ -43,6 +45,10 @@ class Start:
     def is_given(self) -> bool:
         """Whether the user gave any value."""
         return not (self.weights is None and self.means is None and self.covariances is None)
+
+    def seen_from(self, origin: FloatArray) -> Start:
+        """Return the same values for data that are counted from another origin (D,)."""
+        return self if self.means is None else replace(self, means=self.means - origin)
 
     @property
     def is_complete(self) -> bool:
@@ -105,6 +111,11 @@ class EMFit:
         """Number of runs that ended within 0.01 nats of the best."""
         return int((np.abs(self.run_log_likelihoods - self.trace[-1]) < SAME_OPTIMUM).sum())
 
+    def seen_from(self, origin: FloatArray) -> EMFit:
+        """Return the same fit for data that are counted from another origin (D,)."""
+        optima = tuple((height, _seen_from(params, origin)) for height, params in self.optima)
+        return replace(self, params=_seen_from(self.params, origin), optima=optima)
+
 
 @dataclass(frozen=True)
 class _Ended:
@@ -153,15 +164,27 @@ def fit_em(
         If no start leads anywhere: every one ended in a component without spread.
     """
     seeds = seeds or np.random.SeedSequence()
-    given_weight = sample_weight
     if isinstance(X, Chunked):
-        rows: Rows = X
         checkpoint = _told_of(checkpoint, on_iteration)
-    else:
-        distinct, sample_weight = distinct_rows(X, sample_weight)
-        rows = rows_of(distinct)
-    settings = _settings(rows, family, tol, max_iter, reg_covar, sample_weight, accelerate=n_init == "auto" and reg_covar is None)
-    settings = replace(settings, penalty=penalty, equal_weights=equal_weights, noise=noise, in_one_call=in_one_call)
+    given_weight = sample_weight
+    origin, X, rows, sample_weight, moments = _view(X, sample_weight, checkpoint)
+    if origin.any():
+        start = start.seen_from(origin)
+        penalty = None if penalty is None else penalty.seen_from(origin)
+        noise = None if noise is None else noise.seen_from(origin)
+    settings = Settings(
+        family,
+        tol,
+        max_iter,
+        _frame(*moments, family, reg_covar),
+        floor=FLOOR if reg_covar is None else 0.0,
+        ridge=reg_covar or 0.0,
+        accelerate=n_init == "auto" and reg_covar is None,
+        penalty=penalty,
+        equal_weights=equal_weights,
+        noise=noise,
+        in_one_call=in_one_call,
+    )
     search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run, n_followed, checkpoint)
     if start.is_complete:
         ended = search.from_points([_place(start, None, settings)], short=False)
@@ -181,8 +204,12 @@ def fit_em(
             # Where every start ended in a component that has collapsed, try as many once more before saying so.
             if any(end.health.is_regular for end in ended):
                 break
-    fit = _best(search.ranked(ended, by_health=n_init == "auto"), X, settings)
-    return replace(fit, optima=_optima([*ended, *search.only_reported], search.sample.X if isinstance(X, Chunked) else X))
+    best, *others = search.ranked(ended, by_health=n_init == "auto")
+    polished_best = search.polished(best)
+    ended = [polished_best if end is best else end for end in ended]
+    fit = _best([polished_best, *others], X, settings)
+    fit = replace(fit, optima=_optima([*ended, *search.only_reported], search.sample.X if isinstance(X, Chunked) else X))
+    return fit.seen_from(-origin)
 
 
 def _told_of(checkpoint: Checkpoint | None, on_iteration: Callable[[Iteration], object] | None) -> Checkpoint | None:
@@ -244,22 +271,43 @@ def _optima(ended: list[_Ended], X: FloatArray) -> tuple[tuple[float, MixturePar
     return tuple(found)
 
 
-def _settings(
-    X: Rows,
-    family: Family,
-    tol: float,
-    max_iter: int,
-    reg_covar: float | None,
-    sample_weight: FloatArray | None,
-    *,
-    accelerate: bool,
-) -> Settings:
+class _View(NamedTuple):
+    """Data as EM sees them: counted from where means keep their digits."""
+
+    origin: FloatArray
+    """Zeros (D,) where the data lie about zero."""
+    X: FloatArray | Chunked
+    rows: Rows
+    """What EM runs on, and below their weights if they do not bring them with them."""
+    weight: FloatArray | None
+    moments: tuple[FloatArray, FloatArray]
+    """Mean (D,) and covariance (D, D)."""
+
+
+def _view(X: FloatArray | Chunked, sample_weight: FloatArray | None, checkpoint: Checkpoint | None) -> _View:
+    rows, weight = _rows(X, sample_weight)
+    center, covariance = total_moments(rows, weight)
+    origin = origin_near(center, covariance)
+    if checkpoint is not None:
+        origin = checkpoint.keep_origin(origin)
+    if origin.any():
+        X = seen_from(X, origin)
+        rows, weight = _rows(X, sample_weight)
+    return _View(origin, X, rows, weight, (center - origin, covariance))
+
+
+def _rows(X: FloatArray | Chunked, sample_weight: FloatArray | None) -> tuple[Rows, FloatArray | None]:
+    if isinstance(X, Chunked):
+        return X, None
+    distinct, weight = distinct_rows(X, sample_weight)
+    return rows_of(distinct), weight
+
+
+def _frame(center: FloatArray, covariance: FloatArray, family: Family, reg_covar: float | None) -> Frame:
     if reg_covar is None:
-        frame = Frame.of(X, family.invariance, sample_weight)
-        return Settings(family, tol, max_iter, frame, floor=FLOOR, accelerate=accelerate)
+        return Frame.from_moments(center, covariance, family.invariance)
     # With the user's own ridge, collinear columns are the user's choice: look at no more than each column's spread.
-    frame = Frame.of(X, "scale" if family.invariance == "scale" else "columns", sample_weight)
-    return Settings(family, tol, max_iter, frame, ridge=reg_covar, accelerate=accelerate)
+    return Frame.from_moments(center, covariance, "scale" if family.invariance == "scale" else "columns")
 
 
 @dataclass(frozen=True)
@@ -326,6 +374,19 @@ class _Search:
             return run_each(self.X, starts, settings, self.sample_weight)
         return (self.checkpoint.run(self.X, start, settings, self.sample_weight) for start in starts)
 
+    def polished(self, best: _Ended) -> _Ended:
+        """Return the best run with the last digits of its maximum, if it found one that means something.
+
+        Not where scikit-learn's iterations are asked for, nor in families whose matrices do not stay in them when steps are combined:
+        these take plain steps, whose small differences die out.
+        """
+        wanted = self.settings.accelerate and self.settings.extrapolates
+        if not (wanted and best.run.converged and best.health.is_regular):
+            return best
+        polish = polished if self.checkpoint is None else self.checkpoint.polished
+        better = self._ended(polish(best.run, self.X, self.settings, self.sample_weight))
+        return better if better.health.is_regular else best
+
     def _ended(self, run: EMRun) -> _Ended:
         return _Ended(run, examine(run.mixture, self.settings, self.total))
 
@@ -376,6 +437,10 @@ def _given_place(start: Start, mixture: Mixture | None) -> Mixture:
 def _params(mixture: Mixture) -> MixtureParams:
     weights = np.exp(mixture.log_weights[: len(mixture.means)])
     return MixtureParams(weights / weights.sum(), mixture.means, mixture.scale_tril)
+
+
+def _seen_from(params: MixtureParams, origin: FloatArray) -> MixtureParams:
+    return replace(params, means=params.means - origin) if origin.any() else params
 
 
 def _noise_weight(mixture: Mixture) -> float:

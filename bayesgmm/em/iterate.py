@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesgmm.em import _run
 from bayesgmm.em._run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
+from bayesgmm.em.points import mixture_at, point_of
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step, total_weight
 from bayesgmm.exceptions import LikelihoodDecreaseError
 from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
@@ -333,9 +334,9 @@ class Climb:
 def _squarem(first: Mixture, second: Mixture, third: Mixture, longest: float) -> tuple[Mixture, float] | None:
     """Return where two steps lead if they go on as they began, and the length in steps; None where that is no further than they went.
 
-    Coordinates are log weights, and means and Cholesky factors in the first mixture's own units, the factors' diagonals as logs.
+    Coordinates are those of :mod:`bayesgmm.em.points`, with the first mixture as their base.
     """
-    points = np.stack([_coordinates(m, first) for m in (first, second, third)])
+    points = np.stack([point_of(m, first) for m in (first, second, third)])
     if not np.isfinite(points).all():
         return None
     r = points[1] - points[0]
@@ -344,22 +345,4 @@ def _squarem(first: Mixture, second: Mixture, third: Mixture, longest: float) ->
     length = min(float(np.linalg.norm(r)) / size, longest) if size > 0 else 0.0
     if not length > 1:
         return None
-    return _mixture(points[0] + 2 * length * r + length**2 * v, first), length
-
-
-def _coordinates(mixture: Mixture, base: Mixture) -> FloatArray:
-    means = np.linalg.solve(base.scale_tril, mixture.means[..., None])[..., 0]
-    factors = np.linalg.solve(base.scale_tril, mixture.scale_tril)
-    i = np.arange(factors.shape[-1])
-    factors[:, i, i] = np.log(np.maximum(factors[:, i, i], np.finfo(float).tiny))
-    return np.concatenate([mixture.log_weights, means.ravel(), factors.ravel()])
-
-
-def _mixture(point: FloatArray, base: Mixture) -> Mixture:
-    K, D = base.means.shape
-    logs, means, factors = np.split(point, np.cumsum([len(base.log_weights), K * D]))
-    means = (base.scale_tril @ means.reshape(K, D, 1))[..., 0]
-    factors = np.tril(factors.reshape(K, D, D))
-    i = np.arange(D)
-    factors[:, i, i] = np.exp(np.clip(factors[:, i, i], -50, 50))
-    return Mixture(logs - np.logaddexp.reduce(logs), means, np.tril(base.scale_tril @ factors))
+    return mixture_at(points[0] + 2 * length * r + length**2 * v, first), length

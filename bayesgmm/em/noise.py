@@ -6,7 +6,7 @@ axes of the columns in units of their ranges, as in Fraley and Raftery (1998), T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,6 +74,11 @@ class Noise:
     def log_volume(self) -> float:
         """Log of its volume, in units of the data."""
         return float(np.log(self.high - self.low).sum() + np.log(self.scale).sum())
+
+    def seen_from(self, origin: FloatArray) -> Noise:
+        """Return the same box for data that are counted from another origin (D,)."""
+        along = origin / self.scale @ self.axes
+        return replace(self, low=self.low - along, high=self.high - along)
 
     def beside(
         self, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray

@@ -8,9 +8,9 @@ updated given the old covariances and covariances given the new means (ECM: Meng
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, override
+from typing import Any, NamedTuple, Self, override
 
 import numpy as np
 from scipy.special import gammaln, multigammaln
@@ -70,6 +70,10 @@ class Penalty(ABC):
             A covariance has to be larger than it, as matrices are; zeros where there is no bound.
         """
 
+    @abstractmethod
+    def seen_from(self, origin: FloatArray) -> Self:
+        """Return the same prior for data that are counted from another origin (D,)."""
+
     @property
     @abstractmethod
     def is_exchangeable(self) -> bool:
@@ -106,6 +110,10 @@ class ModelPenalty(Penalty):
     def concentration(self) -> FloatArray:  # type: ignore[override]
         """The Dirichlet distribution's parameters (K,)."""
         return self.priors.concentration
+
+    @override
+    def seen_from(self, origin: FloatArray) -> Self:
+        return replace(self, priors=replace(self.priors, means_loc=self.priors.means_loc - origin))
 
     @property
     @override
@@ -244,6 +252,10 @@ class ConjugatePenalty(Penalty):
     def concentration(self) -> FloatArray:  # type: ignore[override]
         """The Dirichlet distribution's parameters (K,)."""
         return self.priors.concentration
+
+    @override
+    def seen_from(self, origin: FloatArray) -> Self:
+        return replace(self, priors=replace(self.priors, means_loc=self.priors.means_loc - origin))
 
     @property
     @override

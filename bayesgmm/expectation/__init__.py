@@ -6,7 +6,7 @@ factors of the covariances; a batch of T of them has a leading T.
 """
 
 from bayesgmm.expectation._threads import libraries_on_one_thread, on_this_thread
-from bayesgmm.expectation.chunks import Chunk, Chunked, expectation, expectations, rows_of
+from bayesgmm.expectation.chunks import Chunk, Chunked, expectation, expectations, rows_of, seen_from
 from bayesgmm.expectation.core import Statistics
 from bayesgmm.expectation.draws import DrawMoments, ResponsibilitySummary
 from bayesgmm.expectation.missing import (
@@ -48,4 +48,5 @@ __all__ = [
     "responsibility_summary",
     "rows_of",
     "score",
+    "seen_from",
 ]

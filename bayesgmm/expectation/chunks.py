@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self, overload
 
@@ -22,7 +22,17 @@ from bayesgmm.expectation.missing import Gaps
 from bayesgmm.expectation.summary import Summary, fingerprint
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Chunk", "Chunked", "Mixtures", "check_finite", "expectation", "expectations", "rows_of", "spread_rows"]
+__all__ = [
+    "Chunk",
+    "Chunked",
+    "Mixtures",
+    "check_finite",
+    "expectation",
+    "expectations",
+    "rows_of",
+    "seen_from",
+    "spread_rows",
+]
 
 Mixtures = Sequence[tuple[FloatArray, FloatArray, FloatArray]]
 """Log weights (K,), means (K, D) and Cholesky factors (K, D, D) of some mixtures."""
@@ -112,6 +122,40 @@ class Chunked(ABC):
         add : callable
             Joins two results of which the first is of earlier rows.
         """
+
+
+@overload
+def seen_from(X: FloatArray, origin: FloatArray) -> FloatArray: ...
+@overload
+def seen_from(X: Chunked, origin: FloatArray) -> Chunked: ...
+@overload
+def seen_from(X: FloatArray | Chunked, origin: FloatArray) -> FloatArray | Chunked: ...
+def seen_from(X: FloatArray | Chunked, origin: FloatArray) -> FloatArray | Chunked:
+    """Return the same rows with their values counted from another origin (D,): a copy of rows in memory, none of rows in chunks."""
+    return _SeenFrom(X, origin) if isinstance(X, Chunked) else X - origin
+
+
+class _SeenFrom(Chunked):
+    """Rows in chunks whose values are counted from another origin while they are in use."""
+
+    def __init__(self, rows: Chunked, origin: FloatArray) -> None:
+        self.inner, self.origin = rows, origin
+        self.names, self.n_features = rows.names, rows.n_features
+        self.summary = rows.summary.seen_from(origin)
+
+    def map_reduce[T](self, task: Callable[[Chunk], T], add: Callable[[T, T], T]) -> T:
+        return self.inner.map_reduce(_FromOrigin(task, self.origin), add)
+
+
+@dataclass(frozen=True, eq=False)
+class _FromOrigin[T]:
+    """A task done with values counted from another origin."""
+
+    task: Callable[[Chunk], T]
+    origin: FloatArray
+
+    def __call__(self, chunk: Chunk) -> T:
+        return self.task(replace(chunk, X=chunk.X - self.origin))
 
 
 def check_finite(chunk: Chunk) -> None:

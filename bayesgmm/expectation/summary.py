@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -105,6 +105,10 @@ class Summary:
             np.fmax(self.highest, other.highest),
             self.has_gaps or other.has_gaps,
         )
+
+    def seen_from(self, origin: FloatArray) -> Summary:
+        """Return the summary of the same rows with their values counted from another origin (D,)."""
+        return replace(self, mean=self.mean - origin, lowest=self.lowest - origin, highest=self.highest - origin)
 
     @property
     def sd(self) -> FloatArray:

@@ -72,7 +72,7 @@ def test_drawn_rows_look_like_the_data(fitted):
     X, labels = em.sample(20_000, random_state=3)
     share = (labels == -1).mean()
     assert abs(share - em.noise_weight_) < 4 * np.sqrt(share * (1 - share) / 20_000)
-    inside = X[labels == -1] / em._noise.scale @ em._noise.axes
+    inside = (X[labels == -1] - em._noise.origin) / em._noise.scale @ em._noise.axes
     assert (inside >= em._noise.low - 1e-9).all()
     assert (inside <= em._noise.high + 1e-9).all()
 
@@ -83,7 +83,7 @@ def test_the_box_holds_the_data_and_is_no_larger_than_the_one_along_columns(seed
     rng = np.random.default_rng(seed)
     X = scale * (rng.normal(size=(30, D)) @ rng.normal(size=(D, D)) + 1e3)
     box = Noise.around(X)
-    inside = X / box.scale @ box.axes
+    inside = (X - box.origin) / box.scale @ box.axes
     slack = 1e-9 * np.abs(inside).max()
     assert (inside >= box.low - slack).all()
     assert (inside <= box.high + slack).all()

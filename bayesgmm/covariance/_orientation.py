@@ -24,7 +24,8 @@ from bayesgmm.expectation._compile import Pointer, compiled, never_inline
 from bayesgmm.expectation._matrices import sorted_eigen
 
 MOST_SWEEPS = 200
-STILL = 1e-14  # what a sweep of rotations may still gain, per row and feature, when it was the last
+STILL = 1e-22  # what a sweep of rotations may still gain, per row and feature, when it was the last: angles are known to 1e-11
+UNSEEN = 1e-13  # share of the objective by which it may change from rounding alone
 NEAR = 0.3  # radians: farther away, a parabola says little about the objective
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -216,7 +217,7 @@ def _turn_axes(scatter, axes, counts, same_volume, smallest, least):
                 _rotate(turned, axes, p, q, faster)
                 _fill_diagonals(turned, least, spread)
                 variances, new = _evaluate(spread, counts, same_volume, smallest)
-                if faster != angle and not new <= value - gain:
+                if faster != angle and gain > UNSEEN * abs(value) and not new <= value - gain:
                     _rotate(turned, axes, p, q, angle - faster)
                     _fill_diagonals(turned, least, spread)
                     variances, new = _evaluate(spread, counts, same_volume, smallest)

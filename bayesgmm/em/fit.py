@@ -380,7 +380,7 @@ class _Search:
         Not where scikit-learn's iterations are asked for, nor in families whose matrices do not stay in them when steps are combined:
         these take plain steps, whose small differences die out.
         """
-        wanted = self.settings.accelerate and self.settings.extrapolates
+        wanted = self.settings.accelerate
         if not (wanted and best.run.converged and best.health.is_regular):
             return best
         polish = polished if self.checkpoint is None else self.checkpoint.polished

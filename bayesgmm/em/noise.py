@@ -36,13 +36,16 @@ class Noise:
     axes : array of shape (D, D)
         Directions in these units, as columns: orthonormal.
     low, high : arrays of shape (D,)
-        Where the box begins and ends along them.
+        Where the box begins and ends along them, counted from ``origin``.
+    origin : array of shape (D,)
+        In units of the data: near them, so that the box has all its digits.
     """
 
     scale: FloatArray
     axes: FloatArray
     low: FloatArray
     high: FloatArray
+    origin: FloatArray
 
     @classmethod
     def around(cls, X: FloatArray | Chunked) -> Noise:
@@ -67,7 +70,8 @@ class Noise:
             raise InvalidDataError(
                 "noise=True needs rows that fill a volume, and these lie in a plane: leave out a column, or set noise=False"
             )
-        boxes = (cls(scale, axes, *_extent(X, scale, axes)) for axes in (np.eye(X.shape[1]), principal.T))
+        origin = X.summary.lowest if isinstance(X, Chunked) else X.min(0)
+        boxes = (cls(scale, axes, *_extent(X, scale, axes, origin), origin) for axes in (np.eye(X.shape[1]), principal.T))
         return min(boxes, key=lambda box: box.log_volume)
 
     @property
@@ -77,8 +81,7 @@ class Noise:
 
     def seen_from(self, origin: FloatArray) -> Noise:
         """Return the same box for data that are counted from another origin (D,)."""
-        along = origin / self.scale @ self.axes
-        return replace(self, low=self.low - along, high=self.high - along)
+        return replace(self, origin=self.origin - origin)
 
     def beside(
         self, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray
@@ -99,19 +102,19 @@ class Noise:
         widths = _WIDE * self.scale
         height = float((np.log(widths) + 0.5 * _LOG_2PI).sum()) - self.log_volume
         weights = np.append(log_weights[:-1], log_weights[-1] + height)
-        center = self.scale * (self.axes @ (0.5 * (self.low + self.high)))
+        center = self.origin + self.scale * (self.axes @ (0.5 * (self.low + self.high)))
         return weights, np.concatenate([means, center[None]]), np.concatenate([scale_tril, np.diag(widths)[None]])
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """Draw n rows (n, D)."""
-        return rng.uniform(self.low, self.high, (n, len(self.low))) @ self.axes.T * self.scale
+        return self.origin + rng.uniform(self.low, self.high, (n, len(self.low))) @ self.axes.T * self.scale
 
 
-def _extent(X: FloatArray | Chunked, scale: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return where the rows begin and end along axes (D, D) in units of ``scale`` (D,)."""
+def _extent(X: FloatArray | Chunked, scale: FloatArray, axes: FloatArray, origin: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return where the rows begin and end along axes (D, D) in units of ``scale`` (D,), counted from an origin (D,)."""
     if isinstance(X, Chunked):
-        return X.map_reduce(_Extent(scale, axes), _wider)
-    along = X / scale @ axes
+        return X.map_reduce(_Extent(scale, axes, origin), _wider)
+    along = (X - origin) / scale @ axes
     return along.min(0), along.max(0)
 
 
@@ -121,11 +124,12 @@ class _Extent:
 
     scale: FloatArray
     axes: FloatArray
+    origin: FloatArray
 
     def __call__(self, chunk: Chunk) -> tuple[FloatArray, FloatArray]:
         if len(chunk) == 0:
             return np.full(len(self.scale), np.inf), np.full(len(self.scale), -np.inf)
-        return _extent(chunk.X, self.scale, self.axes)
+        return _extent(chunk.X, self.scale, self.axes, self.origin)
 
 
 def _wider(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:

@@ -28,6 +28,8 @@ __all__ = ["ConjugatePenalty", "ModelPenalty", "Moments", "Penalty", "penalty_of
 _INNER_STEPS = 4  # of one M-step; EM itself comes back
 _HALVINGS = 30
 _STILL = 1e-12
+_UNSEEN = 1e-13
+"""Share of itself by which a value may fall from rounding alone."""
 _WITHIN = 0.99  # of the bound, so that a matrix on it is not taken for one below it
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -183,7 +185,7 @@ class ModelPenalty(Penalty):
         for _ in range(_HALVINGS):
             new = blocks + length[:, None, None] * step
             new_value = self._value(new, *rest)
-            worse = ~((new_value >= value) & np.isfinite(new_value))
+            worse = ~((new_value >= value - _UNSEEN * np.abs(value)) & np.isfinite(new_value))
             if not worse.any():
                 return new, new_value, bool((np.abs(new - blocks) > _STILL * np.abs(blocks)).any())
             length[worse] /= 2

@@ -8,13 +8,14 @@ exactly where the maximum is, and known to nearly all digits. Few steps, combine
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesgmm.em._run import EMPTY
 from bayesgmm.em.iterate import EMRun
-from bayesgmm.em.points import mixture_at, point_of
-from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step
+from bayesgmm.em.penalties import Moments
+from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, assemble, moments_of, total_weight
 from bayesgmm.expectation import expectation
 from bayesgmm.typing import FloatArray
 
@@ -31,6 +32,10 @@ FARTHEST = 0.1
 """Where a step would go farther than this the run had not come to its end."""
 _ROUNDING = 1e-12
 """Share of itself by which a log-likelihood may be lower from rounding alone."""
+_MOST_MIXED = 50
+"""Steps that one is mixed from."""
+_EXACT = 1e-14
+_MOST_M_STEPS = 50
 
 
 def polished(
@@ -60,44 +65,93 @@ def polished(
     EMRun
         With one iteration more, for all of them, or the run itself: where it stands still already, or where nothing better was found.
     """
-    base = run.mixture
-    here, point = base, point_of(base, base)
-    if not np.isfinite(point).all():  # a weight of zero
+    climbed = _Climbed(run.mixture, X, settings, sample_weight, after)
+    try:
+        found = _standstill(climbed)
+    except Collapse:
         return run
-    units = np.ones_like(point)
-    units[: len(base.log_weights)] = np.exp(base.log_weights)
+    if found is None or found[1] < run.log_likelihood - _ROUNDING * abs(run.log_likelihood):
+        return run
+    mixture, height = found
+    return replace(run, mixture=mixture, trace=np.append(run.trace, height))
+
+
+def _standstill(climbed: _Climbed) -> tuple[Mixture, float] | None:
+    """Return where EM stands still, and how high that is; None where it stood still to begin with, or where that is not found."""
+    here = climbed.base
+    point, _ = climbed.step(here)
     points: list[FloatArray] = []
     steps: list[FloatArray] = []
-    smallest, best, best_height, since = FARTHEST, base, run.log_likelihood, 0
+    found, smallest, since = None, FARTHEST, 0
     while len(steps) < MOST_STEPS and since < PATIENCE and smallest > STILL:
-        try:
-            height, there = _iteration(X, here, settings, sample_weight)
-        except Collapse:
-            return run
-        if after is not None:
-            after(height)
-        points.append(point * units)
-        steps.append((point_of(there, base) - point) * units)
-        step = _mixed(points, steps)
-        size = float(np.abs(step).max(initial=0.0))
+        here = climbed.at(point, here)
+        there, height = climbed.step(here)
+        points.append(point)
+        steps.append(there - point)
+        step = _mixed(points[-_MOST_MIXED:], steps[-_MOST_MIXED:])
+        size = float(np.abs(step).max())
         if not size < FARTHEST:  # nor where it is not a number
-            return run
-        point = point + step / units
-        here = mixture_at(point, base)
+            return None
+        point = point + step
         since += 1
         if size < smallest:
-            smallest, best, best_height, since = size, here, height, 0
-    was_still = len(steps) == 1
-    is_lower = best_height < run.log_likelihood - _ROUNDING * abs(run.log_likelihood)
-    if was_still or is_lower or smallest > NEAR:
-        return run
-    return replace(run, mixture=best, trace=np.append(run.trace, best_height))
+            found, smallest, since = (point, here, height), size, 0
+    if found is None or smallest > NEAR or len(steps) == 1:
+        return None
+    point, here, height = found
+    return climbed.at(point, here), height
 
 
-def _iteration(X: Rows, mixture: Mixture, settings: Settings, sample_weight: FloatArray | None) -> tuple[float, Mixture]:
-    """Return what is climbed at a mixture, and where EM goes from it."""
-    statistics = expectation(X, *settings.arrays(mixture), sample_weight=sample_weight, diagonal=settings.family.diagonal)
-    return statistics.log_likelihood + settings.log_prior(mixture), m_step(statistics, mixture, settings)
+@dataclass(frozen=True)
+class _Climbed:
+    """What EM climbs, seen from the moments of the rows that a mixture expects in each component.
+
+    All that an M-step needs to know are moments, and sums of moments are moments: mixed from some steps they give a mixture of the family,
+    whatever it asks of its matrices. As a point they are numbers without units: shares of the rows, and means and covariances in the
+    units of the components that the run ended with.
+    """
+
+    base: Mixture
+    X: Rows
+    settings: Settings
+    sample_weight: FloatArray | None
+    after: Callable[[float], object] | None
+
+    def step(self, mixture: Mixture) -> tuple[FloatArray, float]:
+        """Return the moments under a mixture, and how high it is."""
+        diagonal = self.settings.family.diagonal
+        statistics = expectation(self.X, *self.settings.arrays(mixture), sample_weight=self.sample_weight, diagonal=diagonal)
+        height = statistics.log_likelihood + self.settings.log_prior(mixture)
+        if self.after is not None:
+            self.after(height)
+        counts, means, scatter = moments_of(statistics, mixture)
+        factors = self.base.scale_tril
+        means = np.linalg.solve(factors, (means - self.base.means)[..., None])
+        half = np.linalg.solve(factors, scatter / counts[: len(means), None, None])
+        covariances = np.linalg.solve(factors, np.swapaxes(half, -1, -2))
+        return np.concatenate([counts / counts.sum(), means.ravel(), covariances.ravel()]), height
+
+    def at(self, point: FloatArray, mixture: Mixture) -> Mixture:
+        """Return the mixture that is best for given moments, found from another one near it."""
+        K, D = self.base.means.shape
+        factors = self.base.scale_tril
+        shares, means, covariances = np.split(point, np.cumsum([len(self.base.log_weights), K * D]))
+        counts = np.maximum(shares * total_weight(self.X, self.sample_weight), EMPTY)
+        means = self.base.means + (factors @ means.reshape(K, D, 1))[..., 0]
+        half = factors @ covariances.reshape(K, D, D) @ np.swapaxes(factors, -1, -2)
+        scatter = 0.5 * counts[:K, None, None] * (half + np.swapaxes(half, -1, -2))
+        return _maximised(Moments(counts, means, scatter), self.settings, mixture)
+
+
+def _maximised(moments: Moments, settings: Settings, mixture: Mixture) -> Mixture:
+    """Return the mixture that is best for given moments, whichever it began with: some M-steps only come nearer to it."""
+    for _ in range(_MOST_M_STEPS):
+        before, mixture = mixture, assemble(*moments, settings, mixture)
+        moved = np.linalg.solve(before.scale_tril, mixture.scale_tril) - np.eye(len(mixture.means[0]))
+        shift = np.linalg.solve(before.scale_tril, (mixture.means - before.means)[..., None])
+        if max(np.abs(moved).max(), np.abs(shift).max()) < _EXACT:
+            break
+    return mixture
 
 
 def _mixed(points: list[FloatArray], steps: list[FloatArray]) -> FloatArray:

@@ -153,7 +153,12 @@ class Settings:
 
 
 def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixture:
-    """Return the mixture that maximises the expected complete-data log-likelihood.
+    """Return the mixture that maximises the expected complete-data log-likelihood."""
+    return assemble(*moments_of(statistics, mixture), settings, mixture)
+
+
+def moments_of(statistics: Statistics, mixture: Mixture) -> Moments:
+    """Return expected counts, of the noise too if there is any, means (K, D) and scatters about them (K, D, D).
 
     The statistics are in coordinates whitened by ``mixture``; shifts and scatters are turned back by its Cholesky factors.
     """
@@ -164,7 +169,7 @@ def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixt
     means = mixture.means + (mixture.scale_tril @ shift[..., None])[..., 0]
     whitened = statistics.second[:K] - own * shift[:, :, None] * shift[:, None, :]
     scatter = mixture.scale_tril @ whitened @ np.swapaxes(mixture.scale_tril, -1, -2)
-    return assemble(counts, means, scatter, settings, mixture)
+    return Moments(counts, means, scatter)
 
 
 def assemble(

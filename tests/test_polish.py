@@ -173,6 +173,19 @@ def test_a_run_that_is_far_from_its_end_is_left_alone(monkeypatch):
     assert polished(run, X, rules) is run
 
 
+@pytest.mark.parametrize("asked", [{"tol": 1e-5}, {"n_init": 1}])
+def test_who_asks_for_fewer_digits_gets_a_quick_fit(asked, monkeypatch):
+    X = overlapping(300, 2)
+
+    def refuse(*_):
+        raise AssertionError("polished")
+
+    monkeypatch.setattr("bayesgmm.em.fit.polished", refuse)
+    assert GaussianMixture(2, random_state=0, max_iter=5000, **asked).fit(X).status_ == "converged"
+    with pytest.raises(AssertionError, match="polished"):
+        GaussianMixture(2, random_state=0).fit(X)
+
+
 def test_a_lower_standstill_is_not_taken():
     X = overlapping(500, 1)
     run, rules = plain_run(X, 1e-7)

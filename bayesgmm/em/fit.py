@@ -28,6 +28,8 @@ REFINED = 4  # short runs that are continued to the end
 AUTO_STARTS = 20
 FLOOR = 1e-6
 """Smallest variance in any direction, in units of the total covariance, when the user sets no ``reg_covar``."""
+FINE = 1e-6
+"""Nats per row: who takes a larger gain for none wants a quick fit, not its last digits."""
 SAME_HEIGHT = 1e-10
 """Nats per row: log-likelihoods as close as that may differ by rounding, or by the last digits of a tolerance, and by nothing else."""
 SAME_OPTIMUM = 0.01  # nats: two runs that end closer than this are said to have found the same optimum
@@ -377,10 +379,9 @@ class _Search:
     def polished(self, best: _Ended) -> _Ended:
         """Return the best run with the last digits of its maximum, if it found one that means something.
 
-        Not where scikit-learn's iterations are asked for, nor in families whose matrices do not stay in them when steps are combined:
-        these take plain steps, whose small differences die out.
+        Not where scikit-learn's iterations are asked for, or fewer digits.
         """
-        wanted = self.settings.accelerate
+        wanted = self.settings.accelerate and self.settings.tol <= FINE
         if not (wanted and best.run.converged and best.health.is_regular):
             return best
         polish = polished if self.checkpoint is None else self.checkpoint.polished

@@ -130,7 +130,9 @@ class GaussianMixture(Criteria, SamplingErrors):
     rows.
 
     With ``n_init="auto"`` slow runs are extrapolated (SQUAREM) and stop when Aitken's estimate of all that is left to gain falls below
-    ``tol`` per row. With a number, iterations and stopping rule are scikit-learn's.
+    ``tol`` per row. Unless ``tol`` is larger than 1e-6, the best run's last digits are then found by Anderson's mixing of EM's steps
+    (Walker and Ni 2011, SIAM Journal on Numerical Analysis 49, 1715-1735), all of which counts as one iteration: parameters are those
+    of the maximum to about ten digits. With a number, iterations and stopping rule are scikit-learn's.
 
     Examples
     --------

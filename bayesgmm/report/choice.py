@@ -177,7 +177,7 @@ def _sentences(choice: Choice) -> list[str]:
     best = int(ranking["n_components"].iloc[0])
     others = [f"{gap:.1f} for {n}" for n, gap in _gaps(choice)]
     if best == K:
-        first = f"Of {_listed(numbers)} groups, BIC takes {K}; its BIC is lower by {_listed(others[:3])}." if others else ""
+        first = f"Of {_listed(numbers)} groups, BIC takes {K}; it is higher by {_listed(others[:3])}." if others else ""
     else:
         first = f"BIC is least for {best} groups, but {K} come within 2 of it, too little to tell them apart: the fewer are taken."
     second = f"ICL, which counts groups that stand apart, takes {'the same' if choice.by('icl') == K else choice.by('icl')}."

@@ -127,7 +127,8 @@ class GaussianMixture(Criteria, SamplingErrors):
     Notes
     -----
     Components come in order of decreasing weight. Results don't depend on the units or the offset of the data, nor on the order of its
-    rows.
+    rows. Where a column lies more than 64 standard deviations from zero, EM works on a copy of the rows that is counted from near the
+    mean, so that no digits are lost; rows in chunks are not copied.
 
     With ``n_init="auto"`` slow runs are extrapolated (SQUAREM) and stop when Aitken's estimate of all that is left to gain falls below
     ``tol`` per row. Unless ``tol`` is larger than 1e-6, the best run's last digits are then found by Anderson's mixing of EM's steps

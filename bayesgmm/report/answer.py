@@ -106,8 +106,8 @@ def _origin(K: int, choice: Choice | None) -> str:
     tried = choice.numbers
     reach = f"{tried[0]} to {tried[-1]}" if tried == list(range(tried[0], tried[-1] + 1)) else ", ".join(map(str, tried))
     if choice.unanimous:
-        others = "ICL and prediction do" if choice.has_posteriors else "ICL does"
-        return f"Chosen among {reach} by BIC, which {others} not contradict."
+        agree = "ICL and prediction do" if choice.has_posteriors else "ICL does"
+        return f"Chosen among {reach} by BIC, which {agree} not contradict."
     others = {
         name: choice.by(key) for name, key in (("ICL", "icl"), ("prediction", "elpd")) if key != "elpd" or choice.has_posteriors
     }

@@ -8,7 +8,7 @@ import pytest
 from bayesgmm import GaussianMixture, Priors, open_rows
 from bayesgmm.em import iterate
 from bayesgmm.em.checkpoint import Checkpoint
-from bayesgmm.em.fit import SAME_HEIGHT
+from bayesgmm.em.search import SAME_HEIGHT
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 
 

@@ -180,7 +180,7 @@ def test_who_asks_for_fewer_digits_gets_a_quick_fit(asked, monkeypatch):
     def refuse(*_):
         raise AssertionError("polished")
 
-    monkeypatch.setattr("bayesgmm.em.fit.polished", refuse)
+    monkeypatch.setattr("bayesgmm.em.search.polished", refuse)
     assert GaussianMixture(2, random_state=0, max_iter=5000, **asked).fit(X).status_ == "converged"
     with pytest.raises(AssertionError, match="polished"):
         GaussianMixture(2, random_state=0).fit(X)

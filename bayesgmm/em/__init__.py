@@ -2,12 +2,13 @@
 
 from bayesgmm.em.bootstrap import Replicates, resample
 from bayesgmm.em.checkpoint import Iteration
-from bayesgmm.em.fit import REFINED, EMFit, Start, fit_em
+from bayesgmm.em.fit import EMFit, Start, fit_em
 from bayesgmm.em.impute import impute
 from bayesgmm.em.information import StandardErrors, standard_errors
 from bayesgmm.em.iterate import EMRun, run_em
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty, penalty_of
+from bayesgmm.em.search import REFINED
 from bayesgmm.em.starts import START_METHODS, Partitions
 from bayesgmm.em.steps import Settings
 

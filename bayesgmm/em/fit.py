@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayesgmm.covariance import Family
 from bayesgmm.em.checkpoint import Checkpoint, Iteration
-from bayesgmm.em.health import Health, describe, examine
-from bayesgmm.em.iterate import EMRun, run_each
+from bayesgmm.em.health import describe
+from bayesgmm.em.iterate import EMRun
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
-from bayesgmm.em.polish import polished
-from bayesgmm.em.starts import Partitions, Sample, distinct_rows, filled, some_rows, starting_points
-from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities, total_weight
-from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import Chunked, Gaps, rows_of, seen_from
-from bayesgmm.frame import Frame, origin_near, total_moments
+from bayesgmm.em.search import REFINED, Ended, Search
+from bayesgmm.em.starts import Partitions, filled, some_rows, starting_points
+from bayesgmm.em.steps import Mixture, Settings, from_responsibilities
+from bayesgmm.em.view import view_of
+from bayesgmm.expectation import Chunked, Gaps, rows_of
+from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import FloatArray
 
-SHORT_RUN = 25  # iterations of a first, short run
-REFINED = 4  # short runs that are continued to the end
 AUTO_STARTS = 20
 FLOOR = 1e-6
 """Smallest variance in any direction, in units of the total covariance, when the user sets no ``reg_covar``."""
-FINE = 1e-6
-"""Nats per row: who takes a larger gain for none wants a quick fit, not its last digits."""
-SAME_HEIGHT = 1e-10
-"""Nats per row: log-likelihoods as close as that may differ by rounding, or by the last digits of a tolerance, and by nothing else."""
 SAME_OPTIMUM = 0.01  # nats: two runs that end closer than this are said to have found the same optimum
 
 
@@ -119,14 +112,6 @@ class EMFit:
         return replace(self, params=_seen_from(self.params, origin), optima=optima)
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """A run and the state of its components."""
-
-    run: EMRun
-    health: Health
-
-
 def fit_em(
     X: FloatArray | Chunked,
     n_components: int,
@@ -169,7 +154,7 @@ def fit_em(
     if isinstance(X, Chunked):
         checkpoint = _told_of(checkpoint, on_iteration)
     given_weight = sample_weight
-    origin, X, rows, sample_weight, moments = _view(X, sample_weight, checkpoint)
+    origin, X, rows, sample_weight, moments = view_of(X, sample_weight, checkpoint)
     if origin.any():
         start = start.seen_from(origin)
         penalty = None if penalty is None else penalty.seen_from(origin)
@@ -187,7 +172,7 @@ def fit_em(
         noise=noise,
         in_one_call=in_one_call,
     )
-    search = _Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run, n_followed, checkpoint)
+    search = Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run, n_followed, checkpoint)
     if start.is_complete:
         ended = search.from_points([_place(start, None, settings)], short=False)
     elif not isinstance(init_params, str):
@@ -223,7 +208,7 @@ def _told_of(checkpoint: Checkpoint | None, on_iteration: Callable[[Iteration], 
     return journal
 
 
-def _best(ended: list[_Ended], X: FloatArray | Chunked, settings: Settings) -> EMFit:
+def _best(ended: list[Ended], X: FloatArray | Chunked, settings: Settings) -> EMFit:
     best = ended[0]
     run, mixture = best.run, best.run.mixture
     log_likelihoods = np.array([end.run.log_likelihood for end in ended])
@@ -262,7 +247,7 @@ def _starts(fit: EMFit) -> str:
     return f"; {n_starts} starts, {fit.n_at_best} of the {fit.n_followed} followed to the end reached this maximum"
 
 
-def _optima(ended: list[_Ended], X: FloatArray) -> tuple[tuple[float, MixtureParams], ...]:
+def _optima(ended: list[Ended], X: FloatArray) -> tuple[tuple[float, MixtureParams], ...]:
     found: list[tuple[float, MixtureParams]] = []
     for end in sorted(ended, key=lambda end: -end.run.log_likelihood):
         if end.run.converged and end.health.is_regular:
@@ -273,147 +258,11 @@ def _optima(ended: list[_Ended], X: FloatArray) -> tuple[tuple[float, MixturePar
     return tuple(found)
 
 
-class _View(NamedTuple):
-    """Data as EM sees them: counted from where means keep their digits."""
-
-    origin: FloatArray
-    """Zeros (D,) where the data lie about zero."""
-    X: FloatArray | Chunked
-    rows: Rows
-    """What EM runs on, and below their weights if they do not bring them with them."""
-    weight: FloatArray | None
-    moments: tuple[FloatArray, FloatArray]
-    """Mean (D,) and covariance (D, D)."""
-
-
-def _view(X: FloatArray | Chunked, sample_weight: FloatArray | None, checkpoint: Checkpoint | None) -> _View:
-    rows, weight = _rows(X, sample_weight)
-    center, covariance = total_moments(rows, weight)
-    origin = origin_near(center, covariance)
-    if checkpoint is not None:
-        origin = checkpoint.keep_origin(origin)
-    if origin.any():
-        X = seen_from(X, origin)
-        rows, weight = _rows(X, sample_weight)
-    return _View(origin, X, rows, weight, (center - origin, covariance))
-
-
-def _rows(X: FloatArray | Chunked, sample_weight: FloatArray | None) -> tuple[Rows, FloatArray | None]:
-    if isinstance(X, Chunked):
-        return X, None
-    distinct, weight = distinct_rows(X, sample_weight)
-    return rows_of(distinct), weight
-
-
 def _frame(center: FloatArray, covariance: FloatArray, family: Family, reg_covar: float | None) -> Frame:
     if reg_covar is None:
         return Frame.from_moments(center, covariance, family.invariance)
     # With the user's own ridge, collinear columns are the user's choice: look at no more than each column's spread.
     return Frame.from_moments(center, covariance, "scale" if family.invariance == "scale" else "columns")
-
-
-@dataclass(frozen=True)
-class _Search:
-    """The runs of one fit."""
-
-    X: Rows
-    sample: Sample
-    settings: Settings
-    sample_weight: FloatArray | None
-    on_run: Callable[[EMRun], None] | None
-    n_followed: int = REFINED
-    checkpoint: Checkpoint | None = None
-    only_reported: list[_Ended] = field(default_factory=list)
-
-    @property
-    def total(self) -> float:
-        return total_weight(self.X, self.sample_weight)
-
-    def from_points(self, first: list[Mixture], *, short: bool) -> list[_Ended]:
-        """Run EM from every starting point; with ``short``, only the most promising go to the end.
-
-        Short runs see some rows only when there are very many; the best of them then start on all rows.
-        """
-        short = short and len(first) > 1
-        sampled = short and not self.sample.is_all
-        trial = replace(self.settings, max_iter=min(SHORT_RUN, self.settings.max_iter)) if short else self.settings
-        ended = []
-        runs_of = run_each(self.sample.rows, first, trial, self.sample.row_weight) if short else self._run(first, trial)
-        for run in runs_of:
-            ended.append(self._ended(run))
-            if self.on_run is not None:
-                self.on_run(run)
-        ended = self._in_order(ended)
-        if not short:
-            return ended
-        promising, others = ended[:REFINED], ended[REFINED:]
-        runs = [end.run for end in promising if np.isfinite(end.run.log_likelihood)]
-        refined = self._from_some_rows(runs) if sampled else self._continued(runs)
-        self._report(others[: self.n_followed - REFINED], sampled=sampled)
-        # Log-likelihoods of runs on some rows cannot be compared with those on all.
-        return [self._ended(run) for run in refined] + ([] if sampled else others)
-
-    def _report(self, ended: list[_Ended], *, sampled: bool) -> None:
-        runs = [end.run for end in ended if np.isfinite(end.run.log_likelihood)]
-        self.only_reported.extend(self._ended(run) for run in (self._from_some_rows(runs) if sampled else self._continued(runs)))
-
-    def _from_some_rows(self, runs: list[EMRun]) -> list[EMRun]:
-        return list(self._run([run.mixture for run in runs], self.settings))
-
-    def _continued(self, runs: list[EMRun]) -> list[EMRun]:
-        """Return the runs carried on to the end, their traces joined to those so far."""
-        out = {id(run): run for run in runs}
-        for n in {run.n_iter for run in runs if run.can_go_on(self.settings.max_iter)}:
-            these = [run for run in runs if run.n_iter == n and run.can_go_on(self.settings.max_iter)]
-            rest = replace(self.settings, max_iter=self.settings.max_iter - n)
-            more = self._run([run.mixture for run in these], rest)
-            out |= {id(run): run.joined(on) for run, on in zip(these, more, strict=True)}
-        return [out[id(run)] for run in runs]
-
-    def _run(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
-        """Yield the runs from some starts on all rows."""
-        if self.checkpoint is None:
-            return run_each(self.X, starts, settings, self.sample_weight)
-        return (self.checkpoint.run(self.X, start, settings, self.sample_weight) for start in starts)
-
-    def polished(self, best: _Ended) -> _Ended:
-        """Return the best run with the last digits of its maximum, if it found one that means something.
-
-        Not where scikit-learn's iterations are asked for, or fewer digits.
-        """
-        wanted = self.settings.accelerate and self.settings.tol <= FINE
-        if not (wanted and best.run.converged and best.health.is_regular):
-            return best
-        polish = polished if self.checkpoint is None else self.checkpoint.polished
-        better = self._ended(polish(best.run, self.X, self.settings, self.sample_weight))
-        return better if better.health.is_regular else best
-
-    def _ended(self, run: EMRun) -> _Ended:
-        return _Ended(run, examine(run.mixture, self.settings, self.total))
-
-    def ranked(self, ended: list[_Ended], *, by_health: bool) -> list[_Ended]:
-        """Return the runs that did not end without a covariance, best first; ``by_health`` puts regular ones before degenerate ones."""
-        alive = [end for end in ended if np.isfinite(end.run.log_likelihood)]
-        if not alive:
-            raise InvalidParameterError(
-                "every start of EM ended in a component without spread: ask for fewer components, "
-                "or leave reg_covar at None, so that variances have a floor"
-            )
-        return self._in_order(alive, by_health=by_health)
-
-    def _in_order(self, ended: list[_Ended], *, by_health: bool = True) -> list[_Ended]:
-        """Return the runs, regular before degenerate ones and higher before lower; what rounding may have decided, their order decides.
-
-        Many runs end at one maximum, and the order in which rows are summed would choose among them.
-        """
-        heights = np.array([end.run.log_likelihood for end in ended])
-        order = np.argsort(-heights, kind="stable")
-        level, levels, top = 0, {}, heights.max(initial=-np.inf)
-        for i in order:
-            if top - heights[i] > SAME_HEIGHT * self.total or not np.isfinite(heights[i]):
-                level, top = level + 1, heights[i]
-            levels[i] = level
-        return [ended[i] for i in sorted(levels, key=lambda i: (by_health and not ended[i].health.is_regular, levels[i], i))]
 
 
 def _place(start: Start, mixture: Mixture | None, settings: Settings) -> Mixture:

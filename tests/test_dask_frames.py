@@ -126,7 +126,7 @@ def test_rows_that_a_cluster_kept_can_be_used_when_it_is_gone(X, em, tmp_path):
     np.save(tmp_path / "x.npy", X)
     weight = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
     inside = GaussianMixture(3, random_state=1).fit(X, sample_weight=weight)
-    settings = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    settings = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
     with dask.config.set(scheduler=None):
         with distributed.Client(**settings):
             rows = open_rows(tmp_path / "x.npy", sample_weight=weight, chunk_rows=200)

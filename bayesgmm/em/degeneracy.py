@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.covariance import Family
 from bayesgmm.em.steps import Mixture, Rows, Settings
-from bayesgmm.expectation import Chunk, Chunked, Gaps, evaluate
+from bayesgmm.expectation import Chunk, Chunked, evaluate
 from bayesgmm.resolution import smallest_sds as sds_of_rounding
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Health", "describe", "examine", "smallest_sds"]
+__all__ = ["AT_FLOOR", "Health", "describe", "examine", "least_variance", "smallest_sds"]
 
 AT_FLOOR = 1.0 + 1e-3
 """Smallest variance in units of the floor up to which the floor, and not the data, is what holds it up."""
@@ -112,7 +111,7 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Row
     K, D = mixture.means.shape
     family = settings.family
     counts = np.exp(mixture.log_weights[:K]) * n_rows
-    at_floor = np.array([_least_variance(factor, settings) <= AT_FLOOR for factor in mixture.scale_tril])
+    at_floor = np.array([least_variance(factor, settings) <= AT_FLOOR for factor in mixture.scale_tril])
     own_shape = family.n_covariance_parameters(2, D) > family.n_covariance_parameters(1, D)
     # A prior makes up for rows that are missing.
     if not own_shape or settings.penalty is not None or K == 1:
@@ -125,7 +124,7 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Row
     return Health(at_floor, too_few, counts)
 
 
-def _least_variance(scale_tril: FloatArray, settings: Settings) -> float:
+def least_variance(scale_tril: FloatArray, settings: Settings) -> float:
     """Return the smallest variance in any direction in units of the smallest allowed; a ridge does not count."""
     factor = scale_tril
     if settings.ridge > 0:
@@ -185,7 +184,7 @@ def _left_out(X: FloatArray, r: FloatArray, n: float, mixture: Mixture, k: int, 
         else:  # a volume of its own
             left = (n / m) * (1.0 - r * squares.sum(1) / (m * D))
             log_det, distance = D * np.log(left), (n / m) ** 2 * squares.sum(1) / left
-            lost = -0.5 * (log_det + distance - squares.sum(1))
+        lost = -0.5 * (log_det + distance - squares.sum(1))
     # Without the row nothing is left of the component in some direction.
     possible = (left > 0) if left.ndim == 1 else (left > 0).all(1)
     return np.where(possible, lost, _NOTHING_LEFT)

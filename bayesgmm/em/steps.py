@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ class Mixture(NamedTuple):
         return self.scale_tril @ np.swapaxes(self.scale_tril, -1, -2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Settings:
     """What governs one run of EM.
 
@@ -57,10 +58,10 @@ class Settings:
         Log-likelihood per row. A plain run stops when one iteration gains less; an accelerated one when all that is left to gain, by
         Aitken's extrapolation, is less.
     max_iter : int
-    frame : Frame
-        The coordinates in which the floor is meant.
-    floor : float
-        Smallest eigenvalue that a covariance may have in that frame; zero for no floor.
+    smallest : array of shape (D,)
+        Smallest standard deviation of each column. Components with less are degenerate, and M-steps take place in these units.
+    has_floor : bool
+        Whether no covariance may have a standard deviation below one such unit in any direction.
     ridge : float
         Added to every variance, in squared units of the data (scikit-learn's ``reg_covar``).
     accelerate : bool
@@ -78,14 +79,25 @@ class Settings:
     family: Family
     tol: float
     max_iter: int
-    frame: Frame
-    floor: float = 0.0
+    smallest: FloatArray
+    has_floor: bool = True
     ridge: float = 0.0
     accelerate: bool = False
     penalty: Penalty | None = None
     equal_weights: bool = False
     noise: Noise | None = None
     in_one_call: bool = True
+
+    @cached_property
+    def frame(self) -> Frame:
+        """Coordinates in which the floor is one in every direction: units of the columns, one unit for families that turn their axes."""
+        units = self.smallest if self.family.invariance != "scale" else np.full_like(self.smallest, self.smallest.min())
+        return Frame(np.zeros_like(units), np.diag(units))
+
+    @property
+    def floor(self) -> float:
+        """Smallest eigenvalue that a covariance may have in the frame; zero for no floor."""
+        return 1.0 if self.has_floor else 0.0
 
     @property
     def is_plain(self) -> bool:
@@ -196,3 +208,17 @@ def from_responsibilities(
     means = r.T @ X / counts[:, None]
     scatter = np.stack([(r[:, k] * (X - m).T) @ (X - m) for k, m in enumerate(means)])
     return assemble(counts, means, scatter, settings)
+
+
+def mixture_of(counts: FloatArray, means: FloatArray, covariances: FloatArray, settings: Settings) -> Mixture:
+    """Return the mixture of the family, above the floor, that is nearest to components with these counts, means and covariances.
+
+    Nearest in the sense of Kullback and Leibler, each component with its share: covariances are what an M-step makes of such rows.
+    """
+    scatter = counts[:, None, None] * covariances
+    inside = settings.family.update(settings.frame.covariance_in(scatter), counts, None, settings.floor)
+    try:
+        factors = np.linalg.cholesky(settings.frame.covariance_out(inside))
+    except np.linalg.LinAlgError:
+        raise Collapse from None
+    return Mixture(np.log(counts / counts.sum()), np.array(means), factors)

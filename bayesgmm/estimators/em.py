@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -16,12 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import names
 from bayesgmm.em import (
-    REFINED,
     START_METHODS,
     EMFit,
     Iteration,
     Noise,
-    Partitions,
     Penalty,
     fit_em,
     impute,
@@ -144,9 +142,8 @@ class GaussianMixture(Criteria, SamplingErrors):
     """
 
     _takes_missing = True
-    _partitions: Partitions | None = None
     _in_one_call = True
-    _n_followed = REFINED
+    _known: Sequence[MixtureParams] = ()
     _on_iteration: Callable[[Iteration], object] | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -155,6 +152,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         "reg_covar": [Interval(Real, 0.0, None, closed="left"), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "effort": [Interval(Real, 0.0, None, closed="neither")],
         "init_params": [StrOptions({"auto", *START_METHODS}), "array-like", MixtureParams, HasMethods(["fit", "predict_proba"])],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
@@ -177,6 +175,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         reg_covar: float | None = None,
         max_iter: int = 1000,
         n_init: int | str = "auto",
+        effort: float = 1.0,
         init_params: Any = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
@@ -195,6 +194,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         self.reg_covar = reg_covar
         self.max_iter = max_iter
         self.n_init = n_init
+        self.effort = effort
         self.init_params = init_params
         self.weights_init = weights_init
         self.means_init = means_init
@@ -265,7 +265,9 @@ class GaussianMixture(Criteria, SamplingErrors):
             reg_covar=self.reg_covar,
             n_init=self.n_init,
             init_params=method,
+            effort=self.effort,
             start=start,
+            known=self._known,
             seeds=seeds,
             sample_weight=self._fit_weight,
             penalty=penalty,
@@ -273,10 +275,9 @@ class GaussianMixture(Criteria, SamplingErrors):
             noise=noise,
             on_run=reporter,
             on_iteration=self._on_iteration or (reporter.iteration if reporter else None),
-            partitions=self._partitions,
             in_one_call=self._in_one_call,
-            n_followed=self._n_followed,
             checkpoint=journal,
+            names=self.feature_names_,
         )
         self._noise = noise
         self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))
@@ -305,9 +306,9 @@ class GaussianMixture(Criteria, SamplingErrors):
         self.n_iter_ = len(fit.trace) - 1
         self.n_iter_saved_ = fit.n_saved
         self.optima_ = fit.optima
-        self.n_starts_ = len(fit.run_log_likelihoods)
+        self.n_starts_ = fit.n_starts
         self.n_starts_at_best_ = fit.n_at_best
-        self.n_starts_followed_ = fit.n_followed
+        self.n_moves_ = fit.n_moves
         # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.
         if fit.status == "max_iter" or (fit.status != "converged" and self.n_init == "auto"):
             warnings.warn(fit.message, ConvergenceWarning, stacklevel=5)

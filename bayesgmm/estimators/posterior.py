@@ -257,7 +257,6 @@ class BayesianGaussianMixture(MixtureEstimator):
         if self.init is None:
             em = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
             em._in_one_call = False  # one fit is quicker than what makes many quick is compiled
-            em._n_followed = FOLLOWED
             return em.fit(X, sample_weight=self._fit_weight)
         check_is_fitted(self.init, "params_")
         ours = (self.n_components, self.covariance_type, self.n_features_in_)

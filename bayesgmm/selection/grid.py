@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.covariance import family
-from bayesgmm.em import Partitions
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
 from bayesgmm.exceptions import InvalidParameterError
@@ -87,20 +86,16 @@ def select(
     check_settings(settings, _TAKEN)
     models = list(product(_types(covariance_types), _numbers(n_components)))
     seed = one_seed(random_state)
-    shared = Partitions()
     ask = None if posterior is False else _asking(posterior, settings, sample_weight, np.shape(X)[0], seed, progressbar=progressbar)
 
     def fit(i: int, _: int) -> tuple[GaussianMixture | None, dict[str, Any], ValueError | None]:
         kind, K = models[i]
         model = GaussianMixture(K, **{**settings, "covariance_type": kind, "random_state": seed})
-        model._partitions = shared
         try:
             model.fit(X, sample_weight=sample_weight)
             return model, describe(model, sample_weight), None
         except ValueError as error:
             return None, failed(kind, K, error), error
-        finally:
-            del model._partitions
 
     with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", len(models), shown=progressbar) as advance:
         ended = []
@@ -130,7 +125,7 @@ def _asking(
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    counts = ["n_parameters", "n_starts", "n_starts_followed", "n_starts_at_best"]
+    counts = ["n_parameters", "n_starts", "n_starts_at_best"]
     table[counts] = table[counts].astype("Int64")
     table.attrs = {"direction": "smaller is better", "criteria": list(CRITERIA)}
     return table

@@ -143,6 +143,7 @@ def fit_em(
     ``known`` are mixtures, of any families, that are not far from good ones: they are started from as well;
     ``on_run`` is called with every run from a start that ends, ``on_iteration`` after every iteration over rows in chunks;
     ``in_one_call`` is one of :class:`Settings`; ``checkpoint`` keeps the runs on all rows; ``names`` are those of the columns, for messages.
+    Components come in order of decreasing weight, unless the user's start or priors that tell them apart give them an order.
 
     Raises
     ------
@@ -176,7 +177,8 @@ def fit_em(
         in_one_call=in_one_call,
     )
     search = Search(rows, sample, settings, sample_weight, on_run, checkpoint)
-    told = _Told(X, settings, names, origin)
+    is_ordered = start.is_given or not isinstance(init_params, str) or not (penalty is None or penalty.is_exchangeable)
+    told = _Told(X, settings, names, origin, is_ordered)
     auto = n_init == "auto"
     if start.is_complete or not isinstance(init_params, str):
         mixture = None if start.is_complete else _of_responsibilities(X, init_params, settings, given_weight)
@@ -204,10 +206,13 @@ class _Told:
     settings: Settings
     names: list[str] | None
     origin: FloatArray
+    keep_order: bool
 
     def of(self, search: Search, ended: list[Ended], n_starts: int = 1, n_at_best: int = 1, n_moves: int = 0) -> EMFit:
         """Return the fit that the first of the runs that ended is."""
         best = search.polished(search.alive(ended)[0])
+        if not self.keep_order:
+            best = best.permuted(_params(best.run.mixture).canonical_order())
         if best.run.status == "fell" and best.health.is_regular:
             raise LikelihoodDecreaseError(
                 f"EM lowered the log-likelihood by {best.run.trace[-2] - best.run.trace[-1]:.3g} in iteration {best.run.n_iter}, which it "

@@ -143,7 +143,7 @@ def compiled_runs(
     ``sample_weight`` is (N,), or (runs, N) with weights of its own for each run.
     ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do.
     """
-    family, frame, X = settings.family, settings.frame, _plain(X)
+    family, X = settings.family, _plain(X)
     K, D = starts[0].means.shape
     weights = _NO_WEIGHTS if sample_weight is None else _plain(np.atleast_2d(sample_weight))
     memory = np.zeros((len(starts), _run.ROWS, K * (1 + D + D * D)))
@@ -153,7 +153,7 @@ def compiled_runs(
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
     arguments = (
         *(STATISTICS, *family.compiled_update, family.diagonal, family.letters == "VVV"),
-        *(frame.inverse, _plain(frame.factor)),
+        *(np.diag(1.0 / settings.units), np.diag(settings.units)),
         *(float(settings.ridge), float(settings.floor), float(settings.tol)),
         (settings.accelerate and settings.extrapolates, settings.accelerate, aitken),
     )

@@ -22,7 +22,7 @@ from bayesgmm.em.starts import Sample
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, mixture_of, total_weight
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import evaluate
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SAME_HEIGHT", "SAME_OPTIMUM", "Ended", "Search"]
 
@@ -61,6 +61,15 @@ class Ended:
     def is_sound(self) -> bool:
         """Whether it may be chosen: its components are regular, and its log-likelihood never fell."""
         return self.health.is_regular and self.run.status != "fell"
+
+    def permuted(self, order: IntArray) -> Ended:
+        """Return the same with its components in another order (K,)."""
+        mixture, health = self.run.mixture, self.health
+        noise = np.arange(len(order), len(mixture.log_weights))
+        permuted = Mixture(mixture.log_weights[np.r_[order, noise]], mixture.means[order], mixture.scale_tril[order])
+        return Ended(
+            replace(self.run, mixture=permuted), Health(health.at_floor[order], health.too_few[order], health.counts[order])
+        )
 
     @property
     def height(self) -> float:

@@ -13,7 +13,6 @@ from bayesgmm.em._run import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
 from bayesgmm.expectation import Chunked, Gaps, Statistics
-from bayesgmm.frame import Frame
 from bayesgmm.typing import FloatArray
 
 type Rows = FloatArray | Gaps | Chunked
@@ -89,14 +88,25 @@ class Settings:
     in_one_call: bool = True
 
     @cached_property
-    def frame(self) -> Frame:
-        """Coordinates in which the floor is one in every direction: units of the columns, one unit for families that turn their axes."""
-        units = self.smallest if self.family.invariance != "scale" else np.full_like(self.smallest, self.smallest.min())
-        return Frame(np.zeros_like(units), np.diag(units))
+    def units(self) -> FloatArray:
+        """Units (D,) in which the floor is one in every direction: of each column, or one for all in families that turn their axes."""
+        return np.full_like(self.smallest, self.smallest.min()) if self.family.invariance == "scale" else self.smallest
+
+    @cached_property
+    def _squared_units(self) -> FloatArray:
+        return np.outer(self.units, self.units)
+
+    def inside(self, covariances: FloatArray) -> FloatArray:
+        """Return covariances (..., D, D) in these units."""
+        return covariances / self._squared_units
+
+    def outside(self, covariances: FloatArray) -> FloatArray:
+        """Return covariances (..., D, D) in the units of the data."""
+        return covariances * self._squared_units
 
     @property
     def floor(self) -> float:
-        """Smallest eigenvalue that a covariance may have in the frame; zero for no floor."""
+        """Smallest eigenvalue that a covariance may have in these units; zero for no floor."""
         return 1.0 if self.has_floor else 0.0
 
     @property
@@ -113,9 +123,9 @@ class Settings:
         """Return the covariances with eigenvalues below the floor raised to it; the same array if there are none."""
         if self.floor == 0:
             return covariances
-        inside = self.frame.covariance_in(covariances)
+        inside = self.inside(covariances)
         raised = self.family.floor(inside, self.floor)
-        return covariances if raised is inside else self.frame.covariance_out(raised)
+        return covariances if raised is inside else self.outside(raised)
 
     def started(self, mixture: Mixture) -> Mixture:
         """Return a starting mixture with some weight for the noise, where there is to be any."""
@@ -149,9 +159,9 @@ class Settings:
         """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""
         # A ridge inside the scatters is scikit-learn's for its four families, and keeps the others in their family.
         scatter = scatter + self.ridge * counts[:, None, None] * np.eye(scatter.shape[-1])
-        before = None if previous is None else self.frame.covariance_in(previous.covariances)
-        inside = self.family.update(self.frame.covariance_in(scatter), counts, before, self.floor)
-        return self.frame.covariance_out(inside)
+        before = None if previous is None else self.inside(previous.covariances)
+        inside = self.family.update(self.inside(scatter), counts, before, self.floor)
+        return self.outside(inside)
 
     def penalised(self, moments: Moments, previous: Mixture | None) -> tuple[FloatArray, FloatArray]:
         """Return means and covariances under the prior: better ones than before, or, at the start, than those without it."""
@@ -160,7 +170,7 @@ class Settings:
             means, covariances = moments.means, self.covariances(moments.scatter, moments.counts, None)
         else:
             means, covariances = previous.means, previous.covariances
-        bound = self.frame.covariance_out(self.floor * np.eye(means.shape[1]))
+        bound = self.outside(self.floor * np.eye(means.shape[1]))
         return self.penalty.update(moments, means, covariances, bound)
 
 
@@ -216,9 +226,9 @@ def mixture_of(counts: FloatArray, means: FloatArray, covariances: FloatArray, s
     Nearest in the sense of Kullback and Leibler, each component with its share: covariances are what an M-step makes of such rows.
     """
     scatter = counts[:, None, None] * covariances
-    inside = settings.family.update(settings.frame.covariance_in(scatter), counts, None, settings.floor)
+    inside = settings.family.update(settings.inside(scatter), counts, None, settings.floor)
     try:
-        factors = np.linalg.cholesky(settings.frame.covariance_out(inside))
+        factors = np.linalg.cholesky(settings.outside(inside))
     except np.linalg.LinAlgError:
         raise Collapse from None
     return Mixture(np.log(counts / counts.sum()), np.array(means), factors)

@@ -254,8 +254,6 @@ class GaussianMixture(Criteria, SamplingErrors):
         noise = Noise.around(values) if self.noise else None
         journal, seeds = checkpoint_of(self, values, seed_sequence(self.random_state), checkpoint, resume)
         reporter = Reporter(self.verbose, self.verbose_interval) if self.verbose else None
-        # Components keep the order of the user's start, and of priors that tell them apart.
-        keeps_order = start.is_given or not isinstance(method, str) or not (penalty is None or penalty.is_exchangeable)
         fit = fit_em(
             values,
             self.n_components,
@@ -280,7 +278,7 @@ class GaussianMixture(Criteria, SamplingErrors):
             names=self.feature_names_,
         )
         self._noise = noise
-        self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))
+        self._store(fit)
         return self
 
     def _penalty(self, values: FloatArray | Chunked) -> Penalty | None:
@@ -290,8 +288,8 @@ class GaussianMixture(Criteria, SamplingErrors):
             raise InvalidParameterError("reg_covar and priors both hold covariances up: give one of them")
         return penalty_of(self.priors, values, self.n_components, self._family, self._fit_weight)
 
-    def _store(self, fit: EMFit, params: MixtureParams) -> None:
-        self.params_ = params
+    def _store(self, fit: EMFit) -> None:
+        self.params_ = fit.params
         self.log_likelihood_trace_ = fit.trace
         self.log_likelihood_ = fit.log_likelihood
         self.log_prior_ = fit.log_prior

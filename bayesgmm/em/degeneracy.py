@@ -20,8 +20,8 @@ __all__ = ["AT_FLOOR", "Health", "describe", "examine", "least_variance", "small
 
 AT_FLOOR = 1.0 + 1e-3
 """Smallest variance in units of the floor up to which the floor, and not the data, is what holds it up."""
-_OF_SPREAD = 1e-6
-"""Smallest sd in units of the local spread: its square is as small as a variance may be beside others in one matrix of doubles."""
+_OF_SPREAD = 1e-5
+"""Smallest sd in units of the local spread: from its square, beside others in one matrix, doubles still have six digits."""
 _OF_DIGITS = 1e6 * float(np.finfo(float).eps)
 """Smallest sd in units of the farthest value: of what is smaller, standardised rows would not have six digits."""
 _WINDOW, _WINDOW_OF_NORMAL = 0.05, 0.157
@@ -37,7 +37,7 @@ _MOST_NAMED = 5
 def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
     """Return the smallest standard deviation (D,) of each column that any component is allowed.
 
-    The largest of three: what rounding alone makes of a constant (:mod:`bayesgmm.resolution`), 1e-6 of the local spread of the column (the
+    The largest of three: what rounding alone makes of a constant (:mod:`bayesgmm.resolution`), 1e-5 of the local spread of the column (the
     median range of windows that hold a twentieth of the rows, so that neither the distance between groups nor a far row counts), and what
     doubles can tell apart that far from the column's middle.
 

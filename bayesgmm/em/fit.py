@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesgmm.covariance import Family
+from bayesgmm.covariance import Family, single
 from bayesgmm.em.checkpoint import Checkpoint, Iteration
 from bayesgmm.em.degeneracy import describe, smallest_sds
 from bayesgmm.em.iterate import EMRun
+from bayesgmm.em.moves import neighbours
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
 from bayesgmm.em.starts import Sample, filled, some_rows, starting_points
-from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities, mixture_of
+from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities
 from bayesgmm.em.view import view_of
 from bayesgmm.exceptions import LikelihoodDecreaseError
 from bayesgmm.expectation import Chunked, Gaps, rows_of
@@ -140,7 +141,8 @@ def fit_em(
 
     Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K), and
     ``penalty`` the prior as EM needs it;
-    ``known`` are mixtures, of any families, that are not far from good ones: they are started from as well;
+    ``known`` are mixtures of other fits to the same rows, of any families: they are started from as well, those of one component fewer
+    with one more, those of one more with one less; with ``effort`` zero from nothing else;
     ``on_run`` is called with every run from a start that ends, ``on_iteration`` after every iteration over rows in chunks;
     ``in_one_call`` is one of :class:`Settings`; ``checkpoint`` keeps the runs on all rows; ``names`` are those of the columns, for messages.
     Components come in order of decreasing weight, unless the user's start or priors that tell them apart give them an order.
@@ -163,6 +165,7 @@ def fit_em(
         noise = None if noise is None else noise.seen_from(origin)
         known = [_seen_from(params, origin) for params in known]
     sample = some_rows(rows, sample_weight, seeds)
+    family = single(family) if n_components == 1 and penalty is None else family
     settings = Settings(
         family,
         tol,
@@ -191,10 +194,11 @@ def fit_em(
         ended = search.in_order(search.alive(ended), by_health=reg_covar is None)
         heights = np.array([end.height for end in ended]) - ended[0].height
         return told.of(search, ended, int(n_init), int((np.abs(heights) < SAME_OPTIMUM).sum()))
-    n_starts = 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5))
+    n_starts = 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5)) if effort > 0 else 0
     found = [_place(start, mixture, settings) for mixture in starting_points(sample, n_components, init_params, n_starts, settings, seeds)]
-    near = [mixture_of(params.weights * sample.total, params.means, params.covariances, settings) for params in known]
-    ended, heights, n_moves = search.best_of(found, near, effort, np.random.default_rng(seeds.spawn(1)[0]))
+    rng = np.random.default_rng(seeds.spawn(1)[0])
+    near = [mixture for params in known for mixture in neighbours(_mixture(params), n_components, sample, settings, rng)]
+    ended, heights, n_moves = search.best_of(found, near, effort, rng)
     return told.of(search, ended, len(found), int((heights > -SAME_FOUND).sum()), n_moves)
 
 
@@ -337,6 +341,10 @@ def _given_place(start: Start, mixture: Mixture | None) -> Mixture:
     found = None if mixture is None else _params(mixture)
     names = ("weights", "means", "scale_tril")
     params = MixtureParams(*(getattr(found, name) if value is None else value for name, value in zip(names, given, strict=True)))
+    return Mixture(*params.arrays())
+
+
+def _mixture(params: MixtureParams) -> Mixture:
     return Mixture(*params.arrays())
 
 

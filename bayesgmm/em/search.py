@@ -1,15 +1,13 @@
 """The search for the highest maximum: independent starts, steps away from the best, and the last digits of what was found.
 
 A run of EM ends at the maximum at whose foot it starts, and mixtures have many. So EM starts from several views of the rows, and then goes
-on from the best maximum so far by moves that EM cannot make: a component is taken away and put where the rows are badly described (random
-swaps: Zhao, Hautamaki and Franti 2012, Pattern Recognition Letters 33, 1120-1126), or split in two while another goes (Ueda, Nakano, Ghahramani
-and Hinton 2000, Neural Computation 12, 2109-2128). A few iterations tell whether a move leads up. It ends when looking on does not pay.
+on from the best maximum so far by moves that EM cannot make (:mod:`bayesgmm.em.moves`). A few iterations tell whether a move leads up. It ends
+when looking on does not pay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,11 +15,11 @@ import numpy as np
 from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.em.degeneracy import Health, examine
 from bayesgmm.em.iterate import EMRun, run_each
+from bayesgmm.em.moves import moved
 from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Sample
-from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, mixture_of, total_weight
+from bayesgmm.em.steps import Mixture, Rows, Settings, mixture_of, total_weight
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import evaluate
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SAME_HEIGHT", "SAME_OPTIMUM", "Ended", "Search"]
@@ -42,10 +40,6 @@ _MOVES, _MOVES_A_COMPONENT = 8, 2
 """Moves without success after which looking on does not pay, and so many more for each component."""
 _HOPE = 3.0
 """How many times what seems to be left to gain a move may stay below the best to be followed."""
-_SPLIT = 0.3
-"""Share of the moves that split a component."""
-_APART = 0.8
-"""Half the distance, in sds, at which the halves of a component are put."""
 _FROM_ALL_ROWS = 3
 """Maxima on some of the rows that are followed on all of them."""
 
@@ -157,7 +151,7 @@ class Search:
             for end in first[: len(starts)]:
                 self.on_run(end.run)
         self.ended.extend(first)
-        best = self.in_order(first)[0]
+        best = self.in_order(self.alive(first))[0]
         failed = 0
         if len(best.run.mixture.means) > 1 and effort > 0 and np.isfinite(best.height):
             best, failed = self._moved_on(best, loose, effort, rng)
@@ -170,7 +164,7 @@ class Search:
         short = replace(loose, max_iter=min(_LOOK, loose.max_iter))
         failed = 0
         while failed < patience:
-            moves = self._moves(best.run.mixture, min(_TOGETHER, patience - failed), loose, rng)
+            moves = moved(best.run.mixture, min(_TOGETHER, patience - failed), self.sample, loose, rng)
             failed += _TOGETHER
             hopeful = [run for run in self._in_sample(moves, short) if _has_hope(run, best)]
             if not hopeful:
@@ -181,18 +175,6 @@ class Search:
             if better is not best and (better.is_sound > best.is_sound or better.height > best.height + SAME_OPTIMUM):
                 best, failed = better, 0
         return best, min(failed, patience)
-
-    def _moves(self, mixture: Mixture, n: int, settings: Settings, rng: np.random.Generator) -> list[Mixture]:
-        """Return mixtures that a move away from one has made."""
-        arrays = settings.arrays(mixture)
-        _, log_density = evaluate(self.sample.X, *arrays, diagonal=settings.family.diagonal)
-        odd = np.argsort(log_density, kind="stable")
-        found = []
-        for _ in range(n):
-            with suppress(Collapse):
-                move = _split if rng.random() < _SPLIT else _swapped
-                found.append(move(mixture, self.sample, odd, settings, rng))
-        return found
 
     def _in_sample(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
         return run_each(self.sample.rows, starts, settings, self.sample.row_weight)
@@ -295,34 +277,3 @@ def _distinct(ended: list[Ended]) -> list[Ended]:
         if np.isfinite(end.height) and not any(abs(end.height - other.height) < SAME_FOUND for other in found):
             found.append(end)
     return found
-
-
-def _swapped(mixture: Mixture, sample: Sample, odd: np.ndarray, settings: Settings, rng: np.random.Generator) -> Mixture:
-    """Take a component away, light ones more often, and put one at a row, one that is badly described more often."""
-    K = len(mixture.means)
-    weights, covariances = np.exp(mixture.log_weights[:K]), mixture.covariances
-    j = rng.integers(K) if rng.random() < 0.5 else rng.choice(K, p=(w := 1.0 / np.maximum(weights, 1e-12)) / w.sum())
-    n = len(odd)
-    i = rng.integers(n) if rng.random() < 0.5 else odd[int(n * rng.random() ** 3)]
-    within = np.einsum("k,kij->ij", weights / weights.sum(), covariances)
-    means, covariances, shares = mixture.means.copy(), covariances.copy(), weights.copy()
-    means[j], covariances[j], shares[j] = sample.X[i], within, weights.sum() / K
-    return mixture_of(shares * sample.total, means, covariances, settings)
-
-
-def _split(mixture: Mixture, sample: Sample, odd: np.ndarray, settings: Settings, rng: np.random.Generator) -> Mixture:
-    """Split a component in a random direction, heavy ones more often, and give the place of another, light ones more often, to a half."""
-    K, D = mixture.means.shape
-    weights, covariances = np.exp(mixture.log_weights[:K]), mixture.covariances
-    a = rng.choice(K, p=weights / weights.sum())
-    light = 1.0 / np.maximum(weights, 1e-12)
-    light[a] = 0.0
-    b = rng.choice(K, p=light / light.sum())
-    u = rng.normal(size=D)
-    u /= np.linalg.norm(u)
-    along = mixture.scale_tril[a] @ u
-    means, covariances, shares = mixture.means.copy(), covariances.copy(), weights.copy()
-    means[a], means[b] = mixture.means[a] + _APART * along, mixture.means[a] - _APART * along
-    covariances[a] = covariances[b] = covariances[a] - _APART**2 * np.outer(along, along)
-    shares[a] = shares[b] = weights[a] / 2
-    return mixture_of(shares * sample.total, means, covariances, settings)

@@ -296,7 +296,7 @@ class Views:
         scatter = np.stack([(one[:, k, None] * centred).T @ centred for k in range(K)])
         held = np.maximum(_HELD * (D + 1) - counts, 0.0)[:, None, None]
         within = scatter.sum(0) / weight.sum()
-        return mixture_of(counts + 1.0, means, (scatter + held * within) / (counts[:, None, None] + held), self.settings)
+        return mixture_of(np.maximum(counts, 1.0), means, (scatter + held * within) / (counts[:, None, None] + held), self.settings)
 
     def _by_method(self, method: str, rng: np.random.Generator) -> Mixture:
         """Start as scikit-learn does, on standardised rows."""

@@ -56,16 +56,20 @@ class GaussianMixture(Criteria, SamplingErrors):
         EM stops when the mean log-likelihood of a row grows by less in one iteration. Tighter than scikit-learn's 1e-3, at which EM
         often stops long before the maximum.
     reg_covar : float, optional
-        Added to the variances, in squared units of the data, as in scikit-learn. By default nothing is added; instead no covariance
-        may have a spread below 1e-3 of the data's total spread in any direction (1e-6 in variance), whatever the units.
+        Added to the variances, in squared units of the data, as in scikit-learn. By default nothing is added; instead no standard
+        deviation may fall, in any direction, below what the data can tell: that of their rounding, or 1e-5 of the spread of the
+        groups. A component that only this floor holds up is called collapsed.
     max_iter : int
         Most iterations of one run.
     n_init : int or "auto"
-        Number of starts. "auto" makes 20 short runs and carries the best four to the end; a number carries each to the end.
+        Number of starts. "auto" searches: it makes six independent starts, goes on from the best maximum by moving and splitting
+        components, and ends when looking on does not pay. A number carries so many starts to the end, as scikit-learn does.
+    effort : float
+        How long "auto" searches: the time grows with it, in about the same proportion. 1 by default.
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data", "hierarchical"}, array or mixture
-        How to start; "auto" takes one start from a tree of mergers ("hierarchical"), then k-means, k-means++ and random rows in turn, all
-        on standardised data. Or your own labels (N,), responsibilities (N, K), a MixtureParams or another fit: the components then keep
-        its order.
+        How to start; "auto" takes one start after the other from several views of the rows: random rows, projections in which groups
+        show, rows far apart, and a tree of mergers. Or your own labels (N,), responsibilities (N, K), a MixtureParams or another fit: the
+        components then keep its order.
     weights_init, means_init, precisions_init : array-like, optional
         Starting values of shape (K,), (K, D), and precisions in scikit-learn's shape for the covariance type; what is not given is
         found from the data. If any is given, components keep its order.
@@ -112,13 +116,12 @@ class GaussianMixture(Criteria, SamplingErrors):
     lower_bound_ : float
         Mean log-likelihood of a row; with ``n_init`` a number that at the beginning of the last iteration, as in scikit-learn.
     optima_ : tuple of (float, MixtureParams)
-        The distinct regular maxima that starts found, with the log-likelihood (with priors: plus log-prior) of each, best first: local
-        optima. Runs that look less promising after 25 iterations are not followed to theirs.
-    n_starts_at_best_ : int
-        Number of starts that ended within 0.01 of the best log-likelihood.
-    n_starts_followed_ : int
-        Number of starts that were followed to their ends: with ``n_init="auto"`` those of ``n_starts_`` that ended within a few iterations
-        and the four most promising of the others.
+        The distinct regular maxima that were found, with the log-likelihood (with priors: plus log-prior) of each, best first: local
+        optima, all but the best to 0.01 nats.
+    n_starts_, n_starts_at_best_ : int
+        Number of independent starts, and of those that ended at this maximum (within 0.1 nats).
+    n_moves_ : int
+        Number of moves from this maximum, a component put elsewhere or split, that led to none higher.
     feature_names_ : list of str
     n_features_in_ : int
 

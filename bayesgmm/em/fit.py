@@ -194,7 +194,7 @@ def fit_em(
         ended = search.in_order(search.alive(ended), by_health=reg_covar is None)
         heights = np.array([end.height for end in ended]) - ended[0].height
         return told.of(search, ended, int(n_init), int((np.abs(heights) < SAME_OPTIMUM).sum()))
-    n_starts = 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5)) if effort > 0 else 0
+    n_starts = 0 if effort == 0 else 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5))
     found = [_place(start, mixture, settings) for mixture in starting_points(sample, n_components, init_params, n_starts, settings, seeds)]
     rng = np.random.default_rng(seeds.spawn(1)[0])
     near = [mixture for params in known for mixture in neighbours(_mixture(params), n_components, sample, settings, rng)]
@@ -260,6 +260,8 @@ class _Told:
 
 def _found_by(fit: EMFit) -> str:
     """Say how many of the independent starts ended at this maximum, and what was tried to find a higher one."""
+    if fit.n_starts == 0:
+        return ", from the fit of a neighbouring model"
     if fit.n_starts == 1:
         return ""
     if fit.n_moves == 0:

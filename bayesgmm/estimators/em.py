@@ -147,6 +147,7 @@ class GaussianMixture(Criteria, SamplingErrors):
     _takes_missing = True
     _in_one_call = True
     _known: Sequence[MixtureParams] = ()
+    _only_known = False
     _on_iteration: Callable[[Iteration], object] | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -266,7 +267,7 @@ class GaussianMixture(Criteria, SamplingErrors):
             reg_covar=self.reg_covar,
             n_init=self.n_init,
             init_params=method,
-            effort=self.effort,
+            effort=0.0 if self._only_known else self.effort,
             start=start,
             known=self._known,
             seeds=seeds,

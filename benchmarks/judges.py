@@ -257,8 +257,9 @@ def _covariances(scatter: np.ndarray, counts: np.ndarray, covariance_type: str) 
         case "EEI":
             return np.broadcast_to(diagonals.sum(0) / total * identity, (K, D, D)).copy()
         case "EVI":
-            volumes = np.exp(np.log(diagonals).mean(1))
-            return (diagonals / volumes[:, None] * (volumes.sum() / total))[:, :, None] * identity
+            shapes = np.where(diagonals.any(1, keepdims=True), diagonals, 1.0)  # of a single row: any shape does
+            shapes = shapes / np.exp(np.log(shapes).mean(1, keepdims=True))
+            return shapes[:, :, None] * identity * ((diagonals / shapes).sum() / (D * total))
     raise ValueError(f"no closed form is written down here for {covariance_type!r}")
 
 
@@ -309,18 +310,18 @@ class TookTooLong(BaseException):
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Stop what takes longer, as soon as Python gets a word in."""
+    """Stop what takes more of the processor's time, as soon as Python gets a word in."""
 
     def ring(*_: Any) -> None:
         raise TookTooLong(f"more than {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def over[T, R](task: Callable[[T], R], items: Sequence[T], processes: int = 1, *, label: str = "") -> Iterator[R]:

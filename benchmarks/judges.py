@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
+from threadpoolctl import threadpool_limits
 
 import bayesgmm as bg
 
@@ -325,12 +326,16 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 def over[T, R](task: Callable[[T], R], items: Sequence[T], processes: int = 1, *, label: str = "") -> Iterator[R]:
-    """Yield the results in the order of their ends, and say now and then how far it is."""
-    began, every = time.perf_counter(), max(1, len(items) // 20)
+    """Yield the results in the order of their ends, and say now and then how far it is.
+
+    Libraries are on one thread: others would spin beside it, and that is time of the processor too.
+    """
+    began, every = time.perf_counter(), -(-len(items) // 20)
     if processes == 1:
+        threadpool_limits(1)
         results: Iterable[R] = map(task, items)
     else:
-        pool = get_context("spawn").Pool(processes)
+        pool = get_context("spawn").Pool(processes, threadpool_limits, (1,))
         results = pool.imap_unordered(task, items, chunksize=1)
     for number, result in enumerate(results, 1):
         yield result

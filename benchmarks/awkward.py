@@ -33,7 +33,9 @@ from bayesgmm import exceptions
 from bayesgmm.covariance import WITH_PRIORS, names
 from benchmarks import judges
 from benchmarks.judges import Point
+from benchmarks.timing import Row
 
+CASES = 10_000
 LIMIT = 20.0
 LONGEST = 120.0
 GAIN = 1e-3
@@ -328,6 +330,17 @@ def _distinct(X: np.ndarray, joint: np.ndarray, rows: np.ndarray) -> list[int]:
     return [len(np.unique(X[own[:, k]], axis=0)) for k in range(own.shape[1])]
 
 
+def rows(quick: bool = False) -> list[Row]:
+    """How many cases fail, as a line of the benchmarks."""
+    judges.warm_up(names())
+    results = list(judges.over(result_of, range(200 if quick else CASES)))
+    wrong = Counter(what.split(":")[0] for r in results for what in set(r.wrong))
+    note = ", ".join(f"{what}: {n}" for what, n in wrong.most_common(6)) or "nothing wrong"
+    return [
+        Row(f"{len(results):,} random awkward cases, failed", sum(bool(r.wrong) for r in results), None, "", 1, True, "cases", note)
+    ]
+
+
 # ---- what is said ----
 
 
@@ -337,7 +350,7 @@ def template(sentence: str) -> str:
 
 
 def main() -> None:
-    parser = judges.parser_of(__doc__, 10_000, "awkward.json")
+    parser = judges.parser_of(__doc__, CASES, "awkward.json")
     parser.add_argument("--longest", type=float, default=LONGEST, help="seconds after which a fit is stopped")
     options = parser.parse_args()
     judges.warm_up(names())

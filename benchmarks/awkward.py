@@ -236,6 +236,7 @@ def result_of(seed: int, longest: float = LONGEST) -> Result:
     if model is not None:
         result.status = model.status_
         result.wrong += _checked(model, given)
+    result.wrong = list(dict.fromkeys(result.wrong))
     return result
 
 

@@ -214,7 +214,7 @@ def rounding(X: np.ndarray, point: Point, weight: np.ndarray | None = None) -> f
     offset = (np.nanmax(np.abs(X), axis=0, initial=0.0) / sds).max()
     eps = np.finfo(float).eps
     D = X.shape[1]
-    return float(1e-7 + 64 * eps * total * (D * worst * (D + min(far, 64.0) ** 2) + offset * min(far, 64.0) * worst**0.5))
+    return float(1e-7 + 0.2 * eps * total * (D * worst * (D + min(far, 64.0) ** 2) + offset * min(far, 64.0) * worst**0.5))
 
 
 def plain_step(X: np.ndarray, point: Point, covariance_type: str = "full", weight: np.ndarray | None = None) -> Point:

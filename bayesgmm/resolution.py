@@ -7,14 +7,14 @@ the rounding itself, ``h / sqrt(12)`` (Sheppard 1898, Proceedings of the London 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Repeats", "repeats", "resolution", "smallest_sds"]
+__all__ = ["MOST_ROWS", "Repeats", "repeats", "resolution", "smallest_sds"]
 
 _EPS64 = float(np.finfo(np.float64).eps)
 _EPS32 = float(np.finfo(np.float32).eps)
@@ -26,8 +26,9 @@ _ENOUGH = 5  # distinct values whose differences show the grid; fewer may have a
 _SURE = 1e-6  # parts of a step to which gaps must be multiples of it
 _MOSTLY = 0.9
 _FEW_TIES = 0.02  # share of the values that may equal another by chance
-_MOST_ROWS = 2**20
 _ALL = slice(None)
+MOST_ROWS = 2**20
+"""Rows that are looked at."""
 
 _FEW_VALUES = 10
 _COPIES = 5
@@ -74,14 +75,22 @@ def resolution(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatA
     >>> resolution(X).round(3)
     array([0.   , 1.   , 0.009])
     """
-    thinned = _ALL if len(X) <= _MOST_ROWS else np.arange(0, len(X), -(-len(X) // _MOST_ROWS))
+    return np.array([_step(*column) for column in _columns(X, sample_weight)])
+
+
+def _columns(X: FloatArray, sample_weight: FloatArray | None) -> Iterator[tuple[FloatArray, FloatArray | None]]:
+    """Return each column's values that are there in their order, and their weights."""
+    thinned = _ALL if len(X) <= MOST_ROWS else np.arange(0, len(X), -(-len(X) // MOST_ROWS))
     rows = np.asarray(X[thinned], dtype=float)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)[thinned]
-    return np.array([_step(*_present(rows[:, d], weight)) for d in range(rows.shape[1])])
+    return (_present(rows[:, d], weight) for d in range(rows.shape[1]))
 
 
 def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
     """Return the smallest standard deviation (D,) that each column can tell: that of its rounding, ``resolution(X) / sqrt(12)``.
+
+    It is at most half the standard deviation of the column, so that no group need be wider than all rows: a code that is 1 in few rows and
+    0 in all others varies less than its rounding would.
 
     Parameters
     ----------
@@ -94,7 +103,7 @@ def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> Floa
     >>> smallest_sds(np.array([[1.0], [2.0], [2.0], [5.0], [7.0], [8.0]])).round(3)
     array([0.289])
     """
-    return resolution(X, sample_weight) / np.sqrt(12.0)
+    return np.array([_smallest_sd(*column) for column in _columns(X, sample_weight)])
 
 
 @dataclass(frozen=True)
@@ -203,6 +212,14 @@ def _starts(values: FloatArray) -> np.ndarray:
     if len(values) == 0:
         return np.zeros(0, dtype=np.intp)
     return np.flatnonzero(np.r_[True, np.diff(values) > _SLACK * _EPS64 * _size(values)[1:]])
+
+
+def _smallest_sd(values: FloatArray, weight: FloatArray | None) -> float:
+    step = _step(values, weight)
+    if step == 0.0:
+        return 0.0
+    centred = values - np.average(values, weights=weight)
+    return float(min(step / np.sqrt(12.0), 0.5 * np.sqrt(np.average(centred**2, weights=weight))))
 
 
 def _step(values: FloatArray, weight: FloatArray | None) -> float:

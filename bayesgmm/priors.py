@@ -38,6 +38,7 @@ Numbers = float | FloatArray
 Pair = tuple[Numbers, Numbers]
 
 DEFAULT_MEANS_SDS = 2.5  # prior standard deviation of a component's mean, in standard deviations of its column
+_LEAST_LOG_MASS = -690.0  # what is left of a prior must be a number
 DEFAULT_LOG_SD = 1.0  # prior standard deviation of the log of a component's standard deviation
 
 
@@ -389,7 +390,7 @@ class Truncated(ScalePrior):
         if not (_finite(self.lower) and (np.asarray(self.lower) >= 0).all()):
             raise InvalidParameterError(f"Truncated: lower must be a finite number of at least zero, got {self.lower!r}")
         object.__setattr__(self, "lower", np.asarray(self.lower, dtype=float))
-        if not np.isfinite(self.frozen().log_mass).all():
+        if not (self.frozen().log_mass > _LEAST_LOG_MASS).all():
             raise InvalidParameterError(
                 f"the prior of the standard deviations ({type(self.prior).__name__}) has no mass above {np.max(self.lower):g}, the "
                 "smallest that the rounding of the data lets be told: give a wider one, or Priors(smallest_sd=0)"
@@ -425,7 +426,8 @@ class CutBelow:
     @property
     def log_mass(self) -> FloatArray:
         """Log of the share of the whole that is left."""
-        return np.asarray(self.whole.logsf(self.lower))
+        with np.errstate(divide="ignore"):
+            return np.asarray(self.whole.logsf(self.lower))
 
     def logpdf(self, x: Numbers) -> FloatArray:
         """Log-density; minus infinity below the bound."""

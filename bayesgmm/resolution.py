@@ -14,7 +14,7 @@ import numpy as np
 
 from bayesgmm.typing import FloatArray
 
-__all__ = ["MOST_ROWS", "Repeats", "repeats", "resolution", "smallest_sds"]
+__all__ = ["MOST_ROWS", "Repeats", "advice_on_repeats", "repeats", "resolution", "smallest_sds"]
 
 _EPS64 = float(np.finfo(np.float64).eps)
 _EPS32 = float(np.finfo(np.float32).eps)
@@ -34,6 +34,7 @@ _FEW_VALUES = 10
 _COPIES = 5
 _LARGE_SHARE = 0.25
 _VISIBLE_SHARE = 0.05
+_MOST_NAMED = 6
 
 
 def resolution(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
@@ -152,10 +153,15 @@ class Repeats:
         """Whether one value fills a large share of the rows."""
         return self.copies >= _COPIES and self.share >= _LARGE_SHARE
 
+    @property
+    def is_scale(self) -> bool:
+        """Whether there are few distinct values and none of them is that of most rows."""
+        return self.has_few_values and self.share < 0.5
+
     def __str__(self) -> str:
         if self.distinct == 1:
             return f"'{self.column}' is {self.value:g} in all {self.rows:g} rows"
-        if self.has_few_values and self.share < 0.5:
+        if self.is_scale:
             return f"'{self.column}' has {self.distinct} distinct values in {self.rows:g} rows"
         return f"'{self.column}' is {self.value:g} in {self.copies:g} of {self.rows:g} rows"
 
@@ -188,6 +194,44 @@ def repeats(X: FloatArray, names: Sequence[str], sample_weight: FloatArray | Non
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
     found = (_repeats(str(name), *_present(np.asarray(X[:, d], dtype=float), weight)) for d, name in enumerate(names))
     return tuple(column for column in found if column is not None)
+
+
+def advice_on_repeats(found: Sequence[Repeats]) -> str:
+    """Return what to know and do about columns whose values repeat, in a few sentences; "" if there are none.
+
+    Parameters
+    ----------
+    found : sequence of Repeats
+        From `repeats`.
+
+    Examples
+    --------
+    >>> advice_on_repeats([Repeats("x", 500, 201, 0.0, 300)]).partition(".")[0]
+    "Values repeat: 'x' is 0 in 300 of 500 rows"
+    """
+    if not found:
+        return ""
+    scales = [column for column in found if column.is_scale]
+    atoms = [column for column in found if not column.is_scale]
+    said, what = [_listed([str(column) for column in atoms])] if atoms else [], []
+    if atoms:
+        what.append("a column that is mostly one value is better modelled apart (first whether it has that value, then the rest)")
+    if scales:
+        names, numbers = _listed([f"'{column.column}'" for column in scales]), sorted({column.distinct for column in scales})
+        how_many = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+        said.append(f"{names} {'has' if len(scales) == 1 else 'have'} only {how_many} distinct values")
+        what.append("marks and codes are better served by a model of categories (latent classes)")
+    return (
+        f"Values repeat: {'; '.join(said)}. A group may then be nothing but one repeated value, and the number of groups may rest on ties "
+        f"alone. What can be done: {'; '.join(what)}"
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Return some words as a person lists them, the first of many."""
+    if len(words) > _MOST_NAMED:
+        return f"{', '.join(words[:_MOST_NAMED])} and {len(words) - _MOST_NAMED} more"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _present(x: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:

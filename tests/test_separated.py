@@ -91,7 +91,7 @@ def test_the_table_shows_what_does_not_vary(rng: np.random.Generator) -> None:
 def test_the_fit_converges(D: int, gap: float) -> None:
     rng = np.random.default_rng(5)
     first, second = rng.normal(0, 1, (80, D)), rng.normal(gap, 1, (60, D))
-    posterior = bg.BayesianGaussianMixture(2, draws=300, tune=300, random_state=1, progressbar=False).fit(np.r_[first, second])
+    posterior = bg.BayesianGaussianMixture(2, draws=1000, tune=500, random_state=1, progressbar=False).fit(np.r_[first, second])
     assert posterior.diagnose()[0].passed
     means = posterior.params_.means[..., 0, 0]
     assert means.mean() == pytest.approx(first[:, 0].mean(), abs=0.05)

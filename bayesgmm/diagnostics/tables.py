@@ -163,6 +163,12 @@ def varying(convergence: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"quantity": ["log_likelihood", "entropy"], "r_hat": [1.0, np.nan], "varies": [True, False]})
+    >>> varying(table)["quantity"].tolist()
+    ['log_likelihood']
     """
     return convergence[convergence["varies"].astype(bool)] if "varies" in convergence else convergence
 

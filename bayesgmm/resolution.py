@@ -7,14 +7,14 @@ the rounding itself, ``h / sqrt(12)`` (Sheppard 1898, Proceedings of the London 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Repeats", "repeats", "resolution", "smallest_sds"]
+__all__ = ["MOST_ROWS", "Repeats", "advice_on_repeats", "repeats", "resolution", "smallest_sds"]
 
 _EPS64 = float(np.finfo(np.float64).eps)
 _EPS32 = float(np.finfo(np.float32).eps)
@@ -26,13 +26,15 @@ _ENOUGH = 5  # distinct values whose differences show the grid; fewer may have a
 _SURE = 1e-6  # parts of a step to which gaps must be multiples of it
 _MOSTLY = 0.9
 _FEW_TIES = 0.02  # share of the values that may equal another by chance
-_MOST_ROWS = 2**20
 _ALL = slice(None)
+MOST_ROWS = 2**20
+"""Rows that are looked at."""
 
 _FEW_VALUES = 10
 _COPIES = 5
 _LARGE_SHARE = 0.25
 _VISIBLE_SHARE = 0.05
+_MOST_NAMED = 6
 
 
 def resolution(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
@@ -74,14 +76,22 @@ def resolution(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatA
     >>> resolution(X).round(3)
     array([0.   , 1.   , 0.009])
     """
-    thinned = _ALL if len(X) <= _MOST_ROWS else np.arange(0, len(X), -(-len(X) // _MOST_ROWS))
+    return np.array([_step(*column) for column in _columns(X, sample_weight)])
+
+
+def _columns(X: FloatArray, sample_weight: FloatArray | None) -> Iterator[tuple[FloatArray, FloatArray | None]]:
+    """Return each column's values that are there in their order, and their weights."""
+    thinned = _ALL if len(X) <= MOST_ROWS else np.arange(0, len(X), -(-len(X) // MOST_ROWS))
     rows = np.asarray(X[thinned], dtype=float)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)[thinned]
-    return np.array([_step(*_present(rows[:, d], weight)) for d in range(rows.shape[1])])
+    return (_present(rows[:, d], weight) for d in range(rows.shape[1]))
 
 
 def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
     """Return the smallest standard deviation (D,) that each column can tell: that of its rounding, ``resolution(X) / sqrt(12)``.
+
+    It is at most half the standard deviation of the column, so that no group need be wider than all rows: a code that is 1 in few rows and
+    0 in all others varies less than its rounding would.
 
     Parameters
     ----------
@@ -94,7 +104,7 @@ def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> Floa
     >>> smallest_sds(np.array([[1.0], [2.0], [2.0], [5.0], [7.0], [8.0]])).round(3)
     array([0.289])
     """
-    return resolution(X, sample_weight) / np.sqrt(12.0)
+    return np.array([_smallest_sd(*column) for column in _columns(X, sample_weight)])
 
 
 @dataclass(frozen=True)
@@ -143,10 +153,15 @@ class Repeats:
         """Whether one value fills a large share of the rows."""
         return self.copies >= _COPIES and self.share >= _LARGE_SHARE
 
+    @property
+    def is_scale(self) -> bool:
+        """Whether there are few distinct values and none of them is that of most rows."""
+        return self.has_few_values and self.share < 0.5
+
     def __str__(self) -> str:
         if self.distinct == 1:
             return f"'{self.column}' is {self.value:g} in all {self.rows:g} rows"
-        if self.has_few_values and self.share < 0.5:
+        if self.is_scale:
             return f"'{self.column}' has {self.distinct} distinct values in {self.rows:g} rows"
         return f"'{self.column}' is {self.value:g} in {self.copies:g} of {self.rows:g} rows"
 
@@ -181,6 +196,44 @@ def repeats(X: FloatArray, names: Sequence[str], sample_weight: FloatArray | Non
     return tuple(column for column in found if column is not None)
 
 
+def advice_on_repeats(found: Sequence[Repeats]) -> str:
+    """Return what to know and do about columns whose values repeat, in a few sentences; "" if there are none.
+
+    Parameters
+    ----------
+    found : sequence of Repeats
+        From `repeats`.
+
+    Examples
+    --------
+    >>> advice_on_repeats([Repeats("x", 500, 201, 0.0, 300)]).partition(".")[0]
+    "Values repeat: 'x' is 0 in 300 of 500 rows"
+    """
+    if not found:
+        return ""
+    scales = [column for column in found if column.is_scale]
+    atoms = [column for column in found if not column.is_scale]
+    said, what = [_listed([str(column) for column in atoms])] if atoms else [], []
+    if atoms:
+        what.append("a column that is mostly one value is better modelled apart (first whether it has that value, then the rest)")
+    if scales:
+        names, numbers = _listed([f"'{column.column}'" for column in scales]), sorted({column.distinct for column in scales})
+        how_many = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+        said.append(f"{names} {'has' if len(scales) == 1 else 'have'} only {how_many} distinct values")
+        what.append("marks and codes are better served by a model of categories (latent classes)")
+    return (
+        f"Values repeat: {'; '.join(said)}. A group may then be nothing but one repeated value, and the number of groups may rest on ties "
+        f"alone. What can be done: {'; '.join(what)}"
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Return some words as a person lists them, the first of many."""
+    if len(words) > _MOST_NAMED:
+        return f"{', '.join(words[:_MOST_NAMED])} and {len(words) - _MOST_NAMED} more"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def _present(x: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
     """Return the values that are there in their order, and their weights."""
     there = np.isfinite(x) if weight is None else np.isfinite(x) & (weight > 0)
@@ -203,6 +256,14 @@ def _starts(values: FloatArray) -> np.ndarray:
     if len(values) == 0:
         return np.zeros(0, dtype=np.intp)
     return np.flatnonzero(np.r_[True, np.diff(values) > _SLACK * _EPS64 * _size(values)[1:]])
+
+
+def _smallest_sd(values: FloatArray, weight: FloatArray | None) -> float:
+    step = _step(values, weight)
+    if step == 0.0:
+        return 0.0
+    centred = values - np.average(values, weights=weight)
+    return float(min(step / np.sqrt(12.0), 0.5 * np.sqrt(np.average(centred**2, weights=weight))))
 
 
 def _step(values: FloatArray, weight: FloatArray | None) -> float:

@@ -199,7 +199,7 @@ def describe(health: Health, X: Rows, mixture: Mixture, settings: Settings, name
     for k in np.flatnonzero(health.at_floor | health.too_few):
         what = "has collapsed: only the floor of its covariance holds it up" if health.at_floor[k] else "rests on too few rows"
         where = f", in {_direction(mixture.scale_tril[k], settings, names)}" if health.at_floor[k] else ""
-        parts.append(f"component {k} {what}{where} ({health.counts[k]:.1f} rows in expectation{_named(*own[k])})")
+        parts.append(f"component {k} {what}{where} (expected number of rows {health.counts[k]:.1f}{_named(*own[k])})")
     text = "; ".join(parts)
     # Priors of standard deviations alone leave correlations free to become one.
     priors = "priors" if settings.penalty is None else "priors that hold more (a larger eta)"

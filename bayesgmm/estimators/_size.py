@@ -1,15 +1,17 @@
-"""Advice for data so large that the default road to the posterior is not the best one."""
+"""Advice before the work begins: on data so large that the default road to the posterior is not the best, and on values that repeat."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
-from bayesgmm.exceptions import SizeAdvice
+from bayesgmm.exceptions import DataAdvice, SizeAdvice
 from bayesgmm.expectation import Chunked
+from bayesgmm.resolution import advice_on_repeats, repeats
 from bayesgmm.typing import FloatArray
 
-__all__ = ["LARGE", "advise"]
+__all__ = ["LARGE", "advise", "advise_on_values"]
 
 LARGE = 200_000
 """Rows from which on Laplace's approximation is advised: a step of NUTS then takes milliseconds, and a fit makes tens of thousands."""
@@ -25,3 +27,10 @@ def advise(estimator: Any, rows: FloatArray | Chunked) -> None:
         SizeAdvice,
         stacklevel=4,
     )
+
+
+def advise_on_values(rows: FloatArray, names: Sequence[str], weight: FloatArray | None) -> None:
+    """Warn of columns of few distinct values, or filled by one value, of which a mixture may make groups."""
+    advice = advice_on_repeats(repeats(rows, names, weight))
+    if advice:
+        warnings.warn(advice, DataAdvice, stacklevel=5)

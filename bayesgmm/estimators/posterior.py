@@ -18,10 +18,10 @@ from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, s
 from bayesgmm.em import impute
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators._posterior_tree import posterior_tree
-from bayesgmm.estimators._size import advise
+from bayesgmm.estimators._size import advise, advise_on_values
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Chunked, libraries_on_one_thread, responsibility_summary, rows_of
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
@@ -112,6 +112,9 @@ class BayesianGaussianMixture(MixtureEstimator):
     ConvergenceWarning
         From :meth:`fit`, once, if the draws cannot be relied on or sampling was interrupted; the
         message is the verdict of :meth:`diagnose`.
+    DataAdvice
+        From :meth:`fit`, before it samples, if one value fills a large share of a column or a column has few distinct values. Below what
+        the rounding of a column lets be told its standard deviations are not sampled at all: see ``smallest_sd`` of :class:`Priors`.
 
     Notes
     -----
@@ -203,6 +206,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         values = self._start_fit(X, sample_weight)
         weight = self._fit_weight
         advise(self, values)
+        if not isinstance(values, Chunked):
+            advise_on_values(values, self.feature_names_, weight)
         if self.keep_interrupted and self.sampler != "auto":
             raise InvalidParameterError(f"keep_interrupted is for sampler='auto'; sampler={self.sampler!r} cannot keep what it has")
         priors, conjugate = self._priors(values)
@@ -257,7 +262,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         if self.init is None:
             em = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
             em._in_one_call = False  # one fit is quicker than what makes many quick is compiled
-            return em.fit(X, sample_weight=self._fit_weight)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataAdvice)  # it was given already
+                return em.fit(X, sample_weight=self._fit_weight)
         check_is_fitted(self.init, "params_")
         ours = (self.n_components, self.covariance_type, self.n_features_in_)
         theirs = (self.init.n_components, self.init.covariance_type, self.init.n_features_in_)

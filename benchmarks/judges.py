@@ -277,6 +277,8 @@ def climb(X: np.ndarray, point: Point, covariance_type: str = "full", *, most: i
     """Run the plain EM, without a floor, until it stands still or a component is left with too few rows to have a covariance."""
     N, D = X.shape
     shift, scale = X.mean(0), X.std(0)
+    if covariance_type == "spherical":
+        scale = np.full(D, scale.mean())  # columns scaled apart would not be of this family
     Z = (X - shift) / scale
     point = Point(point.weights, (point.means - shift) / scale, point.covariances / np.outer(scale, scale))
     before = -np.inf

@@ -110,7 +110,9 @@ def ours(X: np.ndarray, K: int, covariance_type: str = "full", **settings: Any) 
     )
 
 
-_OF = re.compile(r"\b(\d+|one|none|all|both|each) of (?:the |its |all )?(\d+)\b")
+_OF = re.compile(
+    r"\b(\d+|one|none|all|both|each) of (?:the |its |all )?(\d+)\b(?=[^.;]*\b(?:starts?|followed|reached|ended|found|agree)\b)"
+)
 
 
 def agreement(message: str) -> tuple[int, int] | None:

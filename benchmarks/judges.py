@@ -110,7 +110,9 @@ def ours(X: np.ndarray, K: int, covariance_type: str = "full", **settings: Any) 
     )
 
 
-_OF = re.compile(r"\b(\d+|one|none|all|both|each) of (?:the |its |all )?(\d+)\b")
+_OF = re.compile(
+    r"\b(\d+|one|none|all|both|each) of (?:the |its |all )?(\d+)\b(?=[^.;]*\b(?:starts?|followed|reached|ended|found|agree)\b)"
+)
 
 
 def agreement(message: str) -> tuple[int, int] | None:
@@ -277,6 +279,8 @@ def climb(X: np.ndarray, point: Point, covariance_type: str = "full", *, most: i
     """Run the plain EM, without a floor, until it stands still or a component is left with too few rows to have a covariance."""
     N, D = X.shape
     shift, scale = X.mean(0), X.std(0)
+    if covariance_type == "spherical":
+        scale = np.full(D, scale.mean())  # columns scaled apart would not be of this family
     Z = (X - shift) / scale
     point = Point(point.weights, (point.means - shift) / scale, point.covariances / np.outer(scale, scale))
     before = -np.inf

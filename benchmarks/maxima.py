@@ -262,13 +262,13 @@ def _swapped(X: np.ndarray, point: Point, rng: np.random.Generator) -> Point:
 def search(options: argparse.Namespace) -> None:
     """Search every problem and improve what is stored."""
     best, shelf = load(), Shelf()
-    keys = chosen(problems(), options)
+    keys = [key for key in chosen(problems(), options) if not (options.missing and key in best)]
     task = partial(_search_one, seconds=options.search)
     better = 0
     with_known = [(key, shelf.points(key)) for key in keys]
     for number, found in enumerate(judges.over(task, with_known, options.processes), 1):
         better += taken(best, shelf, found.key, found.ends)
-        if number % 50 == 0:
+        if number % 25 == 0:
             save(best)
             shelf.save()
     save(best)
@@ -588,6 +588,7 @@ def main() -> None:
         "--settings", nargs="+", default=list(SETTINGS), help='such as default, effort=4, "effort=2,n_init=5", sklearn'
     )
     parser.add_argument("--search", type=float, metavar="SECONDS", help="search each problem for so long and improve what is known")
+    parser.add_argument("--missing", action="store_true", help="search only problems of which nothing is known yet")
     parser.add_argument("--rejudge", action="store_true", help="ask today's fit which stored maxima are regular")
     parser.add_argument("--n", type=int, help="so many of the problems, spread over all")
     parser.add_argument("--seeds", type=int, default=1, help="fits of every problem, with random_state 0, 1, ...")

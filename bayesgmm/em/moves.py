@@ -1,7 +1,8 @@
 """Steps from one mixture to others that EM would never reach: a component put elsewhere, split, added or taken away.
 
 A component is taken away and put where the rows are badly described (random swaps: Zhao, Hautamaki and Franti 2012, Pattern Recognition
-Letters 33, 1120-1126), or split in two while another goes (Ueda, Nakano, Ghahramani and Hinton 2000, Neural Computation 12, 2109-2128).
+Letters 33, 1120-1126), or split in two while another goes (Ueda, Nakano, Ghahramani and Hinton 2000, Neural Computation 12, 2109-2128), in
+a random direction or where its own rows show two groups, or reduced to the core of its rows.
 Adding one, or taking one away, leads from the fit of one number of components to the next (Vlassis and Likas 2002, Neural Processing Letters
 15, 77-87).
 """
@@ -12,15 +13,15 @@ from contextlib import suppress
 
 import numpy as np
 
-from bayesgmm.em.starts import Sample
+from bayesgmm.em.starts import Sample, grouped, groups_in, telling_projections
 from bayesgmm.em.steps import Collapse, Mixture, Settings, mixture_of
 from bayesgmm.expectation import evaluate
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["moved", "neighbours"]
 
-_SPLIT = 0.3
-"""Share of the moves that split a component."""
+_SHARES = (0.5, 0.2, 0.15, 0.15)
+"""How often a component is put elsewhere, split in a random direction, divided where its rows show two groups, or reduced to its core."""
 _APART = 0.8
 """Half the distance, in sds, at which the halves of a component are put."""
 _NEIGHBOURS = 4
@@ -33,8 +34,8 @@ def moved(mixture: Mixture, n: int, sample: Sample, settings: Settings, rng: np.
     found = []
     for _ in range(n):
         with suppress(Collapse):
-            move = _split if rng.random() < _SPLIT else _swapped
-            found.append(move(mixture, sample, odd, settings, rng))
+            move = rng.choice(len(_SHARES), p=_SHARES)
+            found.append((_swapped, _split, _divided, _cored)[move](mixture, sample, odd, settings, rng))
     return found
 
 
@@ -110,6 +111,52 @@ def _some_way(scale_tril: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Return a vector in a random direction of a component, as long as the halves lie from the middle."""
     u = rng.normal(size=len(scale_tril))
     return _APART * scale_tril @ (u / np.linalg.norm(u))
+
+
+def _divided(mixture: Mixture, sample: Sample, odd: IntArray, settings: Settings, rng: np.random.Generator) -> Mixture:
+    """Divide a component where a projection of its own rows shows two groups, and give the place of another to one of them."""
+    weights, covariances, means = _weights(mixture), mixture.covariances, mixture.means.copy()
+    a = int(rng.choice(len(means), p=weights))
+    rows = _rows_of(mixture, a, sample, settings)
+    if len(rows) < 4 * (1 + means.shape[1]):
+        return _split(mixture, sample, odd, settings, rng)
+    X, weight = sample.X[rows], sample.weight[rows]
+    projections = telling_projections(X, np.average(X, axis=0, weights=weight), np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1))
+    labels = groups_in(projections[:, [rng.integers(projections.shape[1])]], weight, 2, settings, rng)
+    halves = grouped(X, weight, labels, 2, settings)
+    light = 1.0 / np.maximum(weights, 1e-12)
+    light[a] = 0.0
+    b = int(rng.choice(len(means), p=light / light.sum()))
+    shares = weights[a] * np.exp(halves.log_weights)
+    for k, place in enumerate((a, b)):
+        means[place], covariances[place], weights[place] = halves.means[k], halves.covariances[k], shares[k]
+    return mixture_of(weights * sample.total, means, covariances, settings)
+
+
+def _cored(mixture: Mixture, sample: Sample, odd: IntArray, settings: Settings, rng: np.random.Generator) -> Mixture:
+    """Reduce a component to the half of its rows that lie nearest to its middle: far rows that hold it wide are let go.
+
+    A step of concentration (Rousseeuw and Van Driessen 1999, Technometrics 41, 212-223).
+    """
+    weights, covariances, means = _weights(mixture), mixture.covariances, mixture.means.copy()
+    k = int(rng.integers(len(means)))
+    rows = _rows_of(mixture, k, sample, settings)
+    kept = max(len(rows) // 2, 2 * (1 + means.shape[1]))
+    if len(rows) <= kept:
+        return _swapped(mixture, sample, odd, settings, rng)
+    z = np.linalg.solve(mixture.scale_tril[k], (sample.X[rows] - means[k]).T)
+    core = rows[np.argsort((z**2).sum(0), kind="stable")[:kept]]
+    X, weight = sample.X[core], sample.weight[core]
+    means[k] = np.average(X, axis=0, weights=weight)
+    covariances[k] = np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
+    return mixture_of(weights * sample.total, means, covariances, settings)
+
+
+def _rows_of(mixture: Mixture, k: int, sample: Sample, settings: Settings) -> IntArray:
+    """Return the numbers of the rows that a component is the most probable for."""
+    plain = len(mixture.log_weights) == len(mixture.means)
+    joint, _ = evaluate(sample.X, *(mixture if plain else settings.arrays(mixture)), joint=True)
+    return np.flatnonzero(joint.argmax(1) == k)
 
 
 def _added(mixture: Mixture, i: int, sample: Sample, odd: IntArray, settings: Settings, rng: np.random.Generator) -> Mixture:

@@ -27,7 +27,18 @@ from bayesgmm.frame import total_moments
 from bayesgmm.params import cholesky
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["START_METHODS", "Sample", "Views", "distinct_rows", "filled", "some_rows", "starting_points"]
+__all__ = [
+    "START_METHODS",
+    "Sample",
+    "Views",
+    "distinct_rows",
+    "filled",
+    "grouped",
+    "groups_in",
+    "some_rows",
+    "starting_points",
+    "telling_projections",
+]
 
 START_METHODS = ("kmeans", "k-means++", "random", "random_from_data", "hierarchical")
 MOST_ROWS = 4096  # more are not needed to find starting points
@@ -38,6 +49,7 @@ _DIRECTIONS = 4
 _ALIKE = 0.95  # correlation of two projections that show the same
 _FLAT = 1e-10  # share of the largest variance that is taken for none
 _RUNS, _STEPS = 3, 30  # of EM on projections
+_NARROW = 1e-5  # smallest sd on projections, of the whole
 _HELD = 2.0
 """Rows for each direction, and one, up to which a group of a partition is filled up with the common covariance: it has none of its own."""
 _VIEWS = ("rows", "direction", "seeds", "subspace", "rows", "direction", "seeds", "tree")
@@ -213,43 +225,9 @@ class Views:
         return (X - middle) / scale
 
     @cached_property
-    def looked_at(self) -> IntArray:
-        """Numbers of the rows whose projections are looked at."""
-        return np.arange(0, len(self.sample.X), -(-len(self.sample.X) // _LOOKED_AT))
-
-    @cached_property
     def projections(self) -> FloatArray:
-        """The most telling projections (n, P) of the rows, standardised.
-
-        Looked at are the columns, principal components, the axes of the fourth moments (invariant coordinate selection: Tyler,
-        Critchley, Duembgen and Oja 2009, Journal of the Royal Statistical Society B 71, 549-592) and directions of extreme kurtosis
-        (Pena and Prieto 2001, JASA 96, 1433-1445), found by fixed-point steps (Hyvaerinen and Oja 1997, Neural Computation 9,
-        1483-1492). Taken are in turn the one farthest from normal by Anderson and Darling's statistic (1954, JASA 49, 765-769) and the
-        one of least kurtosis.
-        """
-        mean, covariance = self.moments
-        sd = np.sqrt(np.diag(covariance))
-        X = (self.sample.X - mean) / np.where(sd > 0, sd, 1.0)
-        values, vectors = np.linalg.eigh(covariance / np.outer(np.where(sd > 0, sd, 1.0), np.where(sd > 0, sd, 1.0)))
-        kept = values > _FLAT * values[-1]
-        white = X @ (vectors[:, kept] / np.sqrt(values[kept]))
-        found = [X, white]
-        if white.shape[1] > 1:
-            some = white[self.looked_at]
-            squares = (some**2).sum(1)
-            axes = np.linalg.eigh((squares[:, None] * some).T @ some)[1]
-            found += [white @ axes, white @ _extreme_kurtosis(some)]
-        table = np.hstack(found)
-        some = table[self.looked_at]
-        # Groups make a projection flat or far from normal; far rows make it peaked, and many directions of few rows are that by chance.
-        odd, flat = np.argsort(-_distance_from_normal(some), kind="stable"), np.argsort((some**4).mean(0), kind="stable")
-        chosen: list[int] = []
-        for p in np.column_stack([odd, flat]).ravel():
-            if all(abs(np.mean(table[:, p] * table[:, q])) < _ALIKE for q in chosen):
-                chosen.append(int(p))
-            if len(chosen) == _DIRECTIONS:
-                break
-        return np.ascontiguousarray(table[:, chosen])
+        """The most telling projections (n, P) of the rows."""
+        return telling_projections(self.sample.X, *self.moments)
 
     def _from_rows(self, rng: np.random.Generator) -> Mixture:
         """Start at random rows, with the covariance of all."""
@@ -272,31 +250,10 @@ class Views:
     def _from_projections(self, which: slice, rng: np.random.Generator) -> Mixture:
         """Start from the groups that a mixture finds in some projections."""
         Y = self.projections[:, which if self.projections.shape[1] > which.start else slice(0, 1)]
-        Y = np.ascontiguousarray(Y)
-        K, D = self.n_components, Y.shape[1]
-        settings = replace(
-            self.settings, family=family("full"), tol=1e-4, max_iter=_STEPS, smallest=np.full(D, 1e-3), has_floor=True, ridge=0.0,
-            penalty=None, noise=None, equal_weights=False, accelerate=True,
-        )
-        covariance = np.broadcast_to(np.eye(D), (K, D, D))
-        first = [mixture_of(np.ones(K), Y[rng.choice(len(Y), K, replace=len(Y) < K)], covariance, settings) for _ in range(_RUNS)]
-        runs = list(run_each(Y, first, settings, self.sample.weight))
-        best = max(runs, key=lambda run: run.log_likelihood)
-        return self._from_labels(evaluate(Y, *best.mixture, joint=True)[0].argmax(1))
+        return self._from_labels(groups_in(Y, self.sample.weight, self.n_components, self.settings, rng))
 
     def _from_labels(self, labels: IntArray) -> Mixture:
-        """Start from a partition: its groups' means, and covariances that small groups borrow from all."""
-        X, weight, K = self.sample.X, self.sample.weight, self.n_components
-        D = X.shape[1]
-        counts = np.bincount(labels, weights=weight, minlength=K)
-        one = np.zeros((len(X), K))
-        one[np.arange(len(X)), labels] = weight
-        means = np.where(counts[:, None] > 0, one.T @ X / np.maximum(counts, 1e-300)[:, None], self.moments[0])
-        centred = X - means[labels]
-        scatter = np.stack([(one[:, k, None] * centred).T @ centred for k in range(K)])
-        held = np.maximum(_HELD * (D + 1) - counts, 0.0)[:, None, None]
-        within = scatter.sum(0) / weight.sum()
-        return mixture_of(np.maximum(counts, 1.0), means, (scatter + held * within) / (counts[:, None, None] + held), self.settings)
+        return grouped(self.sample.X, self.sample.weight, labels, self.n_components, self.settings)
 
     def _by_method(self, method: str, rng: np.random.Generator) -> Mixture:
         """Start as scikit-learn does, on standardised rows."""
@@ -316,6 +273,75 @@ class Views:
                 centres = KMeans(K, n_init=1, random_state=int(rng.integers(2**31))).fit(Z, sample_weight=weight).cluster_centers_
         labels = _nearest(Z, centres)
         return from_responsibilities(self.sample.X, np.eye(K)[labels], self.settings, weight)
+
+
+def groups_in(Y: FloatArray, weight: FloatArray, n_components: int, settings: Settings, rng: np.random.Generator) -> IntArray:
+    """Return the group (n,) that a quick fit of a mixture puts each row of a few projections Y (n, P) into."""
+    Y = np.ascontiguousarray(Y)
+    K, D = n_components, Y.shape[1]
+    plain = replace(
+        settings, family=family("full"), tol=1e-4, max_iter=_STEPS, smallest=np.full(D, _NARROW), has_floor=True, ridge=0.0,
+        penalty=None, noise=None, equal_weights=False, accelerate=True,
+    )
+    covariance = np.broadcast_to(np.cov(Y.T, bias=True).reshape(D, D), (K, D, D))
+    first = [mixture_of(np.ones(K), Y[rng.choice(len(Y), K, replace=len(Y) < K)], covariance, plain) for _ in range(_RUNS - 1)]
+    ranks = np.argsort(np.argsort(Y[:, 0], kind="stable"), kind="stable")
+    first.append(grouped(Y, weight, ranks * K // len(ranks), K, plain))
+    best = max(run_each(Y, first, plain, weight), key=lambda run: run.log_likelihood)
+    return evaluate(Y, *best.mixture, joint=True)[0].argmax(1)
+
+
+def grouped(X: FloatArray, weight: FloatArray, labels: IntArray, n_components: int, settings: Settings) -> Mixture:
+    """Return the mixture of a partition: its groups' means, and covariances for which small groups borrow from all."""
+    K, D = n_components, X.shape[1]
+    counts = np.bincount(labels, weights=weight, minlength=K)
+    one = np.zeros((len(X), K))
+    one[np.arange(len(X)), labels] = weight
+    middle = np.average(X, axis=0, weights=weight)
+    means = np.where(counts[:, None] > 0, one.T @ X / np.maximum(counts, 1e-300)[:, None], middle)
+    centred = X - means[labels]
+    scatter = np.stack([(one[:, k, None] * centred).T @ centred for k in range(K)])
+    held = np.maximum(_HELD * (D + 1) - counts, 0.0)[:, None, None]
+    within = scatter.sum(0) / weight.sum()
+    return mixture_of(np.maximum(counts, 1.0), means, (scatter + held * within) / (counts[:, None, None] + held), settings)
+
+
+def telling_projections(X: FloatArray, mean: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return projections (n, P) of rows X (n, D) in which groups may show, standardised.
+
+    Looked at are the columns, principal components, the axes of the fourth moments (invariant coordinate selection: Tyler, Critchley,
+    Duembgen and Oja 2009, Journal of the Royal Statistical Society B 71, 549-592) and directions of extreme kurtosis (Pena and Prieto 2001,
+    JASA 96, 1433-1445), found by fixed-point steps (Hyvaerinen and Oja 1997, Neural Computation 9, 1483-1492). Taken are in turn the one
+    farthest from normal by Anderson and Darling's statistic (1954, JASA 49, 765-769) and the one of least kurtosis: groups make a projection
+    flat or far from normal, far rows make it peaked.
+    """
+    sd = np.sqrt(np.diag(covariance))
+    sd = np.where(sd > 0, sd, 1.0)
+    Z = (X - mean) / sd
+    some = Z[:: -(-len(Z) // _LOOKED_AT)]
+    values, vectors = np.linalg.eigh(covariance / np.outer(sd, sd))
+    kept = values > _FLAT * values[-1]
+    whiten = vectors[:, kept] / np.sqrt(values[kept])
+    axes = [np.eye(Z.shape[1]), whiten]
+    if whiten.shape[1] > 1:
+        white = some @ whiten
+        scatter = ((white**2).sum(1)[:, None] * white).T @ white
+        axes += [whiten @ np.linalg.eigh(scatter)[1], whiten @ _extreme_kurtosis(white)]
+    directions = np.hstack(axes)
+    table = some @ directions
+    odd, flat = np.argsort(-_distance_from_normal(table), kind="stable"), np.argsort(_kurtosis(table), kind="stable")
+    chosen: list[int] = []
+    for p in np.column_stack([odd, flat]).ravel():
+        if all(abs(np.mean(table[:, p] * table[:, q])) < _ALIKE for q in chosen):
+            chosen.append(int(p))
+        if len(chosen) == _DIRECTIONS:
+            break
+    return np.ascontiguousarray(Z @ directions[:, chosen])
+
+
+def _kurtosis(Y: FloatArray) -> FloatArray:
+    squares = (Y - Y.mean(0)) ** 2
+    return (squares * squares).mean(0) / np.maximum(squares.mean(0) ** 2, 1e-300)
 
 
 def _extreme_kurtosis(white: FloatArray) -> FloatArray:

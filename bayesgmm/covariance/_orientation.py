@@ -23,7 +23,7 @@ from bayesgmm.covariance._structure import (
 from bayesgmm.expectation._compile import Pointer, compiled, never_inline
 from bayesgmm.expectation._matrices import sorted_eigen
 
-MOST_SWEEPS = 200
+MOST_SWEEPS, MOST_ON = 200, 8  # of rotations: from the beginning, and on from covariances before, to which EM comes back anyway
 STILL = 1e-22  # what a sweep of rotations may still gain, per row and feature, when it was the last: angles are known to 1e-11
 UNSEEN = 1e-13  # share of the objective by which it may change from rounding alone
 NEAR = 0.3  # radians: farther away, a parabola says little about the objective
@@ -60,7 +60,8 @@ def common_axes(scatter, counts, previous, has_previous, variant, smallest, out)
         _shared_axes(previous, axes)
     else:
         _first_axes(scatter, counts, same_volume, smallest, least, axes)
-    variances = _turn_axes(scatter, axes, counts, same_volume, smallest, least)
+    sweeps = MOST_ON if has_previous else MOST_SWEEPS
+    variances = _turn_axes(scatter, axes, counts, same_volume, smallest, least, sweeps)
     for k in range(K):
         compose(axes, variances[k], out[k])
     return meets(variances, smallest)
@@ -193,7 +194,7 @@ def _value_along(scatter, axes, counts, same_volume, smallest, least):
 
 
 @compiled()
-def _turn_axes(scatter, axes, counts, same_volume, smallest, least):
+def _turn_axes(scatter, axes, counts, same_volume, smallest, least, most):
     """Turn the axes (D, D), in place, to the best that the components can have in common; return the variances (K, D).
 
     Each plane of two axes is turned by the angle that is best for the variances as they are, which never raises the objective, or by
@@ -207,7 +208,7 @@ def _turn_axes(scatter, axes, counts, same_volume, smallest, least):
     spread = np.empty((len(scatter), D))
     _fill_diagonals(turned, least, spread)
     variances, value = _evaluate(spread, counts, same_volume, smallest)
-    for _ in range(MOST_SWEEPS):
+    for _ in range(most):
         promised = 0.0
         for p in range(D):
             for q in range(p + 1, D):

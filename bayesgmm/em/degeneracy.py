@@ -192,7 +192,7 @@ def _left_out(X: FloatArray, r: FloatArray, n: float, mixture: Mixture, k: int, 
 
 def describe(health: Health, X: Rows, mixture: Mixture, settings: Settings, names: list[str] | None = None) -> str:
     """Return a sentence or two that name the components at fault, their rows, and what to do."""
-    if health.at_floor.all() and (len(health.at_floor) == 1 or settings.family.letters[0] == "E"):
+    if health.at_floor.all() and (len(health.at_floor) == 1 or settings.family.letters in ("EEE", "EEI", "EII")):
         return _all_at_floor(health, X, mixture, settings, names)
     own = _own_rows(X, mixture, settings)
     parts = []

@@ -30,7 +30,6 @@ _HALVINGS = 30
 _STILL = 1e-12
 _UNSEEN = 1e-13
 """Share of itself by which a value may fall from rounding alone."""
-_WITHIN = 0.99  # of the bound, so that a matrix on it is not taken for one below it
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -167,7 +166,7 @@ class ModelPenalty(Penalty):
         """
         m = counts - self._from_lkj
         size = np.maximum(m, 1.0)[:, None, None]
-        value = self._value(blocks, m, scatter, smallest)
+        value = self._value(blocks, m, scatter)
         for _ in range(_INNER_STEPS):
             sds = _sds_of(blocks)
             slopes = self._like(blocks, self.priors.sds.slope(self._free(sds)))
@@ -181,30 +180,33 @@ class ModelPenalty(Penalty):
     def _line_search(
         self, blocks: FloatArray, value: FloatArray, step: FloatArray, rest: tuple[FloatArray, FloatArray, FloatArray]
     ) -> tuple[FloatArray, FloatArray, bool]:
+        """Go a step, or the half of it and so on, raised to the bound where it leads below, until no block is worse than before."""
+        m, scatter, smallest = rest
+        bound = self._blocks(smallest[None])[0]
         length = np.ones(len(blocks))
         for _ in range(_HALVINGS):
-            new = blocks + length[:, None, None] * step
-            new_value = self._value(new, *rest)
+            new = _raised(blocks + length[:, None, None] * step, bound)
+            new_value = self._value(new, m, scatter)
             worse = ~((new_value >= value - _UNSEEN * np.abs(value)) & np.isfinite(new_value))
             if not worse.any():
                 return new, new_value, bool((np.abs(new - blocks) > _STILL * np.abs(blocks)).any())
             length[worse] /= 2
-        length[worse] = 0.0
-        new = blocks + length[:, None, None] * step
-        return new, self._value(new, *rest), not worse.all()
+        new[worse], new_value[worse] = blocks[worse], value[worse]
+        return new, new_value, not worse.all()
 
-    def _value(self, blocks: FloatArray, m: FloatArray, scatter: FloatArray, smallest: FloatArray) -> FloatArray:
-        """Return what the M-step climbs, for each block; minus infinity where a matrix is not above the bound."""
+    def _value(self, blocks: FloatArray, m: FloatArray, scatter: FloatArray) -> FloatArray:
+        """Return what the M-step climbs, for each block; minus infinity where a matrix is not positive definite."""
         out = np.full(len(blocks), -np.inf)
-        bound = self._blocks(np.broadcast_to(smallest, (len(smallest), *smallest.shape)))[:1] if smallest.any() else 0.0
-        good = np.linalg.eigvalsh(blocks - _WITHIN * bound)[:, 0] > 0
+        sign, log_det = np.linalg.slogdet(blocks)
+        good = (sign > 0) & (diagonals(blocks) > 0).all(-1)
+        if blocks.shape[-1] > 1:
+            good &= np.linalg.eigvalsh(blocks)[:, 0] > 0
         if not good.any():
             return out
         sds = _sds_of(np.where(good[:, None, None], blocks, np.eye(blocks.shape[-1])))
-        prior = self._like(blocks, self._sds.logpdf(self._free(sds))).sum(-1) - self._from_lkj * np.log(sds).sum(-1)
-        log_det = np.linalg.slogdet(blocks[good])[1]
+        prior = self._like(blocks, self.priors.sds.log_kernel(self._free(sds))).sum(-1) - self._from_lkj * np.log(sds).sum(-1)
         trace = np.trace(np.linalg.solve(blocks[good], scatter[good]), axis1=1, axis2=2)
-        out[good] = -0.5 * m[good] * log_det - 0.5 * trace + prior[good]
+        out[good] = -0.5 * m[good] * log_det[good] - 0.5 * trace + prior[good]
         return out
 
     def _blocks(self, covariances: FloatArray) -> FloatArray:
@@ -331,6 +333,20 @@ def penalty_of(
         priors = replace(priors, smallest_sd=0.0)
         return ModelPenalty(priors.resolve(X, n_components, family, sample_weight), family, X.shape[1])
     return ConjugatePenalty(priors.resolve(*total_moments(rows_of(X), sample_weight), n_components), family)
+
+
+def _raised(blocks: FloatArray, bound: FloatArray) -> FloatArray:
+    """Return matrices (B, d, d) with their eigenvalues, in units of a diagonal bound (d, d), raised to one."""
+    if not bound.any():
+        return blocks
+    units = np.sqrt(np.outer(np.diag(bound), np.diag(bound)))
+    values, vectors = np.linalg.eigh(blocks / units)
+    low = values[:, 0] < 1.0
+    if not low.any():
+        return blocks
+    out = blocks.copy()
+    out[low] = (vectors[low] * np.maximum(values[low], 1.0)[:, None, :]) @ np.swapaxes(vectors[low], -1, -2) * units
+    return out
 
 
 def _sds_of(blocks: FloatArray) -> FloatArray:

@@ -87,12 +87,15 @@ def eigen(matrix, vectors):
             vectors[i, j] = 1.0 if i == j else 0.0
             size += matrix[i, j] ** 2
     for _ in range(_SWEEPS):
-        off = 0.0
+        done = True
         for p in range(D):
             for q in range(p):
-                off += matrix[p, q] ** 2
+                # Relative to the diagonal, so that small eigenvalues of matrices in very unlike units have all their digits, too (Demmel and
+                # Veselic 1992, SIAM Journal on Matrix Analysis and Applications 13, 1204-1245).
+                off = matrix[p, q] ** 2
+                done &= off <= max(1e-32 * abs(matrix[p, p] * matrix[q, q]), 1e-40 * size)
                 _rotate(matrix, vectors, q, p)
-        if off <= 1e-32 * size:
+        if done:
             return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from itertools import product
 from typing import Any
 
@@ -19,6 +20,7 @@ from bayesgmm.expectation._threads import chunks, map_in_turns
 from bayesgmm.progress import steps
 from bayesgmm.selection.criteria import describe, failed
 from bayesgmm.selection.value import CRITERIA, Selection
+from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, RandomState
 
 __all__ = ["select"]
@@ -112,8 +114,14 @@ def select(
     fitted, rows, errors = zip(*ended, strict=True)
     if not any(fitted):
         raise errors[0]
-    found = Selection(_table(rows), fitted, X, sample_weight)
+    # Copies: ties are asked of the rows later, when the caller's arrays may have changed.
+    found = Selection(_table(rows), fitted, _own(X), _own(sample_weight))
     return found if ask is None else ask(found)
+
+
+def _own(data: Any) -> Any:
+    """Return a copy of data in memory."""
+    return data if is_chunked(data) else deepcopy(data)
 
 
 def _asking(

@@ -15,6 +15,7 @@ from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Chunked
 from bayesgmm.typing import ArrayLike, FloatArray
+from bayesgmm.underflow import guard
 
 __all__ = [
     "ConjugatePriors",
@@ -649,3 +650,6 @@ def _broadcast(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArra
         raise InvalidParameterError(
             f"priors: {name} must be a number or have a shape that fits {shape}, got {np.shape(value)}"
         ) from None
+
+
+guard(globals())

@@ -59,7 +59,7 @@ def _check_fitted(em: Any, posterior: Any) -> None:
     for name, fit, batch in (("em", em, 0), ("posterior", posterior, 2)):
         if not hasattr(fit, "params_"):
             raise InvalidParameterError(f"{name} is not fitted: call its fit(X) first.")
-        if not hasattr(fit, "feature_names_") or fit._fit_rows is None:
+        if getattr(fit, "_fit_rows", ...) is None:
             raise InvalidParameterError(f"{name} was put together by hand and has not been fitted: call its fit(X) first.")
         if len(fit.params_.batch_shape) != batch:
             kind = "GaussianMixture" if batch == 0 else "BayesianGaussianMixture"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-from bayesgmm.exceptions import SizeAdvice
+from bayesgmm.exceptions import SizeAdvice, warn
 from bayesgmm.expectation import Chunked
 from bayesgmm.typing import FloatArray
 
@@ -19,9 +18,8 @@ def advise(estimator: Any, rows: FloatArray | Chunked) -> None:
     """Warn that NUTS will take long and that Laplace's approximation is as good, if there are that many rows."""
     if estimator.sampler != "auto" or len(rows) < LARGE:
         return
-    warnings.warn(
+    warn(
         f"{len(rows):,} rows: NUTS passes over them at every one of its many steps. With so many, the posterior is close to a normal "
         "distribution, and sampler='laplace' draws from it in a small part of the time and checks itself (attrs['pareto_k'] of datatree_)",
         SizeAdvice,
-        stacklevel=4,
     )

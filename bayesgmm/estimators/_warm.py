@@ -46,7 +46,7 @@ class Before:
         if not hasattr(estimator, "params_"):
             return None
         trace = getattr(estimator, "_warm_trace", getattr(estimator, "log_likelihood_trace_", np.empty(0)))
-        return cls(estimator.params_, estimator._fit_family, estimator.feature_names_, trace)
+        return cls(estimator.params_, getattr(estimator, "_fit_family", estimator._family), estimator.feature_names_, trace)
 
     def is_of_the_model_of(self, estimator: Any) -> bool:
         """Whether a fit of the estimator, which has seen its data, can start there: as many components, one family, the same columns."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -36,7 +35,7 @@ from bayesgmm.estimators._errors import SamplingErrors
 from bayesgmm.estimators._gross import suspicion, with_gross_rows
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
 from bayesgmm.estimators._warm import Before, ended
-from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.priors import ConjugatePriors, Priors
@@ -307,9 +306,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     def _within(self, noise: Noise, values: FloatArray | Chunked) -> FloatArray | None:
         """Return the weights of the rows that may belong to groups; of gross errors that cannot be set aside, warn."""
         if noise.limits.suspect:
-            warnings.warn(
-                suspicion(noise, self.feature_names_, in_chunks=isinstance(values, Chunked)), ConvergenceWarning, stacklevel=6
-            )
+            warn(suspicion(noise, self.feature_names_, in_chunks=isinstance(values, Chunked)), ConvergenceWarning)
         if isinstance(values, Chunked) or not noise.limits.are_set:
             return self._fit_weight
         weight = noise.inside(values, self._fit_weight)
@@ -352,7 +349,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         self.n_starts_followed_ = fit.n_followed
         # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.
         if fit.status == "max_iter" or (fit.status != "converged" and self.n_init == "auto"):
-            warnings.warn(fit.message, ConvergenceWarning, stacklevel=5)
+            warn(fit.message, ConvergenceWarning)
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the most probable component of each row; -1 for noise.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -24,7 +23,7 @@ from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import advise
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, libraries_on_one_thread, responsibility_summary, rows_of
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
@@ -228,7 +227,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
         kept = _kept(raw.batch_shape) if "interrupted" in draws.details else ""
         if kept or not check.passed:
-            warnings.warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning, stacklevel=4)
+            warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning)
         return self
 
     def diagnose(self) -> tuple[Check, ...]:

@@ -9,11 +9,12 @@ import pandas as pd
 
 from bayesgmm.covariance import Family
 from bayesgmm.em import EMRun, Iteration, Start
-from bayesgmm.estimators._nested import check_same_columns, fitted_to
+from bayesgmm.estimators._nested import fitted_to
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Chunked
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import FloatArray
+from bayesgmm.validation import check_same_columns
 
 __all__ = ["Reporter", "start_at", "user_start"]
 

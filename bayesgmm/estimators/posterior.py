@@ -18,7 +18,7 @@ from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
-from bayesgmm.estimators._nested import check_same_columns, is_fit
+from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import advise
 from bayesgmm.estimators._trees import responsibility_array
@@ -32,7 +32,7 @@ from bayesgmm.params import MixtureParams, generator
 from bayesgmm.partitions.doubt import doubt_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
-from bayesgmm.validation import check_prob
+from bayesgmm.validation import check_prob, check_same_columns
 
 JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""

@@ -180,7 +180,9 @@ def check_same_columns(what: str, fit: Any, other: Any) -> None:
     if names[0] == names[1]:
         return
     remedy = "give the columns in the same order" if sorted(names[0]) == sorted(names[1]) else "give those columns"
-    listed = [", ".join(each[:_MOST_NAMED]) + (f" and {len(each) - _MOST_NAMED} more" * (len(each) > _MOST_NAMED)) for each in names]
+    listed = [
+        ", ".join(each[:_MOST_NAMED]) + (f" and {len(each) - _MOST_NAMED} more" * (len(each) > _MOST_NAMED)) for each in names
+    ]
     raise InvalidDataError(f"{what} has seen the columns {listed[0]}, and X has {listed[1]}: {remedy}")
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
+from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams
@@ -73,8 +74,8 @@ def _check_alike(em: GaussianMixture, posterior: BayesianGaussianMixture) -> Non
         raise InvalidParameterError(f"The fits have different columns: EM {_few(names[0])}, the posterior {_few(names[1])}.")
     for setting in ("n_components", "covariance_type"):
         left, right = getattr(em, setting), getattr(posterior, setting)
-        same = em._family is posterior._family if setting == "covariance_type" else left == right
-        if not same:
+        # One family may go by two names.
+        if left != right and (setting != "covariance_type" or family(left) is not family(right)):
             raise InvalidParameterError(f"The fits differ in {setting}: EM has {left!r}, the posterior {right!r}.")
     if getattr(em, "noise", False):
         raise InvalidParameterError("EM has a noise component and the posterior none: fit GaussianMixture with noise=False.")

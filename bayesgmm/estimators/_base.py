@@ -110,6 +110,15 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def _family(self) -> Family:
         return family(self.covariance_type)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = getattr(type(self), name, None)
+        if name.endswith("_") and isinstance(kind, property) and kind.fset is None:
+            raise AttributeError(
+                f"{name} of a {type(self).__name__} cannot be set: it follows from params_. Build a mixture of numbers of your own with "
+                "MixtureParams.from_parameters"
+            )
+        super().__setattr__(name, value)
+
     @property
     def weights_(self) -> FloatArray:
         """Weights (K,); for a posterior their posterior means."""

@@ -29,15 +29,15 @@ class Before:
     ----------
     params : MixtureParams
     family : Family
-    names : list of str
-        Of the columns.
+    names : list of str, optional
+        Of the columns, where they are known.
     trace : array
         Log-likelihoods of its last iterations; empty of a mixture put together by hand.
     """
 
     params: MixtureParams
     family: Family
-    names: list[str]
+    names: list[str] | None
     trace: FloatArray
 
     @classmethod
@@ -46,14 +46,19 @@ class Before:
         if not hasattr(estimator, "params_"):
             return None
         trace = getattr(estimator, "_warm_trace", getattr(estimator, "log_likelihood_trace_", np.empty(0)))
-        return cls(estimator.params_, getattr(estimator, "_fit_family", estimator._family), estimator.feature_names_, trace)
+        return cls(
+            estimator.params_,
+            getattr(estimator, "_fit_family", estimator._family),
+            getattr(estimator, "feature_names_", None),
+            trace,
+        )
 
     def is_of_the_model_of(self, estimator: Any) -> bool:
         """Whether a fit of the estimator, which has seen its data, can start there: as many components, one family, the same columns."""
         return (
             self.params.n_components == estimator.n_components
             and self.family is estimator._family
-            and self.names == estimator.feature_names_
+            and self.names in (None, estimator.feature_names_)
         )
 
     def trace_to(self, fit: EMFit) -> FloatArray:

@@ -182,6 +182,20 @@ def test_gross_errors_are_noise_and_change_nothing_else(seed, D, n_errors, highe
     assert em.n_parameters_ == alone.n_parameters_ + 1
 
 
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(3, 50), st.floats(1.5, 4.0))
+def test_errors_of_any_size_leave_the_groups_where_they_are(seed, D, n_errors, highest):
+    """EM from the groups themselves ends no higher: what is found is not two groups in one and the errors in the other."""
+    rng = np.random.default_rng(seed)
+    X = with_errors(rng, D, n_errors, 4)
+    X[-n_errors:] = np.sign(X[-n_errors:]) * 10 ** rng.uniform(1.3, highest, (n_errors, D)) * (np.abs(X[-n_errors:]) > 100)
+    truth = bg.MixtureParams.from_covariances([0.5, 0.5], [[0.0] * D, [6.0] + [0.0] * (D - 1)], [np.eye(D)] * 2)
+    em = bg.GaussianMixture(2, noise=True, random_state=0).fit(X)
+    from_truth = bg.GaussianMixture(2, noise=True, init_params=truth).fit(X)
+    assert em.log_likelihood_ > from_truth.log_likelihood_ - 0.01
+    assert em.n_starts_at_best_ >= 1
+
+
 def test_a_row_of_weight_zero_is_not_there_for_the_box(rng):
     X, _ = groups_in_noise(rng)
     more = np.concatenate([X, [[40.0, 40.0], [1e7, 0.0]]])

@@ -84,8 +84,10 @@ def limits_of(X: FloatArray, weight: FloatArray | None = None) -> Limits:
         order = np.argsort(X[:, d], kind="stable")
         column = _Column(X[order, d], np.concatenate([[0.0], np.cumsum(w[order])]), 2 * (D + 1))
         low[d], high[d] = _limits(column, MOST)
-        if not (np.isfinite(low[d]) or np.isfinite(high[d])) and np.isfinite(_limits(column, _SUSPECT)).any():
-            suspect.append(d)
+        if not (np.isfinite(low[d]) or np.isfinite(high[d])):
+            least, most = _limits(column, _SUSPECT)
+            if np.average((X[:, d] < least) | (X[:, d] > most), weights=weight) > MOST:
+                suspect.append(d)
     limits = Limits(low, high, tuple(suspect))
     if np.average(limits.beyond(X), weights=weight) <= _SUSPECT:
         return limits

@@ -9,7 +9,6 @@ import numpy as np
 
 from bayesgmm.em import EMFit, Noise
 from bayesgmm.em.gross import MOST
-from bayesgmm.expectation import Chunked
 from bayesgmm.typing import FloatArray
 
 __all__ = ["suspicion", "with_gross_rows"]
@@ -17,13 +16,13 @@ __all__ = ["suspicion", "with_gross_rows"]
 _MOST_NAMED = 5
 
 
-def with_gross_rows(fit: EMFit, noise: Noise, X: FloatArray | Chunked, weight: FloatArray | None) -> EMFit:
+def with_gross_rows(fit: EMFit, noise: Noise, X: FloatArray, weight: FloatArray | None) -> EMFit:
     """Return the fit to all rows, of one to those within the noise's limits.
 
     With the share g of the rows beyond, rows there have the density g / V of the box with volume V, and the others 1 - g times that of
     the mixture: maximum likelihood of the mixture is that of the rows within.
     """
-    if noise.gross == 0 or isinstance(X, Chunked):
+    if noise.gross == 0:
         return fit
     beyond = noise.limits.beyond(X)
     if weight is not None:

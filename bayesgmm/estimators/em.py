@@ -25,6 +25,7 @@ from bayesgmm.em import (
     impute,
     penalty_of,
 )
+from bayesgmm.em.dense import better_from_dense_places
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import seed_sequence, unchanged_on_failure
 from bayesgmm.estimators._by_hand import ByHand
@@ -271,29 +272,34 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         reporter = Reporter(self.verbose, self.verbose_interval) if self.verbose else None
         # Components keep the order of the user's start, and of priors that tell them apart.
         keeps_order = start.is_given or not isinstance(method, str) or not (penalty is None or penalty.is_exchangeable)
+        settings: dict[str, Any] = {
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            "reg_covar": self.reg_covar,
+            "n_init": self.n_init,
+            "seeds": seeds,
+            "penalty": penalty,
+            "equal_weights": self.equal_weights,
+            "on_run": reporter,
+            "partitions": self._partitions,
+            "in_one_call": self._in_one_call,
+            "n_followed": self._n_followed,
+        }
+        model = self.n_components, self._family
         fit = fit_em(
             values,
-            self.n_components,
-            self._family,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            reg_covar=self.reg_covar,
-            n_init=self.n_init,
+            *model,
             init_params=method,
             start=start,
-            seeds=seeds,
             sample_weight=weight,
-            penalty=penalty,
-            equal_weights=self.equal_weights,
             noise=noise,
-            on_run=reporter,
             on_iteration=self._on_iteration or (reporter.iteration if reporter else None),
-            partitions=self._partitions,
-            in_one_call=self._in_one_call,
-            n_followed=self._n_followed,
             checkpoint=journal,
+            **settings,
         )
-        if noise is not None:
+        if noise is not None and not isinstance(values, Chunked):
+            if self.n_init == "auto" and isinstance(method, str) and not start.is_given and journal is None:
+                fit = better_from_dense_places(fit, values, *model, noise, weight, settings)
             fit = with_gross_rows(fit, noise, values, self._fit_weight)
         self._warm_trace = fit.trace if before is None else before.trace_to(fit)
         if before is not None:

@@ -343,7 +343,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         self._parts = {}
         mean = fit.trace / self._total_weight
         self.lower_bounds_ = mean[:-1]
-        self.lower_bound_ = float(mean[-1 if self.n_init == "auto" else -2])
+        self.lower_bound_ = float(mean[-1 if self.n_init == "auto" else -2 :][0])
         self.converged_ = fit.converged
         self.status_ = fit.status
         self.message_ = fit.message
@@ -354,7 +354,9 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         self.n_starts_at_best_ = fit.n_at_best
         self.n_starts_followed_ = fit.n_followed
         # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.
-        if fit.status == "max_iter" or (fit.status != "converged" and self.n_init == "auto"):
+        if (fit.status == "max_iter" and self.max_iter > 0) or (
+            fit.status not in ("converged", "max_iter") and self.n_init == "auto"
+        ):
             warn(fit.message, ConvergenceWarning)
 
     def predict(self, X: ArrayLike) -> IntArray:

@@ -91,6 +91,7 @@ def warn(message: str, category: type[Warning]) -> None:
     Examples
     --------
     >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
     ...     warn("It takes long.", SizeAdvice)
     >>> [str(each.message) for each in said]
     ['It takes long.']

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 __all__ = [
     "BayesGMMError",
     "ConvergenceWarning",
+    "DataAdvice",
     "InvalidDataError",
     "InvalidParameterError",
     "LikelihoodDecreaseError",
@@ -67,6 +68,16 @@ class LikelihoodDecreaseError(BayesGMMError, RuntimeError):
 
     >>> issubclass(LikelihoodDecreaseError, ValueError)
     False
+    """
+
+
+class DataAdvice(UserWarning):
+    """The data have something that groups of a normal mixture may be mistaken for, such as one value in most of the rows.
+
+    Examples
+    --------
+    >>> issubclass(DataAdvice, UserWarning)
+    True
     """
 
 

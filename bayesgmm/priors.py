@@ -14,6 +14,8 @@ from bayesgmm import prior_draws
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Chunked
+from bayesgmm.expectation.chunks import spread_rows
+from bayesgmm.resolution import MOST_ROWS, smallest_sds
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.underflow import guard
 
@@ -29,6 +31,7 @@ __all__ = [
     "ResolvedConjugatePriors",
     "ResolvedPriors",
     "ScalePrior",
+    "Truncated",
     "lkj_log_constant",
 ]
 
@@ -36,6 +39,7 @@ Numbers = float | FloatArray
 Pair = tuple[Numbers, Numbers]
 
 DEFAULT_MEANS_SDS = 2.5  # prior standard deviation of a component's mean, in standard deviations of its column
+_LEAST_LOG_MASS = -690.0  # what is left of a prior must be a number
 DEFAULT_LOG_SD = 1.0  # prior standard deviation of the log of a component's standard deviation
 
 
@@ -54,6 +58,9 @@ class ScalePrior(ABC):
     kind: ClassVar[int]
     """Number under which the compiled density knows the family."""
 
+    lower: Numbers = 0.0
+    """The smallest standard deviation that is possible at all: zero, unless the prior is `Truncated`."""
+
     @abstractmethod
     def parameters(self) -> Pair:
         """Return the two parameters that the compiled density takes (the second is zero where there is one only)."""
@@ -69,6 +76,11 @@ class ScalePrior(ABC):
     @abstractmethod
     def frozen(self) -> Any:
         """Return the distribution in SciPy's terms."""
+
+    @property
+    def untruncated(self) -> ScalePrior:
+        """The prior whose parameters these are: itself, unless it is `Truncated`."""
+        return self
 
     def broadcast(self, shape: tuple[int, ...]) -> ScalePrior:
         """Return the same prior with every parameter an array of that shape.
@@ -344,9 +356,99 @@ class Gamma(ScalePrior):
         return stats.gamma(self.alpha, scale=1 / self.beta)
 
 
+@dataclass(frozen=True, eq=False)
+class Truncated(ScalePrior):
+    """Another prior without what lies below a smallest standard deviation, normalised again.
+
+    Data that were rounded to a step h say nothing of standard deviations below that of the rounding, ``h / sqrt(12)``, and there the
+    likelihood has infinite peaks at values that repeat. :meth:`Priors.resolve` cuts every prior off there.
+
+    Parameters
+    ----------
+    prior : ScalePrior
+    lower : float or array
+        Smallest standard deviation; zero where nothing is cut off.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a bound is not a finite number of at least zero, or the prior has no mass above it.
+
+    Examples
+    --------
+    An exponential distribution forgets where it was cut off:
+
+    >>> cut = Truncated(Exponential(2.0), 3.0)
+    >>> bool(np.isclose(cut.frozen().ppf(0.5) - 3.0, Exponential(2.0).frozen().median()))
+    True
+    """
+
+    prior: ScalePrior
+    lower: Numbers = 0.0
+    kind = -1
+
+    def __post_init__(self) -> None:
+        if not (_finite(self.lower) and (np.asarray(self.lower) >= 0).all()):
+            raise InvalidParameterError(f"Truncated: lower must be a finite number of at least zero, got {self.lower!r}")
+        object.__setattr__(self, "lower", np.asarray(self.lower, dtype=float))
+        if not (self.frozen().log_mass > _LEAST_LOG_MASS).all():
+            raise InvalidParameterError(
+                f"the prior of the standard deviations ({type(self.prior).__name__}) has no mass above {np.max(self.lower):g}, the "
+                "smallest that the rounding of the data lets be told: give a wider one, or Priors(smallest_sd=0)"
+            )
+
+    @property
+    def untruncated(self) -> ScalePrior:
+        return self.prior
+
+    def broadcast(self, shape: tuple[int, ...]) -> ScalePrior:
+        return Truncated(self.prior.broadcast(shape), np.broadcast_to(self.lower, shape))
+
+    def parameters(self) -> Pair:
+        return self.prior.parameters()
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return self.prior.slope(sd)
+
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        return Truncated(self.prior.scaled(factor), self.lower * factor)
+
+    def frozen(self) -> Any:
+        return CutBelow(self.prior.frozen(), self.lower)
+
+
+@dataclass(frozen=True)
+class CutBelow:
+    """A distribution without its part below a bound, in the methods of SciPy's distributions that are used here."""
+
+    whole: Any
+    lower: Numbers
+
+    @property
+    def log_mass(self) -> FloatArray:
+        """Log of the share of the whole that is left."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(self.whole.logsf(self.lower))
+
+    def logpdf(self, x: Numbers) -> FloatArray:
+        """Log-density; minus infinity below the bound."""
+        x = np.asarray(x)
+        within = x >= self.lower
+        return np.where(within, self.whole.logpdf(np.where(within, x, self.lower)) - self.log_mass, -np.inf)
+
+    def ppf(self, q: Numbers) -> FloatArray:
+        """Quantiles."""
+        return np.maximum(self.whole.isf((1.0 - np.asarray(q)) * np.exp(self.log_mass)), self.lower)
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> FloatArray:
+        """Random draws."""
+        shape = np.shape(self.log_mass) if size is None else size
+        return self.ppf(np.random.default_rng(random_state).uniform(size=shape))
+
+
 @dataclass(frozen=True)
 class FoldedT:
-    """The absolute value of a scaled Student t, in the two methods of SciPy's distributions that are used here."""
+    """The absolute value of a scaled Student t, in the methods of SciPy's distributions that are used here."""
 
     nu: Numbers
     scale: Numbers
@@ -354,6 +456,14 @@ class FoldedT:
     def logpdf(self, x: Numbers) -> FloatArray:
         """Log-density at x >= 0."""
         return np.log(2.0) + stats.t(self.nu, scale=self.scale).logpdf(x)
+
+    def logsf(self, x: Numbers) -> FloatArray:
+        """Log of the probability of more than x >= 0."""
+        return np.log(2.0) + stats.t(self.nu, scale=self.scale).logsf(x)
+
+    def isf(self, p: Numbers) -> FloatArray:
+        """Value that is exceeded with probability p."""
+        return np.asarray(stats.t(self.nu, scale=self.scale).isf(0.5 * np.asarray(p)))
 
     def rvs(self, size: Any = None, random_state: Any = None) -> FloatArray:
         """Random draws."""
@@ -382,6 +492,10 @@ class Priors:
     eta : float
         Of the LKJ distribution of the correlations (Lewandowski, Kurowicka and Joe 2009); 1 is uniform over correlation matrices,
         the default 2 keeps a little away from the singular ones.
+    smallest_sd : float or array of shape (D,), optional
+        Below this the prior of the standard deviations is cut off, by column (spherical: the smallest of the columns'). By default it is
+        what the rounding of the data lets be told, ``h / sqrt(12)`` for values recorded in steps of h
+        (:func:`bayesgmm.resolution.smallest_sds`), and 0 for columns without visible rounding. EM has floors of its own.
 
     Examples
     --------
@@ -394,6 +508,7 @@ class Priors:
     means_scale: ArrayLike | None = None
     sds: ScalePrior | None = None
     eta: float = 2.0
+    smallest_sd: ArrayLike | None = None
 
     def __post_init__(self) -> None:
         if np.ndim(self.eta) > 0:
@@ -404,6 +519,8 @@ class Priors:
                 raise InvalidParameterError(f"Priors: {name} must be positive and finite, got {value!r}")
         if self.means_loc is not None and not _finite(self.means_loc):
             raise InvalidParameterError(f"Priors: means_loc must be finite, got {self.means_loc!r}")
+        if self.smallest_sd is not None and not (_finite(self.smallest_sd) and (np.asarray(self.smallest_sd) >= 0).all()):
+            raise InvalidParameterError(f"Priors: smallest_sd must be finite and at least zero, got {self.smallest_sd!r}")
         if self.sds is not None and not isinstance(self.sds, ScalePrior):
             raise InvalidParameterError(
                 f"Priors: sds must be a prior from bayesgmm.priors, such as HalfNormal(1.0), got {self.sds!r}"
@@ -435,16 +552,31 @@ class Priors:
         column_mean, column_sd = _columns(X, sample_weight)
         spread = column_sd if "feature" in family.sds_dims else np.sqrt(np.mean(column_sd**2))
         default = LogNormal(np.log(spread) - np.log(n_components) / D, DEFAULT_LOG_SD)
+        sds_shape = family.sds_shape(n_components, D)
+        sds = (default if self.sds is None else self.sds).broadcast(sds_shape)
+        lower = self._smallest_sds(X, sample_weight, family)
         return ResolvedPriors(
             concentration=_broadcast("concentration", self.concentration, (n_components,)),
             means_loc=_broadcast("means_loc", column_mean if self.means_loc is None else self.means_loc, (n_components, D)),
             means_scale=_broadcast(
                 "means_scale", DEFAULT_MEANS_SDS * column_sd if self.means_scale is None else self.means_scale, (n_components, D)
             ),
-            sds=(default if self.sds is None else self.sds).broadcast(family.sds_shape(n_components, D)),
+            sds=sds if lower is None else Truncated(sds, np.broadcast_to(lower, sds_shape)),
             eta=float(self.eta),
             sds_dims=family.sds_dims,
         )
+
+    def _smallest_sds(self, X: FloatArray | Chunked, sample_weight: FloatArray | None, family: Family) -> FloatArray | None:
+        """Return where the prior of the standard deviations is cut off, None where it is not."""
+        if self.smallest_sd is not None:
+            smallest = _broadcast("smallest_sd", self.smallest_sd, (X.shape[1],))
+        elif isinstance(X, Chunked):
+            smallest = smallest_sds(*X.take(spread_rows(len(X), MOST_ROWS)))
+        else:
+            smallest = smallest_sds(X, sample_weight)
+        if "feature" not in family.sds_dims:
+            smallest = smallest.min(keepdims=True)
+        return smallest if smallest.any() else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import em, families, gradient, interface, large, mclust, partitions, posterior, roads, scale
+from benchmarks import (
+    awkward,
+    em,
+    families,
+    gradient,
+    interface,
+    large,
+    maxima,
+    mclust,
+    partitions,
+    planted,
+    posterior,
+    roads,
+    scale,
+    selecting,
+)
 from benchmarks.results import draw, environment, write_table
 from benchmarks.timing import Curves, Row
 
@@ -17,17 +32,21 @@ PARTS = {
     "em": em.rows,
     "mclust": mclust.rows,
     "families": families.rows,
+    "selecting": selecting.rows,
     "gradient": gradient.rows,
     "interface": interface.rows,
     "partitions": partitions.rows,
     "posterior": posterior.rows,
     "roads": roads.rows,
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
+    "planted": planted.rows,  # thousands of fits, and of their judges
+    "awkward": awkward.rows,
+    "maxima": maxima.rows,
     "large": large.rows,
     "scale": scale.rows,  # gigabytes of files, a cluster, Spark
 }
-ASKED_FOR = ("large", "scale")
-"""Parts that run only when they are named (`make bench-scale`)."""
+ASKED_FOR = ("planted", "awkward", "maxima", "large", "scale")
+"""Parts that run only when they are named (`make bench-search`, `make bench-scale`)."""
 GROWTH = {
     "em": em.growth,
     "gradient": gradient.growth,

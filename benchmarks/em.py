@@ -14,7 +14,6 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 from bayesgmm.covariance import family
 from bayesgmm.em.iterate import run_em
 from bayesgmm.em.steps import Mixture, Settings
-from bayesgmm.frame import Frame
 from benchmarks.timing import Curves, Row, clock
 
 ITERATIONS = 6
@@ -32,8 +31,7 @@ def problem(N: int, D: int, K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def ours(X: np.ndarray, weights: np.ndarray, means: np.ndarray, iterations: int) -> np.ndarray:
     """Log-likelihood trace of our EM."""
     K, D = means.shape
-    frame = Frame(np.zeros(D), np.eye(D))
-    settings = Settings(family("full"), tol=0.0, max_iter=iterations, frame=frame, ridge=1e-6)
+    settings = Settings(family("full"), tol=0.0, max_iter=iterations, smallest=np.ones(D), has_floor=False, ridge=1e-6)
     return run_em(X, Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings).trace
 
 

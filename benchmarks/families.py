@@ -14,7 +14,6 @@ from bayesgmm.covariance import family, names
 from bayesgmm.em.iterate import run_em
 from bayesgmm.em.steps import Mixture, Rows, Settings
 from bayesgmm.expectation import rows_of
-from bayesgmm.frame import Frame
 from bayesgmm.selection import Selection, select
 from benchmarks.em import problem
 from benchmarks.mclust import NOT_INSTALLED, installed, run_r
@@ -95,7 +94,7 @@ def with_gaps(X: np.ndarray) -> np.ndarray:
 
 def _iterate(X: Rows, weights: np.ndarray, means: np.ndarray) -> None:
     K, D = means.shape
-    settings = Settings(family("full"), tol=0.0, max_iter=ITERATIONS, frame=Frame(np.zeros(D), np.eye(D)), ridge=1e-6)
+    settings = Settings(family("full"), tol=0.0, max_iter=ITERATIONS, smallest=np.ones(D), has_floor=False, ridge=1e-6)
     run_em(X, Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings)
 
 

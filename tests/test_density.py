@@ -17,17 +17,20 @@ from scipy.special import logsumexp
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.space import Space, spiral
 from bayesgmm.covariance import family
+from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
 from tests.conftest import random_mixture, scipy_log_likelihood
 
 NAMES = ["full", "tied", "diag", "spherical"]
+BOUNDS = [0.0, 0.2, [0.0, 0.3, 0.1, 0.0]]
 SDS = [None, HalfNormal(1.0), HalfCauchy(0.7), HalfStudentT(3.0, 0.5), LogNormal(0.1, 0.8), Exponential(2.0), Gamma(2.0, 3.0)]
 
 
-def log_posterior(rng, K, D, name, sds=None, N=30):
+def log_posterior(rng, K, D, name, sds=None, N=30, smallest_sd=0.0):
     X = rng.normal(size=(N, D))
     fam = family(name)
-    priors = Priors(sds=sds, eta=1.5, concentration=1.3).resolve(X, K, fam)
+    bounds = smallest_sd if np.ndim(smallest_sd) == 0 else smallest_sd[:D]
+    priors = Priors(sds=sds, eta=1.5, concentration=1.3, smallest_sd=bounds).resolve(X, K, fam)
     return LogPosterior(X, Space(K, D, fam), priors)
 
 
@@ -38,10 +41,11 @@ def log_posterior(rng, K, D, name, sds=None, N=30):
     D=st.integers(1, 4),
     name=st.sampled_from(NAMES),
     sds=st.sampled_from(SDS),
+    smallest_sd=st.sampled_from(BOUNDS),
 )
-def test_gradient_is_the_slope(seed, K, D, name, sds):
+def test_gradient_is_the_slope(seed, K, D, name, sds, smallest_sd):
     rng = np.random.default_rng(seed)
-    density = log_posterior(rng, K, D, name, sds)
+    density = log_posterior(rng, K, D, name, sds, smallest_sd=smallest_sd)
     q = 0.5 * rng.normal(size=density.space.n_dim)
     _, gradient = density(q)
     step = 1e-5
@@ -77,18 +81,50 @@ def test_gaps_and_weights_change_the_likelihood_only_and_the_gradient_with_it(se
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), K=st.integers(1, 4), D=st.integers(1, 5), name=st.sampled_from(NAMES))
-def test_space_there_and_back(seed, K, D, name):
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    K=st.integers(1, 4),
+    D=st.integers(1, 5),
+    name=st.sampled_from(NAMES),
+    lower=st.sampled_from([0.0, 1e-3, 0.1]),
+)
+def test_space_there_and_back(seed, K, D, name, lower):
     rng = np.random.default_rng(seed)
-    space = Space(K, D, family(name))
+    space = Space(K, D, family(name), lower)
     q = rng.normal(size=(2, 3, space.n_dim))
     params = space.constrain(q)
     assert params.batch_shape == (2, 3)
+    assert (params.sds > lower).all()
     np.testing.assert_allclose(space.unconstrain(params), q, atol=1e-9)
     mixture = random_mixture(rng, K, D, covariance_type=name)
+    mixture = mixture.transform(np.zeros(D), np.eye(D) * 1.01 * max(1.0, lower / mixture.sds.min()))
     again = space.constrain(space.unconstrain(mixture))
     np.testing.assert_allclose(again.scale_tril, mixture.scale_tril, atol=1e-12)
     np.testing.assert_allclose(again.weights, mixture.weights, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(NAMES), sds=st.sampled_from(SDS), lower=st.floats(0.01, 2.0))
+def test_the_prior_above_the_bound_is_the_whole_one_made_to_have_mass_one(seed, name, sds, lower):
+    """At one mixture, the two densities differ by the mass that was cut off and by the two transforms' Jacobians."""
+    K, D = 2, 2
+    rng = np.random.default_rng(seed)
+    whole = log_posterior(np.random.default_rng(seed), K, D, name, sds)
+    cut = log_posterior(np.random.default_rng(seed), K, D, name, sds, smallest_sd=lower)
+    params = cut.space.constrain(0.5 * rng.normal(size=cut.space.n_dim))
+    free = whole.space.free_sds(params)
+    jacobians = np.log((free - lower) / free).sum()
+    log_mass = np.broadcast_to(whole.priors.sds.frozen().logsf(lower), free.shape).sum()
+    expected = whole(whole.space.unconstrain(params))[0] + jacobians - log_mass
+    assert cut(cut.space.unconstrain(params))[0] == pytest.approx(expected, rel=1e-9, abs=1e-8)
+
+
+def test_a_start_below_the_bound_is_put_just_above_it(rng):
+    space = Space(2, 1, family("full"), 0.1)
+    mixture = MixtureParams(np.array([0.5, 0.5]), np.array([[0.0], [1.0]]), np.array([[[1e-6]], [[0.5]]]))
+    back = space.constrain(space.unconstrain(mixture))
+    assert 0.1 < back.sds[0, 0] < 0.101
+    assert back.sds[1, 0] == pytest.approx(0.5)
 
 
 def test_spiral_visits_every_pair_once():

@@ -15,11 +15,12 @@ from bayesgmm.covariance._plain import ARGUMENTS, RESULT
 from bayesgmm.covariance.plain import Full
 from bayesgmm.em.hierarchy import hierarchical_labels
 from bayesgmm.em.iterate import run_each, run_em
+from bayesgmm.em import fit_em
+from bayesgmm.em.degeneracy import smallest_sds
 from bayesgmm.em.starts import Sample, starting_points
 from bayesgmm.em.steps import Settings
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, LikelihoodDecreaseError
 from bayesgmm.expectation._compile import Pointer, compiled
-from bayesgmm.frame import Frame
 from tests.conftest import random_mixture
 
 IRIS = load_iris().data
@@ -27,7 +28,7 @@ IRIS = load_iris().data
 
 def run_settings(X, name, **changes):
     fam = family(name)
-    return Settings(fam, **({"tol": 1e-9, "max_iter": 3000, "frame": Frame.of(X, fam.invariance), "floor": 1e-6} | changes))
+    return Settings(fam, **({"tol": 1e-9, "max_iter": 3000, "smallest": smallest_sds(X)} | changes))
 
 
 def some_start(X, K, how, seed, method="random_from_data"):
@@ -99,26 +100,24 @@ def test_the_regular_maximum_of_raw_iris_is_chosen_over_degenerate_ones(seed):
     em = bg.GaussianMixture(3, random_state=seed).fit(IRIS)
     assert em.log_likelihood_ == pytest.approx(-180.1855, abs=1e-3)
     assert em.status_ == "converged"
-    assert (
-        f"20 starts, {em.n_starts_at_best_} of the {em.n_starts_followed_} followed to the end reached this maximum" in em.message_
-    )
-    assert 4 <= em.n_starts_followed_ < em.n_starts_ == 20
+    if em.n_starts_at_best_ >= 2:
+        assert f"; {em.n_starts_at_best_} of {em.n_starts_} independent starts ended at this maximum" in em.message_
+    else:
+        assert "there may be a higher one" in em.message_
 
 
 def test_where_every_start_is_followed_all_are_counted():
     em = bg.GaussianMixture(2, random_state=1, n_init=5).fit(IRIS)
-    assert em.n_starts_followed_ == em.n_starts_ == 5
-    assert em.message_.endswith(f"; {em.n_starts_at_best_} of 5 starts ended at this maximum")
+    assert (em.n_starts_, em.n_moves_) == (5, 0)
+    assert f"; {em.n_starts_at_best_} of 5 starts ended at this maximum" in em.message_
 
 
 def test_a_collapse_that_cannot_be_avoided_is_named_with_its_rows():
-    """Three rows the same, far from everything: a component for them has no spread, and with so many components one goes there."""
+    """As many components as a third of the rows: some rest on two or three rows, which none of them predicts when it is left out."""
     X = bg.datasets.load_galaxies().to_numpy(float)
-    with pytest.warns(
-        ConvergenceWarning, match=r"omponent \d+ has collapsed: only the floor of its covariance holds it up \(1.0 rows"
-    ):
-        em = bg.GaussianMixture(20, random_state=0).fit(X)
-    assert em.status_ == "collapsed"
+    with pytest.warns(ConvergenceWarning, match=r"omponent \d+ (rests on too few rows|has collapsed).*expected number of rows \d+"):
+        em = bg.GaussianMixture(27, random_state=0).fit(X)
+    assert em.status_ in ("collapsed", "spurious")
     assert "fewer components" in em.message_
     assert np.isfinite(em.log_likelihood_)
     assert np.isfinite(em.predict_proba(X)).all()
@@ -135,7 +134,6 @@ def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
     from bayesgmm.em import iterate
 
     X = faithful.to_numpy()
-    how = run_settings(X, "full", in_one_call=False)
     right = iterate.m_step
 
     def wrong(statistics, mixture, settings):
@@ -144,7 +142,7 @@ def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
 
     monkeypatch.setattr(iterate, "m_step", wrong)
     with pytest.raises(LikelihoodDecreaseError, match="please report"):
-        run_em(X, some_start(X, 3, how, 1), how)
+        fit_em(X, 3, family("full"), tol=1e-8, max_iter=50, in_one_call=False)
 
 
 @compiled()
@@ -160,10 +158,10 @@ def test_a_fall_of_the_likelihood_is_an_error_in_a_compiled_run_too(faithful):
     class Wrong(Full):
         _m_step = Pointer(too_wide, RESULT, ARGUMENTS)
 
-    X = faithful.to_numpy()
-    how = replace(run_settings(X, "full"), family=Wrong())
-    with pytest.raises(LikelihoodDecreaseError, match="in iteration 1, which it never may"):
-        run_em(X, some_start(X, 3, run_settings(X, "full"), 1), how)
+        letters = "EVV"  # free covariances are found without the family's M-step
+
+    with pytest.raises(LikelihoodDecreaseError, match=r"in iteration \d+, which it never may"):
+        fit_em(faithful.to_numpy(), 3, Wrong(), tol=1e-8, max_iter=50, n_init=3)
 
 
 @pytest.mark.parametrize("name", names())
@@ -171,7 +169,7 @@ def test_a_run_in_one_call_is_the_run_step_by_step(name, rng):
     """Two roads with the same rules: Python between the E-steps, or none; with weights, with and without extrapolation and ridge."""
     X = random_mixture(rng, 3, 3).sample(120, rng)[0]
     weight = rng.uniform(0.5, 2.0, size=120)
-    for changes in ({"max_iter": 40}, {"accelerate": True, "max_iter": 60}, {"floor": 0.0, "ridge": 0.1, "max_iter": 15}):
+    for changes in ({"max_iter": 40}, {"accelerate": True, "max_iter": 60}, {"has_floor": False, "ridge": 0.1, "max_iter": 15}):
         one, other = (run_settings(X, name, tol=1e-7, in_one_call=at_once, **changes) for at_once in (True, False))
         start, how = some_start(X, 2, one, 4), one
         here, there = run_em(X, start, one, weight), run_em(X, start, other, weight)

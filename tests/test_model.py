@@ -8,7 +8,7 @@ import pymc as pm
 import pytensor
 import pytest
 import xarray as xr
-from scipy import stats
+from scipy import integrate, stats
 from scipy.special import betaln, logsumexp
 
 from bayesgmm import Priors, build_model
@@ -32,6 +32,12 @@ CASES = [
     ("full", 1, 2, Exponential(1.7)),
     ("tied", 1, 3, Gamma(2.0, 3.0)),
     ("full", 2, 1, HalfNormal(1.3)),
+    ("full", 2, 2, None, 0.3),
+    ("tied", 2, 2, HalfCauchy(0.5), [0.0, 0.4]),
+    ("diag", 2, 2, HalfStudentT(3.0, 0.7), [0.5, 0.0]),
+    ("spherical", 2, 2, Exponential(1.7), 0.2),
+    ("full", 2, 1, Gamma(2.0, 3.0), 0.6),
+    ("diag", 1, 2, HalfNormal(1.3), 0.25),
 ]
 # Where each number of the vector that PyMC transforms into a Cholesky factor goes: a spiral through the lower triangle.
 PLACES = {1: [], 2: [(1, 0)], 3: [(2, 1), (2, 0), (1, 0)]}
@@ -47,13 +53,14 @@ def interpreted():
 class Case:
     """A model, its value-and-gradient function, and what went into it."""
 
-    def __init__(self, name, D, K, sds):
+    def __init__(self, name, D, K, sds, smallest_sd=0.0):
         rng = np.random.default_rng([D, K, len(name)])
         self.K, self.D, self.family = K, D, family(name)
         self.X = random_mixture(rng, K, D).sample(N, rng)[0]
         concentration = np.linspace(0.7, 2.0, K)
-        self.priors = Priors(concentration=concentration, sds=sds, eta=1.7).resolve(self.X, K, self.family)
-        self.space = Space(K, D, self.family)
+        priors = Priors(concentration=concentration, sds=sds, eta=1.7, smallest_sd=smallest_sd)
+        self.priors = priors.resolve(self.X, K, self.family)
+        self.space = Space.under(self.priors, self.family)
         self.model = build_resolved(self.X, K, self.family, self.priors, [f"x{d}" for d in range(D)])
         self.logp_dlogp = self.model.logp_dlogp_function(ravel_inputs=True)
         self.logp_dlogp.set_extra_values({})
@@ -71,8 +78,10 @@ class Case:
             total += stats.dirichlet(self.priors.concentration).logpdf(weights)
         means = means.reshape(K, D)
         total += stats.norm(self.priors.means_loc, self.priors.means_scale).logpdf(means).sum()
-        sds = np.exp(log_sds).reshape(self.space.sds_shape)
-        total += self.priors.sds.frozen().logpdf(sds).sum() + log_sds.sum()
+        lower = np.broadcast_to(self.priors.sds.lower, self.space.sds_shape)
+        sds = lower + np.exp(log_sds).reshape(self.space.sds_shape)
+        total += self.priors.sds.untruncated.frozen().logpdf(sds).sum() + log_sds.sum()
+        total -= sum(np.log(mass_above(self.priors.sds.untruncated, lower, at)) for at in np.ndindex(lower.shape))
         sds = {"tied": sds[None, :], "spherical": sds[:, None]}.get(self.family.name, sds) * np.ones((K, D))
         corr = np.tile(np.eye(D), (K, 1, 1))
         for m, part in enumerate(v.reshape(-1, D * (D - 1) // 2) if v.size else []):
@@ -81,6 +90,15 @@ class Case:
             total += log_density
         params = MixtureParams.from_covariances(weights, means, sds[:, :, None] * corr * sds[:, None, :])
         return total + scipy_log_likelihood(self.X, params), params
+
+
+def mass_above(prior, lower, at):
+    """What a prior leaves above one of its bounds, by quadrature."""
+
+    def share(sd):
+        return np.exp(prior.broadcast(lower.shape).frozen().logpdf(np.full(lower.shape, sd)))[at]
+
+    return 1.0 - integrate.quad(share, 0.0, lower[at], epsabs=1e-12)[0]
 
 
 def simplex(y):
@@ -115,7 +133,9 @@ def correlation(v, D, eta):
     return corr, log_density + np.linalg.slogdet(np.column_stack(columns))[1]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-D{case[1]}-K{case[2]}-{type(case[3]).__name__}")
+@pytest.fixture(
+    scope="module", params=CASES, ids=lambda case: f"{case[0]}-D{case[1]}-K{case[2]}-{type(case[3]).__name__}-{case[4:]}"
+)
 def case(request, interpreted):
     return Case(*request.param)
 

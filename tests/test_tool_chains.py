@@ -307,3 +307,23 @@ def test_all_that_is_printed_goes_to_an_ascii_console(em_faithful, posterior_fai
         print(text, file=console, flush=True)
         assert console.buffer.getvalue().strip(), name
         assert "\t" not in str(text)
+
+
+# scikit-learn's settings
+
+
+@pytest.mark.parametrize("method", ["auto", "kmeans", "k-means++", "random", "random_from_data", "hierarchical"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_iterations_a_fit_is_its_start(method, kind, faithful):
+    means = [[2.0, 50.0], [4.0, 90.0]]
+    em = bg.GaussianMixture(2, covariance_type=kind, init_params=method, means_init=means, max_iter=0, random_state=0).fit(faithful)
+    np.testing.assert_array_equal(em.means_, means)
+    assert (em.n_iter_, em.converged_, len(em.lower_bounds_)) == (0, False, 0)
+    assert em.message_ == "max_iter=0: this is where EM would have started"
+    free = bg.GaussianMixture(2, covariance_type=kind, init_params=method, max_iter=0, random_state=0).fit(faithful)
+    assert not np.allclose(*free.means_)
+    assert free.lower_bound_ == pytest.approx(free.score(faithful))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        on = bg.GaussianMixture(2, covariance_type=kind, init_params=free, max_iter=5, n_init=1).fit(faithful)
+    assert on.lower_bounds_[0] == pytest.approx(free.lower_bound_)

@@ -48,6 +48,23 @@ def sd_prior(kind, a, b, log_sd):
 
 
 @njit(inline="always")
+def sd_at(lower, u):
+    """Return the standard deviation that exceeds its bound by exp(u)."""
+    return lower + math.exp(u)
+
+
+@compiled()
+def truncated_sd_prior(kind, a, b, lower, u):
+    """Return log-density (without constants) and its derivative in u, the Jacobian of ``sd = lower + exp(u)`` included."""
+    if lower == 0.0:
+        return sd_prior(kind, a, b, u)
+    sd = sd_at(lower, u)
+    log_sd = math.log(sd)
+    log_density, slope = sd_prior(kind, a, b, log_sd)
+    return log_density - log_sd + u, (slope - 1.0) * (math.exp(u) / sd) + 1.0
+
+
+@njit(inline="always")
 def _simplex(q, K, log_weights):
     """Fill the log weights of PyMC's simplex transform; returns the log-sum-exp that its Jacobian needs."""
     last = 0.0
@@ -107,6 +124,7 @@ class Problem(NamedTuple):
     scale: np.ndarray
     prior_a: np.ndarray
     prior_b: np.ndarray
+    lower: np.ndarray
     order: np.ndarray
     weight: np.ndarray
     rows: np.ndarray
@@ -133,10 +151,12 @@ def unpack(user):
     c = b + K * D
     d = c + n_sds
     e = d + n_sds
-    f = e + D * (D - 1)
-    g = f + int(user[6])
+    f = e + n_sds
+    g = f + D * (D - 1)
+    h = g + int(user[6])
     head = (K, D, n_sds, n_matrices, family, int(user[3]), user[4], user[5])
-    return Problem(*head, user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f], user[f:g], user[g:])
+    priors = (user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f])
+    return Problem(*head, *priors, user[f:g], user[g:h], user[h:])
 
 
 @njit(inline="always")
@@ -177,7 +197,8 @@ def place(q, problem):
     for k in range(K):
         factor = factors[matrix_position(problem.n_matrices, k)]
         for i in range(D):
-            sd = math.exp(q[first_sd + sd_position(problem.family, k, i, D)])
+            p = sd_position(problem.family, k, i, D)
+            sd = sd_at(problem.lower[p], q[first_sd + p])
             for j in range(i + 1):
                 scale_tril[k, i, j] = sd * factor[i, j]
     means = q[K - 1 : first_sd].copy().reshape((K, D))
@@ -195,7 +216,8 @@ def add_location_and_scale_priors(q, problem, gradient):
         value -= 0.5 * u * u
         gradient[first_mean + p] -= u / problem.scale[p]
     for p in range(problem.n_sds):
-        log_density, slope = sd_prior(problem.kind, problem.prior_a[p], problem.prior_b[p], q[first_sd + p])
+        prior = (problem.kind, problem.prior_a[p], problem.prior_b[p], problem.lower[p])
+        log_density, slope = truncated_sd_prior(*prior, q[first_sd + p])
         value += log_density
         gradient[first_sd + p] += slope
     return value
@@ -223,10 +245,11 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
     for k in range(K):
         m = matrix_position(problem.n_matrices, k)
         for i in range(D):
-            p = first_sd + sd_position(problem.family, k, i, D)
-            sd = math.exp(q[p])
+            p = sd_position(problem.family, k, i, D)
+            excess = math.exp(q[first_sd + p])
+            sd = problem.lower[p] + excess
             for j in range(i + 1):
-                gradient[p] += g_scale[k, i, j] * point.scale_tril[k, i, j]
+                gradient[first_sd + p] += g_scale[k, i, j] * point.factors[m, i, j] * excess
                 g_factors[m, i, j] += g_scale[k, i, j] * sd
     T = D * (D - 1) // 2
     exponent = lkj_exponent(D, problem.eta)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,7 @@ class LogPosterior:
     X : array of shape (N, D)
         NaN stands for a missing value: such a row has the marginal density of what it has.
     space : Space
+        Its smallest standard deviations become those of the priors.
     priors : ResolvedPriors
     sample_weight : array of shape (N,), optional
         How often each row counts.
@@ -52,6 +53,8 @@ class LogPosterior:
     _n_dim: int = field(init=False)
 
     def __post_init__(self) -> None:
+        # Where standard deviations begin is the prior's matter, and the space's too.
+        object.__setattr__(self, "space", replace(self.space, sds_lower=self.priors.sds.lower))
         object.__setattr__(self, "user_data", self._pack())
         object.__setattr__(self, "_n_dim", self.space.n_dim)
 
@@ -92,12 +95,12 @@ class LogPosterior:
 
     def _pack(self) -> FloatArray:
         K, D = self.space.n_components, self.space.n_features
-        a, b = (np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
+        spreads = self._spreads()
         order = spiral(D) if D > 1 else np.empty(0)
         weight, rows = self._rows()
-        pieces = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, a, b, order, weight, rows)
+        pieces = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, *spreads, order, weight, rows)
         body = np.concatenate([np.ravel(piece).astype(float) for piece in pieces])
-        kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
+        kinds = [_CODES[self.space.family.name], self.priors.sds.untruncated.kind]
         functions = (STATISTICS, self._score(), _density.LOG_POSTERIOR)
         addresses = np.array([function.address for function in functions]).view(float)
         head = [D, K, *kinds, self.priors.eta, self._constant(), len(weight), *addresses, _density.HEADER + len(body)]
@@ -122,8 +125,14 @@ class LogPosterior:
         normal = -np.log(self.priors.means_scale).sum() - 0.5 * K * D * np.log(2 * np.pi)
         return float(dirichlet + normal + self._sds_constant() + self.space.n_matrices * lkj_log_constant(self.priors.eta, D))
 
+    def _spreads(self) -> tuple[FloatArray, ...]:
+        """Return the two parameters of the standard deviations' prior and their bounds, each in the family's shape."""
+        sds = self.priors.sds
+        return tuple(np.broadcast_to(p, self.space.sds_shape) for p in (*sds.parameters(), sds.lower))
+
     def _sds_constant(self) -> float:
-        """At sd = 1 the compiled density leaves out exactly what it always leaves out."""
-        a, b = (np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
-        without = [_density.sd_prior(self.priors.sds.kind, x, y, 0.0)[0] for x, y in zip(a.flat, b.flat, strict=True)]
-        return float(np.sum(self.priors.sds.frozen().logpdf(np.ones(self.space.sds_shape))) - np.sum(without))
+        """One above its bound the compiled density leaves out exactly what it always leaves out."""
+        sds, spreads = self.priors.sds, self._spreads()
+        kind = sds.untruncated.kind
+        without = [_density.truncated_sd_prior(kind, *numbers, 0.0)[0] for numbers in zip(*(p.flat for p in spreads), strict=True)]
+        return float(np.sum(sds.frozen().logpdf(spreads[2] + 1.0)) - np.sum(without))

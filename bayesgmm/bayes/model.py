@@ -26,6 +26,7 @@ from bayesgmm.priors import (
     Priors,
     ResolvedPriors,
     ScalePrior,
+    Truncated,
 )
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
@@ -40,6 +41,16 @@ _SCALE_PRIORS: dict[type[ScalePrior], Callable[..., TensorVariable]] = {
     LogNormal: lambda p, name, **kw: pm.LogNormal(name, mu=p.mu, sigma=p.sigma, **kw),
     Exponential: lambda p, name, **kw: pm.Exponential(name, lam=1 / p.scale, **kw),
     Gamma: lambda p, name, **kw: pm.Gamma(name, alpha=p.alpha, beta=p.beta, **kw),
+}
+
+_WHOLE: dict[type[ScalePrior], Callable[..., TensorVariable]] = {
+    HalfNormal: lambda p: pm.HalfNormal.dist(sigma=p.scale),
+    HalfCauchy: lambda p: pm.HalfCauchy.dist(beta=p.scale),
+    # Above a bound that is not negative, a Student t is a half-Student-t, whose distribution function PyMC does not know.
+    HalfStudentT: lambda p: pm.StudentT.dist(nu=p.nu, mu=0.0, sigma=p.scale),
+    LogNormal: lambda p: pm.LogNormal.dist(mu=p.mu, sigma=p.sigma),
+    Exponential: lambda p: pm.Exponential.dist(lam=1 / p.scale),
+    Gamma: lambda p: pm.Gamma.dist(alpha=p.alpha, beta=p.beta),
 }
 
 
@@ -134,7 +145,7 @@ def build_resolved(X: FloatArray, n_components: int, kind: Family, priors: Resol
         loc, scale = priors.means_loc, priors.means_scale
         means = pm.Normal("means", mu=loc, sigma=scale, shape=loc.shape, dims=("component", "feature"))
         sds_shape = kind.sds_shape(n_components, D)
-        sds = _SCALE_PRIORS[type(priors.sds)](priors.sds, "sds", shape=sds_shape, dims=kind.sds_dims)
+        sds = _standard_deviations(priors.sds, shape=sds_shape, dims=kind.sds_dims)
         diagonal = not kind.has_correlations(D)
         factors = pt.eye(D) if diagonal else _correlation_factors(n_components, D, kind, priors.eta)
         scale_tril = _scale_tril(sds, factors, kind, (n_components, D))
@@ -145,6 +156,12 @@ def build_resolved(X: FloatArray, n_components: int, kind: Family, priors: Resol
             pm.Deterministic("corr", pt.broadcast_to(corr, (n_components, D, D)), dims=dims)
         _observe(data, weights, means, scale_tril, diagonal)
     return model
+
+
+def _standard_deviations(prior: ScalePrior, **kwargs: Any) -> TensorVariable:
+    if isinstance(prior, Truncated):
+        return pm.Truncated("sds", _WHOLE[type(prior.prior)](prior.prior), lower=prior.lower, **kwargs)
+    return _SCALE_PRIORS[type(prior)](prior, "sds", **kwargs)
 
 
 def _weights(concentration: FloatArray) -> TensorVariable:

@@ -57,7 +57,7 @@ def sample_pymc(
     """
     _require(sampler)
     model = build_resolved(X, n_components, family, priors, default_names(X.shape[1]))
-    space = Space(n_components, X.shape[1], family)
+    space = Space.under(priors, family)
     rng = np.random.default_rng(settings.seed)
     starts = starts[:1] if sampler == "nutpie" else starts
     noise = settings.jitter * rng.standard_normal(starts.shape)

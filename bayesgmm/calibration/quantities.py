@@ -50,7 +50,7 @@ def quantities_of_truth(
         Of the fit, in the data's units.
     family : Family
     """
-    space = Space(truth.n_components, truth.n_features, family)
+    space = Space.under(priors, family)
     lp, _ = LogPosterior(X, space, priors, weight)(space.unconstrain(truth))
     log_likelihood = truth.log_density(X) @ weight
     one = truth.reshape(1, 1)

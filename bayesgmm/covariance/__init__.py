@@ -11,7 +11,7 @@ from bayesgmm.covariance.decomposed import Decomposed
 from bayesgmm.covariance.plain import Diagonal, Full, Spherical, Tied
 from bayesgmm.exceptions import InvalidParameterError
 
-__all__ = ["WITH_PRIORS", "Family", "family", "names"]
+__all__ = ["WITH_PRIORS", "Family", "family", "names", "single"]
 
 WITH_PRIORS = ("full", "tied", "diag", "spherical")
 """Names of the families made of free standard deviations and correlations, which priors can be put on."""
@@ -46,6 +46,19 @@ def family(covariance_type: str) -> Family:
     except (KeyError, TypeError):
         known = ", ".join(repr(name) for name in names(aliases=True))
         raise InvalidParameterError(f"covariance_type must be one of {known}, got {covariance_type!r}") from None
+
+
+def single(kind: Family) -> Family:
+    """Return the family that one is where there is one component: what components have in common is then no constraint.
+
+    Examples
+    --------
+    >>> single(family("EEV")).name, single(family("VEI")).name, single(family("EII")).name
+    ('full', 'diag', 'spherical')
+    """
+    if kind.letters[1] == "I":
+        return family("VII")
+    return family("VVI" if kind.letters[2] == "I" else "VVV")
 
 
 def names(*, aliases: bool = False) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from bayesgmm.diagnostics.modes import Modes, find_modes
 from bayesgmm.diagnostics.sensitivity import prior_sensitivity
 from bayesgmm.diagnostics.stacking import Stacking, stack
 from bayesgmm.diagnostics.switching import Switching, find_switching
-from bayesgmm.diagnostics.tables import convergence_table, sampler_table
+from bayesgmm.diagnostics.tables import convergence_table, sampler_table, varying
 from bayesgmm.diagnostics.validity import does_not_apply, draws_kind, require_valid
 from bayesgmm.diagnostics.value import Check
 from bayesgmm.underflow import guard
@@ -34,6 +34,7 @@ __all__ = [
     "require_valid",
     "sampler_table",
     "stack",
+    "varying",
     "verdict",
 ]
 

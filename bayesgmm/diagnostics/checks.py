@@ -11,7 +11,7 @@ from bayesgmm.diagnostics.independent import verdict_without_chains
 from bayesgmm.diagnostics.modes import find_modes
 from bayesgmm.diagnostics.outcome import overall
 from bayesgmm.diagnostics.switching import Switching, find_switching
-from bayesgmm.diagnostics.tables import convergence_table, sampler_table
+from bayesgmm.diagnostics.tables import convergence_table, sampler_table, varying
 from bayesgmm.diagnostics.validity import draws_kind
 from bayesgmm.diagnostics.value import Check
 
@@ -34,8 +34,9 @@ def diagnose(datatree: xr.DataTree) -> tuple[Check, ...]:
     Held to: R-hat < 1.01, bulk and tail ESS of at least 100 a chain, a Monte Carlo error of the mean of at most a tenth
     of the posterior standard deviation, no divergences, E-BFMI of at least 0.3, no draw at the greatest tree depth, and
     no component with less than one row's worth of weight in more than 5 % of the draws. Whatever cannot be computed
-    counts as failed. The last two say something of speed and of the model, and do not fail the verdict. The sampler's own
-    labels are reported and held to nothing: they may swap without harm (see the module's text).
+    counts as failed; only a quantity that does not vary, the entropy of groups that do not overlap, is left out, and named.
+    The last two say something of speed and of the model, and do not fail the verdict. The sampler's own labels are reported
+    and held to nothing: they may swap without harm (see the module's text).
 
     The verdict's sentence begins with one of: converged; converged up to labels; switching within chains; different modes
     (which chains, and how the modes differ); not converged; convergence cannot be judged. Of draws that are no chains
@@ -91,12 +92,14 @@ def verdict(
     >>> overall.passed, [check.name for check in rest]
     (False, ['r_hat_label_free', 'ess_bulk', 'ess_tail'])
     """
+    still = [] if "varies" not in convergence else sorted(set(convergence["quantity"]) - set(varying(convergence)["quantity"]))
+    convergence = varying(convergence)
     if datatree is not None and draws_kind(datatree) != "chains":
         return verdict_without_chains(convergence, datatree, (*_empty(datatree),))
     switching = None if datatree is None else find_switching(datatree)
     modes = None if datatree is None else find_modes(datatree)
     checks = (
-        *_r_hats(convergence),
+        *_r_hats(convergence, still),
         *_sizes(convergence, n_chains),
         *_errors(convergence),
         *_sampler_checks(sampler),
@@ -134,8 +137,8 @@ def _worst(convergence: pd.DataFrame, labels: str, column: str, *, greatest: boo
     return float(values[at]), str(rows["quantity"].iloc[at])
 
 
-def _r_hats(convergence: pd.DataFrame) -> Iterator[Check]:
-    """R-hat by kind of labels; kinds that are not there are not asked about, the label-free ones always."""
+def _r_hats(convergence: pd.DataFrame, still: list[str]) -> Iterator[Check]:
+    """R-hat by kind of labels; kinds that are not there are not asked about, the label-free ones always; what stands still is named."""
     present = set(convergence["labels"])
     agree = True
     for labels, words in (
@@ -146,6 +149,8 @@ def _r_hats(convergence: pd.DataFrame) -> Iterator[Check]:
             value, name = _worst(convergence, labels, "r_hat", greatest=True)
             agree = agree and value < R_HAT
             sentence = _r_hat_sentence(value, name, words)
+            if labels == "label-free":
+                sentence += "".join(f" Of {name} there is nothing to judge: it does not vary." for name in still)
             yield Check(f"r_hat_{labels.replace('-', '_')}", value, R_HAT, value < R_HAT, sentence)
     if "raw" in present:
         value, _ = _worst(convergence, "raw", "r_hat", greatest=True)

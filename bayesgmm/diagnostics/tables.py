@@ -9,7 +9,7 @@ import xarray as xr
 from bayesgmm.diagnostics.validity import does_not_apply
 from bayesgmm.typing import FloatArray
 
-__all__ = ["LABELS", "convergence_table", "sampler_table"]
+__all__ = ["LABELS", "convergence_table", "sampler_table", "varying"]
 
 # Which group of the DataTree answers to which kind of labels.
 LABELS = {"label-free": "label_free", "relabelled": "posterior", "raw": "unlabelled_posterior"}
@@ -18,6 +18,8 @@ _PARAMETERS = ("weights", "means", "sds", "corr")
 _STATISTICS = ("mcse_mean", "ess_bulk", "ess_tail", "r_hat_bulk", "r_hat_folded", "r_hat")
 # Two points that are always, or never, of one component have nothing to judge; draws of probabilities vary by rounding.
 _SETTLED = 0.01
+# So is the entropy of groups that do not overlap: all draws within this share of the greatest it could be, log K.
+_STILL = 1e-6
 _AXES = {"chain_axis": 0, "draw_axis": 1}
 
 
@@ -41,7 +43,8 @@ def convergence_table(datatree: xr.DataTree, labels: Collection[str] = tuple(LAB
         One row a quantity: ``labels`` ("label-free", "relabelled", "raw"), ``quantity`` (such as ``means[0,
         waiting]``), ``mean``, ``sd``, ``mcse_mean``, ``ess_bulk``, ``ess_tail``, ``r_hat_bulk`` (rank-normalised split
         R-hat), ``r_hat_folded`` (the same of the distances from the median) and ``r_hat``, the greater of the two
-        (Vehtari, Gelman, Simpson, Carpenter & Buerkner 2021, Bayesian Analysis 16:667-718).
+        (Vehtari, Gelman, Simpson, Carpenter & Buerkner 2021, Bayesian Analysis 16:667-718); and ``varies``: False for the entropy of
+        groups that do not overlap, which is the same in all draws of all chains but for rounding and has nothing to be judged by.
         A statistic that cannot be computed is NaN: one chain, draws that are not finite, draws that never move. So is one that does
         not apply to the draws, because they are no chains (:func:`bayesgmm.diagnostics.does_not_apply`); ``table.attrs`` says why, by
         statistic.
@@ -133,7 +136,47 @@ def _group_table(group: xr.Dataset, labels: str, apply: Collection[str]) -> pd.D
     # An infinite draw makes an undefined sd, which the table shows as NaN; NumPy need not warn as well.
     with np.errstate(invalid="ignore"):
         moments = {"mean": draws.mean((0, 1)), "sd": draws.std((0, 1))}
-        return pd.DataFrame({"labels": labels, "quantity": names, **moments, **_statistics(draws, apply)})
+        table = pd.DataFrame({"labels": labels, "quantity": names, **moments, **_statistics(draws, apply), "varies": True})
+    return table if labels != "label-free" else _without_rounding(table, draws, group)
+
+
+def _without_rounding(table: pd.DataFrame, draws: FloatArray, group: xr.Dataset) -> pd.DataFrame:
+    """Mark the entropy where it does not vary, and take back what was computed of its rounding errors.
+
+    No other quantity may stand still: the log-likelihood and the parameters of chains that move never do.
+    """
+    still = (table["quantity"] == "entropy").to_numpy() & (_range(draws) <= _STILL * np.log(group.sizes.get("rank", 2)))
+    statistics = [name for name in _STATISTICS if name in table]
+    table.loc[still, statistics] = np.nan
+    table.loc[still, "varies"] = False
+    return table
+
+
+def varying(convergence: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a :func:`convergence_table` that there is something to judge by: without quantities that do not vary.
+
+    Parameters
+    ----------
+    convergence : pandas.DataFrame
+        A table without the column ``varies`` is returned as it is.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"quantity": ["log_likelihood", "entropy"], "r_hat": [1.0, np.nan], "varies": [True, False]})
+    >>> varying(table)["quantity"].tolist()
+    ['log_likelihood']
+    """
+    return convergence[convergence["varies"].astype(bool)] if "varies" in convergence else convergence
+
+
+def _range(draws: FloatArray) -> FloatArray:
+    """Return greatest minus smallest draw (quantity) over all chains; infinity where one is not finite."""
+    fine = np.isfinite(draws).all((0, 1))
+    return np.where(fine, np.ptp(np.nan_to_num(draws), axis=(0, 1)), np.inf)
 
 
 def _statistics(draws: FloatArray, apply: Collection[str]) -> dict[str, FloatArray]:
@@ -142,7 +185,8 @@ def _statistics(draws: FloatArray, apply: Collection[str]) -> dict[str, FloatArr
     from arviz_stats.base import array_stats as az
 
     # ArviZ divides by a zero variance there and warns; the answer is "cannot be judged", which NaN says.
-    fine = np.isfinite(draws).all((0, 1)) & (np.ptp(np.nan_to_num(draws), axis=(0, 1)) > 0) & (draws.shape[1] >= 4)
+    spread = _range(draws)
+    fine = np.isfinite(spread) & (spread > 0) & (draws.shape[1] >= 4)
     out = {name: np.full(draws.shape[-1], np.nan) for name in _STATISTICS}
     good = draws[..., fine]
     if fine.any() and "ess_bulk" in apply:

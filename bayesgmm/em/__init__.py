@@ -8,18 +8,15 @@ from bayesgmm.em.information import StandardErrors, standard_errors
 from bayesgmm.em.iterate import EMRun, run_em
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty, penalty_of
-from bayesgmm.em.search import REFINED
-from bayesgmm.em.starts import START_METHODS, Partitions
+from bayesgmm.em.starts import START_METHODS
 from bayesgmm.em.steps import Settings
 
 __all__ = [
-    "REFINED",
     "START_METHODS",
     "EMFit",
     "EMRun",
     "Iteration",
     "Noise",
-    "Partitions",
     "Penalty",
     "Replicates",
     "Settings",

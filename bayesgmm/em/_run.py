@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
-from bayesgmm.expectation._matrices import cholesky, lower_product, squared
+from bayesgmm.expectation._matrices import cholesky, is_above, lower_product, squared
 
 RUNNING, CONVERGED, OUT_OF_ITERATIONS, COLLAPSED, FELL = 0, 1, 2, 3, 4
 EMPTY = 10 * np.finfo(float).eps
@@ -89,11 +89,28 @@ def _scatter(n, shift, second, inside, diagonal, half, scatter):
 
 
 @compiled(fastmath=FASTMATH)
-def m_step(sums, mixture, update, variant, diagonal, inward, outward, ridge, floor, inside):
+def _turned(n, shift, second, inside, floor, half, factor, out):
+    """Fill a free covariance's factor: that of its whitened moments, turned back; says whether it keeps the bound without help.
+
+    No covariance matrix is formed, so nothing is lost where columns are nearly collinear.
+    """
+    D = len(shift)
+    for i in range(D):
+        for j in range(i + 1):
+            half[i, j] = second[i, j] / n - shift[i] * shift[j]
+    if not cholesky(half, factor):
+        return False
+    lower_product(inside, factor, out)
+    return floor == 0.0 or is_above(out, floor)
+
+
+@compiled(fastmath=FASTMATH)
+def m_step(sums, mixture, update, variant, diagonal, free, inward, outward, ridge, floor, inside):
     """Overwrite a mixture by the one that maximises the expected complete-data log-likelihood; says whether there is one.
 
     ``inside`` (K, D, D) are the covariances' factors in the frame's coordinates, to which ``inward`` (D, D) leads and from which
-    ``outward`` leads back, both lower triangular. The family's M-step takes place there.
+    ``outward`` leads back, both lower triangular. The family's M-step takes place there; where every covariance is ``free``, each is
+    found on its own.
     """
     never_inline()
     K, D, _ = inside.shape
@@ -104,15 +121,32 @@ def m_step(sums, mixture, update, variant, diagonal, inward, outward, ridge, flo
         counts[k] = max(counts[k], EMPTY)
         total += counts[k]
     scatter, covariances, previous, half = np.zeros((K, D, D)), np.empty((K, D, D)), np.empty((K, D, D)), np.empty((D, D))
+    turned, factor, alone = np.zeros((D, D)), np.zeros((D, D)), 0
     for k in range(K):
         log_weights[k] = math.log(counts[k] / total)
         _move(counts[k], first[k], scale_tril[k], diagonal, means[k])
+        if free and ridge == 0.0 and _turned(counts[k], first[k], second[k], inside[k], floor, half, factor, turned):
+            for i in range(D):
+                for j in range(i + 1):
+                    inside[k, i, j] = turned[i, j]
+            lower_product(outward, inside[k], scale_tril[k])
+            alone += 1
+            continue
         _scatter(counts[k], first[k], second[k], inside[k], diagonal, half, scatter[k])
         squared(inside[k], previous[k])
         for i in range(D if ridge > 0.0 else 0):  # inside the scatters it keeps every family in itself
             for j in range(D):
                 for m in range(min(i, j) + 1):
                     scatter[k, i, j] += ridge * counts[k] * inward[i, m] * inward[j, m]
+        if free:
+            one = slice(k, k + 1)
+            update(scatter[one], counts[one], previous[one], True, variant, floor, covariances[one])
+            if not cholesky(covariances[k], inside[k]):
+                return False
+            lower_product(outward, inside[k], scale_tril[k])
+            alone += 1
+    if alone == K:
+        return True
     update(scatter, counts, previous, True, variant, floor, covariances)
     for k in range(K):
         if not cholesky(covariances[k], inside[k]):
@@ -302,7 +336,7 @@ def _is_worth_a_jump(trace, n, plain, enough):
 
 
 @compiled()
-def runs(X, weights, e_step, update, variant, diagonal, inward, outward, ridge, floor, tol, rule, memory, traces, states):
+def runs(X, weights, e_step, update, variant, diagonal, free, inward, outward, ridge, floor, tol, rule, memory, traces, states):
     """Run EM on from some mixtures, each of which is overwritten by where it gets.
 
     Parameters
@@ -311,7 +345,8 @@ def runs(X, weights, e_step, update, variant, diagonal, inward, outward, ridge, 
     weights : array of shape (1, N), or (runs, N) for each run its own, or (1, 0) for unit weights
     e_step, update, variant : Pointer, Pointer, int
         The kernel's statistics, the family's M-step, and which of its variants.
-    diagonal : bool
+    diagonal, free : bool
+        Of the family: whether matrices are diagonal, and whether each is free of all others and of any form.
     inward, outward : arrays of shape (D, D)
         Lead into the coordinates of the floor and back.
     ridge, floor : float
@@ -345,7 +380,7 @@ def runs(X, weights, e_step, update, variant, diagonal, inward, outward, ridge, 
             _copy(here, CURRENT, PAST)
         while n < int(state[5]) and status == RUNNING:
             n += 1
-            if not m_step(here[SUMS], here[CURRENT], update, variant, diagonal, inward, outward, ridge, floor, inside):
+            if not m_step(here[SUMS], here[CURRENT], update, variant, diagonal, free, inward, outward, ridge, floor, inside):
                 trace[n] = -np.inf
                 status = COLLAPSED
                 break

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesgmm.covariance import Family
+from bayesgmm.covariance import Family, single
 from bayesgmm.em.checkpoint import Checkpoint, Iteration
-from bayesgmm.em.health import describe
+from bayesgmm.em.degeneracy import describe, smallest_sds
 from bayesgmm.em.iterate import EMRun
+from bayesgmm.em.moves import neighbours
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
-from bayesgmm.em.search import REFINED, Ended, Search
-from bayesgmm.em.starts import Partitions, filled, some_rows, starting_points
-from bayesgmm.em.steps import Mixture, Settings, from_responsibilities
+from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
+from bayesgmm.em.starts import Sample, filled, some_rows, starting_points
+from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities
 from bayesgmm.em.view import view_of
+from bayesgmm.exceptions import LikelihoodDecreaseError
 from bayesgmm.expectation import Chunked, Gaps, rows_of
-from bayesgmm.frame import Frame, total_moments
+from bayesgmm.frame import total_moments
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import FloatArray
 
-AUTO_STARTS = 20
-FLOOR = 1e-6
-"""Smallest variance in any direction, in units of the total covariance, when the user sets no ``reg_covar``."""
-SAME_OPTIMUM = 0.01  # nats: two runs that end closer than this are said to have found the same optimum
+AUTO_STARTS = 6
+"""Independent starts at effort 1; their number grows with the square root of the effort."""
+AGREEMENT = 2
+"""Independent starts that must have ended at the maximum before nothing is said of a higher one."""
 
 
 @dataclass(frozen=True)
@@ -66,30 +68,34 @@ class EMFit:
     status : {"converged", "max_iter", "collapsed", "spurious"}
     message : str
         A sentence that says how the fit ended.
-    run_log_likelihoods : array
-        Final log-likelihood of every run, best first; runs whose components collapsed come last.
+    n_starts, n_at_best : int
+        Number of independent starts, and of those that ended at this maximum (within 0.1 nats before the last iterations).
+    n_moves : int
+        Number of moves from this maximum (components put elsewhere, or split) that led to none higher.
     n_saved : float
         Iterations that acceleration saved the best run: an estimate.
     log_prior : float
         Log-density of the prior at ``params``; zero without one. Traces and runs then are of log-likelihood plus log-prior.
     noise_weight : float
         Share of the rows that belong to no component; the weights in ``params`` are shares of the others.
-    n_followed : int
-        Number of runs of which it is known where they lead: of many starts, only the most promising are followed to their ends.
     optima : tuple of (float, MixtureParams)
-        The distinct regular maxima to which runs went to the end, with what was climbed, best first.
+        The distinct regular maxima that were found, with what was climbed to 0.01 nats, best first.
+    rejected : float
+        By how many nats the highest degenerate maximum that was met is higher than this one; minus infinity if none is.
     """
 
     params: MixtureParams
     trace: FloatArray
     status: str
     message: str
-    run_log_likelihoods: FloatArray
-    n_saved: float
+    n_starts: int = 1
+    n_at_best: int = 1
+    n_moves: int = 0
+    n_saved: float = 0.0
     log_prior: float = 0.0
     noise_weight: float = 0.0
-    n_followed: int = 1
     optima: tuple[tuple[float, MixtureParams], ...] = ()
+    rejected: float = -np.inf
 
     @property
     def converged(self) -> bool:
@@ -100,11 +106,6 @@ class EMFit:
     def log_likelihood(self) -> float:
         """Log-likelihood of ``params``."""
         return float(self.trace[-1]) - self.log_prior
-
-    @property
-    def n_at_best(self) -> int:
-        """Number of runs that ended within 0.01 nats of the best."""
-        return int((np.abs(self.run_log_likelihoods - self.trace[-1]) < SAME_OPTIMUM).sum())
 
     def seen_from(self, origin: FloatArray) -> EMFit:
         """Return the same fit for data that are counted from another origin (D,)."""
@@ -122,7 +123,9 @@ def fit_em(
     reg_covar: float | None = None,
     n_init: int | str = "auto",
     init_params: str | FloatArray = "auto",
+    effort: float = 1.0,
     start: Start = NO_START,
+    known: Sequence[MixtureParams] = (),
     seeds: np.random.SeedSequence | None = None,
     sample_weight: FloatArray | None = None,
     penalty: Penalty | None = None,
@@ -130,25 +133,26 @@ def fit_em(
     noise: Noise | None = None,
     on_run: Callable[[EMRun], None] | None = None,
     on_iteration: Callable[[Iteration], object] | None = None,
-    partitions: Partitions | None = None,
     in_one_call: bool = True,
-    n_followed: int = REFINED,
     checkpoint: Checkpoint | None = None,
+    names: list[str] | None = None,
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
 
     Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K), and
     ``penalty`` the prior as EM needs it;
-    ``on_run`` is called with every run that ends, ``on_iteration`` after every iteration over rows in chunks;
-    ``partitions`` shares starting points with fits of other families to the same rows;
-    ``in_one_call`` is one of :class:`Settings`; ``n_followed`` says how many of the short
-    runs are followed to their optima; those beyond the four that every fit continues are only reported, so that the fit is the same;
-    ``checkpoint`` keeps the runs on all rows.
+    ``known`` are mixtures of other fits to the same rows, of any families: they are started from as well, those of one component fewer
+    with one more, those of one more with one less; with ``effort`` zero from nothing else;
+    ``on_run`` is called with every run from a start that ends, ``on_iteration`` after every iteration over rows in chunks;
+    ``in_one_call`` is one of :class:`Settings`; ``checkpoint`` keeps the runs on all rows; ``names`` are those of the columns, for messages.
+    Components come in order of decreasing weight, unless the user's start or priors that tell them apart give them an order.
 
     Raises
     ------
     InvalidParameterError
         If no start leads anywhere: every one ended in a component without spread.
+    LikelihoodDecreaseError
+        If an iteration lowered the log-likelihood of regular components by more than rounding can: a mistake in this package.
     """
     seeds = seeds or np.random.SeedSequence()
     if isinstance(X, Chunked):
@@ -159,12 +163,15 @@ def fit_em(
         start = start.seen_from(origin)
         penalty = None if penalty is None else penalty.seen_from(origin)
         noise = None if noise is None else noise.seen_from(origin)
+        known = [_seen_from(params, origin) for params in known]
+    sample = some_rows(rows, sample_weight, seeds)
+    family = single(family) if n_components == 1 and penalty is None else family
     settings = Settings(
         family,
         tol,
         max_iter,
-        _frame(*moments, family, reg_covar),
-        floor=FLOOR if reg_covar is None else 0.0,
+        smallest_sds(*_observed(rows, sample)),
+        has_floor=reg_covar is None,
         ridge=reg_covar or 0.0,
         accelerate=n_init == "auto" and reg_covar is None,
         penalty=penalty,
@@ -172,31 +179,132 @@ def fit_em(
         noise=noise,
         in_one_call=in_one_call,
     )
-    search = Search(rows, some_rows(rows, sample_weight, seeds), settings, sample_weight, on_run, n_followed, checkpoint)
-    if start.is_complete:
-        ended = search.from_points([_place(start, None, settings)], short=False)
-    elif not isinstance(init_params, str):
-        complete = rows_of(X)
-        complete = filled(complete, total_moments(complete)) if isinstance(complete, Gaps) else complete
-        assert not isinstance(complete, Chunked), "the estimator refuses responsibilities for rows in chunks"
-        mixture = from_responsibilities(complete, init_params, settings, given_weight)
-        ended = search.from_points([_place(start, mixture, settings)], short=False)
-    else:
-        auto = n_init == "auto"
-        n_starts = 1 if n_components == 1 else AUTO_STARTS if auto else int(n_init)
-        ended = []
-        for _ in range(2 if auto else 1):
-            found = starting_points(search.sample, n_components, init_params, n_starts, settings, seeds, partitions)
-            ended += search.from_points([_place(start, mixture, settings) for mixture in found], short=auto)
-            # Where every start ended in a component that has collapsed, try as many once more before saying so.
-            if any(end.health.is_regular for end in ended):
-                break
-    best, *others = search.ranked(ended, by_health=n_init == "auto")
-    polished_best = search.polished(best)
-    ended = [polished_best if end is best else end for end in ended]
-    fit = _best([polished_best, *others], X, settings)
-    fit = replace(fit, optima=_optima([*ended, *search.only_reported], search.sample.X if isinstance(X, Chunked) else X))
-    return fit.seen_from(-origin)
+    search = Search(rows, sample, settings, sample_weight, on_run, checkpoint)
+    is_ordered = start.is_given or not isinstance(init_params, str) or not (penalty is None or penalty.is_exchangeable)
+    told = _Told(X, settings, names, origin, is_ordered)
+    auto = n_init == "auto"
+    if start.is_complete or not isinstance(init_params, str):
+        mixture = None if start.is_complete else _of_responsibilities(X, init_params, settings, given_weight)
+        return told.of(search, search.each_to_the_end([_place(start, mixture, settings)]))
+    if n_components == 1 and auto and not start.is_given and _is_closed(rows, settings):
+        return told.of(search, [search.closed(*moments)])
+    if not auto:
+        found = starting_points(sample, n_components, init_params, int(n_init), settings, seeds)
+        ended = search.each_to_the_end([_place(start, mixture, settings) for mixture in found])
+        ended = search.in_order(search.alive(ended), by_health=reg_covar is None)
+        heights = np.array([end.height for end in ended]) - ended[0].height
+        return told.of(search, ended, int(n_init), int((np.abs(heights) < SAME_OPTIMUM).sum()))
+    n_starts = 0 if effort == 0 else 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5))
+    found = [_place(start, mixture, settings) for mixture in starting_points(sample, n_components, init_params, n_starts, settings, seeds)]
+    rng = np.random.default_rng(seeds.spawn(1)[0])
+    near = [mixture for params in known for mixture in neighbours(_mixture(params), n_components, sample, settings, rng)]
+    ended, heights, n_moves = search.best_of(found, near, effort, rng)
+    return told.of(search, ended, len(found), int((heights > -SAME_FOUND).sum()), n_moves)
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """What is told of a fit: its parameters in the user's place, how it ended, and what that is worth."""
+
+    X: FloatArray | Chunked
+    settings: Settings
+    names: list[str] | None
+    origin: FloatArray
+    keep_order: bool
+
+    def of(self, search: Search, ended: list[Ended], n_starts: int = 1, n_at_best: int = 1, n_moves: int = 0) -> EMFit:
+        """Return the fit that the first of the runs that ended is."""
+        best = search.polished(search.alive(ended)[0])
+        if not self.keep_order:
+            best = best.permuted(_params(best.run.mixture).canonical_order())
+        if best.run.status == "fell" and best.health.is_regular:
+            raise LikelihoodDecreaseError(
+                f"EM lowered the log-likelihood by {best.run.trace[-2] - best.run.trace[-1]:.3g} in iteration {best.run.n_iter}, which it "
+                "never may: this is a mistake in bayesgmm; please report it with the data and settings"
+            )
+        mixture = best.run.mixture
+        seen = [*ended, *search.ended] if search.sample.is_all else ended
+        degenerate = [end.height for end in seen if not end.health.is_regular and np.isfinite(end.height)]
+        fit = EMFit(
+            _params(mixture),
+            best.run.trace,
+            "converged" if best.run.status == "fell" else best.run.status,
+            "",
+            n_starts,
+            n_at_best,
+            n_moves,
+            best.run.n_saved,
+            self.settings.log_prior(mixture),
+            _noise_weight(mixture),
+            _optima([best, *seen], search.sample.X if isinstance(self.X, Chunked) else self.X),
+            max(degenerate, default=-np.inf) - best.height,
+        )
+        return self._with_message(fit, best).seen_from(-self.origin)
+
+    def _with_message(self, fit: EMFit, best: Ended) -> EMFit:
+        run = best.run
+        if not best.health.is_regular:
+            message = describe(best.health, rows_of(self.X), run.mixture, self.settings, self.names)
+            return replace(fit, status=best.health.status, message=message)
+        if run.status == "max_iter":
+            gain = run.trace[-1] - run.trace[-2] if run.n_iter else np.inf
+            climbed = "log-likelihood" if self.settings.penalty is None else "log-posterior"
+            message = (
+                f"EM stopped after max_iter={self.settings.max_iter} iterations while the {climbed} still grew by {gain:.3g} per "
+                "iteration: raise max_iter, or tol if that is close enough"
+            )
+            return replace(fit, message=message)
+        iterations = f"{run.n_iter} iteration{'s'[: run.n_iter != 1]}"
+        return replace(fit, message=f"EM converged after {iterations}{_found_by(fit)}{_rejected(fit)}")
+
+
+def _found_by(fit: EMFit) -> str:
+    """Say how many of the independent starts ended at this maximum, and what was tried to find a higher one."""
+    if fit.n_starts == 0:
+        return ", from the fit of a neighbouring model"
+    if fit.n_starts == 1:
+        return ""
+    if fit.n_moves == 0:
+        return f"; {fit.n_at_best} of {fit.n_starts} starts ended at this maximum"
+    looked = f"{fit.n_moves} moves away from it found none higher"
+    if fit.n_at_best >= AGREEMENT:
+        return f"; {fit.n_at_best} of {fit.n_starts} independent starts ended at this maximum, and {looked}"
+    found = "one" if fit.n_at_best == 1 else "none"
+    return (
+        f"; {found} of {fit.n_starts} independent starts ended at this maximum, and {looked}: there may be a higher one, which a larger "
+        "effort may find"
+    )
+
+
+def _rejected(fit: EMFit) -> str:
+    if not fit.rejected > SAME_OPTIMUM:
+        return ""
+    return (
+        f". A maximum {fit.rejected:.1f} nats higher was rejected: in it a component rests on rows that do not determine it, and its "
+        "likelihood means nothing"
+    )
+
+
+def _observed(rows: Rows, sample: Sample) -> tuple[FloatArray, FloatArray]:
+    """Return the rows of the sample with NaN where values are missing, and their weights."""
+    if not isinstance(rows, Gaps) or not sample.is_all:
+        return sample.X, sample.weight
+    return rows.table(), sample.weight
+
+
+def _of_responsibilities(
+    X: FloatArray | Chunked, responsibilities: FloatArray, settings: Settings, weight: FloatArray | None
+) -> Mixture:
+    complete = rows_of(X)
+    complete = filled(complete, total_moments(complete)) if isinstance(complete, Gaps) else complete
+    assert not isinstance(complete, Chunked), "the estimator refuses responsibilities for rows in chunks"
+    return from_responsibilities(complete, responsibilities, settings, weight)
+
+
+def _is_closed(rows: Rows, settings: Settings) -> bool:
+    """Whether the maximum of one component is a formula: nothing is missing, and there is neither prior nor noise."""
+    has_gaps = isinstance(rows, Gaps) or (isinstance(rows, Chunked) and rows.summary.has_gaps)
+    return not has_gaps and settings.penalty is None and settings.noise is None
 
 
 def _told_of(checkpoint: Checkpoint | None, on_iteration: Callable[[Iteration], object] | None) -> Checkpoint | None:
@@ -208,61 +316,15 @@ def _told_of(checkpoint: Checkpoint | None, on_iteration: Callable[[Iteration], 
     return journal
 
 
-def _best(ended: list[Ended], X: FloatArray | Chunked, settings: Settings) -> EMFit:
-    best = ended[0]
-    run, mixture = best.run, best.run.mixture
-    log_likelihoods = np.array([end.run.log_likelihood for end in ended])
-    arrived = np.abs(log_likelihoods - run.log_likelihood) < SAME_OPTIMUM
-    fit = EMFit(
-        _params(mixture),
-        run.trace,
-        run.status,
-        "",
-        log_likelihoods,
-        run.n_saved,
-        settings.log_prior(mixture),
-        _noise_weight(mixture),
-        int((arrived | ~np.array([end.run.can_go_on(settings.max_iter) for end in ended])).sum()),
-    )
-    if run.status == "max_iter":
-        gain = run.trace[-1] - run.trace[-2]
-        climbed = "log-likelihood" if settings.penalty is None else "log-posterior"
-        message = (
-            f"EM stopped after max_iter={settings.max_iter} iterations while the {climbed} still grew by {gain:.3g} per iteration: "
-            "raise max_iter, or tol if that is close enough"
-        )
-        return replace(fit, message=message)
-    if not best.health.is_regular:
-        return replace(fit, status=best.health.status, message=describe(best.health, rows_of(X), mixture, settings))
-    return replace(fit, message=f"EM converged after {run.n_iter} iteration{'s'[: run.n_iter != 1]}{_starts(fit)}")
-
-
-def _starts(fit: EMFit) -> str:
-    """Say how many of the starts that were followed to their ends reached this maximum: of the others nobody knows where they lead."""
-    n_starts = len(fit.run_log_likelihoods)
-    if n_starts == 1:
-        return ""
-    if fit.n_followed == n_starts:
-        return f"; {fit.n_at_best} of {n_starts} starts ended at this maximum"
-    return f"; {n_starts} starts, {fit.n_at_best} of the {fit.n_followed} followed to the end reached this maximum"
-
-
 def _optima(ended: list[Ended], X: FloatArray) -> tuple[tuple[float, MixtureParams], ...]:
     found: list[tuple[float, MixtureParams]] = []
-    for end in sorted(ended, key=lambda end: -end.run.log_likelihood):
-        if end.run.converged and end.health.is_regular:
-            height, params = end.run.log_likelihood, _params(end.run.mixture)
+    for end in sorted(ended, key=lambda end: -end.height):
+        if end.run.converged and end.is_sound:
+            height, params = end.height, _params(end.run.mixture)
             # Different maxima may be of one height: in data with a symmetry they are.
-            if not any(abs(height - other) < SAME_OPTIMUM and params.resembles(known, X) for other, known in found):
+            if not any(abs(height - other) < SAME_FOUND and params.resembles(known, X) for other, known in found):
                 found.append((height, params.permute(params.canonical_order())))
     return tuple(found)
-
-
-def _frame(center: FloatArray, covariance: FloatArray, family: Family, reg_covar: float | None) -> Frame:
-    if reg_covar is None:
-        return Frame.from_moments(center, covariance, family.invariance)
-    # With the user's own ridge, collinear columns are the user's choice: look at no more than each column's spread.
-    return Frame.from_moments(center, covariance, "scale" if family.invariance == "scale" else "columns")
 
 
 def _place(start: Start, mixture: Mixture | None, settings: Settings) -> Mixture:
@@ -281,6 +343,10 @@ def _given_place(start: Start, mixture: Mixture | None) -> Mixture:
     found = None if mixture is None else _params(mixture)
     names = ("weights", "means", "scale_tril")
     params = MixtureParams(*(getattr(found, name) if value is None else value for name, value in zip(names, given, strict=True)))
+    return Mixture(*params.arrays())
+
+
+def _mixture(params: MixtureParams) -> Mixture:
     return Mixture(*params.arrays())
 
 

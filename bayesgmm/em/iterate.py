@@ -11,7 +11,6 @@ from bayesgmm.em import _run
 from bayesgmm.em._run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
 from bayesgmm.em.points import mixture_at, point_of
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step, total_weight
-from bayesgmm.exceptions import LikelihoodDecreaseError
 from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
 from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.expectation._threads import beside_others
@@ -22,7 +21,7 @@ from bayesgmm.typing import FloatArray
 is_nothing: Callable[[float, float, float], bool] = _run.is_nothing.py_func
 seems_still: Callable[[float, float, float, float, float], bool] = _run.seems_still.py_func
 iterations_worth: Callable[[float, float, float], float] = _run.iterations_worth.py_func
-_STATUS = {_run.CONVERGED: "converged", _run.OUT_OF_ITERATIONS: "max_iter", _run.COLLAPSED: "collapsed", _run.FELL: "collapsed"}
+_STATUS = {_run.CONVERGED: "converged", _run.OUT_OF_ITERATIONS: "max_iter", _run.COLLAPSED: "collapsed", _run.FELL: "fell"}
 _PAUSE = 5e7  # multiplications between two moments at which an interrupt is heard: a tenth of a second
 _MEMORY = 1e7  # numbers that runs made together may take
 _NO_WEIGHTS = np.empty((1, 0))
@@ -37,7 +36,9 @@ class EMRun:
     mixture : Mixture
     trace : array of shape (n_iter + 1,)
         Log-likelihood (with a prior: plus log-prior) at the start and after every iteration; an accepted extrapolation counts as one.
-    status : {"converged", "max_iter", "collapsed"}
+    status : {"converged", "max_iter", "collapsed", "fell"}
+        "collapsed" where a covariance has no factor any more, "fell" where an iteration lowered the log-likelihood by more than rounding
+        makes of regular components: rounding is then all that is left of one's spread.
     n_saved : float
         Iterations that plain EM would have needed, at the rate it had, for what extrapolation gained: an estimate.
     """
@@ -91,10 +92,6 @@ def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArra
     EMRun
         With a last log-likelihood of minus infinity if a component collapsed.
 
-    Raises
-    ------
-    LikelihoodDecreaseError
-        If an iteration lowers the log-likelihood by more than rounding can: a mistake in this package.
     """
     if not isinstance(X, (Gaps, Chunked)) and is_compiled(X, settings):
         return compiled_runs(X, [start], settings, sample_weight)[0]
@@ -107,13 +104,13 @@ def climb_on(climb: Climb, after: Callable[[Climb], object] | None = None) -> EM
     try:
         while not climb.is_over:
             climb.step()
-            if settings.accelerate:
+            if settings.accelerate and not climb.fell:
                 climb.extrapolate()
             if after is not None:
                 after(climb)
     except Collapse:
         return EMRun(climb.mixture, np.array([*climb.trace, -np.inf]), "collapsed", climb.n_saved)
-    status = "converged" if climb.stands_still else "max_iter"
+    status = "fell" if climb.fell else "converged" if climb.stands_still else "max_iter"
     return EMRun(climb.mixture, np.array(climb.trace), status, climb.n_saved)
 
 
@@ -140,15 +137,13 @@ def compiled_runs(
     sample_weight: FloatArray | None,
     *,
     aitken: bool | None = None,
-    may_fall: bool = False,
 ) -> list[EMRun]:
     """Do the work of :func:`run_em` for some starts without Python between the iterations.
 
     ``sample_weight`` is (N,), or (runs, N) with weights of its own for each run.
-    ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do. With ``may_fall`` a run whose log-likelihood
-    fell ended as one that collapsed: without a floor, rounding is all that is left of a component's spread before it does.
+    ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do.
     """
-    family, frame, X = settings.family, settings.frame, _plain(X)
+    family, X = settings.family, _plain(X)
     K, D = starts[0].means.shape
     weights = _NO_WEIGHTS if sample_weight is None else _plain(np.atleast_2d(sample_weight))
     memory = np.zeros((len(starts), _run.ROWS, K * (1 + D + D * D)))
@@ -157,8 +152,8 @@ def compiled_runs(
     states = np.tile([_run.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
     arguments = (
-        *(STATISTICS, *family.compiled_update, family.diagonal),
-        *(frame.inverse, _plain(frame.factor)),
+        *(STATISTICS, *family.compiled_update, family.diagonal, family.letters == "VVV"),
+        *(np.diag(1.0 / settings.units), np.diag(settings.units)),
         *(float(settings.ridge), float(settings.floor), float(settings.tol)),
         (settings.accelerate and settings.extrapolates, settings.accelerate, aitken),
     )
@@ -173,8 +168,6 @@ def compiled_runs(
     ended = []
     for row, trace, state in zip(memory[:, _run.CURRENT], traces, states, strict=True):
         n = int(state[1])
-        if state[0] == _run.FELL and not may_fall:
-            raise _fell(trace[n - 1] - trace[n], n)
         ended.append(EMRun(_from_row(row, K, D), trace[: n + 1].copy(), _STATUS[int(state[0])], float(state[4])))
     return ended
 
@@ -191,13 +184,6 @@ def _as_row(mixture: Mixture) -> FloatArray:
 def _from_row(row: FloatArray, K: int, D: int) -> Mixture:
     means, factors = row[K : K + K * D], row[K + K * D :]
     return Mixture(row[:K].copy(), means.reshape(K, D).copy(), factors.reshape(K, D, D).copy())
-
-
-def _fell(fall: float, n_iter: int) -> LikelihoodDecreaseError:
-    return LikelihoodDecreaseError(
-        f"EM lowered the log-likelihood by {fall:.3g} in iteration {n_iter}, which it never may: "
-        "this is a mistake in bayesgmm; please report it with the data and settings"
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,15 +242,19 @@ class Climb:
     def step(self) -> None:
         """One iteration of EM."""
         self._move_to(m_step(self.statistics, self.mixture, self.settings))
-        fall = self.trace[-2] - self.trace[-1]
-        if fall > FALL * (abs(self.trace[-1]) + self.total) and self.settings.ridge == 0:
-            raise _fell(fall, self.n_iter)
         self.last.append(self.mixture)
+
+    @property
+    def fell(self) -> bool:
+        """Whether the last iteration lowered the log-likelihood by more than rounding makes of regular components."""
+        if self.n_iter == 0 or self.settings.ridge > 0:
+            return False
+        return self.trace[-2] - self.trace[-1] > FALL * (abs(self.trace[-1]) + self.total)
 
     @property
     def is_over(self) -> bool:
         """Whether there is no next iteration."""
-        return self.n_iter >= self.settings.max_iter or self.stands_still
+        return self.n_iter >= self.settings.max_iter or self.stands_still or self.fell
 
     @property
     def stands_still(self) -> bool:

@@ -327,6 +327,8 @@ def penalty_of(
             "or priors=None"
         )
     if isinstance(priors, Priors):
+        # EM has floors of its own, and climbs where a bound would be a wall.
+        priors = replace(priors, smallest_sd=0.0)
         return ModelPenalty(priors.resolve(X, n_components, family, sample_weight), family, X.shape[1])
     return ConjugatePenalty(priors.resolve(*total_moments(rows_of(X), sample_weight), n_components), family)
 

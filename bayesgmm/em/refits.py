@@ -9,17 +9,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bayesgmm.covariance import Family
-from bayesgmm.em.fit import FLOOR, Start, fit_em
+from bayesgmm.em.degeneracy import AT_FLOOR, least_variance, smallest_sds
+from bayesgmm.em.fit import Start, fit_em
 from bayesgmm.em.iterate import EMRun, compiled_runs, is_compiled
 from bayesgmm.em.steps import Mixture, Settings
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import rows_of
-from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
 type ReplicateKind = Literal["nonparametric", "parametric", "weighted", "jackknife"]
-_AT_FLOOR = 1 + 1e-6
 _COPIED = 1_000_000  # numbers in the data up to which rows that a replicate leaves out are really left out
 
 
@@ -116,9 +115,8 @@ class Refit:
     @classmethod
     def of(cls, data: Original, family: Family, tol: float, max_iter: int, reg_covar: float | None) -> Refit:
         """Return what refits replicates of these data under the settings of a fit."""
-        frame = Frame.of(rows_of(data.X), family.invariance, data.weight)
-        ridge, floor = (0.0, FLOOR) if reg_covar is None else (float(reg_covar), 0.0)
-        settings = Settings(family, tol, max_iter, frame, floor, ridge)
+        smallest = smallest_sds(data.X, data.weight)
+        settings = Settings(family, tol, max_iter, smallest, reg_covar is None, float(reg_covar or 0.0))
         return cls(data, settings, reg_covar, is_compiled(rows_of(data.X), settings))
 
     def __call__(self, replicates: list[Replicate]) -> list[Refitted]:
@@ -134,11 +132,11 @@ class Refit:
         starts = [start] * (1 if weights is None else len(weights))
         return [
             self._refitted(run)
-            for run in compiled_runs(X, starts, self.settings, weights, aitken=True, may_fall=self.settings.floor == 0)
+            for run in compiled_runs(X, starts, self.settings, weights, aitken=True)
         ]
 
     def _refitted(self, run: EMRun) -> Refitted:
-        if run.status == "collapsed":
+        if run.status in ("collapsed", "fell"):
             return self._failed()
         log_weights, means, scale_tril = run.mixture
         weights = np.exp(log_weights)
@@ -146,7 +144,7 @@ class Refit:
 
     def _is_at_floor(self, scale_tril: FloatArray) -> bool:
         """Whether a variance is no more than the floor, or than it would be where there is none."""
-        return bool(np.linalg.svd(self.settings.frame.inverse @ scale_tril, compute_uv=False).min() ** 2 < FLOOR * _AT_FLOOR)
+        return any(least_variance(factor, self.settings) <= AT_FLOOR for factor in scale_tril)
 
     def _general(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
         p = self.data.params

@@ -1,29 +1,47 @@
-"""The runs of one fit: short ones from many starts, the most promising of them to their ends, and the last digits of the best."""
+"""The search for the highest maximum: independent starts, steps away from the best, and the last digits of what was found.
+
+A run of EM ends at the maximum at whose foot it starts, and mixtures have many. So EM starts from several views of the rows, and then goes
+on from the best maximum so far by moves that EM cannot make (:mod:`bayesgmm.em.moves`). A few iterations tell whether a move leads up. It ends
+when looking on does not pay.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bayesgmm.em.checkpoint import Checkpoint
-from bayesgmm.em.health import Health, examine
+from bayesgmm.em.degeneracy import Health, examine
 from bayesgmm.em.iterate import EMRun, run_each
+from bayesgmm.em.moves import moved
 from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Sample
-from bayesgmm.em.steps import Mixture, Rows, Settings, total_weight
+from bayesgmm.em.steps import Mixture, Rows, Settings, mixture_of, total_weight
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["REFINED", "SAME_HEIGHT", "Ended", "Search"]
+__all__ = ["SAME_HEIGHT", "SAME_OPTIMUM", "Ended", "Search"]
 
-SHORT_RUN = 25  # iterations of a first, short run
-REFINED = 4  # short runs that are continued to the end
+SAME_OPTIMUM = 0.01
+"""Nats: what may be left to gain where a run of the search ends."""
+SAME_FOUND = 0.1
+"""Nats: runs of the search that end closer than this have found the same maximum."""
 FINE = 1e-6
 """Nats per row: who takes a larger gain for none wants a quick fit, not its last digits."""
 SAME_HEIGHT = 1e-10
 """Nats per row: log-likelihoods as close as that may differ by rounding, or by the last digits of a tolerance, and by nothing else."""
+_LOOK = 15
+"""Iterations after which a move is judged."""
+_TOGETHER = 4
+"""Moves from one mixture that are judged in one call."""
+_MOVES, _MOVES_A_COMPONENT = 8, 2
+"""Moves without success after which looking on does not pay, and so many more for each component."""
+_HOPE = 3.0
+"""How many times what seems to be left to gain a move may stay below the best to be followed."""
+_FROM_ALL_ROWS = 3
+"""Maxima on some of the rows that are followed on all of them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,25 @@ class Ended:
 
     run: EMRun
     health: Health
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it may be chosen: its components are regular, and its log-likelihood never fell."""
+        return self.health.is_regular and self.run.status != "fell"
+
+    def permuted(self, order: IntArray) -> Ended:
+        """Return the same with its components in another order (K,)."""
+        mixture, health = self.run.mixture, self.health
+        noise = np.arange(len(order), len(mixture.log_weights))
+        permuted = Mixture(mixture.log_weights[np.r_[order, noise]], mixture.means[order], mixture.scale_tril[order])
+        return Ended(
+            replace(self.run, mixture=permuted), Health(health.at_floor[order], health.too_few[order], health.counts[order])
+        )
+
+    @property
+    def height(self) -> float:
+        """Log-likelihood (with a prior: plus log-prior)."""
+        return self.run.log_likelihood
 
 
 @dataclass(frozen=True)
@@ -42,15 +79,15 @@ class Search:
     ----------
     X : array of shape (N, D), Gaps or Chunked
     sample : Sample
-        Some rows, to start from.
+        Some rows, to search in.
     settings : Settings
     sample_weight : array of shape (N,), optional
     on_run : callable, optional
         Takes every run from a start as it ends.
-    n_followed : int
-        How many of the short runs are followed to their ends; those beyond the four most promising are kept in ``only_reported``.
     checkpoint : Checkpoint, optional
         Keeps the runs on all rows.
+    ended : list of Ended
+        Every run that came to an end, on the rows of the sample.
     """
 
     X: Rows
@@ -58,55 +95,115 @@ class Search:
     settings: Settings
     sample_weight: FloatArray | None
     on_run: Callable[[EMRun], None] | None
-    n_followed: int = REFINED
     checkpoint: Checkpoint | None = None
-    only_reported: list[Ended] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
 
     @property
     def total(self) -> float:
         """How many rows the data count as."""
         return total_weight(self.X, self.sample_weight)
 
-    def from_points(self, first: list[Mixture], *, short: bool) -> list[Ended]:
-        """Run EM from every starting point; with ``short``, only the most promising go to the end.
-
-        Short runs see some rows only when there are very many; the best of them then start on all rows.
-        """
-        short = short and len(first) > 1
-        sampled = short and not self.sample.is_all
-        trial = replace(self.settings, max_iter=min(SHORT_RUN, self.settings.max_iter)) if short else self.settings
+    def each_to_the_end(self, starts: list[Mixture]) -> list[Ended]:
+        """Run EM from every start, on all rows, as far as it goes."""
         ended = []
-        runs_of = run_each(self.sample.rows, first, trial, self.sample.row_weight) if short else self._run(first, trial)
-        for run in runs_of:
-            ended.append(self._ended(run))
+        for run in self._run(starts, self.settings):
+            ended.append(self._examined(run))
             if self.on_run is not None:
                 self.on_run(run)
-        ended = self._in_order(ended)
-        if not short:
-            return ended
-        promising, others = ended[:REFINED], ended[REFINED:]
-        runs = [end.run for end in promising if np.isfinite(end.run.log_likelihood)]
-        refined = self._from_some_rows(runs) if sampled else self._continued(runs)
-        self._report(others[: self.n_followed - REFINED], sampled=sampled)
-        # Log-likelihoods of runs on some rows cannot be compared with those on all.
-        return [self._ended(run) for run in refined] + ([] if sampled else others)
+        return self.in_order(ended)
 
-    def _report(self, ended: list[Ended], *, sampled: bool) -> None:
-        runs = [end.run for end in ended if np.isfinite(end.run.log_likelihood)]
-        self.only_reported.extend(self._ended(run) for run in (self._from_some_rows(runs) if sampled else self._continued(runs)))
+    def closed(self, mean: FloatArray, covariance: FloatArray) -> Ended:
+        """Return the maximum of one component, which is a formula of the rows' mean (D,) and covariance (D, D)."""
+        total, D = np.array([self.total]), len(mean)
+        mixture = mixture_of(total, mean[None], covariance[None], self.settings)
+        factor = mixture.scale_tril[0]
+        half = np.linalg.solve(factor, np.linalg.solve(factor, covariance).T)
+        log_det = 2.0 * float(np.log(np.diag(factor)).sum())
+        height = -0.5 * self.total * (D * np.log(2.0 * np.pi) + log_det + float(np.trace(half)))
+        return self._examined(EMRun(mixture, np.array([height, height]), "converged"))
 
-    def _from_some_rows(self, runs: list[EMRun]) -> list[EMRun]:
-        return list(self._run([run.mixture for run in runs], self.settings))
+    def best_of(
+        self, starts: list[Mixture], known: Sequence[Mixture], effort: float, rng: np.random.Generator
+    ) -> tuple[list[Ended], FloatArray, int]:
+        """Search from independent starts and from mixtures that are known, then by moves from the best.
 
-    def _continued(self, runs: list[EMRun]) -> list[EMRun]:
-        """Return the runs carried on to the end, their traces joined to those so far."""
-        out = {id(run): run for run in runs}
-        for n in {run.n_iter for run in runs if run.can_go_on(self.settings.max_iter)}:
-            these = [run for run in runs if run.n_iter == n and run.can_go_on(self.settings.max_iter)]
-            rest = replace(self.settings, max_iter=self.settings.max_iter - n)
-            more = self._run([run.mixture for run in these], rest)
-            out |= {id(run): run.joined(on) for run, on in zip(these, more, strict=True)}
-        return [out[id(run)] for run in runs]
+        Parameters
+        ----------
+        starts : list of Mixture
+        known : sequence of Mixture
+            Of other fits to the same rows.
+        effort : float
+            How long to look on for moves that succeed.
+        rng : Generator
+
+        Returns
+        -------
+        list of Ended
+            On all rows: the best first, and what else was followed.
+        array
+            Heights at which the independent starts ended, less that of the best of all, on the rows that were searched in.
+        int
+            How many moves from the best failed.
+        """
+        loose = replace(self.settings, tol=max(self.settings.tol, SAME_OPTIMUM / max(self.sample.total, 1.0)))
+        first = [self._searched(run, loose) for run in self._in_sample([*starts, *known], loose)]
+        if self.on_run is not None:
+            for end in first[: len(starts)]:
+                self.on_run(end.run)
+        self.ended.extend(first)
+        best = self.in_order(self.alive(first))[0]
+        failed = 0
+        if len(best.run.mixture.means) > 1 and effort > 0 and np.isfinite(best.height):
+            best, failed = self._moved_on(best, loose, effort, rng)
+        heights = np.array([end.height for end in first[: len(starts)]]) - best.height
+        return self._on_all_rows(best), heights, failed
+
+    def _moved_on(self, best: Ended, loose: Settings, effort: float, rng: np.random.Generator) -> tuple[Ended, int]:
+        """Return the best maximum that moves lead to, and how many from there led nowhere."""
+        patience = max(1, round(effort * (_MOVES + _MOVES_A_COMPONENT * len(best.run.mixture.means))))
+        short = replace(loose, max_iter=min(_LOOK, loose.max_iter))
+        failed = 0
+        while failed < patience:
+            moves = moved(best.run.mixture, min(_TOGETHER, patience - failed), self.sample, loose, rng)
+            failed += _TOGETHER
+            hopeful = [run for run in self._in_sample(moves, short) if _has_hope(run, best)]
+            if not hopeful:
+                continue
+            followed = [self._searched(run, loose) for run in self._continued(hopeful, loose)]
+            self.ended.extend(followed)
+            better = self.in_order([best, *followed])[0]
+            if better is not best and (better.is_sound > best.is_sound or better.height > best.height + SAME_OPTIMUM):
+                best, failed = better, 0
+        return best, min(failed, patience)
+
+    def _in_sample(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
+        return run_each(self.sample.rows, starts, settings, self.sample.row_weight)
+
+    def _continued(self, runs: list[EMRun], settings: Settings) -> list[EMRun]:
+        """Return runs on the sample carried on, their traces joined to those so far."""
+        out = list(runs)
+        going = [i for i, run in enumerate(runs) if run.can_go_on(settings.max_iter)]
+        for n in {runs[i].n_iter for i in going}:
+            these = [i for i in going if runs[i].n_iter == n]
+            rest = replace(settings, max_iter=settings.max_iter - n)
+            for i, on in zip(these, self._in_sample([runs[i].mixture for i in these], rest), strict=True):
+                out[i] = runs[i].joined(on)
+        return out
+
+    def _searched(self, run: EMRun, settings: Settings) -> Ended:
+        rows = self.sample.X if self.sample.is_complete else None
+        return Ended(run, examine(run.mixture, settings, self.sample.total, None if rows is None else (rows, self.sample.weight)))
+
+    def _on_all_rows(self, best: Ended) -> list[Ended]:
+        """Return the best maxima of the search, carried on to the end on all rows."""
+        if self.sample.is_all:
+            going = self.settings.max_iter - best.run.n_iter
+            if going < 1 or not np.isfinite(best.height) or best.run.status == "fell":
+                return [self._examined(best.run)]
+            rest = replace(self.settings, max_iter=going)
+            return [self._examined(best.run.joined(run)) for run in self._run([best.run.mixture], rest)]
+        runs = [end.run for end in _distinct(self.in_order([best, *self.ended]))[:_FROM_ALL_ROWS]]
+        return self.in_order([self._examined(run) for run in self._run([run.mixture for run in runs], self.settings)])
 
     def _run(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
         """Yield the runs from some starts on all rows."""
@@ -123,32 +220,60 @@ class Search:
         if not (wanted and best.run.converged and best.health.is_regular):
             return best
         polish = polished if self.checkpoint is None else self.checkpoint.polished
-        better = self._ended(polish(best.run, self.X, self.settings, self.sample_weight))
+        better = self._examined(polish(best.run, self.X, self.settings, self.sample_weight))
         return better if better.health.is_regular else best
 
-    def _ended(self, run: EMRun) -> Ended:
-        return Ended(run, examine(run.mixture, self.settings, self.total))
+    def _examined(self, run: EMRun) -> Ended:
+        return Ended(run, examine(run.mixture, self.settings, self.total, (self.X, self.sample_weight)))
 
-    def ranked(self, ended: list[Ended], *, by_health: bool) -> list[Ended]:
-        """Return the runs that did not end without a covariance, best first; ``by_health`` puts regular ones before degenerate ones."""
-        alive = [end for end in ended if np.isfinite(end.run.log_likelihood)]
-        if not alive:
+    def alive(self, ended: list[Ended]) -> list[Ended]:
+        """Return the runs that did not end without a covariance.
+
+        Raises
+        ------
+        InvalidParameterError
+            If there is none.
+        """
+        found = [end for end in ended if np.isfinite(end.height)]
+        if not found:
             raise InvalidParameterError(
                 "every start of EM ended in a component without spread: ask for fewer components, "
                 "or leave reg_covar at None, so that variances have a floor"
             )
-        return self._in_order(alive, by_health=by_health)
+        return found
 
-    def _in_order(self, ended: list[Ended], *, by_health: bool = True) -> list[Ended]:
+    def in_order(self, ended: list[Ended], *, by_health: bool = True) -> list[Ended]:
         """Return the runs, regular before degenerate ones and higher before lower; what rounding may have decided, their order decides.
 
         Many runs end at one maximum, and the order in which rows are summed would choose among them.
         """
-        heights = np.array([end.run.log_likelihood for end in ended])
+        heights = np.array([end.height for end in ended])
         order = np.argsort(-heights, kind="stable")
         level, levels, top = 0, {}, heights.max(initial=-np.inf)
         for i in order:
             if top - heights[i] > SAME_HEIGHT * self.total or not np.isfinite(heights[i]):
                 level, top = level + 1, heights[i]
             levels[i] = level
-        return [ended[i] for i in sorted(levels, key=lambda i: (by_health and not ended[i].health.is_regular, levels[i], i))]
+        return [ended[i] for i in sorted(levels, key=lambda i: (by_health and not ended[i].is_sound, levels[i], i))]
+
+
+def _has_hope(run: EMRun, best: Ended) -> bool:
+    """Say whether a move may lead above the best: its gains, a geometric series, may add up to what it is below."""
+    if not np.isfinite(run.log_likelihood) or run.status == "fell":
+        return False
+    if run.log_likelihood > best.height + SAME_OPTIMUM:
+        return True
+    if run.status != "max_iter" or run.n_iter < 2:
+        return False
+    gain, before = np.diff(run.trace[-3:])[::-1]
+    rate = min(gain / before, 0.95) if 0 < gain < before else 0.95
+    return bool(run.log_likelihood + _HOPE * gain * rate / (1.0 - rate) > best.height + SAME_OPTIMUM)
+
+
+def _distinct(ended: list[Ended]) -> list[Ended]:
+    """Return runs of different heights, in their order, those that may not be chosen left out unless there are no others."""
+    found: list[Ended] = []
+    for end in [end for end in ended if end.is_sound] or ended:
+        if np.isfinite(end.height) and not any(abs(end.height - other.height) < SAME_FOUND for other in found):
+            found.append(end)
+    return found

@@ -1,31 +1,62 @@
-"""Where EM starts from: partitions by k-means, distant points, random points, random responsibilities, or a tree of mergers."""
+"""Where EM starts from: rows, partitions, projections in which groups show, and steps away from mixtures that are known.
+
+No change of coordinates may hide groups. Whitening shrinks the very direction in which groups lie apart, columns on their own scales do not
+show what only a combination of them does, and where the total covariance is the identity nothing but the shape of projections tells.
+So starts come from several views of the rows, one from each in turn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import sha256
-from itertools import cycle, islice
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import count, cycle, repeat
 
 import numpy as np
+from scipy.special import log_ndtr
 from sklearn import config_context
-from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.cluster import KMeans
 
+from bayesgmm.covariance import family
 from bayesgmm.em.hierarchy import hierarchical_labels
-from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities
-from bayesgmm.expectation import Chunked, Gaps, conditional_moments, rows_of
+from bayesgmm.em.iterate import run_each
+from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities, mixture_of
+from bayesgmm.expectation import Chunked, Gaps, conditional_moments, evaluate, rows_of
 from bayesgmm.frame import total_moments
 from bayesgmm.params import cholesky
 from bayesgmm.typing import FloatArray, IntArray
 
+__all__ = [
+    "START_METHODS",
+    "Sample",
+    "Views",
+    "distinct_rows",
+    "filled",
+    "grouped",
+    "groups_in",
+    "some_rows",
+    "starting_points",
+    "telling_projections",
+]
+
 START_METHODS = ("kmeans", "k-means++", "random", "random_from_data", "hierarchical")
-_MIXED = ("kmeans", "k-means++", "random_from_data", "k-means++")
-MOST_ROWS = 20_000  # more are not needed to find starting points
+MOST_ROWS = 4096  # more are not needed to find starting points
 MOST_SORTED = 50_000
+_LOOKED_AT = 4096  # rows whose projections are looked at
+_KURTOSIS_STARTS, _KURTOSIS_STEPS = 4, 20
+_DIRECTIONS = 4
+_ALIKE = 0.95  # correlation of two projections that show the same
+_FLAT = 1e-10  # share of the largest variance that is taken for none
+_RUNS, _STEPS = 3, 30  # of EM on projections
+_NARROW = 1e-5  # smallest sd on projections, of the whole
+_HELD = 2.0
+"""Rows for each direction, and one, up to which a group of a partition is filled up with the common covariance: it has none of its own."""
+_VIEWS = ("rows", "direction", "seeds", "subspace", "rows", "direction", "seeds", "tree")
+_VIEWS_OF_A_COLUMN = ("rows", "quantiles", "seeds", "rows", "tree", "rows")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Complete rows to find starting points in, each with a weight.
 
@@ -37,7 +68,7 @@ class Sample:
     is_all : bool
         Whether they are all rows.
     rows : array of shape (n, D), or Gaps
-        What first, short runs see: the rows themselves if they are all, otherwise X.
+        What runs of the search see: the rows themselves if they are all, otherwise X.
     row_weight : array of shape (n,), optional
     """
 
@@ -46,6 +77,16 @@ class Sample:
     is_all: bool
     rows: FloatArray | Gaps
     row_weight: FloatArray | None = None
+
+    @cached_property
+    def total(self) -> float:
+        """How many rows it counts as."""
+        return float(self.weight.sum())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing in the rows that runs of the search see."""
+        return isinstance(self.rows, np.ndarray)
 
 
 def distinct_rows(X: FloatArray, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
@@ -111,13 +152,7 @@ def filled(X: Gaps, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
 
 
 def starting_points(
-    sample: Sample,
-    n_components: int,
-    method: str,
-    n_starts: int,
-    settings: Settings,
-    seeds: np.random.SeedSequence,
-    partitions: Partitions | None = None,
+    sample: Sample, n_components: int, method: str, n_starts: int, settings: Settings, seeds: np.random.SeedSequence
 ) -> Iterator[Mixture]:
     """Yield starting mixtures, each from its own seed; those with a component that has no spread are left out.
 
@@ -126,68 +161,222 @@ def starting_points(
     sample : Sample
     n_components : int
     method : str
-        One of `START_METHODS`, or "auto": one from a tree of mergers, then k-means, k-means++ and random points in turn.
+        One of `START_METHODS`, or "auto": one from each of several views of the rows in turn.
     n_starts : int
     settings : Settings
-        Distances are taken in its frame, where units do not matter.
     seeds : SeedSequence
         One child is spawned per start.
-    partitions : Partitions, optional
-        Those of fits of other families to the same rows, and where to keep the ones of this.
     """
-    Z = settings.frame.standardise(sample.X)
-    methods = ["hierarchical", *islice(cycle(_MIXED), n_starts - 1)] if method == "auto" else [method] * n_starts
-    partitions = partitions or Partitions()
-    rows = partitions.name_of(Z, sample.weight)
-    for name, seed in zip(methods, seeds.spawn(n_starts), strict=True):
-        if name == "random":
-            r = np.random.default_rng(seed).random((len(Z), n_components))
-            r /= r.sum(1, keepdims=True)
-        else:
-            r = np.eye(n_components)[partitions.labels(rows, Z, n_components, name, seed, sample.weight)]
+    views = Views(sample, n_components, settings)
+    for start, seed in zip(views.starts(method), seeds.spawn(n_starts), strict=False):
         with suppress(Collapse):
-            yield from_responsibilities(sample.X, r, settings, sample.weight)
+            yield start(np.random.default_rng(seed))
 
 
-class Partitions:
-    """Partitions to start from, kept for fits to the same rows in the same frame: many families share one, and so these.
+@dataclass(frozen=True, eq=False)
+class Views:
+    """The rows as they are looked at to find K groups.
 
-    What is kept is what would be found again, so that results are the same with it and without. It takes a byte for each row and start.
+    Parameters
+    ----------
+    sample : Sample
+    n_components : int
+    settings : Settings
     """
 
-    def __init__(self) -> None:
-        self._found: dict[Hashable, np.ndarray] = {}
+    sample: Sample
+    n_components: int
+    settings: Settings
 
-    def name_of(self, Z: FloatArray, weight: FloatArray) -> bytes:
-        """Return what stands for rows Z (N, D) and their weights."""
-        return sha256(Z.tobytes()).digest() + sha256(weight.tobytes()).digest()
+    def starts(self, method: str) -> Iterator[Callable[[np.random.Generator], Mixture]]:
+        """Yield, without end, functions that make a starting mixture from a source of randomness."""
+        if method != "auto":
+            yield from repeat(partial(self._by_method, method))
+        made = {"rows": self._from_rows, "seeds": self._from_seeds, "tree": self._from_tree, "quantiles": self._from_quantiles}
+        turn = count()
+        for view in cycle(_VIEWS if self.sample.X.shape[1] > 1 else _VIEWS_OF_A_COLUMN):
+            if view == "direction":
+                yield partial(self._from_projections, slice(n := next(turn), n + 1))
+            elif view == "subspace":
+                yield partial(self._from_projections, slice(0, max(1, min(3, self.n_components))))
+            else:
+                yield made[view]
 
-    def labels(
-        self, rows: bytes, Z: FloatArray, n_components: int, method: str, seed: np.random.SeedSequence, weight: FloatArray
-    ) -> np.ndarray:
-        """Return the component (N,) that each row starts in; ``rows`` is what :meth:`name_of` returned."""
-        key = rows, n_components, method, str(seed.entropy), seed.spawn_key
-        if key not in self._found:
-            labels = _labels(Z, n_components, method, np.random.default_rng(seed), weight)
-            self._found[key] = labels.astype(np.min_scalar_type(n_components))
-        return self._found[key]
+    @cached_property
+    def moments(self) -> tuple[FloatArray, FloatArray]:
+        """Mean and covariance of the rows."""
+        X, weight = self.sample.X, self.sample.weight
+        mean = np.average(X, axis=0, weights=weight)
+        centred = X - mean
+        return mean, (weight[:, None] * centred).T @ centred / weight.sum()
+
+    @cached_property
+    def scaled(self) -> FloatArray:
+        """Rows (n, D) with every column on its own scale, which far rows do not set: that of the middle half of the column.
+
+        Families that know one scale only are shown the columns as they are.
+        """
+        X = self.sample.X
+        low, middle, high = np.quantile(X, [0.25, 0.5, 0.75], axis=0)
+        spread, sd = high - low, np.sqrt(np.diag(self.moments[1]))
+        scale = np.where(spread > 1e-3 * sd, spread, np.where(sd > 0, sd, 1.0))
+        if self.settings.family.invariance == "scale" and self.settings.family.diagonal:
+            scale = np.full_like(scale, np.sqrt(np.mean(scale**2)))
+        return (X - middle) / scale
+
+    @cached_property
+    def projections(self) -> FloatArray:
+        """The most telling projections (n, P) of the rows."""
+        return telling_projections(self.sample.X, *self.moments)
+
+    def _from_rows(self, rng: np.random.Generator) -> Mixture:
+        """Start at random rows, with the covariance of all."""
+        X, K = self.sample.X, self.n_components
+        means = X[rng.choice(len(X), K, replace=len(X) < K)]
+        return mixture_of(np.ones(K), means, np.broadcast_to(self.moments[1], (K, *self.moments[1].shape)), self.settings)
+
+    def _from_seeds(self, rng: np.random.Generator) -> Mixture:
+        """Start at rows far from each other, every column on its own scale (k-means++)."""
+        return self._from_labels(_nearest(self.scaled, _seeds(self.scaled, self.n_components, self.sample.weight, rng)))
+
+    def _from_tree(self, rng: np.random.Generator) -> Mixture:
+        return self._from_labels(hierarchical_labels(self.scaled, self.n_components, self.sample.weight, rng))
+
+    def _from_quantiles(self, rng: np.random.Generator) -> Mixture:
+        """Start with as many rows in each group, in their order."""
+        ranks = np.argsort(np.argsort(self.sample.X[:, 0], kind="stable"), kind="stable")
+        return self._from_labels(ranks * self.n_components // len(ranks))
+
+    def _from_projections(self, which: slice, rng: np.random.Generator) -> Mixture:
+        """Start from the groups that a mixture finds in some projections."""
+        Y = self.projections[:, which if self.projections.shape[1] > which.start else slice(0, 1)]
+        return self._from_labels(groups_in(Y, self.sample.weight, self.n_components, self.settings, rng))
+
+    def _from_labels(self, labels: IntArray) -> Mixture:
+        return grouped(self.sample.X, self.sample.weight, labels, self.n_components, self.settings)
+
+    def _by_method(self, method: str, rng: np.random.Generator) -> Mixture:
+        """Start as scikit-learn does, on standardised rows."""
+        Z, K, weight = self.scaled, self.n_components, self.sample.weight
+        if method == "random":
+            r = rng.random((len(Z), K))
+            return from_responsibilities(self.sample.X, r / r.sum(1, keepdims=True), self.settings, weight)
+        if method == "hierarchical":
+            return self._from_tree(rng)
+        if method == "random_from_data":
+            distinct = np.unique(Z, axis=0)
+            centres = distinct[rng.choice(len(distinct), K, replace=len(distinct) < K)]
+        elif method == "k-means++":
+            centres = _seeds(Z, K, weight, rng)
+        else:
+            with config_context(skip_parameter_validation=True, assume_finite=True):  # they are ours, and checked
+                centres = KMeans(K, n_init=1, random_state=int(rng.integers(2**31))).fit(Z, sample_weight=weight).cluster_centers_
+        labels = _nearest(Z, centres)
+        return from_responsibilities(self.sample.X, np.eye(K)[labels], self.settings, weight)
 
 
-def _labels(Z: FloatArray, n_components: int, method: str, rng: np.random.Generator, weight: FloatArray) -> np.ndarray:
-    if method == "hierarchical":
-        return hierarchical_labels(Z, n_components, weight, rng)
-    return _nearest(Z, _centres(Z, n_components, method, rng, weight))
+def groups_in(Y: FloatArray, weight: FloatArray, n_components: int, settings: Settings, rng: np.random.Generator) -> IntArray:
+    """Return the group (n,) that a quick fit of a mixture puts each row of a few projections Y (n, P) into."""
+    Y = np.ascontiguousarray(Y)
+    K, D = n_components, Y.shape[1]
+    plain = replace(
+        settings, family=family("full"), tol=1e-4, max_iter=_STEPS, smallest=np.full(D, _NARROW), has_floor=True, ridge=0.0,
+        penalty=None, noise=None, equal_weights=False, accelerate=True,
+    )
+    covariance = np.broadcast_to(np.cov(Y.T, bias=True).reshape(D, D), (K, D, D))
+    first = [mixture_of(np.ones(K), Y[rng.choice(len(Y), K, replace=len(Y) < K)], covariance, plain) for _ in range(_RUNS - 1)]
+    ranks = np.argsort(np.argsort(Y[:, 0], kind="stable"), kind="stable")
+    first.append(grouped(Y, weight, ranks * K // len(ranks), K, plain))
+    best = max(run_each(Y, first, plain, weight), key=lambda run: run.log_likelihood)
+    return evaluate(Y, *best.mixture, joint=True)[0].argmax(1)
 
 
-def _centres(Z: FloatArray, n_components: int, method: str, rng: np.random.Generator, weight: FloatArray) -> FloatArray:
-    seed = int(rng.integers(2**31))
-    with config_context(skip_parameter_validation=True, assume_finite=True):  # they are ours, and checked
-        if method == "kmeans":
-            return KMeans(n_components, n_init=1, random_state=seed).fit(Z, sample_weight=weight).cluster_centers_
-        if method == "k-means++":
-            return kmeans_plusplus(Z, n_components, sample_weight=weight, random_state=seed)[0]
-    distinct = np.unique(Z, axis=0)
-    return distinct[rng.choice(len(distinct), n_components, replace=False)]
+def grouped(X: FloatArray, weight: FloatArray, labels: IntArray, n_components: int, settings: Settings) -> Mixture:
+    """Return the mixture of a partition: its groups' means, and covariances for which small groups borrow from all."""
+    K, D = n_components, X.shape[1]
+    counts = np.bincount(labels, weights=weight, minlength=K)
+    one = np.zeros((len(X), K))
+    one[np.arange(len(X)), labels] = weight
+    middle = np.average(X, axis=0, weights=weight)
+    means = np.where(counts[:, None] > 0, one.T @ X / np.maximum(counts, 1e-300)[:, None], middle)
+    centred = X - means[labels]
+    scatter = np.stack([(one[:, k, None] * centred).T @ centred for k in range(K)])
+    held = np.maximum(_HELD * (D + 1) - counts, 0.0)[:, None, None]
+    within = scatter.sum(0) / weight.sum()
+    return mixture_of(np.maximum(counts, 1.0), means, (scatter + held * within) / (counts[:, None, None] + held), settings)
+
+
+def telling_projections(X: FloatArray, mean: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return projections (n, P) of rows X (n, D) in which groups may show, standardised.
+
+    Looked at are the columns, principal components, the axes of the fourth moments (invariant coordinate selection: Tyler, Critchley,
+    Duembgen and Oja 2009, Journal of the Royal Statistical Society B 71, 549-592) and directions of extreme kurtosis (Pena and Prieto 2001,
+    JASA 96, 1433-1445), found by fixed-point steps (Hyvaerinen and Oja 1997, Neural Computation 9, 1483-1492). Taken are in turn the one
+    farthest from normal by Anderson and Darling's statistic (1954, JASA 49, 765-769) and the one of least kurtosis: groups make a projection
+    flat or far from normal, far rows make it peaked.
+    """
+    sd = np.sqrt(np.diag(covariance))
+    sd = np.where(sd > 0, sd, 1.0)
+    Z = (X - mean) / sd
+    some = Z[:: -(-len(Z) // _LOOKED_AT)]
+    values, vectors = np.linalg.eigh(covariance / np.outer(sd, sd))
+    kept = values > _FLAT * values[-1]
+    whiten = vectors[:, kept] / np.sqrt(values[kept])
+    axes = [np.eye(Z.shape[1]), whiten]
+    if whiten.shape[1] > 1:
+        white = some @ whiten
+        scatter = ((white**2).sum(1)[:, None] * white).T @ white
+        axes += [whiten @ np.linalg.eigh(scatter)[1], whiten @ _extreme_kurtosis(white)]
+    directions = np.hstack(axes)
+    table = some @ directions
+    odd, flat = np.argsort(-_distance_from_normal(table), kind="stable"), np.argsort(_kurtosis(table), kind="stable")
+    chosen: list[int] = []
+    for p in np.column_stack([odd, flat]).ravel():
+        if all(abs(np.mean(table[:, p] * table[:, q])) < _ALIKE for q in chosen):
+            chosen.append(int(p))
+        if len(chosen) == _DIRECTIONS:
+            break
+    return np.ascontiguousarray(Z @ directions[:, chosen])
+
+
+def _kurtosis(Y: FloatArray) -> FloatArray:
+    squares = (Y - Y.mean(0)) ** 2
+    return (squares * squares).mean(0) / np.maximum(squares.mean(0) ** 2, 1e-300)
+
+
+def _extreme_kurtosis(white: FloatArray) -> FloatArray:
+    """Return directions (D, starts) in whitened rows (n, D), at each of which the kurtosis is extreme."""
+    D = white.shape[1]
+    # Where to start from does not matter much; a fixed source keeps the views of the rows free of the seed.
+    W = np.random.default_rng(0).normal(size=(D, _KURTOSIS_STARTS * D))
+    for _ in range(_KURTOSIS_STEPS):
+        W /= np.linalg.norm(W, axis=0)
+        Y = white @ W
+        W = white.T @ (Y * Y * Y) / len(white) - 3.0 * W
+    norms = np.linalg.norm(W, axis=0)
+    return W[:, norms > 0] / norms[norms > 0]
+
+
+def _distance_from_normal(Y: FloatArray) -> FloatArray:
+    """Return Anderson and Darling's statistic (P,) of each column of Y (n, P)."""
+    n = len(Y)
+    sd = Y.std(0)
+    Z = np.sort((Y - Y.mean(0)) / np.where(sd > 0, sd, 1.0), axis=0)
+    odd = (2.0 * np.arange(1, n + 1) - 1.0)[:, None]
+    found = -n - (odd * (log_ndtr(Z) + log_ndtr(-Z[::-1]))).sum(0) / n
+    return np.where(sd > 0, found, -np.inf)
+
+
+def _seeds(Z: FloatArray, n_components: int, weight: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return K rows far from each other: each drawn with its squared distance to those before (Arthur and Vassilvitskii 2007)."""
+    first = rng.choice(len(Z), p=weight / weight.sum())
+    chosen, distance = [first], ((Z - Z[first]) ** 2).sum(1)
+    for _ in range(n_components - 1):
+        share = weight * distance
+        total = share.sum()
+        chosen.append(rng.choice(len(Z), p=share / total) if total > 0 else int(rng.integers(len(Z))))
+        distance = np.minimum(distance, ((Z - Z[chosen[-1]]) ** 2).sum(1))
+    return Z[chosen]
 
 
 def _nearest(Z: FloatArray, centres: FloatArray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from bayesgmm.em._run import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
 from bayesgmm.expectation import Chunked, Gaps, Statistics
-from bayesgmm.frame import Frame
 from bayesgmm.typing import FloatArray
 
 type Rows = FloatArray | Gaps | Chunked
@@ -46,7 +46,7 @@ class Mixture(NamedTuple):
         return self.scale_tril @ np.swapaxes(self.scale_tril, -1, -2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Settings:
     """What governs one run of EM.
 
@@ -57,10 +57,10 @@ class Settings:
         Log-likelihood per row. A plain run stops when one iteration gains less; an accelerated one when all that is left to gain, by
         Aitken's extrapolation, is less.
     max_iter : int
-    frame : Frame
-        The coordinates in which the floor is meant.
-    floor : float
-        Smallest eigenvalue that a covariance may have in that frame; zero for no floor.
+    smallest : array of shape (D,)
+        Smallest standard deviation of each column. Components with less are degenerate, and M-steps take place in these units.
+    has_floor : bool
+        Whether no covariance may have a standard deviation below one such unit in any direction.
     ridge : float
         Added to every variance, in squared units of the data (scikit-learn's ``reg_covar``).
     accelerate : bool
@@ -78,14 +78,36 @@ class Settings:
     family: Family
     tol: float
     max_iter: int
-    frame: Frame
-    floor: float = 0.0
+    smallest: FloatArray
+    has_floor: bool = True
     ridge: float = 0.0
     accelerate: bool = False
     penalty: Penalty | None = None
     equal_weights: bool = False
     noise: Noise | None = None
     in_one_call: bool = True
+
+    @cached_property
+    def units(self) -> FloatArray:
+        """Units (D,) in which the floor is one in every direction: of each column, or one for all in families that turn their axes."""
+        return np.full_like(self.smallest, self.smallest.min()) if self.family.invariance == "scale" else self.smallest
+
+    @cached_property
+    def _squared_units(self) -> FloatArray:
+        return np.outer(self.units, self.units)
+
+    def inside(self, covariances: FloatArray) -> FloatArray:
+        """Return covariances (..., D, D) in these units."""
+        return covariances / self._squared_units
+
+    def outside(self, covariances: FloatArray) -> FloatArray:
+        """Return covariances (..., D, D) in the units of the data."""
+        return covariances * self._squared_units
+
+    @property
+    def floor(self) -> float:
+        """Smallest eigenvalue that a covariance may have in these units; zero for no floor."""
+        return 1.0 if self.has_floor else 0.0
 
     @property
     def is_plain(self) -> bool:
@@ -101,9 +123,9 @@ class Settings:
         """Return the covariances with eigenvalues below the floor raised to it; the same array if there are none."""
         if self.floor == 0:
             return covariances
-        inside = self.frame.covariance_in(covariances)
+        inside = self.inside(covariances)
         raised = self.family.floor(inside, self.floor)
-        return covariances if raised is inside else self.frame.covariance_out(raised)
+        return covariances if raised is inside else self.outside(raised)
 
     def started(self, mixture: Mixture) -> Mixture:
         """Return a starting mixture with some weight for the noise, where there is to be any."""
@@ -137,9 +159,9 @@ class Settings:
         """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""
         # A ridge inside the scatters is scikit-learn's for its four families, and keeps the others in their family.
         scatter = scatter + self.ridge * counts[:, None, None] * np.eye(scatter.shape[-1])
-        before = None if previous is None else self.frame.covariance_in(previous.covariances)
-        inside = self.family.update(self.frame.covariance_in(scatter), counts, before, self.floor)
-        return self.frame.covariance_out(inside)
+        before = None if previous is None else self.inside(previous.covariances)
+        inside = self.family.update(self.inside(scatter), counts, before, self.floor)
+        return self.outside(inside)
 
     def penalised(self, moments: Moments, previous: Mixture | None) -> tuple[FloatArray, FloatArray]:
         """Return means and covariances under the prior: better ones than before, or, at the start, than those without it."""
@@ -148,7 +170,7 @@ class Settings:
             means, covariances = moments.means, self.covariances(moments.scatter, moments.counts, None)
         else:
             means, covariances = previous.means, previous.covariances
-        bound = self.frame.covariance_out(self.floor * np.eye(means.shape[1]))
+        bound = self.outside(self.floor * np.eye(means.shape[1]))
         return self.penalty.update(moments, means, covariances, bound)
 
 
@@ -196,3 +218,17 @@ def from_responsibilities(
     means = r.T @ X / counts[:, None]
     scatter = np.stack([(r[:, k] * (X - m).T) @ (X - m) for k, m in enumerate(means)])
     return assemble(counts, means, scatter, settings)
+
+
+def mixture_of(counts: FloatArray, means: FloatArray, covariances: FloatArray, settings: Settings) -> Mixture:
+    """Return the mixture of the family, above the floor, that is nearest to components with these counts, means and covariances.
+
+    Nearest in the sense of Kullback and Leibler, each component with its share: covariances are what an M-step makes of such rows.
+    """
+    scatter = counts[:, None, None] * covariances
+    inside = settings.family.update(settings.inside(scatter), counts, None, settings.floor)
+    try:
+        factors = np.linalg.cholesky(settings.outside(inside))
+    except np.linalg.LinAlgError:
+        raise Collapse from None
+    return Mixture(np.log(counts / counts.sum()), np.array(means), factors)

@@ -37,7 +37,6 @@ def with_gross_rows(fit: EMFit, noise: Noise, X: FloatArray, weight: FloatArray 
     return replace(
         fit,
         trace=fit.trace + more,
-        run_log_likelihoods=fit.run_log_likelihoods + more,
         optima=tuple((height + more, params) for height, params in fit.optima),
         noise_weight=noise.share_of_all(fit.noise_weight),
         message=fit.message + said,

@@ -132,9 +132,9 @@ def _seen(fit: Any, rows: FloatArray | Chunked) -> FloatArray:
 
 def _from_lp(fit: Any, draws: Draws, raw: MixtureParams, frame: Frame, seen: FloatArray) -> FloatArray:
     """Return each draw's log-likelihood of all rows without another pass over them: what the prior leaves of the log-posterior."""
-    space = Space(raw.n_components, raw.n_features, fit._family)
     flat = draws.params.reshape(-1)
     standardised = fit.priors_.standardised(frame.center, np.diag(frame.factor))
+    space = Space.under(standardised, fit._family)
     prior = log_prior(space.unconstrain(flat), space, standardised).reshape(raw.batch_shape)
     return draws.statistics["lp"] - prior - float(seen @ np.log(np.diag(frame.factor)))
 

@@ -1,14 +1,16 @@
-"""Advice for data so large that the default road to the posterior is not the best one."""
+"""Advice before the work begins: on data so large that the default road to the posterior is not the best, and on values that repeat."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from bayesgmm.exceptions import SizeAdvice, warn
+from bayesgmm.exceptions import DataAdvice, SizeAdvice, warn
 from bayesgmm.expectation import Chunked
+from bayesgmm.resolution import advice_on_repeats, repeats
 from bayesgmm.typing import FloatArray
 
-__all__ = ["LARGE", "advise"]
+__all__ = ["LARGE", "advise", "advise_on_values"]
 
 LARGE = 200_000
 """Rows from which on Laplace's approximation is advised: a step of NUTS then takes milliseconds, and a fit makes tens of thousands."""
@@ -23,3 +25,10 @@ def advise(estimator: Any, rows: FloatArray | Chunked) -> None:
         "distribution, and sampler='laplace' draws from it in a small part of the time and checks itself (attrs['pareto_k'] of datatree_)",
         SizeAdvice,
     )
+
+
+def advise_on_values(rows: FloatArray, names: Sequence[str], weight: FloatArray | None) -> None:
+    """Warn of columns of few distinct values, or filled by one value, of which a mixture may make groups."""
+    advice = advice_on_repeats(repeats(rows, names, weight))
+    if advice:
+        warn(advice, DataAdvice)

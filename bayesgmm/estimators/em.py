@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -14,18 +15,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import names
 from bayesgmm.em import (
-    REFINED,
     START_METHODS,
     EMFit,
     Iteration,
     Noise,
-    Partitions,
     Penalty,
     fit_em,
     impute,
     penalty_of,
 )
-from bayesgmm.em.dense import better_from_dense_places
+from bayesgmm.em.dense import groups_in_dense_places
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import seed_sequence, unchanged_on_failure
 from bayesgmm.estimators._by_hand import ByHand
@@ -61,17 +60,21 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         EM stops when the mean log-likelihood of a row grows by less in one iteration. Tighter than scikit-learn's 1e-3, at which EM
         often stops long before the maximum.
     reg_covar : float, optional
-        Added to the variances, in squared units of the data, as in scikit-learn. By default nothing is added; instead no covariance
-        may have a spread below 1e-3 of the data's total spread in any direction (1e-6 in variance), whatever the units.
+        Added to the variances, in squared units of the data, as in scikit-learn. By default nothing is added; instead no standard
+        deviation may fall, in any direction, below what the data can tell: that of their rounding, or 1e-5 of the spread of the
+        groups. A component that only this floor holds up is called collapsed.
     max_iter : int
-        Most iterations of one run.
+        Most iterations of one run; with 0 the fit is where EM would have started.
     n_init : int or "auto"
-        Number of starts. "auto" makes 20 short runs and carries the best four to the end; a number carries each to the end.
+        Number of starts. "auto" searches: it makes six independent starts, goes on from the best maximum by moving and splitting
+        components, and ends when looking on does not pay. A number carries so many starts to the end, as scikit-learn does.
+    effort : float
+        How long "auto" searches: the time grows with it, in about the same proportion. 1 by default.
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data", "hierarchical"}, array or mixture
-        How to start; "auto" takes one start from a tree of mergers ("hierarchical"), then k-means, k-means++ and random rows in turn, all
-        on standardised data. Or your own labels (N,), responsibilities (N, K), a MixtureParams or another fit: the components then keep
-        its order. A fit that is not fitted yet is fitted first; one that is stays so in scikit-learn's ``clone``, and so in its searches
-        and cross-validation.
+        How to start; "auto" takes one start after the other from several views of the rows: random rows, projections in which groups
+        show, rows far apart, and a tree of mergers. Or your own labels (N,), responsibilities (N, K), a MixtureParams or another fit: the
+        components then keep its order. A fit that is not fitted yet is fitted first; one that is stays so in scikit-learn's ``clone``,
+        and so in its searches and cross-validation.
     weights_init, means_init, precisions_init : array-like, optional
         Starting values of shape (K,), (K, D), and precisions in scikit-learn's shape for the covariance type; what is not given is
         found from the data. If any is given, components keep its order.
@@ -122,13 +125,12 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     lower_bound_ : float
         Mean log-likelihood of a row; with ``n_init`` a number that at the beginning of the last iteration, as in scikit-learn.
     optima_ : tuple of (float, MixtureParams)
-        The distinct regular maxima that starts found, with the log-likelihood (with priors: plus log-prior) of each, best first: local
-        optima. Runs that look less promising after 25 iterations are not followed to theirs.
-    n_starts_at_best_ : int
-        Number of starts that ended within 0.01 of the best log-likelihood.
-    n_starts_followed_ : int
-        Number of starts that were followed to their ends: with ``n_init="auto"`` those of ``n_starts_`` that ended within a few iterations
-        and the four most promising of the others.
+        The distinct regular maxima that were found, with the log-likelihood (with priors: plus log-prior) of each, best first: local
+        optima, all but the best to 0.01 nats.
+    n_starts_, n_starts_at_best_ : int
+        Number of independent starts, and of those that ended at this maximum (within 0.1 nats).
+    n_moves_ : int
+        Number of moves from this maximum, a component put elsewhere or split, that led to none higher.
     feature_names_ : list of str
     n_features_in_ : int
 
@@ -153,17 +155,18 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
 
     _takes_missing = True
     _noise: Noise | None = None
-    _partitions: Partitions | None = None
     _in_one_call = True
-    _n_followed = REFINED
+    _known: Sequence[MixtureParams] = ()
+    _only_known = False
     _on_iteration: Callable[[Iteration], object] | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(names(aliases=True)))],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left"), None],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "effort": [Interval(Real, 0.0, None, closed="neither")],
         "init_params": [StrOptions({"auto", *START_METHODS}), "array-like", MixtureParams, HasMethods(["fit", "predict_proba"])],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
@@ -186,6 +189,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         reg_covar: float | None = None,
         max_iter: int = 1000,
         n_init: int | str = "auto",
+        effort: float = 1.0,
         init_params: Any = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
@@ -204,6 +208,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         self.reg_covar = reg_covar
         self.max_iter = max_iter
         self.n_init = n_init
+        self.effort = effort
         self.init_params = init_params
         self.weights_init = weights_init
         self.means_init = means_init
@@ -270,43 +275,46 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         weight = self._fit_weight if noise is None else self._within(noise, values)
         journal, seeds = checkpoint_of(self, values, seed_sequence(self.random_state), checkpoint, resume)
         reporter = Reporter(self.verbose, self.verbose_interval) if self.verbose else None
-        # Components keep the order of the user's start, and of priors that tell them apart.
-        keeps_order = start.is_given or not isinstance(method, str) or not (penalty is None or penalty.is_exchangeable)
         settings: dict[str, Any] = {
             "tol": self.tol,
             "max_iter": self.max_iter,
             "reg_covar": self.reg_covar,
-            "n_init": self.n_init,
+            "n_init": 1 if self.max_iter == 0 else self.n_init,  # without iterations there is nothing to search with
             "seeds": seeds,
             "penalty": penalty,
             "equal_weights": self.equal_weights,
-            "on_run": reporter,
-            "partitions": self._partitions,
             "in_one_call": self._in_one_call,
-            "n_followed": self._n_followed,
+            "names": self.feature_names_,
         }
         model = self.n_components, self._family
+        known = self._known
+        searches = settings["n_init"] == "auto" and isinstance(method, str) and not start.is_given
+        if noise is not None and not isinstance(values, Chunked) and searches:
+            known = [*known, *groups_in_dense_places(values, *model, weight, {**settings, "effort": self.effort})]
         fit = fit_em(
             values,
             *model,
             init_params=method,
+            effort=0.0 if self._only_known else self.effort,
             start=start,
+            known=known,
             sample_weight=weight,
             noise=noise,
             on_iteration=self._on_iteration or (reporter.iteration if reporter else None),
             checkpoint=journal,
+            on_run=reporter,
             **settings,
         )
         if noise is not None and not isinstance(values, Chunked):
-            if self.n_init == "auto" and isinstance(method, str) and not start.is_given and journal is None:
-                fit = better_from_dense_places(fit, values, *model, noise, weight, settings)
             fit = with_gross_rows(fit, noise, values, self._fit_weight)
         self._warm_trace = fit.trace if before is None else before.trace_to(fit)
         if before is not None:
             plain = self.n_init != "auto" or self.reg_covar is not None
             fit = ended(fit, self._warm_trace, self.tol * self._total_weight, plain=plain)
+        if self.max_iter == 0:
+            fit = replace(fit, message="max_iter=0: this is where EM would have started")
         self._noise = noise
-        self._store(fit, fit.params if keeps_order else fit.params.permute(fit.params.canonical_order()))
+        self._store(fit)
         return self
 
     def _within(self, noise: Noise, values: FloatArray | Chunked) -> FloatArray | None:
@@ -333,8 +341,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             raise InvalidParameterError("reg_covar and priors both hold covariances up: give one of them")
         return penalty_of(self.priors, values, self.n_components, self._family, self._fit_weight)
 
-    def _store(self, fit: EMFit, params: MixtureParams) -> None:
-        self.params_ = params
+    def _store(self, fit: EMFit) -> None:
+        self.params_ = fit.params
         self.log_likelihood_trace_ = fit.trace
         self.log_likelihood_ = fit.log_likelihood
         self.log_prior_ = fit.log_prior
@@ -350,9 +358,9 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         self.n_iter_ = len(fit.trace) - 1
         self.n_iter_saved_ = fit.n_saved
         self.optima_ = fit.optima
-        self.n_starts_ = len(fit.run_log_likelihoods)
+        self.n_starts_ = fit.n_starts
         self.n_starts_at_best_ = fit.n_at_best
-        self.n_starts_followed_ = fit.n_followed
+        self.n_moves_ = fit.n_moves
         # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.
         if (fit.status == "max_iter" and self.max_iter > 0) or (
             fit.status not in ("converged", "max_iter") and self.n_init == "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -20,10 +21,10 @@ from bayesgmm.em import impute
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._posterior_tree import posterior_tree
-from bayesgmm.estimators._size import advise
+from bayesgmm.estimators._size import advise, advise_on_values
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError, warn
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, libraries_on_one_thread, responsibility_summary, rows_of
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
@@ -36,7 +37,6 @@ from bayesgmm.validation import check_prob, check_same_columns
 
 JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""
-FOLLOWED = 10
 """Starts of the inner EM that are followed to their maxima, which are where chains may start."""
 ROWS_FOR_LABELS = 20_000
 """Rows of many that are looked at closely: for the draws' labels and, of rows in chunks, for what else is asked of every draw."""
@@ -116,6 +116,9 @@ class BayesianGaussianMixture(MixtureEstimator):
     ConvergenceWarning
         From :meth:`fit`, once, if the draws cannot be relied on or sampling was interrupted; the
         message is the verdict of :meth:`diagnose`.
+    DataAdvice
+        From :meth:`fit`, before it samples, if one value fills a large share of a column or a column has few distinct values. Below what
+        the rounding of a column lets be told its standard deviations are not sampled at all: see ``smallest_sd`` of :class:`Priors`.
 
     Notes
     -----
@@ -209,6 +212,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         values = self._start_fit(X, sample_weight)
         weight = self._fit_weight
         advise(self, values)
+        if not isinstance(values, Chunked):
+            advise_on_values(values, self.feature_names_, weight)
         if self.keep_interrupted and self.sampler != "auto":
             raise InvalidParameterError(f"keep_interrupted is for sampler='auto'; sampler={self.sampler!r} cannot keep what it has")
         priors, conjugate = self._priors(values)
@@ -265,8 +270,9 @@ class BayesianGaussianMixture(MixtureEstimator):
             default = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
             em = default if em is None else clone(em)
             em._in_one_call = False  # one fit is quicker than what makes many quick is compiled
-            em._n_followed = FOLLOWED
-            em.fit(X, sample_weight=self._fit_weight)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataAdvice)  # it was given already
+                em.fit(X, sample_weight=self._fit_weight)
         ours = (self.n_components, self._family.name, self.n_features_in_)
         theirs = (em.params_.n_components, em._family.name, em.params_.n_features)
         if ours != theirs:

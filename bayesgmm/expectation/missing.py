@@ -97,6 +97,13 @@ class Gaps:
     def __len__(self) -> int:
         return self.n_rows
 
+    def table(self) -> FloatArray:
+        """Return the rows (N, D) in their order, with NaN where values are missing."""
+        X = np.full((self.n_rows, self.n_features), np.nan)
+        for part in self.patterns:
+            X[np.ix_(part.rows, part.columns)] = part.X
+        return X
+
 
 def _sorted_by_bits(seen: np.ndarray) -> tuple[IntArray, IntArray]:
     """Return the first row of each pattern in a boolean table (N, D), and the pattern (N,) of each row."""

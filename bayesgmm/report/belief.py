@@ -71,19 +71,21 @@ def _each(said: list[str]) -> str:
 
 def _spreads(priors: ResolvedPriors, features: tuple[str, ...]) -> list[dict[str, str]]:
     """Median and 95 % range of standard deviations, for each column that has its own."""
-    family = type(priors.sds).__name__
+    family = type(priors.sds.untruncated).__name__
     lower, middle, upper = (np.asarray(priors.sds.frozen().ppf(q)) if hasattr(priors.sds.frozen(), "ppf") else None for q in _TAILS)
     if lower is None or middle is None or upper is None:
         return [_row("standard deviations", "", family)]
-    said = np.vectorize(
-        lambda a, b, c: f"{family}, half below {number(b)}, 95% between {number(a)} and {number(c)}", otypes=[object]
-    )
-    table = said(lower, middle, upper)
+    table = np.vectorize(_spread, otypes=[object])(family, priors.sds.lower, lower, middle, upper)
     if "feature" not in priors.sds_dims:
         return [_row("standard deviations", "", _each(list(np.atleast_1d(table))))]
     table = np.atleast_2d(table)
     shown = list(enumerate(features))[:_MOST_COLUMNS]
     return [_row("standard deviations", name, _each(list(table[:, d]))) for d, name in shown]
+
+
+def _spread(family: str, bound: float, lower: float, middle: float, upper: float) -> str:
+    above = f" above {number(bound)} (the rounding of the data)" if bound > 0 else ""
+    return f"{family}{above}, half below {number(middle)}, 95% between {number(lower)} and {number(upper)}"
 
 
 def _lkj(eta: float) -> str:

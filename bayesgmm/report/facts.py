@@ -105,7 +105,7 @@ def _em(em: GaussianMixture) -> dict[str, Any]:
         "status": str(em.status_),
         "n_iter": int(em.n_iter_),
         "n_starts": int(em.n_starts_),
-        "n_starts_followed": int(em.n_starts_followed_),
+        "n_moves": int(em.n_moves_),
         "n_starts_at_best": int(em.n_starts_at_best_),
         "random_state": _seed(em),
     }

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from bayesgmm.diagnostics import varying
 from bayesgmm.plots.forest import MOST_PANELS
 from bayesgmm.report.answer import Answer, concerns
 from bayesgmm.report.figures import draw_all
@@ -215,7 +216,7 @@ def _strangers(material: Material) -> list[dict[str, Any]]:
 
 def _convergence_summary(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The worst of each kind of labels."""
-    for labels, rows in table.groupby("labels", sort=False):
+    for labels, rows in varying(table).groupby("labels", sort=False):
         yield {
             "labels": labels,
             "n": len(rows),

@@ -44,7 +44,6 @@ def describe(model: GaussianMixture, sample_weight: ArrayLike | None = None) -> 
         "effective_components": effective_components(model.params_.weights),
         "converged": bool(model.converged_),
         "n_starts": model.n_starts_,
-        "n_starts_followed": model.n_starts_followed_,
         "n_starts_at_best": model.n_starts_at_best_,
         "status": model.status_,
         "message": model.message_,
@@ -54,7 +53,7 @@ def describe(model: GaussianMixture, sample_weight: ArrayLike | None = None) -> 
 def failed(covariance_type: str, n_components: int, error: Exception) -> dict[str, Any]:
     """Return the row of the table for a model that could not be fitted."""
     numbers = ("log_likelihood", "aic", "bic", "icl", "icl_entropy", "effective_components")
-    counts = ("n_parameters", "n_starts", "n_starts_followed", "n_starts_at_best")
+    counts = ("n_parameters", "n_starts", "n_starts_at_best")
     return {
         "covariance_type": covariance_type,
         "n_components": n_components,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -11,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.covariance import family
-from bayesgmm.em import Partitions
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
-from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.exceptions import InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.expectation._threads import chunks, map_in_turns
+from bayesgmm.params import MixtureParams
 from bayesgmm.progress import steps
 from bayesgmm.selection.criteria import describe, failed
 from bayesgmm.selection.value import CRITERIA, Selection
@@ -27,6 +28,10 @@ __all__ = ["select"]
 
 MOST_ALONE = 4096
 """Rows up to which models are fitted side by side."""
+SAME_MAXIMUM = 0.01
+"""Nats by which a fit has to be higher to take the place of another."""
+BEST_FAMILIES = 2
+"""Families, the best by BIC, whose fits others of as many components start from."""
 _TAKEN = {"n_components": "n_components", "covariance_type": "covariance_types"}
 
 
@@ -60,7 +65,8 @@ def select(
         and of occupied components to the table. A mapping has settings for `BayesianGaussianMixture`, such as ``priors`` and ``draws``:
         ``{"priors": Priors(concentration=0.1)}`` is a sparse prior, which leaves components empty that the data do not need.
     random_state : int, Generator, RandomState or None
-        A number goes to every model as it is, so that each can be fitted again on its own with the same result.
+        A number goes to every model as it is. Fits start from those of their neighbours as well, so that one of them fitted on its own
+        may end lower.
     progressbar : bool
         Show progress on stderr, when that is a terminal.
     **settings
@@ -89,31 +95,18 @@ def select(
     check_settings(settings, _TAKEN)
     models = list(product(_types(covariance_types), _numbers(n_components)))
     seed = one_seed(random_state)
-    shared = Partitions()
     ask = None if posterior is False else _asking(posterior, settings, sample_weight, np.shape(X)[0], seed, progressbar=progressbar)
-
-    def fit(i: int, _: int) -> tuple[GaussianMixture | None, dict[str, Any], ValueError | None]:
-        kind, K = models[i]
-        model = GaussianMixture(K, **{**settings, "covariance_type": kind, "random_state": seed})
-        model._partitions = shared
-        try:
-            model.fit(X, sample_weight=sample_weight)
-            return model, describe(model, sample_weight), None
-        except ValueError as error:
-            return None, failed(kind, K, error), error
-        finally:
-            del model._partitions
-
-    with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", len(models), shown=progressbar) as advance:
-        ended = []
-        parts = chunks(len(models), 1)
-        # More rows than these each fit shares out among all cores itself.
-        for end in map_in_turns(fit, parts) if np.shape(X)[0] <= MOST_ALONE else (fit(*part) for part in parts):
-            ended.append(end)
-            advance()
-    fitted, rows, errors = zip(*ended, strict=True)
+    together = np.shape(X)[0] <= MOST_ALONE  # more rows than these each fit shares out among all cores itself
+    grid = _Grid(X, sample_weight, {**settings, "random_state": seed}, together)
+    with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 2 * len(models), shown=progressbar) as advance:
+        fits = grid.fit(models, advance)
+    fitted = tuple(fit.model for fit in fits)
     if not any(fitted):
-        raise errors[0]
+        raise next(fit.error for fit in fits if fit.error is not None)
+    rows = [
+        failed(kind, K, fit.error) if fit.model is None else describe(fit.model, sample_weight)
+        for (kind, K), fit in zip(models, fits, strict=True)
+    ]
     # Copies: ties are asked of the rows later, when the caller's arrays may have changed.
     found = Selection(_table(rows), fitted, _own(X), _own(sample_weight))
     return found if ask is None else ask(found)
@@ -122,6 +115,101 @@ def select(
 def _own(data: Any) -> Any:
     """Return a copy of data in memory."""
     return data if is_chunked(data) else deepcopy(data)
+
+
+@dataclass
+class _Fit:
+    """What became of a model: its fit, or why there is none."""
+
+    model: GaussianMixture | None = None
+    error: Exception | None = None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is a maximum that means something."""
+        return self.model is not None and self.model.status_ in ("converged", "max_iter")
+
+    @property
+    def height(self) -> float:
+        """What EM climbed."""
+        return -np.inf if self.model is None else self.model.log_likelihood_ + self.model.log_prior_
+
+    def better(self, other: _Fit) -> _Fit:
+        """Return the other fit of the same model if it is the better one."""
+        ahead = other.height > self.height + SAME_MAXIMUM
+        return other if (other.is_sound, ahead) > (self.is_sound, False) or (other.is_sound == self.is_sound and ahead) else self
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The models over numbers of components and families, each fitted knowing its neighbours.
+
+    First numbers of components go up, and every fit starts from that of one component fewer, too. Then they go down, and it is tried
+    whether the fit of one more, or those of the best other families, lead higher.
+    """
+
+    X: ArrayLike
+    sample_weight: ArrayLike | None
+    settings: dict[str, Any]
+    together: bool
+
+    def fit(self, models: list[tuple[str, int]], advance: Callable[[], None]) -> list[_Fit]:
+        fits: dict[tuple[str, int], _Fit] = {}
+        numbers = sorted({K for _, K in models})
+
+        def known(*names: tuple[str, int]) -> list[MixtureParams]:
+            return [fits[name].model.params_ for name in names if name in fits and fits[name].model is not None]  # type: ignore[union-attr]
+
+        for K in numbers:
+            wave = [name for name in models if name[1] == K]
+            fits |= zip(wave, self._each(wave, [known((kind, K - 1)) for kind, _ in wave], advance), strict=True)
+        searches = self.settings.get("n_init", "auto") == "auto" and isinstance(self.settings.get("init_params", "auto"), str)
+        for K in reversed(numbers):
+            wave = [name for name in models if name[1] == K and K > 1 and searches and fits[name].model is not None]
+            best = sorted((name for name in wave if fits[name].is_sound), key=lambda name: _bic(fits[name]))[:BEST_FAMILIES]
+            near = [known((kind, K + 1), *(other for other in best if other != (kind, K))) for kind, _ in wave]
+            for name, again in zip(wave, self._each(wave, near, advance, only_known=True), strict=True):
+                fits[name] = fits[name].better(again)
+            for _ in range(sum(name[1] == K for name in models) - len(wave)):
+                advance()
+        return [fits[name] for name in models]
+
+    def _each(
+        self,
+        wave: list[tuple[str, int]],
+        known: list[list[MixtureParams]],
+        advance: Callable[[], None],
+        *,
+        only_known: bool = False,
+    ) -> list[_Fit]:
+        """Return the fits of some models of one number of components, side by side if the rows are few."""
+
+        def fit(i: int, _: int) -> _Fit:
+            kind, K = wave[i]
+            if only_known and not known[i]:
+                return _Fit()
+            model = GaussianMixture(K, **{**self.settings, "covariance_type": kind})
+            model._known, model._only_known = known[i], only_known
+            try:
+                model.fit(self.X, sample_weight=self.sample_weight)
+            except (ValueError, LikelihoodDecreaseError) as error:
+                return _Fit(error=error)
+            finally:
+                del model._known, model._only_known
+            return _Fit(model)
+
+        parts = chunks(len(wave), 1)
+        ended = []
+        for end in map_in_turns(fit, parts) if self.together else (fit(*part) for part in parts):
+            ended.append(end)
+            advance()
+        return ended
+
+
+def _bic(fit: _Fit) -> float:
+    model = fit.model
+    assert model is not None
+    return -2.0 * model.log_likelihood_ + model.n_parameters_ * float(np.log(len(model.responsibilities())))
 
 
 def _asking(
@@ -138,7 +226,7 @@ def _asking(
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    counts = ["n_parameters", "n_starts", "n_starts_followed", "n_starts_at_best"]
+    counts = ["n_parameters", "n_starts", "n_starts_at_best"]
     table[counts] = table[counts].astype("Int64")
     table.attrs = {"direction": "smaller is better", "criteria": list(CRITERIA)}
     return table

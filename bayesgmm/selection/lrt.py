@@ -175,7 +175,12 @@ def bootstrap_lrt(
 
 def _both(X: ArrayLike, K: int, settings: dict[str, Any], seed: int) -> tuple[GaussianMixture, GaussianMixture]:
     null, alternative = (GaussianMixture(n, **{**settings, "random_state": seed}) for n in (K, K + 1))
-    return fit_quietly(null, X), fit_quietly(alternative, X)
+    fit_quietly(null, X)
+    alternative._known = [null.params_]
+    try:
+        return null, fit_quietly(alternative, X)
+    finally:
+        del alternative._known
 
 
 def _replicate(rows: FloatArray, K: int, settings: dict[str, Any], seed: int) -> float:

@@ -50,9 +50,8 @@ class Selection:
           The two agree where no row is in doubt, and both then equal BIC; this one is never below ``icl``;
         - ``effective_components``: exp(-sum_k w_k log w_k) of the weights w, the number of components of equal weight that would be as
           diverse (Hill 1973);
-        - ``converged``, ``status`` and a sentence, ``message``; ``n_starts``, ``n_starts_followed`` and ``n_starts_at_best``, how many
-          starts of EM there were, how many were followed to their ends, and how many of these ended at the maximum reported: where few
-          did, a better one may have been missed.
+        - ``converged``, ``status`` and a sentence, ``message``; ``n_starts`` and ``n_starts_at_best``, how many independent starts of EM
+          there were and how many of these ended at the maximum reported: where few did, a better one may have been missed.
 
         With ``posterior``, also the following, NaN for models without one; here **larger is better**:
 

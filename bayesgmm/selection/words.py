@@ -36,8 +36,7 @@ def model_name(row: Any) -> str:
 
 def _best(selection: Selection) -> str:
     row = selection.ranking("bic").iloc[0]
-    followed = f"the {row['n_starts_followed']} starts of EM that were followed to the end"
-    starts = f"{row['n_starts_at_best']} of {followed} found this maximum" if row["n_starts"] > 1 else ""
+    starts = f"{row['n_starts_at_best']} of {row['n_starts']} starts of EM found this maximum" if row["n_starts"] > 1 else ""
     doubt = "" if row["status"] == "converged" else f" But: {row['message']}."
     return (
         f"Best of {len(selection.table)} models by BIC (smaller is better): {model_name(row)}, BIC {row['bic']:.1f}"

@@ -1,0 +1,273 @@
+"""Whether a maximum means something: the likelihood of a mixture is unbounded where a component closes in on few rows.
+
+A run that ends there has found a high likelihood and no group (Day 1969, Biometrika 56, 463-474; McLachlan and Peel 2000, Finite Mixture
+Models, section 3.10). What gives such components away is that the data do not determine them: a covariance that only its floor holds up,
+or rows so few that none of them is predicted by the others. How small a component is beside the spread of the whole table says nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm.em.steps import Mixture, Rows, Settings
+from bayesgmm.expectation import Chunk, Chunked, evaluate
+from bayesgmm.resolution import smallest_sds as sds_of_rounding
+from bayesgmm.typing import FloatArray, IntArray
+
+__all__ = ["AT_FLOOR", "Health", "describe", "examine", "least_variance", "smallest_sds"]
+
+AT_FLOOR = 1.0 + 1e-3
+"""Smallest variance in units of the floor up to which the floor, and not the data, is what holds it up."""
+_OF_SPREAD = 1e-5
+"""Smallest sd in units of the local spread: from its square, beside others in one matrix, doubles still have six digits."""
+_OF_DIGITS = 1e6 * float(np.finfo(float).eps)
+"""Smallest sd in units of the farthest value: of what is smaller, standardised rows would not have six digits."""
+_WINDOW, _WINDOW_OF_NORMAL = 0.05, 0.157
+"""Share of the rows whose range is the local spread, and its median in a normal sample, in sds."""
+_FEW = 4.0
+"""Rows for each direction, and one, above which a component needs no closer look."""
+_OPTIMISM = 2.0
+"""Log-likelihood lost by leaving rows out, over the number of parameters, that is more than a regular component loses."""
+_NOTHING_LEFT = -1e6
+_MOST_NAMED = 5
+
+
+def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
+    """Return the smallest standard deviation (D,) of each column that any component is allowed.
+
+    The largest of three: what rounding alone makes of a constant (:mod:`bayesgmm.resolution`), 1e-5 of the local spread of the column (the
+    median range of windows that hold a twentieth of the rows, so that neither the distance between groups nor a far row counts), and what
+    doubles can tell apart that far from the column's middle.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+        NaN stands for a missing value.
+    sample_weight : array of shape (N,), optional
+        Frequencies of the rows.
+    """
+    rounding = sds_of_rounding(X, sample_weight)
+    middle = np.nanmedian(X, axis=0)
+    digits = _OF_DIGITS * np.nanmax(np.abs(X - middle), axis=0)
+    local = np.array([_local_spread(column[~np.isnan(column)]) for column in np.sort(X.T, axis=1)])
+    return np.maximum(np.maximum(rounding, digits), np.maximum(_OF_SPREAD * local, np.finfo(float).tiny ** 0.25))
+
+
+def _local_spread(column: FloatArray) -> float:
+    """Return the typical sd of the groups that sorted values (n,) lie in; their full range where nearly all are equal."""
+    window = max(1, int(_WINDOW * len(column)))
+    ranges = column[window:] - column[:-window]
+    if not (ranges > 0).any():
+        return 0.0
+    typical = float(np.median(ranges[ranges > 0]))
+    return typical / _WINDOW_OF_NORMAL * (_WINDOW * len(column) / window)
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is wrong with the components of a mixture, if anything.
+
+    Parameters
+    ----------
+    at_floor : bool array of shape (K,)
+        Components whose covariance is held up by the floor.
+    too_few : bool array of shape (K,)
+        Components with fewer rows, in expectation, than it takes to estimate their covariance, or whose few rows they do not predict.
+    counts : array of shape (K,)
+        Expected numbers of rows.
+    """
+
+    at_floor: np.ndarray
+    too_few: np.ndarray
+    counts: FloatArray
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether no component is at fault."""
+        return not (self.at_floor.any() or self.too_few.any())
+
+    @property
+    def status(self) -> str:
+        """One word: "regular", "collapsed" or "spurious"."""
+        if self.is_regular:
+            return "regular"
+        return "collapsed" if self.at_floor.any() else "spurious"
+
+
+def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Rows, FloatArray | None] | None = None) -> Health:
+    """Return the state of a fitted mixture's components.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    settings : Settings
+    n_rows : float
+        The data's total weight.
+    rows : (array of shape (N, D), weights (N,) or None), optional
+        To look closer at components with few rows; without them, or with gaps, only counts are looked at.
+    """
+    K, D = mixture.means.shape
+    family = settings.family
+    counts = np.exp(mixture.log_weights[:K]) * n_rows
+    at_floor = np.array([least_variance(factor, settings) <= AT_FLOOR for factor in mixture.scale_tril])
+    own_shape = family.n_covariance_parameters(2, D) > family.n_covariance_parameters(1, D)
+    # A prior makes up for rows that are missing.
+    if not own_shape or settings.penalty is not None or K == 1:
+        return Health(at_floor, np.zeros(K, bool), counts)
+    directions = 1 if family.diagonal else D
+    too_few = counts < directions + 1
+    small = ~(at_floor | too_few) & (counts < _FEW * (directions + 1))
+    if small.any() and rows is not None and isinstance(rows[0], np.ndarray):
+        too_few |= _unpredicted(mixture, settings, rows[0], rows[1], small)
+    return Health(at_floor, too_few, counts)
+
+
+def least_variance(scale_tril: FloatArray, settings: Settings) -> float:
+    """Return the smallest variance in any direction in units of the smallest allowed; a ridge does not count."""
+    factor = scale_tril
+    if settings.ridge > 0:
+        covariance = scale_tril @ scale_tril.T
+        without = covariance - settings.ridge * (1 + 1e-9) * np.eye(len(covariance))
+        scaled = without / np.outer(settings.smallest, settings.smallest)
+        return float(np.linalg.eigvalsh(scaled)[0])
+    scaled = factor / settings.smallest[:, None]
+    if not np.tril(factor, -1).any():
+        return float(np.diag(scaled).min()) ** 2
+    return float(np.linalg.svd(scaled, compute_uv=False)[-1]) ** 2
+
+
+def _unpredicted(
+    mixture: Mixture, settings: Settings, X: FloatArray, sample_weight: FloatArray | None, small: np.ndarray
+) -> np.ndarray:
+    """Say which of some small components (K,) predict their own rows, each left out in turn, worse than the others do.
+
+    Rows that lie in a plane by chance make a component of high likelihood that knows nothing of the next row. Leaving row x with
+    responsibility r out of a component of n rows changes its mean and covariance S by a rank of one, so that with ``m = n - r`` and d
+    the Mahalanobis distance, ``|S'| = |S| (n / m)^D (1 - r d^2 / m)`` and ``d'^2 = (n / m) d^2 / (1 - r d^2 / m)``.
+    """
+    K = len(mixture.means)
+    arrays = settings.arrays(mixture)
+    joint, log_density = evaluate(X, *arrays, diagonal=settings.family.diagonal, joint=True)
+    total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
+    own, D = np.zeros(K, bool), X.shape[1]
+    n_parameters = 1 + D + settings.family.n_covariance_parameters(2, D) - settings.family.n_covariance_parameters(1, D)
+    for k in np.flatnonzero(small):
+        r = np.exp(joint[:, k] - log_density)
+        rows = np.flatnonzero(r > 1e-6)
+        r = r[rows]
+        weight = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
+        n = float(weight @ r)
+        without = _left_out(X[rows], r, n, mixture, k, settings.family.letters)
+        without += np.log(np.maximum(n - r, 1e-300) / n * total / max(total - 1.0, 1.0))
+        others = np.delete(joint[rows], k, axis=1)
+        lost = float(weight * r @ without)
+        predicted = lost + float(weight * r @ (joint[rows, k] - np.logaddexp.reduce(others, axis=1))) > 0
+        own[k] = -lost > _OPTIMISM * n_parameters and not predicted
+    return own
+
+
+def _left_out(X: FloatArray, r: FloatArray, n: float, mixture: Mixture, k: int, letters: str) -> FloatArray:
+    """Return by how much the log-density of rows (m,) under component k falls when each of them is left out of it."""
+    D = X.shape[1]
+    m = np.maximum(n - r, 1e-12)
+    z = np.linalg.solve(mixture.scale_tril[k], (X - mixture.means[k]).T).T
+    squares = z**2
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if letters[2] == "V":  # a matrix of its own
+            left = 1.0 - r * squares.sum(1) / m
+            log_det, distance = D * np.log(n / m) + np.log(left), (n / m) * squares.sum(1) / left
+        elif letters[1] == "V":  # variances of its own
+            left = (n / m)[:, None] * (1.0 - r[:, None] * squares / m[:, None])
+            log_det, distance = np.log(left).sum(1), ((n / m)[:, None] ** 2 * squares / left).sum(1)
+        else:  # a volume of its own
+            left = (n / m) * (1.0 - r * squares.sum(1) / (m * D))
+            log_det, distance = D * np.log(left), (n / m) ** 2 * squares.sum(1) / left
+        lost = -0.5 * (log_det + distance - squares.sum(1))
+    # Without the row nothing is left of the component in some direction.
+    possible = (left > 0) if left.ndim == 1 else (left > 0).all(1)
+    return np.where(possible, lost, _NOTHING_LEFT)
+
+
+def describe(health: Health, X: Rows, mixture: Mixture, settings: Settings, names: list[str] | None = None) -> str:
+    """Return a sentence or two that name the components at fault, their rows, and what to do."""
+    if health.at_floor.all() and (len(health.at_floor) == 1 or settings.family.letters[0] == "E"):
+        return _all_at_floor(health, X, mixture, settings, names)
+    own = _own_rows(X, mixture, settings)
+    parts = []
+    for k in np.flatnonzero(health.at_floor | health.too_few):
+        what = "has collapsed: only the floor of its covariance holds it up" if health.at_floor[k] else "rests on too few rows"
+        where = f", in {_direction(mixture.scale_tril[k], settings, names)}" if health.at_floor[k] else ""
+        parts.append(f"component {k} {what}{where} (expected number of rows {health.counts[k]:.1f}{_named(*own[k])})")
+    text = "; ".join(parts)
+    # Priors of standard deviations alone leave correlations free to become one.
+    priors = "priors" if settings.penalty is None else "priors that hold more (a larger eta)"
+    return f"{text[0].upper()}{text[1:]}. Ask for fewer components or a simpler covariance_type, or give {priors}"
+
+
+def _all_at_floor(health: Health, X: Rows, mixture: Mixture, settings: Settings, names: list[str] | None) -> str:
+    n, D = len(X), mixture.means.shape[1]
+    whose = "The covariance" if len(health.at_floor) == 1 else "The covariance that the components share"
+    where = _direction(mixture.scale_tril[0], settings, names)
+    few = f": {n} rows cannot determine the {D} directions of a covariance" if n <= D else ""
+    return (
+        f"{whose} is singular and only its floor holds it up, in {where}{few}. Its log-likelihood means nothing. "
+        "Leave out a column, choose a simpler covariance_type (diag, spherical), or give priors"
+    )
+
+
+def _direction(scale_tril: FloatArray, settings: Settings, names: list[str] | None) -> str:
+    """Name the columns in which a component has no spread."""
+    D = len(scale_tril)
+    names = [f"x{d}" for d in range(D)] if names is None else names
+    _, _, vectors = np.linalg.svd((scale_tril / settings.smallest[:, None]).T)
+    share = vectors[-1] ** 2
+    columns = np.flatnonzero(share > 0.05 * share.max())
+    if len(columns) == 1:
+        return f"column {names[columns[0]]!r}"
+    listed = ", ".join(repr(names[d]) for d in columns[:_MOST_NAMED])
+    more = f" and {len(columns) - _MOST_NAMED} more" if len(columns) > _MOST_NAMED else ""
+    return f"a combination of the columns {listed}{more}"
+
+
+type OwnRows = list[tuple[int, list[int]]]
+"""Of each component, how many rows it is the most probable for by far, and the numbers of the first of them."""
+
+
+def _own_rows(X: Rows, mixture: Mixture, settings: Settings) -> OwnRows:
+    arrays, diagonal = settings.arrays(mixture), settings.family.diagonal
+    if isinstance(X, Chunked):
+        starts = np.concatenate([[0], np.cumsum(X.summary.read)])
+        return X.map_reduce(_OwnRows(arrays, diagonal, starts), _more_rows)
+    return _most_probable(evaluate(X, *arrays, diagonal=diagonal, responsibilities=True)[0])
+
+
+def _most_probable(r: FloatArray) -> OwnRows:
+    rows = [np.flatnonzero(r[:, k] > 0.5) for k in range(r.shape[1])]
+    return [(len(i), i[:_MOST_NAMED].tolist()) for i in rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _OwnRows:
+    """The same for one chunk, whose rows are numbered as in all the data."""
+
+    arrays: tuple[FloatArray, FloatArray, FloatArray]
+    diagonal: bool
+    starts: IntArray
+
+    def __call__(self, chunk: Chunk) -> OwnRows:
+        own = _most_probable(evaluate(chunk.rows, *self.arrays, diagonal=self.diagonal, responsibilities=True)[0])
+        start = int(self.starts[chunk.number])
+        standing = (lambda i: i) if chunk.standing is None else (lambda i: int(chunk.standing[i]))
+        return [(n, [start + standing(i) for i in rows]) for n, rows in own]
+
+
+def _more_rows(first: OwnRows, second: OwnRows) -> OwnRows:
+    return [(n + m, (rows + more)[:_MOST_NAMED]) for (n, rows), (m, more) in zip(first, second, strict=True)]
+
+
+def _named(n_rows: int, first: list[int]) -> str:
+    if n_rows == 0:
+        return ", none of which it is the most probable for"
+    return f": {', '.join(map(str, first))}" + (f" and {n_rows - len(first)} more" if n_rows > len(first) else "")

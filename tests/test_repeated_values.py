@@ -1,0 +1,135 @@
+"""Posteriors of rounded and repeated values: told before sampling, bounded by what the rounding lets be told, and sane."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+
+import bayesgmm as bg
+from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.laplace import find_mode
+from bayesgmm.bayes.space import Space
+from bayesgmm.covariance import family
+from bayesgmm.exceptions import DataAdvice, InvalidParameterError
+from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors, Truncated
+from bayesgmm.resolution import advice_on_repeats, repeats, smallest_sds
+
+EVERY = [HalfNormal(0.8), HalfCauchy(0.7), HalfStudentT(4.0, 0.5), LogNormal(0.1, 0.8), Exponential(2.0), Gamma(2.0, 3.0)]
+LEAST_P = 1e-4
+
+
+def rounded(rng: np.random.Generator, step: float = 0.5) -> np.ndarray:
+    X = np.r_[rng.normal(0.0, 1.0, (120, 2)), rng.normal(4.0, 1.0, (80, 2))]
+    return step * np.rint(X / step)
+
+
+@pytest.mark.parametrize("prior", EVERY, ids=lambda prior: type(prior).__name__)
+def test_a_prior_that_is_cut_off_is_the_whole_one_given_that_it_is_above(prior, rng):
+    cut = Truncated(prior, 0.6).frozen()
+    mass, _ = integrate.quad(lambda sd: float(np.exp(cut.logpdf(sd))), 0.6, np.inf, epsabs=1e-10)
+    assert mass == pytest.approx(1.0, abs=1e-6)
+    assert np.isneginf(cut.logpdf(0.59))
+    whole = np.asarray(prior.frozen().rvs(size=20_000, random_state=rng))
+    draws = cut.rvs(size=4000, random_state=rng)
+    assert draws.min() >= 0.6
+    assert stats.ks_2samp(draws, whole[whole > 0.6]).pvalue > LEAST_P
+    np.testing.assert_allclose(stats.ecdf(draws).cdf.evaluate(cut.ppf([0.1, 0.5, 0.9])), [0.1, 0.5, 0.9], atol=0.03)
+
+
+@pytest.mark.parametrize("prior", EVERY, ids=lambda prior: type(prior).__name__)
+def test_a_cut_prior_changes_its_units(prior):
+    here, there = Truncated(prior, 0.3), Truncated(prior, 0.3).scaled(10.0)
+    np.testing.assert_allclose(there.frozen().logpdf(7.0) + np.log(10.0), here.frozen().logpdf(0.7), rtol=1e-9)
+
+
+def test_a_prior_without_mass_above_the_rounding_is_refused(rng):
+    with pytest.raises(InvalidParameterError, match=r"Gamma.* no mass above .*smallest_sd=0"):
+        Priors(sds=Gamma(2.0, 1e6)).resolve(rounded(rng), 2, family("full"))
+
+
+@pytest.mark.parametrize("name", ["full", "tied", "diag", "spherical"])
+def test_the_rounding_of_each_column_bounds_its_sds(name, rng):
+    X = np.c_[rng.normal(size=100), 10.0 * rng.normal(size=100).round(1), rng.normal(size=100).round(1)]
+    lower = Priors().resolve(X, 2, family(name)).sds.lower
+    expected = 0.0 if name == "spherical" else smallest_sds(X)
+    np.testing.assert_allclose(lower, np.broadcast_to(expected, np.shape(lower)))
+    np.testing.assert_allclose(smallest_sds(X), [0.0, 1.0 / 12**0.5, 0.1 / 12**0.5])
+    draws = Priors().sample(X, 2, name, n_draws=200, random_state=1)
+    assert (draws.sds >= lower).all() if name in ("full", "diag") else (draws.sds > 0).all()
+    given = Priors(smallest_sd=[0.5, 0.0, 0.3]).resolve(X, 2, family("diag")).sds.lower
+    np.testing.assert_array_equal(given, [[0.5, 0.0, 0.3]] * 2)
+
+
+def test_without_visible_rounding_nothing_is_cut_off(rng):
+    X = rng.normal(size=(60, 2))
+    assert type(Priors().resolve(X, 2, family("full")).sds) is LogNormal
+    assert type(Priors(smallest_sd=0.0).resolve(X.round(1), 2, family("full")).sds) is LogNormal
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_rounded_data_have_no_mode_on_equal_values(seed):
+    """Started at the commonest values with a tiny sd, a climb ends where groups are; without the bound it ends at the ties, and higher."""
+    X, kind = rounded(np.random.default_rng(seed))[:, :1], family("full")
+    values, counts = np.unique(X[:, 0], return_counts=True)
+    tie = values[counts.argmax()]
+    spike = bg.MixtureParams(np.array([0.1, 0.9]), np.array([[tie], [X.mean()]]), np.array([[[1e-8]], [[X.std()]]]))
+    heights, sds = [], []
+    for priors in (Priors(), Priors(smallest_sd=0.0, sds=HalfNormal(2.0))):
+        density = LogPosterior(X, Space(2, 1, kind), priors.resolve(X, 2, kind))
+        mode = find_mode(density, density.space.unconstrain(spike))
+        heights.append(density(mode)[0])
+        sds.append(density.space.constrain(mode).sds.min())
+    assert sds[0] > smallest_sds(X)[0] == 0.5 / 12**0.5
+    assert sds[1] < 1e-6
+    assert heights[1] > heights[0]
+
+
+def test_zeros_are_told_of_before_sampling_and_make_a_group_of_their_own():
+    rng = np.random.default_rng(11)
+    rest = rng.normal(5.0, 1.0, 80)
+    table = pd.DataFrame({"expression": np.r_[np.zeros(120), rest]})
+    fit = bg.BayesianGaussianMixture(2, draws=400, tune=400, random_state=1, progressbar=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit.fit(table)
+    told = [str(warning.message) for warning in caught if warning.category is DataAdvice]
+    assert len(told) == 1
+    assert "'expression' is 0 in 120 of 200 rows" in told[0]
+    assert fit.diagnose()[0].passed
+    own, zeros = (int(f(fit.means_.ravel())) for f in (np.argmax, np.argmin))
+    # The rest is a normal sample of its own: its mean's posterior is that of the sample, but for the prior.
+    means = fit.params_.means[..., own, 0]
+    assert means.mean() == pytest.approx(rest.mean(), abs=0.03)
+    assert means.std() == pytest.approx(rest.std() / np.sqrt(len(rest)), rel=0.15)
+    assert fit.weights_[own] == pytest.approx(82 / 204, abs=0.01)
+    sds = fit.params_.sds[..., zeros, 0]
+    smallest = smallest_sds(table.to_numpy())[0]
+    assert smallest < sds.min()
+    # Of 120 equal values the sd's posterior falls from the bound with a rate of about 120 in its logarithm.
+    assert np.log(sds / smallest).mean() == pytest.approx(1 / 120, rel=0.25)
+
+
+@pytest.mark.parametrize("sampler", ["laplace", "auto"])
+def test_other_roads_know_the_bound(sampler):
+    X = rounded(np.random.default_rng(3))
+    fit = bg.BayesianGaussianMixture(2, sampler=sampler, draws=300, tune=300, random_state=1, progressbar=False).fit(X)
+    assert fit.diagnose()[0].passed
+    assert (fit.params_.sds > fit.priors_.sds.lower).all()
+    np.testing.assert_allclose(fit.priors_.sds.lower, 0.5 / 12**0.5)
+
+
+def test_a_questionnaire_is_called_one():
+    rng = np.random.default_rng(4)
+    marks = rng.integers(1, 6, (595, 7)).astype(float)
+    visits = np.where(rng.uniform(size=595) < 0.82, 0.0, rng.poisson(12.0, 595) + 1.0)
+    names = [f"item{j}" for j in range(7)] + ["visits"]
+    said = advice_on_repeats(repeats(np.c_[marks, visits], names))
+    assert f"'visits' is 0 in {(visits == 0).sum()} of 595 rows" in said
+    assert "'item0', 'item1', 'item2', 'item3', 'item4', 'item5' and 1 more have only 5 distinct values" in said
+    assert said.isascii()
+    assert advice_on_repeats(repeats(rng.normal(size=(100, 2)), ["a", "b"])) == ""

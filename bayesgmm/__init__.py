@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bayesgmm.selection import BootstrapLRT, Merging, Selection, bootstrap_lrt, merge_components, select
     from bayesgmm.sources import open_rows
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
+_load, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
     __name__,
     submodules=[
         "calibration",
@@ -63,3 +63,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, 
         "selection": ["BootstrapLRT", "Merging", "Selection", "bootstrap_lrt", "merge_components", "select"],
     },
 )
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for, and with it what cannot be loaded (PyMC) when NumPy was told to raise at underflow."""
+    import numpy as np
+
+    with np.errstate(under="ignore"):
+        return _load(name)

@@ -1,5 +1,9 @@
 """The errors and warnings a user of bayesgmm can meet."""
 
+import contextlib
+import warnings
+from pathlib import Path
+
 from sklearn.exceptions import ConvergenceWarning
 
 __all__ = [
@@ -10,7 +14,11 @@ __all__ = [
     "InvalidParameterError",
     "LikelihoodDecreaseError",
     "SizeAdvice",
+    "warn",
 ]
+
+_OURS = (str(Path(__file__).parent), contextlib.__file__.removesuffix(".py"))
+"""Where frames lie that nobody is to be pointed at; a prefix that is a whole name would not be taken for one."""
 
 
 class BayesGMMError(Exception):
@@ -81,3 +89,22 @@ class SizeAdvice(UserWarning):
     >>> issubclass(SizeAdvice, UserWarning)
     True
     """
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called the package, however deep in it the reason was found.
+
+    Parameters
+    ----------
+    message : str
+    category : type of Warning
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     warn("It takes long.", SizeAdvice)
+    >>> [str(each.message) for each in said]
+    ['It takes long.']
+    """
+    warnings.warn(message, category, stacklevel=2, skip_file_prefixes=_OURS)

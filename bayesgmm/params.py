@@ -14,6 +14,7 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Gaps, evaluate, log_density_draws, responsibility_draws, rows_of
 from bayesgmm.mixture import build, hills, line, pairs, parts, ridge, store
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
+from bayesgmm.underflow import guard
 
 __all__ = ["MixtureParams", "generator"]
 
@@ -436,3 +437,6 @@ def _check_values(weights: FloatArray, means: FloatArray, scale_tril: FloatArray
         raise InvalidParameterError("weights must be at least zero and add up to one")
     if np.any(np.triu(scale_tril, 1)) or (np.diagonal(scale_tril, axis1=-2, axis2=-1) <= 0).any():
         raise InvalidParameterError("scale_tril must be lower triangular with a positive diagonal")
+
+
+guard(globals())

@@ -17,6 +17,7 @@ from bayesgmm.expectation import Chunked
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.resolution import MOST_ROWS, smallest_sds
 from bayesgmm.typing import ArrayLike, FloatArray
+from bayesgmm.underflow import guard
 
 __all__ = [
     "ConjugatePriors",
@@ -807,3 +808,6 @@ def _broadcast(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArra
         raise InvalidParameterError(
             f"priors: {name} must be a number or have a shape that fits {shape}, got {np.shape(value)}"
         ) from None
+
+
+guard(globals())

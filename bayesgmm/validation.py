@@ -18,6 +18,7 @@ __all__ = [
     "check_fittable",
     "check_prob",
     "check_ranges",
+    "check_same_columns",
     "check_weights",
     "column_names",
     "default_names",
@@ -149,6 +150,40 @@ def column_names(X: Any, n_features: int) -> list[str]:
 def default_names(n_features: int) -> list[str]:
     """Return ``x0, x1, ...``, scikit-learn's names for features that have none."""
     return [f"x{d}" for d in range(n_features)]
+
+
+def check_same_columns(what: str, fit: Any, other: Any) -> None:
+    """Raise InvalidDataError if a fit and rows, or two fits, know their columns by name, and these differ: numbers would mean others.
+
+    Parameters
+    ----------
+    what : str
+        What ``fit`` is called in the message.
+    fit : estimator or MixtureParams
+        The latter has no names, and goes with any columns.
+    other : estimator or DataFrame
+        What has no names goes with any.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> table = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})
+    >>> check_same_columns("fit", PCA().fit(table), table[["b", "a"]])
+    Traceback (most recent call last):
+    bayesgmm.exceptions.InvalidDataError: fit has seen the columns a, b, and X has b, a: give the columns in the same order
+    """
+    theirs = getattr(fit, "feature_names_in_", None)
+    ours = getattr(other, "feature_names_in_", getattr(other, "columns", None))
+    if theirs is None or ours is None:
+        return
+    names = [[str(name) for name in each] for each in (theirs, ours)]
+    if names[0] == names[1]:
+        return
+    remedy = "give the columns in the same order" if sorted(names[0]) == sorted(names[1]) else "give those columns"
+    listed = [
+        ", ".join(each[:_MOST_NAMED]) + (f" and {len(each) - _MOST_NAMED} more" * (len(each) > _MOST_NAMED)) for each in names
+    ]
+    raise InvalidDataError(f"{what} has seen the columns {listed[0]}, and X has {listed[1]}: {remedy}")
 
 
 def _refuse_no_rows_yet(X: Any) -> None:

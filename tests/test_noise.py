@@ -1,5 +1,7 @@
 """The noise component: a uniform density in a box, with its own weight, label and share of every row."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 import bayesgmm as bg
 from bayesgmm.em import Noise
-from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.em.gross import limits_of
+from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 
 
 def groups_in_noise(rng, n_noise=60):
@@ -132,3 +135,119 @@ def test_what_noise_cannot_do_is_refused(rng, fitted):
 
 def posterior_of_two(X):
     return bg.BayesianGaussianMixture(2, draws=20, tune=20, chains=2, random_state=0, progressbar=False).fit(X)
+
+
+# Gross errors
+
+
+def with_errors(rng, D, n_errors, highest, n=300):
+    """Two groups six standard deviations apart, some rows spread about them, and some that are ten thousand times as far and more."""
+    groups = rng.normal(size=(n, D))
+    groups[: n // 2, 0] += 6
+    spread = rng.uniform(-10, 16, (n // 20, D))
+    errors = rng.normal(size=(n_errors, D))
+    errors[np.arange(n_errors), rng.integers(D, size=n_errors)] = rng.choice([-1, 1], n_errors) * 10 ** rng.uniform(
+        4, highest, n_errors
+    )
+    return np.concatenate([groups, spread, errors])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 25), st.sampled_from([6, 12]))
+def test_gross_errors_are_noise_and_change_nothing_else(seed, D, n_errors, highest):
+    X = with_errors(np.random.default_rng(seed), D, n_errors, highest)
+    n, clean = len(X), X[:-n_errors]
+    em = bg.GaussianMixture(2, noise=True, random_state=0).fit(X)
+    alone = bg.GaussianMixture(2, noise=True, random_state=0).fit(clean)
+    np.testing.assert_allclose(em.means_, alone.means_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(em.covariances_, alone.covariances_, rtol=1e-5, atol=1e-6)
+    assert em.noise_weight_ == pytest.approx((n_errors + alone.noise_weight_ * (n - n_errors)) / n)
+    assert em.status_ == alone.status_
+    labels = em.predict(X)
+    assert (labels[-n_errors:] == -1).all()
+    np.testing.assert_array_equal(labels[:-n_errors], alone.predict(clean))
+    assert f"row{'s' if n_errors > 1 else ''} {n - n_errors}" in em.message_
+    assert "noise for certain" in em.message_
+    # One height, however it is asked for.
+    assert em.log_likelihood_ == pytest.approx(em.score_samples(X).sum(), rel=1e-9)
+    assert em.lower_bound_ == pytest.approx(em.score(X), rel=1e-9)
+    assert em.optima_[0][0] == pytest.approx(em.log_likelihood_, abs=0.01)
+    g = n_errors / n
+    volume = em._noise.log_volume
+    np.testing.assert_allclose(em.score_samples(X)[-n_errors:], np.log(g) - volume)
+    np.testing.assert_allclose(em.score_samples(clean), alone.score_samples(clean) + np.log1p(-g), rtol=1e-6, atol=1e-6)
+    r = em.predict_proba(X)
+    np.testing.assert_allclose(r.sum(1), 1.0)
+    assert (r[-n_errors:, -1] == 1).all()
+    assert em.n_parameters_ == alone.n_parameters_ + 1
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(3, 50), st.floats(1.5, 4.0))
+def test_errors_of_any_size_leave_the_groups_where_they_are(seed, D, n_errors, highest):
+    """EM from the groups themselves ends no higher: what is found is not two groups in one and the errors in the other."""
+    rng = np.random.default_rng(seed)
+    X = with_errors(rng, D, n_errors, 4)
+    X[-n_errors:] = np.sign(X[-n_errors:]) * 10 ** rng.uniform(1.3, highest, (n_errors, D)) * (np.abs(X[-n_errors:]) > 100)
+    truth = bg.MixtureParams.from_covariances([0.5, 0.5], [[0.0] * D, [6.0] + [0.0] * (D - 1)], [np.eye(D)] * 2)
+    em = bg.GaussianMixture(2, noise=True, random_state=0).fit(X)
+    from_truth = bg.GaussianMixture(2, noise=True, init_params=truth).fit(X)
+    assert em.log_likelihood_ > from_truth.log_likelihood_ - 0.01
+
+
+def test_a_row_of_weight_zero_is_not_there_for_the_box(rng):
+    X, _ = groups_in_noise(rng)
+    more = np.concatenate([X, [[40.0, 40.0], [1e7, 0.0]]])
+    weight = np.append(np.ones(len(X)), [0.0, 0.0])
+    weighted = bg.GaussianMixture(2, noise=True, random_state=0).fit(more, sample_weight=weight)
+    plain = bg.GaussianMixture(2, noise=True, random_state=0).fit(X)
+    assert weighted._noise.log_volume == plain._noise.log_volume
+    np.testing.assert_allclose(weighted.means_, plain.means_)
+    assert weighted.log_likelihood_ == pytest.approx(plain.log_likelihood_)
+    assert "certain" not in weighted.message_
+
+
+def test_an_error_of_weight_two_is_the_error_twice(rng):
+    X = with_errors(rng, 2, 3, 6)
+    weight = np.ones(len(X))
+    weight[[5, -1]] = 2.0
+    weighted = bg.GaussianMixture(2, noise=True, random_state=0).fit(X, sample_weight=weight)
+    twice = bg.GaussianMixture(2, noise=True, random_state=0).fit(np.concatenate([X, X[[5, -1]]]))
+    assert weighted.log_likelihood_ == pytest.approx(twice.log_likelihood_)
+    assert weighted.noise_weight_ == pytest.approx(twice.noise_weight_)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.06])
+def test_a_group_is_no_error_however_far_and_tight(rng, share):
+    few = int(400 * share)
+    X = np.concatenate([rng.normal(5, 0.001, 400 - few), rng.normal(0, 0.001, few)])[:, None]
+    assert not Noise.around(X).limits.are_set
+
+
+def test_codes_for_missing_values_are_errors_and_heavy_tails_are_few(rng):
+    X = np.concatenate([rng.normal(size=(200, 2)), np.full((10, 2), -999999.0)])
+    assert Noise.around(X).limits.beyond(X).sum() == 10
+    for seed in range(20):
+        heavy = np.random.default_rng(seed).standard_t(2, size=(300, 1))
+        assert Noise.around(heavy).gross < 0.02
+
+
+def test_limits_do_not_depend_on_units_offset_order_or_sign(rng):
+    X = with_errors(rng, 3, 8, 8)
+    beyond = limits_of(X).beyond(X)
+    assert beyond.sum() == 8
+    for other in (X * [1e-6, 1.0, -1e5], np.add(X, [0.0, 1e3, -1e7])):
+        np.testing.assert_array_equal(limits_of(other).beyond(other), beyond)
+    order = rng.permutation(len(X))
+    np.testing.assert_array_equal(limits_of(X[order]).beyond(X[order]), beyond[order])
+
+
+def test_more_errors_than_may_be_set_aside_and_errors_in_chunks_are_told(rng, tmp_path):
+    X = with_errors(rng, 2, 3, 6)
+    np.save(tmp_path / "x.npy", X)
+    many = np.concatenate([X[:-3], np.column_stack([10 ** rng.uniform(4, 6, 50), rng.normal(size=50)])])
+    for given_, said in ((many, "column 'x0' more than 10% of the rows"), (str(tmp_path / "x.npy"), "some rows lie far beyond")):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            bg.GaussianMixture(2, noise=True, random_state=0).fit(given_)
+        assert any(said in str(each.message) and issubclass(each.category, ConvergenceWarning) for each in told)

@@ -74,7 +74,7 @@ def test_the_headline_is_five_plain_lines(report):
     assert len(report.headline) == 5
     assert all(line == line.strip() and "\n" not in line for line in report.headline)
     assert report.headline[0] == "Old Faithful: 272 rows, 2 columns (eruptions, waiting); 2 groups, full covariance."
-    assert "−1,130.264" in report.headline[1]
+    assert "-1,130.264" in report.headline[1]
     assert "converged" in report.headline[2]
     assert "no point changes group" in report.headline[4]
 

@@ -29,6 +29,7 @@ from bayesgmm.priors import (
     Truncated,
 )
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
+from bayesgmm.underflow import guard
 from bayesgmm.validation import check_data, check_fittable, column_names
 
 __all__ = ["build_model", "build_resolved"]
@@ -209,3 +210,6 @@ def _draw(weights: TensorVariable, means: TensorVariable, scale_tril: TensorVari
     labels = pm.Categorical.dist(p=weights, size=size)
     normal = pm.Normal.dist(size=(*labels.shape, means.shape[-1]))
     return means[labels] + (scale_tril[labels] @ normal[..., None])[..., 0]
+
+
+guard(globals())

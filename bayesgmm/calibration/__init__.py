@@ -19,6 +19,7 @@ from bayesgmm.calibration.replicate import LEVELS, N_DRAWS, Outcome, run_replica
 from bayesgmm.calibration.run import calibrate
 from bayesgmm.calibration.uniformity import Uniformity, envelope, judge_ranks
 from bayesgmm.calibration.value import Calibration, Group
+from bayesgmm.underflow import guard
 
 __all__ = [
     "CONTROLS",
@@ -41,3 +42,5 @@ __all__ = [
     "run_replicate",
     "run_small_sample",
 ]
+
+guard(globals())

@@ -2,5 +2,8 @@
 
 from bayesgmm.comparison.build import compare
 from bayesgmm.comparison.value import Comparison
+from bayesgmm.underflow import guard
 
 __all__ = ["Comparison", "compare"]
+
+guard(globals())

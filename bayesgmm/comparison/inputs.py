@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
+from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams
@@ -59,6 +60,8 @@ def _check_fitted(em: Any, posterior: Any) -> None:
     for name, fit, batch in (("em", em, 0), ("posterior", posterior, 2)):
         if not hasattr(fit, "params_"):
             raise InvalidParameterError(f"{name} is not fitted: call its fit(X) first.")
+        if getattr(fit, "_fit_rows", ...) is None:
+            raise InvalidParameterError(f"{name} was put together by hand and has not been fitted: call its fit(X) first.")
         if len(fit.params_.batch_shape) != batch:
             kind = "GaussianMixture" if batch == 0 else "BayesianGaussianMixture"
             raise InvalidParameterError(f"{name} must be a fitted {kind}: compare(em, posterior, X), in this order.")
@@ -71,7 +74,8 @@ def _check_alike(em: GaussianMixture, posterior: BayesianGaussianMixture) -> Non
         raise InvalidParameterError(f"The fits have different columns: EM {_few(names[0])}, the posterior {_few(names[1])}.")
     for setting in ("n_components", "covariance_type"):
         left, right = getattr(em, setting), getattr(posterior, setting)
-        if left != right:
+        # One family may go by two names.
+        if left != right and (setting != "covariance_type" or family(left) is not family(right)):
             raise InvalidParameterError(f"The fits differ in {setting}: EM has {left!r}, the posterior {right!r}.")
     if getattr(em, "noise", False):
         raise InvalidParameterError("EM has a noise component and the posterior none: fit GaussianMixture with noise=False.")
@@ -95,7 +99,7 @@ def _rows(em: GaussianMixture, posterior: BayesianGaussianMixture, X: Any) -> tu
             raise InvalidParameterError("The posterior did not keep its training data: give X.")
     if isinstance(X, pd.DataFrame) and [str(name) for name in X.columns] != names:
         raise InvalidParameterError(f"X has other columns than the fits: {_few(map(str, X.columns))}, not {_few(names)}.")
-    rows = np.ascontiguousarray(X, dtype=float)
+    rows = np.array(X, dtype=float, order="C")  # a copy: the comparison keeps it
     if rows.ndim != 2 or rows.shape[1] != len(names):
         raise InvalidParameterError(f"X must have shape (rows, {len(names)}) as the fits have, got {rows.shape}.")
     _check_values(rows, names)

@@ -117,7 +117,7 @@ def em_convergence(em: GaussianMixture) -> Check:
     """Whether EM stopped by itself, at a maximum that means something: a group that has closed in on a few rows does not."""
     n_iter = int(em.n_iter_)
     steps = f"{n_iter:,} {'iteration' if n_iter == 1 else 'iterations'}"
-    height = f"{em.log_likelihood_:,.3f}".replace("-", "−")
+    height = f"{em.log_likelihood_:,.3f}"
     passed, sentence = True, f"EM converged in {steps} (log-likelihood {height})."
     if em.status_ in ("collapsed", "spurious"):
         passed, sentence = False, f"EM found no proper maximum: {em.message_[:1].lower()}{em.message_[1:]}."

@@ -6,5 +6,8 @@ from bayesgmm.criticism.loo import loo
 from bayesgmm.criticism.pit import loo_pit, pit_table
 from bayesgmm.criticism.statistics import predictive_statistics
 from bayesgmm.criticism.value import Elpd
+from bayesgmm.underflow import guard
 
 __all__ = ["Elpd", "Folds", "compare_elpd", "kfold", "loo", "loo_pit", "pit_table", "predictive_statistics"]
+
+guard(globals())

@@ -79,7 +79,7 @@ def _notes(em: GaussianMixture, rows: np.ndarray, ended: list[LeftOut]) -> tuple
 
 def is_plain(em: GaussianMixture) -> bool:
     """Whether a fit is maximum likelihood with free weights and no noise, of a family whose likelihood has a gradient here."""
-    return is_likelihood(em) and em.covariance_type in _SIMPLE
+    return is_likelihood(em) and em._family.name in _SIMPLE
 
 
 def is_likelihood(em: GaussianMixture) -> bool:

@@ -16,6 +16,7 @@ from bayesgmm.diagnostics.switching import Switching, find_switching
 from bayesgmm.diagnostics.tables import convergence_table, sampler_table, varying
 from bayesgmm.diagnostics.validity import does_not_apply, draws_kind, require_valid
 from bayesgmm.diagnostics.value import Check
+from bayesgmm.underflow import guard
 
 __all__ = [
     "Check",
@@ -36,3 +37,5 @@ __all__ = [
     "varying",
     "verdict",
 ]
+
+guard(globals())

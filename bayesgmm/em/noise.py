@@ -1,7 +1,8 @@
 """A noise component: rows that belong to no group, spread evenly over a box around the data.
 
 Banfield and Raftery (1993), Biometrics 49, 803-821; the box is the smaller of the one along the columns and the one along the principal
-axes of the columns in units of their ranges, as in Fraley and Raftery (1998), The Computer Journal 41, 578-588.
+axes of the columns in units of their ranges, as in Fraley and Raftery (1998), The Computer Journal 41, 578-588. Rows that lie far beyond
+all others (:mod:`bayesgmm.em.gross`) do not stretch it: they are noise for certain, at the density of the box.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesgmm.em.gross import FAR, Limits, limits_of
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.expectation import Chunk, Chunked
+from bayesgmm.expectation import Chunk, Chunked, DrawMoments
+from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import total_moments
 from bayesgmm.typing import FloatArray
 
@@ -22,6 +25,8 @@ _WIDE = (
     1e8  # standard deviations of the stand-in, in ranges of the columns: across the data its density changes by less than rounding
 )
 _FLAT = 1e-8  # spread across a plane, over that along it, that is taken for rounding
+_LOOKED_AT = 20_000
+"""Rows in chunks that are looked at to see whether others lie far beyond them."""
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -39,6 +44,10 @@ class Noise:
         Where the box begins and ends along them, counted from ``origin``.
     origin : array of shape (D,)
         In units of the data: near them, so that the box has all its digits.
+    limits : Limits
+        Rows beyond them are noise for certain.
+    gross : float
+        Share of all rows that lie there.
     """
 
     scale: FloatArray
@@ -46,10 +55,19 @@ class Noise:
     low: FloatArray
     high: FloatArray
     origin: FloatArray
+    limits: Limits
+    gross: float = 0.0
 
     @classmethod
-    def around(cls, X: FloatArray | Chunked) -> Noise:
+    def around(cls, X: FloatArray | Chunked, weight: FloatArray | None = None) -> Noise:
         """Return the box around the rows of X (N, D), whatever their units.
+
+        Parameters
+        ----------
+        X : array of shape (N, D), or Chunked
+            Of rows in chunks none is set aside; columns in which some should be are named in ``limits.suspect``.
+        weight : array of shape (N,), optional
+            How often each row counts; rows of weight zero are not there.
 
         Raises
         ------
@@ -61,8 +79,10 @@ class Noise:
                 "noise=True needs complete rows: impute what is missing, leave those rows out, or set noise=False"
             )
         if isinstance(X, Chunked):
+            limits, gross = _suspect_chunks(X), 0.0
             scale, sizes, principal = _principal_of_chunks(X)
         else:
+            X, limits, gross = _within(X, weight)
             scale = np.ptp(X, axis=0)
             Z = (X - X.mean(0)) / np.where(scale > 0, scale, 1.0)
             _, sizes, principal = np.linalg.svd(Z, full_matrices=False)
@@ -71,7 +91,8 @@ class Noise:
                 "noise=True needs rows that fill a volume, and these lie in a plane: leave out a column, or set noise=False"
             )
         origin = X.summary.lowest if isinstance(X, Chunked) else X.min(0)
-        boxes = (cls(scale, axes, *_extent(X, scale, axes, origin), origin) for axes in (np.eye(X.shape[1]), principal.T))
+        extents = ((axes, *_extent(X, scale, axes, origin)) for axes in (np.eye(X.shape[1]), principal.T))
+        boxes = (cls(scale, *extent, origin, limits, gross) for extent in extents)
         return min(boxes, key=lambda box: box.log_volume)
 
     @property
@@ -81,7 +102,44 @@ class Noise:
 
     def seen_from(self, origin: FloatArray) -> Noise:
         """Return the same box for data that are counted from another origin (D,)."""
-        return replace(self, origin=self.origin - origin)
+        return replace(self, origin=self.origin - origin, limits=self.limits.seen_from(origin))
+
+    def inside(self, X: FloatArray, weight: FloatArray | None) -> FloatArray | None:
+        """Return the weights (N,) of rows X (N, D) with zero for those that are noise for certain."""
+        if not self.limits.are_set:
+            return weight
+        return np.where(self.limits.beyond(X), 0.0, 1.0 if weight is None else weight)
+
+    def share_inside(self, noise_weight: float) -> float:
+        """Return the share of the noise among the rows within the limits, of its share among all."""
+        return max((noise_weight - self.gross) / (1 - self.gross), 0.0)
+
+    def share_of_all(self, noise_weight: float) -> float:
+        """Return the share of the noise among all rows, of its share among those within the limits."""
+        return self.gross + (1 - self.gross) * noise_weight
+
+    def log_likelihood_of_limits(self, total: float) -> float:
+        """Return what rows of this total weight have of log-likelihood beside that of a mixture for those within the limits."""
+        if self.gross == 0:
+            return 0.0
+        return total * ((1 - self.gross) * np.log1p(-self.gross) + self.gross * (np.log(self.gross) - self.log_volume))
+
+    def completed(self, moments: DrawMoments, X: FloatArray) -> DrawMoments:
+        """Return what is said of rows X (N, D), of what a mixture for rows within the limits says of them."""
+        if self.gross == 0:
+            return moments
+        beyond = self.limits.beyond(X)
+        certain = np.append(np.zeros(moments.mean.shape[1] - 1), 1.0)
+        log_density = np.where(beyond, np.log(self.gross) - self.log_volume, moments.log_density + np.log1p(-self.gross))
+        entropy = np.where(beyond, 0.0, moments.entropy)
+        return DrawMoments(
+            np.where(beyond[:, None], certain, moments.mean),
+            moments.sd,
+            entropy,
+            log_density,
+            np.array([log_density.sum()]),
+            np.array([entropy.mean()]) if len(X) else moments.draw_entropy,
+        )
 
     def beside(
         self, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray
@@ -108,6 +166,27 @@ class Noise:
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """Draw n rows (n, D)."""
         return self.origin + rng.uniform(self.low, self.high, (n, len(self.low))) @ self.axes.T * self.scale
+
+
+def _within(X: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, Limits, float]:
+    """Return the rows that may belong to groups, where they end, and the share of the others."""
+    if weight is not None:
+        X, weight = X[weight > 0], weight[weight > 0]
+    limits = limits_of(X, weight)
+    beyond = limits.beyond(X)
+    return X[~beyond], limits, float(np.average(beyond, weights=weight))
+
+
+def _suspect_chunks(X: Chunked) -> Limits:
+    """Return no limits, and the columns that have values far beyond those of some rows."""
+    some, weight = X.take(spread_rows(len(X), _LOOKED_AT))
+    limits = limits_of(some, weight)
+    kept = some[~limits.beyond(some)]
+    low, high = kept.min(0), kept.max(0)
+    far = FAR * (high - low)
+    beyond = (X.summary.lowest < low - far) | (X.summary.highest > high + far)
+    D = some.shape[1]
+    return Limits(np.full(D, -np.inf), np.full(D, np.inf), tuple(int(d) for d in np.flatnonzero(beyond)))
 
 
 def _extent(X: FloatArray | Chunked, scale: FloatArray, axes: FloatArray, origin: FloatArray) -> tuple[FloatArray, FloatArray]:

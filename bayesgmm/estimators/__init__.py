@@ -2,5 +2,8 @@
 
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.estimators.posterior import BayesianGaussianMixture
+from bayesgmm.underflow import guard
 
 __all__ = ["BayesianGaussianMixture", "GaussianMixture"]
+
+guard(globals())

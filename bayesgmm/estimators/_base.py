@@ -17,7 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm.covariance import Family, family
 from bayesgmm.estimators import _prediction
 from bayesgmm.estimators._chunked import NotKept, names_of, opened, predicted, responsibility_table, sums_over
+from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._trees import responsibility_array
+from bayesgmm.estimators._weights import check_worth
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Chunked, DrawMoments, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
@@ -48,7 +50,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     params_: MixtureParams
     feature_names_: list[str]
     n_features_in_: int
-    _fit_rows: FloatArray | NotKept
+    _fit_rows: FloatArray | NotKept | None = None
     _fit_obs: pd.Index
     _fit_weight: FloatArray | None
 
@@ -63,6 +65,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     def _fit_X(self) -> FloatArray:
         """The rows that were fitted, as far as they are in memory."""
         rows = self._fit_rows
+        if rows is None:
+            raise _NotKeptError("This mixture was put together by hand and has seen no rows: give rows (X), or fit it")
         if isinstance(rows, NotKept):
             raise _NotKeptError(
                 f"This fit saw its {len(rows):,} rows in chunks and keeps none of them: give rows (X), or fit to some that are in memory"
@@ -77,6 +81,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             raise InvalidParameterError(str(error)) from None
         if is_chunked(X):
             rows = opened(self, X, sample_weight, reset=True)
+            check_worth(rows.summary.weight, len(rows), self.n_components, rows.n_features)
             self.feature_names_ = names_of(rows)
             self._fit_rows, self._fit_weight, self._fit_obs = NotKept.of(rows), None, pd.RangeIndex(len(rows), name="obs")
             return rows
@@ -84,15 +89,35 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         names = column_names(X, values.shape[1])
         weight = check_weights(sample_weight, len(values))
         check_fittable(values if weight is None else values[weight > 0], names, self.n_components)
+        if weight is not None:
+            check_worth(float(weight.sum()), int((weight > 0).sum()), self.n_components, values.shape[1])
         self.feature_names_ = names
-        self._fit_rows = values
-        self._fit_weight = weight
+        # Copies: what the fit says later must not change when the caller's arrays do.
+        self._fit_rows = values = np.array(values, order="C")
+        self._fit_weight = None if weight is None else weight.copy()
         self._fit_obs = observations(X, len(values))
         return values
+
+    def __sklearn_clone__(self) -> Self:
+        """Return an unfitted estimator with the same settings; a fit among these stays fitted, for it is a value here, not a step."""
+        copy: Self = super().__sklearn_clone__()
+        for name, value in self.get_params(deep=False).items():
+            if is_fit(value):
+                setattr(copy, name, value)
+        return copy
 
     @property
     def _family(self) -> Family:
         return family(self.covariance_type)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = getattr(type(self), name, None)
+        if name.endswith("_") and isinstance(kind, property) and kind.fset is None:
+            raise AttributeError(
+                f"{name} of a {type(self).__name__} cannot be set: it follows from params_. Build a mixture of numbers of your own with "
+                "MixtureParams.from_parameters"
+            )
+        super().__setattr__(name, value)
 
     @property
     def weights_(self) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.em import Noise
 from bayesgmm.estimators._base import MixtureEstimator
 from bayesgmm.estimators._chunked import NotKept, sums_over
 from bayesgmm.sources import is_chunked
@@ -20,11 +21,14 @@ class Criteria(MixtureEstimator):
     n_components: int
     equal_weights: bool
     noise: bool
+    _noise: Noise | None = None
 
     @property
     def n_parameters_(self) -> int:
         """Number of free parameters."""
         free = self._family.n_parameters(self.n_components, self.n_features_in_) + self.noise
+        if self.noise and self._noise is not None and self._noise.gross > 0:
+            free += 1  # the share of rows that are noise for certain
         return free - (self.n_components - 1 if self.equal_weights else 0)
 
     def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

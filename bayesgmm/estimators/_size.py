@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from bayesgmm.exceptions import DataAdvice, SizeAdvice
+from bayesgmm.exceptions import DataAdvice, SizeAdvice, warn
 from bayesgmm.expectation import Chunked
 from bayesgmm.resolution import advice_on_repeats, repeats
 from bayesgmm.typing import FloatArray
@@ -21,11 +20,10 @@ def advise(estimator: Any, rows: FloatArray | Chunked) -> None:
     """Warn that NUTS will take long and that Laplace's approximation is as good, if there are that many rows."""
     if estimator.sampler != "auto" or len(rows) < LARGE:
         return
-    warnings.warn(
+    warn(
         f"{len(rows):,} rows: NUTS passes over them at every one of its many steps. With so many, the posterior is close to a normal "
         "distribution, and sampler='laplace' draws from it in a small part of the time and checks itself (attrs['pareto_k'] of datatree_)",
         SizeAdvice,
-        stacklevel=4,
     )
 
 
@@ -33,4 +31,4 @@ def advise_on_values(rows: FloatArray, names: Sequence[str], weight: FloatArray 
     """Warn of columns of few distinct values, or filled by one value, of which a mixture may make groups."""
     advice = advice_on_repeats(repeats(rows, names, weight))
     if advice:
-        warnings.warn(advice, DataAdvice, stacklevel=5)
+        warn(advice, DataAdvice)

@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from bayesgmm.covariance import Family
 from bayesgmm.em import EMRun, Iteration, Start
+from bayesgmm.estimators._nested import fitted_to
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Chunked
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.typing import FloatArray
+from bayesgmm.validation import check_same_columns
 
 __all__ = ["Reporter", "start_at", "user_start"]
+
+_SAME = 1e-9
+"""Covariances that differ by less than this share of the variances differ by rounding."""
 
 
 def user_start(estimator: Any, rows: FloatArray | Chunked) -> tuple[str | FloatArray, Start]:
@@ -24,21 +31,28 @@ def user_start(estimator: Any, rows: FloatArray | Chunked) -> tuple[str | FloatA
     means = _given("means_init", estimator.means_init, (K, D))
     packed = _given("precisions_init", estimator.precisions_init, estimator._family.packed_shape(K, D))
     start = Start(weights, means, None if packed is None else _covariances_of(estimator, packed, D))
-    if isinstance(estimator.init_params, str):
-        return estimator.init_params, start
-    params = getattr(estimator.init_params, "params_", estimator.init_params)
+    given = estimator.init_params
+    if isinstance(given, str):
+        return given, start
+    if hasattr(given, "predict_proba"):
+        given = fitted_to(given, rows, estimator._fit_weight)
+        check_same_columns("init_params", given, estimator)
+    params = getattr(given, "params_", given)
     if isinstance(params, MixtureParams):
         if (params.batch_shape, params.n_components, params.n_features) != ((), K, D):
             raise InvalidParameterError(
                 f"init_params is a mixture of {params.n_components} components in {params.n_features} columns"
                 f"{' (a batch of them)' if params.batch_shape else ''}: one of {K} in {D} is needed"
             )
-        return "auto", start_at(params)
+        return "auto", start_at(params, estimator._family)
     if isinstance(rows, Chunked):
         raise InvalidParameterError(
             "labels or responsibilities cannot be given as init_params for rows in chunks: give a mixture, a fit, or means_init"
         )
-    return _given_responsibilities(estimator.init_params, n_rows, K), start
+    if hasattr(given, "predict_proba"):  # somebody else's estimator
+        named = hasattr(given, "feature_names_in_")
+        given = given.predict_proba(pd.DataFrame(rows, columns=estimator.feature_names_) if named else rows)
+    return _given_responsibilities(given, n_rows, K), start
 
 
 def _covariances_of(estimator: Any, precisions: FloatArray, n_features: int) -> FloatArray:
@@ -52,9 +66,21 @@ def _covariances_of(estimator: Any, precisions: FloatArray, n_features: int) -> 
     return np.linalg.inv(matrices)
 
 
-def start_at(params: MixtureParams) -> Start:
-    """Return the mixture as a complete start."""
-    return Start(params.weights, params.means, params.covariances)
+def start_at(params: MixtureParams, family: Family) -> Start:
+    """Return the mixture as a complete start, with the nearest covariances that the family has.
+
+    From others the first step of EM might lead down: no mixture of the family need be as high as one that is outside it.
+    """
+    return Start(params.weights, params.means, _in_family(params.covariances, params.weights, family))
+
+
+def _in_family(covariances: FloatArray, weights: FloatArray, family: Family) -> FloatArray:
+    """Return covariances (K, D, D) as they are if the family has them, otherwise the M-step of the rows that they describe."""
+    counts = np.maximum(weights, np.finfo(float).eps)
+    nearest = family.update(counts[:, None, None] * covariances, counts, covariances)
+    sds = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+    off = np.abs(nearest - covariances) / (sds[:, :, None] * sds[:, None, :])
+    return covariances if off.max() < _SAME else nearest
 
 
 class Reporter:

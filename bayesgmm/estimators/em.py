@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
-from scipy.linalg import solve_triangular
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -25,22 +24,27 @@ from bayesgmm.em import (
     impute,
     penalty_of,
 )
+from bayesgmm.em.dense import groups_in_dense_places
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._by_hand import ByHand
 from bayesgmm.estimators._checkpoint import checkpoint_of
 from bayesgmm.estimators._chunked import NotKept
 from bayesgmm.estimators._criteria import Criteria, total_weight
 from bayesgmm.estimators._errors import SamplingErrors
+from bayesgmm.estimators._gross import suspicion, with_gross_rows
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
-from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
+from bayesgmm.estimators._warm import Before, ended
+from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
+from bayesgmm.validation import check_fittable
 
 
-class GaussianMixture(Criteria, SamplingErrors):
+class GaussianMixture(ByHand, Criteria, SamplingErrors):
     """Gaussian mixture by maximum likelihood, with scikit-learn's interface.
 
     Parameters
@@ -60,7 +64,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         deviation may fall, in any direction, below what the data can tell: that of their rounding, or 1e-5 of the spread of the
         groups. A component that only this floor holds up is called collapsed.
     max_iter : int
-        Most iterations of one run.
+        Most iterations of one run; with 0 the fit is where EM would have started.
     n_init : int or "auto"
         Number of starts. "auto" searches: it makes six independent starts, goes on from the best maximum by moving and splitting
         components, and ends when looking on does not pay. A number carries so many starts to the end, as scikit-learn does.
@@ -69,7 +73,8 @@ class GaussianMixture(Criteria, SamplingErrors):
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data", "hierarchical"}, array or mixture
         How to start; "auto" takes one start after the other from several views of the rows: random rows, projections in which groups
         show, rows far apart, and a tree of mergers. Or your own labels (N,), responsibilities (N, K), a MixtureParams or another fit: the
-        components then keep its order.
+        components then keep its order. A fit that is not fitted yet is fitted first; one that is stays so in scikit-learn's ``clone``,
+        and so in its searches and cross-validation.
     weights_init, means_init, precisions_init : array-like, optional
         Starting values of shape (K,), (K, D), and precisions in scikit-learn's shape for the covariance type; what is not given is
         found from the data. If any is given, components keep its order.
@@ -80,10 +85,13 @@ class GaussianMixture(Criteria, SamplingErrors):
         Whether all components have the weight 1 / K (of what is not noise).
     noise : bool
         Whether to add a component for rows that belong to no group, spread evenly over a box around the data (Banfield and Raftery 1993).
-        Its label is -1, and its responsibilities are the last column.
+        Its label is -1, and its responsibilities are the last column. Rows that lie far beyond all others in some column (an empty
+        stretch ten times as wide as where nine tenths of the rows lie, and no group beyond it) do not stretch the box: they are noise for
+        certain, at the box's density, and ``message_`` names them.
     random_state : int, Generator, RandomState or None
     warm_start : bool
-        Start from the last fit, if there is one.
+        Start from the last fit, if there is one of as many components, of this covariance type and of the same columns; otherwise as
+        without it.
     verbose : int
         1 prints a line per start, and of rows in chunks one per iteration over all of them; 2 also every ``verbose_interval``-th
         log-likelihood.
@@ -94,7 +102,8 @@ class GaussianMixture(Criteria, SamplingErrors):
     params_ : MixtureParams
         Weights, means and Cholesky factors; batch shape ``()``.
     weights_, means_, covariances_, precisions_, precisions_cholesky_ : array
-        In scikit-learn's shapes.
+        In scikit-learn's shapes. They can be set: weights, means and one of the other three make a mixture that has seen no rows, which
+        predicts, draws and starts other fits. All at once and checked together: :meth:`MixtureParams.from_parameters`.
     log_likelihood_ : float
         Of the data, in their units.
     log_likelihood_trace_ : array of shape (iterations + 1,)
@@ -145,6 +154,7 @@ class GaussianMixture(Criteria, SamplingErrors):
     """
 
     _takes_missing = True
+    _noise: Noise | None = None
     _in_one_call = True
     _known: Sequence[MixtureParams] = ()
     _only_known = False
@@ -154,7 +164,7 @@ class GaussianMixture(Criteria, SamplingErrors):
         "covariance_type": [StrOptions(set(names(aliases=True)))],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left"), None],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "effort": [Interval(Real, 0.0, None, closed="neither")],
         "init_params": [StrOptions({"auto", *START_METHODS}), "array-like", MixtureParams, HasMethods(["fit", "predict_proba"])],
@@ -233,7 +243,9 @@ class GaussianMixture(Criteria, SamplingErrors):
         y : None
             Not used.
         sample_weight : array-like of shape (N,), optional
-            How often each row counts: weight 2 is the row twice, weight 0 the row left out. Of a table in chunks also a column's name.
+            How often each row was seen: weight 2 is the row twice, weight 0 the row left out. Weights that only say how much rows count
+            beside each other (of a survey, of importance sampling, divided by their sum) are to be scaled to the number of rows that they
+            are worth, on which every criterion and error depends. Of a table in chunks also a column's name.
         checkpoint : path, optional
             Keep in this file (``.npz``), every few iterations over all rows, where the fit is.
         resume : path, optional
@@ -251,39 +263,76 @@ class GaussianMixture(Criteria, SamplingErrors):
         InvalidParameterError
             If a setting or a starting value cannot be used, or ``resume`` is the checkpoint of another fit.
         """
-        previous = getattr(self, "params_", None) if self.warm_start else None
+        before = Before.of(self) if self.warm_start else None
         values = self._start_fit(X, sample_weight)
-        method, start = user_start(self, values) if previous is None else ("auto", start_at(previous))
+        if before is None or not before.is_of_the_model_of(self):
+            before = None
+            method, start = user_start(self, values)
+        else:
+            method, start = "auto", start_at(before.params, self._family)
         penalty = self._penalty(values)
-        noise = Noise.around(values) if self.noise else None
+        noise = Noise.around(values, self._fit_weight) if self.noise else None
+        weight = self._fit_weight if noise is None else self._within(noise, values)
         journal, seeds = checkpoint_of(self, values, seed_sequence(self.random_state), checkpoint, resume)
         reporter = Reporter(self.verbose, self.verbose_interval) if self.verbose else None
+        settings: dict[str, Any] = {
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            "reg_covar": self.reg_covar,
+            "n_init": 1 if self.max_iter == 0 else self.n_init,  # without iterations there is nothing to search with
+            "seeds": seeds,
+            "penalty": penalty,
+            "equal_weights": self.equal_weights,
+            "in_one_call": self._in_one_call,
+            "names": self.feature_names_,
+        }
+        model = self.n_components, self._family
+        known = self._known
+        searches = settings["n_init"] == "auto" and isinstance(method, str) and not start.is_given
+        if noise is not None and not isinstance(values, Chunked) and searches:
+            known = [*known, *groups_in_dense_places(values, *model, weight, {**settings, "effort": self.effort})]
         fit = fit_em(
             values,
-            self.n_components,
-            self._family,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            reg_covar=self.reg_covar,
-            n_init=self.n_init,
+            *model,
             init_params=method,
             effort=0.0 if self._only_known else self.effort,
             start=start,
-            known=self._known,
-            seeds=seeds,
-            sample_weight=self._fit_weight,
-            penalty=penalty,
-            equal_weights=self.equal_weights,
+            known=known,
+            sample_weight=weight,
             noise=noise,
-            on_run=reporter,
             on_iteration=self._on_iteration or (reporter.iteration if reporter else None),
-            in_one_call=self._in_one_call,
             checkpoint=journal,
-            names=self.feature_names_,
+            on_run=reporter,
+            **settings,
         )
+        if noise is not None and not isinstance(values, Chunked):
+            fit = with_gross_rows(fit, noise, values, self._fit_weight)
+        self._warm_trace = fit.trace if before is None else before.trace_to(fit)
+        if before is not None:
+            plain = self.n_init != "auto" or self.reg_covar is not None
+            fit = ended(fit, self._warm_trace, self.tol * self._total_weight, plain=plain)
+        if self.max_iter == 0:
+            fit = replace(fit, message="max_iter=0: this is where EM would have started")
         self._noise = noise
         self._store(fit)
         return self
+
+    def _within(self, noise: Noise, values: FloatArray | Chunked) -> FloatArray | None:
+        """Return the weights of the rows that may belong to groups; of gross errors that cannot be set aside, warn."""
+        if noise.limits.suspect:
+            warn(suspicion(noise, self.feature_names_, in_chunks=isinstance(values, Chunked)), ConvergenceWarning)
+        if isinstance(values, Chunked) or not noise.limits.are_set:
+            return self._fit_weight
+        weight = noise.inside(values, self._fit_weight)
+        assert weight is not None
+        check_fittable(values[weight > 0], self.feature_names_, self.n_components)
+        return weight
+
+    @property
+    def _total_weight(self) -> float:
+        """How many rows the data count as."""
+        rows = self._fit_rows
+        return rows.weight if isinstance(rows, NotKept) else total_weight(self._fit_weight, len(self._fit_X))
 
     def _penalty(self, values: FloatArray | Chunked) -> Penalty | None:
         if self.priors is None:
@@ -298,10 +347,11 @@ class GaussianMixture(Criteria, SamplingErrors):
         self.log_likelihood_ = fit.log_likelihood
         self.log_prior_ = fit.log_prior
         self.noise_weight_ = fit.noise_weight
-        rows = self._fit_rows
-        mean = fit.trace / (rows.weight if isinstance(rows, NotKept) else total_weight(self._fit_weight, len(rows)))
+        self._fit_family = self._family
+        self._parts = {}
+        mean = fit.trace / self._total_weight
         self.lower_bounds_ = mean[:-1]
-        self.lower_bound_ = float(mean[-1 if self.n_init == "auto" else -2])
+        self.lower_bound_ = float(mean[-1 if self.n_init == "auto" else -2 :][0])
         self.converged_ = fit.converged
         self.status_ = fit.status
         self.message_ = fit.message
@@ -312,8 +362,10 @@ class GaussianMixture(Criteria, SamplingErrors):
         self.n_starts_at_best_ = fit.n_at_best
         self.n_moves_ = fit.n_moves
         # scikit-learn's own starts and floor end in such maxima without a word; with them asked for, so do these.
-        if fit.status == "max_iter" or (fit.status != "converged" and self.n_init == "auto"):
-            warnings.warn(fit.message, ConvergenceWarning, stacklevel=5)
+        if (fit.status == "max_iter" and self.max_iter > 0) or (
+            fit.status not in ("converged", "max_iter") and self.n_init == "auto"
+        ):
+            warn(fit.message, ConvergenceWarning)
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the most probable component of each row; -1 for noise.
@@ -374,27 +426,15 @@ class GaussianMixture(Criteria, SamplingErrors):
         return X, labels
 
     def _moments(self, X: FloatArray) -> DrawMoments:
-        if self._noise is None:
+        noise = self._noise
+        if noise is None:
             return super()._moments(X)
         log_weights, means, scale_tril = self.params_.arrays()
+        share = noise.share_inside(self.noise_weight_)
         with np.errstate(divide="ignore"):
-            logs = np.append(log_weights + np.log1p(-self.noise_weight_), np.log(self.noise_weight_))
-        arrays = (a[None] for a in self._noise.beside(logs, means, scale_tril))
-        return responsibility_moments(rows_of(X), *arrays, diagonal=self.params_.is_diagonal)
-
-    @property
-    def precisions_cholesky_(self) -> FloatArray:
-        """Upper triangular square roots of the precisions, in scikit-learn's shape for the covariance type."""
-        check_is_fitted(self, "params_")
-        identity = np.eye(self.params_.n_features)
-        factors = np.stack([solve_triangular(L, identity, lower=True).T for L in self.params_.scale_tril])
-        return self._family.pack(factors)
-
-    @property
-    def precisions_(self) -> FloatArray:
-        """Inverses of the covariances, in scikit-learn's shape for the covariance type."""
-        check_is_fitted(self, "params_")
-        return self._family.pack(np.linalg.inv(self.params_.covariances))
+            logs = np.append(log_weights + np.log1p(-share), np.log(share))
+        arrays = (a[None] for a in noise.beside(logs, means, scale_tril))
+        return noise.completed(responsibility_moments(rows_of(X), *arrays, diagonal=self.params_.is_diagonal), X)
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.
@@ -439,11 +479,10 @@ class GaussianMixture(Criteria, SamplingErrors):
         """The fit as an ``xarray.DataTree``: groups point_estimate, optimization, and of rows in memory responsibilities, observed_data."""
         check_is_fitted(self, "params_")
         attrs = {"inference": "em", **_trees.provenance(self)}
-        groups = {
-            "point_estimate": _trees.parameters(self.params_, self._family, self.feature_names_, ()),
-            "optimization": xr.Dataset({"log_likelihood_trace": ("iteration", self.log_likelihood_trace_)}),
-        }
-        if not isinstance(self._fit_rows, NotKept):
+        groups = {"point_estimate": _trees.parameters(self.params_, self._family, self.feature_names_, ())}
+        if self._fit_rows is not None:  # a mixture put together by hand has seen none
+            groups["optimization"] = xr.Dataset({"log_likelihood_trace": ("iteration", self.log_likelihood_trace_)})
+        if isinstance(self._fit_rows, np.ndarray):
             groups["responsibilities"] = _trees.responsibilities(self.responsibilities())
             groups["observed_data"] = _trees.observed(self._fit_X, self._fit_obs, self.feature_names_)
         return _trees.tree(groups, attrs)

@@ -8,20 +8,23 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
+from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.conjugate import in_frame
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.roads import ROADS
+from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import advise, advise_on_values
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, libraries_on_one_thread, responsibility_summary, rows_of
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
@@ -30,7 +33,7 @@ from bayesgmm.params import MixtureParams, generator
 from bayesgmm.partitions.doubt import doubt_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
-from bayesgmm.validation import check_prob
+from bayesgmm.validation import check_prob, check_same_columns
 
 JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""
@@ -62,7 +65,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     ----------
     n_components : int
         Number of components K.
-    covariance_type : {"full", "tied", "diag", "spherical"}
+    covariance_type : {"full", "tied", "diag", "spherical"} or mclust's names of these, "VVV", "EEE", "VVI", "VII"
         As in :class:`GaussianMixture`.
     priors : Priors, optional
         What is believed before the data, in the data's units; by default `Priors()`, scaled by the data. ``sampler="gibbs"`` takes
@@ -81,8 +84,10 @@ class BayesianGaussianMixture(MixtureEstimator):
         model's: a check on the others. "smc" is PyMC's sequential Monte Carlo, which starts from the prior and may find modes that
         chains miss. ``attrs["draws"]`` says what the draws are, and :meth:`diagnose` which questions apply to them.
     init : GaussianMixture, optional
-        A fitted EM estimate whose labels the draws take; by default one is fitted first. Chains start in its ``optima_``: the first in
-        the highest, the last in the highest of the others, if it is credible, and those between by the optima's heights.
+        A fitted EM estimate whose labels the draws take; one that is not fitted, and by default one with the settings of this estimator,
+        is fitted first. A fitted one stays fitted in scikit-learn's ``clone``, and so in its searches and cross-validation. Chains start
+        in its ``optima_``: the first in the highest, the last in the highest of the others, if it is credible, and those between by the
+        optima's heights.
     random_state : int, Generator, RandomState or None
     progressbar : bool
     keep_interrupted : bool
@@ -133,7 +138,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     _takes_missing = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "covariance_type": [StrOptions({name for name in names(aliases=True) if family(name).name in WITH_PRIORS})],
         "priors": [Priors, ConjugatePriors, None],
         "draws": [Interval(Integral, 4, None, closed="left")],
         "tune": [Interval(Integral, 20, None, closed="left")],
@@ -188,7 +193,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         y : None
             Not used.
         sample_weight : array-like of shape (N,), optional
-            How often each row counts: weight 2 is the row twice, weight 0 the row left out.
+            How often each row was seen: weight 2 is the row twice, weight 0 the row left out, and the posterior is as narrow as that many
+            rows make it. Weights that only say how much rows count beside each other are to be scaled to the number of rows that they
+            are worth.
 
         Returns
         -------
@@ -213,7 +220,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         em = self._em(values if isinstance(values, Chunked) else X)
         # Priors are given column by column, so the sampler's frame may scale columns but not mix them.
         frame = Frame.of(rows_of(values), "scale" if self._family.invariance == "scale" else "columns", weight)
-        draws = self._sample(frame, values, priors, conjugate, [em.params_, *(params for _, params in em.optima_)])
+        draws = self._sample(frame, values, priors, conjugate, [em.params_, *(params for _, params in getattr(em, "optima_", ()))])
         raw = frame.params_out(draws.params)
         self.em_ = em
         self.priors_ = priors if conjugate is None else conjugate
@@ -225,7 +232,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
         kept = _kept(raw.batch_shape) if "interrupted" in draws.details else ""
         if kept or not check.passed:
-            warnings.warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning, stacklevel=4)
+            warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning)
         return self
 
     def diagnose(self) -> tuple[Check, ...]:
@@ -258,21 +265,23 @@ class BayesianGaussianMixture(MixtureEstimator):
         return stack(self.datatree_)
 
     def _em(self, X: Any) -> GaussianMixture:
-        if self.init is None:
-            em = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
+        em = self.init
+        if em is None or not is_fit(em):
+            default = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
+            em = default if em is None else clone(em)
             em._in_one_call = False  # one fit is quicker than what makes many quick is compiled
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataAdvice)  # it was given already
-                return em.fit(X, sample_weight=self._fit_weight)
-        check_is_fitted(self.init, "params_")
-        ours = (self.n_components, self.covariance_type, self.n_features_in_)
-        theirs = (self.init.n_components, self.init.covariance_type, self.init.n_features_in_)
+                em.fit(X, sample_weight=self._fit_weight)
+        ours = (self.n_components, self._family.name, self.n_features_in_)
+        theirs = (em.params_.n_components, em._family.name, em.params_.n_features)
         if ours != theirs:
             raise InvalidParameterError(
                 "init was fitted to another model: it has (n_components, covariance_type, number of columns) = "
                 f"{theirs}, this estimator {ours}"
             )
-        return self.init
+        check_same_columns("init", em, self)
+        return em
 
     def _priors(self, X: FloatArray | Chunked) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
         """Return the model's priors, and the conjugate ones that the Gibbs sampler has in their place."""

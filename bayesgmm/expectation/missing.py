@@ -43,7 +43,8 @@ def has_gaps(X: FloatArray) -> bool:
 
 
 def rows_of(X: FloatArray) -> FloatArray | Gaps:
-    """Return X (N, D) as it is if complete, otherwise sorted by what is missing."""
+    """Return X (N, D) as it is if complete, otherwise sorted by what is missing; in C's order and writable, as kernels are compiled for."""
+    X = np.require(X, np.float64, ["C", "A", "W", "E"])
     return Gaps.of(X) if has_gaps(X) else X
 
 

@@ -13,5 +13,8 @@ from bayesgmm.labels.assignment import match
 from bayesgmm.labels.find import find_all, find_labels
 from bayesgmm.labels.tree import relabel
 from bayesgmm.labels.value import Relabelling, agreement
+from bayesgmm.underflow import guard
 
 __all__ = ["Relabelling", "agreement", "align", "find_all", "find_labels", "match", "relabel"]
+
+guard(globals())

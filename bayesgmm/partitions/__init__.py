@@ -17,6 +17,7 @@ from bayesgmm.partitions.pairs import display_order, draw_labels, similarity, si
 from bayesgmm.partitions.reliability import brier_score, calibration_error, log_score, match_to_truth, reliability_curve
 from bayesgmm.partitions.several import PartitionSummary, summarize
 from bayesgmm.partitions.used import occupied, same_group
+from bayesgmm.underflow import guard
 
 __all__ = [
     "LOSSES",
@@ -52,3 +53,5 @@ __all__ = [
     "similarity_blocks",
     "summarize",
 ]
+
+guard(globals())

@@ -16,6 +16,7 @@ from bayesgmm.params import MixtureParams, generator
 from bayesgmm.partitions import _counts
 from bayesgmm.partitions.inputs import Draws, check_draws
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
+from bayesgmm.validation import check_same_columns
 
 __all__ = ["display_order", "draw_labels", "similarity", "similarity_blocks"]
 
@@ -229,6 +230,7 @@ def mixtures(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray]:
             "a fit with noise has points that belong to no group: give its mixture alone, fit.params_, with the points X"
         )
     params = getattr(fit, "params_", fit).reshape(-1)
+    check_same_columns("The fit", fit, X)
     if X is None:
         X = getattr(fit, "_fit_X", None)
     if X is None:

@@ -20,6 +20,7 @@ from bayesgmm.plots.reliability import plot_reliability
 from bayesgmm.plots.responsibilities import plot_responsibilities
 from bayesgmm.plots.similarity import plot_similarity
 from bayesgmm.plots.uncertainty import plot_uncertainty
+from bayesgmm.underflow import guard
 
 __all__ = [
     "plot_credible_ball",
@@ -39,3 +40,5 @@ __all__ = [
     "plot_trace",
     "plot_uncertainty",
 ]
+
+guard(globals())

@@ -79,7 +79,7 @@ def plot_groups(
     ('x0', 'x1')
     """
     names = feature_names_or_default(X, feature_names)
-    em, posterior = mixture_of(em, "em"), mixture_of(posterior, "posterior")
+    em, posterior = mixture_of(em, "em", X), mixture_of(posterior, "posterior", X)
     reference = em if posterior is None else average(posterior)
     if reference is None:
         raise InvalidParameterError("Give a fit to draw: em, posterior or both.")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
+from bayesgmm.validation import check_same_columns
 
 __all__ = [
     "DOUBT",
@@ -67,8 +68,9 @@ def tidy(ax: Axes) -> Axes:
     return ax
 
 
-def mixture_of(fit: Any, name: str) -> MixtureParams | None:
-    """The mixture of a fitted estimator, or the mixture itself."""
+def mixture_of(fit: Any, name: str, X: Any) -> MixtureParams | None:
+    """The mixture of a fitted estimator, or the mixture itself, which is to be drawn beside the rows X."""
+    check_same_columns(name, fit, X)
     params = getattr(fit, "params_", fit)
     if params is None or isinstance(params, MixtureParams):
         return params

@@ -54,7 +54,7 @@ def plot_uncertainty(
     'x0'
     """
     names = feature_names_or_default(X, feature_names)
-    params = mixture_of(fit, "fit")
+    params = mixture_of(fit, "fit", X)
     assert params is not None
     mixture = average(params)
     rows = np.asarray(X, dtype=float)

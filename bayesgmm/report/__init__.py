@@ -2,5 +2,8 @@
 
 from bayesgmm.report.build import build_report
 from bayesgmm.report.value import Report
+from bayesgmm.underflow import guard
 
 __all__ = ["Report", "build_report"]
+
+guard(globals())

@@ -97,7 +97,7 @@ def build_report(
         used=used,
         choice=choice,
         known=known,
-        beliefs=beliefs(posterior.priors_, comparison.features, str(em.covariance_type)),
+        beliefs=beliefs(posterior.priors_, comparison.features, em._family.name),
         sensitivity=moved,
         insensitive=reason,
         recipe=recipe(em, posterior, facts, choice),

@@ -87,7 +87,7 @@ def some(names: list[str], most: int = 6) -> str:
 
 
 def headline(name: str, facts: dict[str, Any], comparison: Comparison, choice: Choice | None = None) -> list[str]:
-    """Five plain lines: data and model, EM, posterior, groups, agreement.
+    """Five plain lines for a terminal: data and model, EM, posterior, groups, agreement.
 
     Parameters
     ----------
@@ -106,11 +106,16 @@ def headline(name: str, facts: dict[str, Any], comparison: Comparison, choice: C
     chains = f"{counted(posterior['chains'], 'chain')} of {counted(posterior['draws'], 'draw')}"
     return [
         f"{name}: {rows}, {columns}; {groups}{_chosen(choice)}, {model['covariance_type']} covariance.",
-        f"EM: log-likelihood {em['log_likelihood']:,.3f}, {ending} after {steps}.".replace(" -", " −"),
+        f"EM: log-likelihood {em['log_likelihood']:,.3f}, {ending} after {steps}.",
         f"Posterior, {chains}: {_convergence(comparison)}",
         f"Groups: {_groups(comparison)}.",
         f"{comparison.verdict('agreement').sentence[:-1]}; {counted(len(comparison.doubtful), 'point')} in doubt.",
     ]
+
+
+def _plain(text: str) -> str:
+    """A number for a terminal, which may know no other characters than ASCII's: pages have a minus sign and a dash of their own."""
+    return text.replace("−", "-").replace("–", "-")
 
 
 def _chosen(choice: Choice | None) -> str:
@@ -137,6 +142,6 @@ def _groups(comparison: Comparison) -> str:
     for k in range(min(K, 4)):
         weight = table[(table["parameter"] == "weight") & (table["component"] == k)]["mean"]
         means = table[(table["parameter"] == "mean") & (table["component"] == k)].head(2)
-        at = ", ".join(f"{row['feature']} {number(row['mean'])}" for row in means.to_dict("records"))
-        words.append(f"{percent(float(weight.iloc[0])) if len(weight) else '100%'} ({at})")
+        at = ", ".join(f"{row['feature']} {_plain(number(row['mean']))}" for row in means.to_dict("records"))
+        words.append(f"{_plain(percent(float(weight.iloc[0]))) if len(weight) else '100%'} ({at})")
     return "; ".join(words) + (f" and {K - 4} more" if K > 4 else "")

@@ -4,5 +4,8 @@ from bayesgmm.selection.grid import select
 from bayesgmm.selection.lrt import BootstrapLRT, bootstrap_lrt
 from bayesgmm.selection.merging import Merging, merge_components
 from bayesgmm.selection.value import CRITERIA, Selection
+from bayesgmm.underflow import guard
 
 __all__ = ["CRITERIA", "BootstrapLRT", "Merging", "Selection", "bootstrap_lrt", "merge_components", "select"]
+
+guard(globals())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,6 +21,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.progress import steps
 from bayesgmm.selection.criteria import describe, failed
 from bayesgmm.selection.value import CRITERIA, Selection
+from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, RandomState
 
 __all__ = ["select"]
@@ -105,8 +107,14 @@ def select(
         failed(kind, K, fit.error) if fit.model is None else describe(fit.model, sample_weight)
         for (kind, K), fit in zip(models, fits, strict=True)
     ]
-    found = Selection(_table(rows), fitted, X, sample_weight)
+    # Copies: ties are asked of the rows later, when the caller's arrays may have changed.
+    found = Selection(_table(rows), fitted, _own(X), _own(sample_weight))
     return found if ask is None else ask(found)
+
+
+def _own(data: Any) -> Any:
+    """Return a copy of data in memory."""
+    return data if is_chunked(data) else deepcopy(data)
 
 
 @dataclass
@@ -167,7 +175,12 @@ class _Grid:
         return [fits[name] for name in models]
 
     def _each(
-        self, wave: list[tuple[str, int]], known: list[list[MixtureParams]], advance: Callable[[], None], *, only_known: bool = False
+        self,
+        wave: list[tuple[str, int]],
+        known: list[list[MixtureParams]],
+        advance: Callable[[], None],
+        *,
+        only_known: bool = False,
     ) -> list[_Fit]:
         """Return the fits of some models of one number of components, side by side if the rows are few."""
 

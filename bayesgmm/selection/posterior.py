@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesgmm.covariance import WITH_PRIORS
 from bayesgmm.criticism.loo import loo
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.criticism.weights import times_each
@@ -22,7 +23,6 @@ from bayesgmm.validation import check_weights
 
 __all__ = ["Question"]
 
-_TYPES = ("full", "tied", "diag", "spherical")
 _GIVEN = ("n_components", "covariance_type", "init", "random_state", "progressbar")
 
 
@@ -74,7 +74,7 @@ class Question:
         found: list[Elpd | None] = []
         with quiet(), steps("Sampling posteriors", len(selection.models), shown=self.progressbar) as advance:
             for model, status in zip(selection.models, selection.table["status"], strict=True):
-                usable = model is not None and status in ("converged", "max_iter") and model.covariance_type in _TYPES
+                usable = model is not None and status in ("converged", "max_iter") and model._family.name in WITH_PRIORS
                 fit = self._fit(model, selection) if usable and model is not None else None
                 fits.append(fit)
                 found.append(None if fit is None else loo(fit, max_refits=0, progressbar=False))

@@ -22,10 +22,22 @@ from bayesgmm.sources.parts import ArrayPart, FilePart, Part
 
 __all__ = ["is_chunked", "open_rows"]
 
+MAPPED_IN_MEMORY = 256 * 2**20
+"""Bytes, as float64, up to which a memory-mapped array is read whole: a fit that keeps its rows can say more."""
+_OF_JOBLIB = "joblib_memmapping_folder_"
+"""What joblib's names of its folders begin with."""
+
 
 def is_chunked(X: Any) -> bool:
-    """Whether X is read in chunks: a path, a memory-mapped array, a pyarrow dataset, a Dask collection, or opened rows."""
-    return isinstance(X, (Chunked, str, os.PathLike, np.memmap)) or is_dask(X) or is_dataset(X)
+    """Whether X is read in chunks: a path, a large memory-mapped array, a pyarrow dataset, a Dask collection, or opened rows."""
+    if isinstance(X, np.memmap):
+        return X.size * 8 > MAPPED_IN_MEMORY and not _was_in_memory(X)
+    return isinstance(X, (Chunked, str, os.PathLike)) or is_dask(X) or is_dataset(X)
+
+
+def _was_in_memory(array: np.memmap) -> bool:
+    """Whether joblib mapped the array to hand it to another process: it does so with any of more than a megabyte."""
+    return _OF_JOBLIB in str(getattr(array, "filename", None) or "")
 
 
 def open_rows(

@@ -27,8 +27,9 @@ from bayesgmm.priors import (
     ResolvedPriors,
     ScalePrior,
 )
+from bayesgmm.tables import column_names
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
-from bayesgmm.validation import check_data, check_fittable, column_names
+from bayesgmm.validation import check_data, check_fittable
 
 __all__ = ["build_model", "build_resolved"]
 

@@ -1,0 +1,26 @@
+"""What is a table of numbers: the one place where anything a user gives becomes float64, or is refused."""
+
+from bayesgmm.tables.kinds import Wrong, as_numbers
+from bayesgmm.tables.table import (
+    NotNumbersError,
+    boolean_columns,
+    column_names,
+    column_of,
+    default_names,
+    frame_of,
+    numbers_in,
+    warn_of_booleans,
+)
+
+__all__ = [
+    "NotNumbersError",
+    "Wrong",
+    "as_numbers",
+    "boolean_columns",
+    "column_names",
+    "column_of",
+    "default_names",
+    "frame_of",
+    "numbers_in",
+    "warn_of_booleans",
+]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.tables import has_booleans
 
 __all__ = ["Header", "chosen_columns", "in_one_line", "weight_column"]
 
@@ -27,12 +28,15 @@ class Header:
         Rows of each row group.
     index : frozenset of str
         Columns that are the table's index, which pandas and Dask write beside the others.
+    booleans : frozenset of str
+        Columns of True and False.
     """
 
     place: str
     names: list[str]
     sizes: list[int]
     index: frozenset[str]
+    booleans: frozenset[str] = frozenset()
 
     @classmethod
     def of_file(cls, file: str) -> Header:
@@ -50,7 +54,8 @@ class Header:
     @classmethod
     def of_schema(cls, place: str, schema: Any, sizes: Sequence[int] = ()) -> Header:
         """Return the header that belongs to a schema of pyarrow's."""
-        return cls(place, list(schema.names), list(sizes), _index_of(schema))
+        booleans = frozenset(field.name for field in schema if has_booleans(field))
+        return cls(place, list(schema.names), list(sizes), _index_of(schema), booleans)
 
 
 def _index_of(schema: Any) -> frozenset[str]:

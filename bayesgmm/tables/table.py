@@ -18,6 +18,7 @@ from bayesgmm.typing import FloatArray
 
 __all__ = [
     "NotNumbersError",
+    "array_of",
     "boolean_columns",
     "column_names",
     "column_of",
@@ -136,6 +137,14 @@ def column_of(values: Any, name: str, place: str = "", first: int = 0) -> FloatA
     return found
 
 
+def array_of(values: Any, place: str = "X") -> FloatArray:
+    """Return an array of any shape as float64, or raise InvalidDataError with the place of what is no number and its value."""
+    found = as_numbers(values)
+    if isinstance(found, Wrong):
+        raise _no_number(found, np.shape(values), place)
+    return found
+
+
 def column_names(X: Any, n_features: int) -> list[str]:
     """Return the column names of a DataFrame, or ``x0, x1, ...`` for anything without names."""
     columns = getattr(X, "columns", None)
@@ -200,10 +209,7 @@ def _of_entries(X: Any) -> FloatArray:
         raise InvalidDataError(f"X is a structured array with the fields {fields}: give pd.DataFrame(X)")
     if values.ndim == 1:
         _refuse_one_dimensional(X)
-    found = as_numbers(values)
-    if isinstance(found, Wrong):
-        raise _no_number(found, values.shape)
-    return found
+    return array_of(values)
 
 
 def _as_array(X: Any) -> np.ndarray:
@@ -223,7 +229,7 @@ def _as_array(X: Any) -> np.ndarray:
         raise InvalidDataError("X must be a table of numbers: its rows have different lengths") from None
 
 
-def _no_number(wrong: Wrong, shape: tuple[int, ...]) -> InvalidDataError:
+def _no_number(wrong: Wrong, shape: tuple[int, ...], of: str) -> InvalidDataError:
     """Return the sentence about the first entry of an array that is no number."""
     if wrong.kind is COMPLEX:
         return InvalidDataError(f"Complex data not supported: {COMPLEX.advice.format(it='them')}")
@@ -235,7 +241,7 @@ def _no_number(wrong: Wrong, shape: tuple[int, ...]) -> InvalidDataError:
         return NotNumbersError(
             f"X has no number in {where}: its argument must be a string or a real number, not {kind!r}: {advice}"
         )
-    return InvalidDataError(f"X has {wrong.shown} in {where}, which is not a number but {wrong.kind.what}: {advice}")
+    return InvalidDataError(f"{of} has {wrong.shown} in {where}, which is not a number but {wrong.kind.what}: {advice}")
 
 
 def _refuse_no_rows_yet(X: Any) -> None:

@@ -8,6 +8,7 @@ __all__ = [
     "InvalidDataError",
     "InvalidParameterError",
     "LikelihoodDecreaseError",
+    "ReadingNote",
     "SizeAdvice",
 ]
 
@@ -68,5 +69,15 @@ class SizeAdvice(UserWarning):
     Examples
     --------
     >>> issubclass(SizeAdvice, UserWarning)
+    True
+    """
+
+
+class ReadingNote(UserWarning):
+    """What was assumed about a file in order to read it, or which of its columns were left out.
+
+    Examples
+    --------
+    >>> issubclass(ReadingNote, UserWarning)
     True
     """

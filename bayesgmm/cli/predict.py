@@ -102,13 +102,11 @@ def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArr
 
 
 def _of_table(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
-    from bayesgmm.cli.steps import check_numbers
+    from bayesgmm.cli.steps import in_numbers
     from bayesgmm.files import read_table
     from bayesgmm.sources.cut import bounds
 
-    table = read_table(source, names)
-    check_numbers(table)
-    X = table.to_numpy(dtype=float)
+    X = in_numbers(read_table(source, names), source).to_numpy()
     for start, stop in bounds(len(X), len(names), ROWS):
         yield source, start, X[start:stop]
 

@@ -78,10 +78,10 @@ _ANY_SIZE: dict[str, int] = {"ensure_min_samples": 0, "ensure_min_features": 0}
 def warn_of_booleans(names: Sequence[str]) -> None:
     """Warn of columns (by their names, if any) that hold True and False."""
     if names:
-        listed, one = _listed(names), len(names) == 1
+        it = "it" if len(names) == 1 else "them"
         warnings.warn(
-            f"Column{'' if one else 's'} {listed} hold{'s' if one else ''} True and False, fitted as 1 and 0: these have no normal density, "
-            f"so leave {'it' if one else 'them'} out, or convert {'it' if one else 'them'} with astype(float) if you mean it",
+            f"{'Column' if len(names) == 1 else 'Columns'} {_listed(names)}: True and False are fitted as 1 and 0, which have no normal "
+            f"density, so leave {it} out, or convert {it} with astype(float) if you mean it",
             UserWarning,
             stacklevel=2,
         )

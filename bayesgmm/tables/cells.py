@@ -1,0 +1,132 @@
+"""From the cells of a text file to numbers: decimal commas, marks between thousands, per cent, marks for what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.tables.kinds import reads_as_number
+
+__all__ = ["decimal_mark", "is_gap", "looks_numeric", "understood"]
+
+_MISSING = ("", "?", ".", "..", "...", "…", "-", "--", "–", "—", *("n.a.", "na", "n/a", "nan", "null", "none"))
+"""What stands for a missing value among numbers."""
+_ENGLISH = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
+_DOTS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")
+_MARKED = re.compile(r"[-+]?[1-9]\d{0,2}(['’\u00a0\u202f ]\d{3})+([.,]\d*)?")
+_MARKS = re.compile(r"['’\u00a0\u202f ]")
+_WHOLE = re.compile(r"[-+]?\d+")
+_HALF = 0.5
+
+
+def is_gap(cell: str) -> bool:
+    """Whether a cell stands for a missing value."""
+    return cell.strip().lower() in _MISSING
+
+
+def looks_numeric(cell: str, comma_is_between: bool) -> bool:
+    """Whether a cell is a number, in whatever country it was written; not with a comma where commas stand between columns."""
+    cell = _bare(cell)
+    if reads_as_number(cell):
+        return True
+    return bool(_MARKED.fullmatch(cell)) or (not comma_is_between and any(p.fullmatch(cell) for p in (_COMMA, _ENGLISH, _DOTS)))
+
+
+def decimal_mark(columns: Sequence[pd.Series], others: Sequence[pd.Series], separator: str) -> str | None:
+    """Return "," or "." for what stands before decimals, None where that cannot be told.
+
+    Parameters
+    ----------
+    columns : sequence of Series
+        Text in which numbers with commas may be.
+    others : sequence of Series
+        Columns that were read as numbers with decimal points.
+    separator : str
+    """
+    cells = {_bare(cell) for column in columns for cell in column.dropna().unique() if "," in str(cell)}
+    comma = any((_COMMA.fullmatch(c) and not _ENGLISH.fullmatch(c)) or _has_marks(c) for c in cells)
+    numbers = {cell for cell in cells if looks_numeric(cell, False)}
+    point = any(cell.count(",") > 1 or "." in cell[cell.rfind(",") :] for cell in numbers)
+    if comma:
+        return None if point else ","
+    if not numbers or point or separator == ",":
+        return "."
+    if separator == ";":  # spreadsheets write it where the comma is taken
+        return ","
+    points = any(
+        not _DOTS.fullmatch(repr(float(v))) for column in others if column.dtype.kind == "f" for v in column.dropna()[:1000]
+    )
+    return "." if points else None
+
+
+def _has_marks(cell: str) -> bool:
+    """Whether a number has marks between thousands and a comma before its decimals."""
+    found = _DOTS.fullmatch(cell) or _MARKED.fullmatch(cell)
+    return found is not None and (found[2] or "").startswith(",")
+
+
+def understood(column: pd.Series, decimal: str, said: dict[str, list[str]]) -> pd.Series:
+    """Return a column of text as numbers, if most of it can be read as such; what cannot stays text among them.
+
+    Parameters
+    ----------
+    column : Series of str
+    decimal : str
+        What stands before decimals.
+    said : dict
+        Receives what was assumed, and of which columns.
+    """
+    codes, cells = pd.factorize(column.to_numpy(dtype=object), use_na_sentinel=True)
+    texts = [str(cell) for cell in cells]
+    counts = np.bincount(codes[codes >= 0], minlength=len(texts))
+    gaps = np.array([is_gap(text) for text in texts], dtype=bool)
+    percent = np.array([text.strip().endswith("%") for text in texts], dtype=bool)
+    values = [None if gap else _number(_bare(text), decimal) for text, gap in zip(texts, gaps, strict=True)]
+    read = np.array([value is not None for value in values], dtype=bool)
+    if percent[read].any() and not percent[read].all():  # 12 % beside 0.12
+        read &= ~percent
+    if counts[read].sum() <= _HALF * counts[~gaps].sum():
+        return column
+    for place in np.flatnonzero(gaps & np.array([bool(text.strip()) for text in texts], dtype=bool)):
+        n = int(counts[place])
+        said.setdefault(f"{texts[place].strip()!r} taken as missing", []).append(
+            f"{n} cell{'' if n == 1 else 's'} of {column.name!r}"
+        )
+    marked = np.array([_is_marked(text, decimal) for text in texts], dtype=bool)
+    for kind in (percent, marked):
+        for place in np.flatnonzero(kind & read)[:1]:
+            said.setdefault(f"{texts[place].strip()!r} read as {values[place]:.10g}", []).append(f"{column.name!r}")
+    found = [np.nan if gap else value if ok else text for text, value, gap, ok in zip(texts, values, gaps, read, strict=True)]
+    all_read = bool((read | gaps).all())
+    table = np.array([*found, np.nan], dtype=float if all_read else object)
+    return pd.Series(table[codes], index=column.index, name=column.name)
+
+
+def _bare(cell: str) -> str:
+    text = str(cell).strip()
+    return text[:-1].rstrip() if text.endswith("%") else text
+
+
+def _is_marked(text: str, decimal: str) -> bool:
+    cell = _bare(text)
+    return any(pattern.fullmatch(cell) for pattern in (_MARKED, _ENGLISH if decimal == "." else _DOTS))
+
+
+def _number(cell: str, decimal: str) -> float | None:
+    """Return the number that a cell holds, None if it is none."""
+    if _MARKED.fullmatch(cell):
+        cell = _MARKS.sub("", cell)
+    if decimal == ".":
+        cell = cell.replace(",", "") if _ENGLISH.fullmatch(cell) else cell
+        return float(cell) if reads_as_number(cell) else None
+    if _DOTS.fullmatch(cell):
+        cell = cell.replace(".", "")
+    if _COMMA.fullmatch(cell) or re.fullmatch(r"[-+]?\d+,", cell):
+        return float(cell.replace(",", "."))
+    if _WHOLE.fullmatch(cell) or ("." not in cell and reads_as_number(cell)):
+        return float(cell)
+    return None

@@ -10,6 +10,7 @@ from bayesgmm.tables.table import (
     default_names,
     frame_of,
     numbers_in,
+    refuse_categories,
     warn_of_booleans,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "frame_of",
     "has_booleans",
     "numbers_in",
+    "refuse_categories",
     "warn_of_booleans",
 ]

@@ -105,12 +105,10 @@ def line_of(path: Path, dialect: Dialect, row: int) -> int:
     with path.open(encoding=dialect.encoding, newline="") as stream:
         for _ in range(dialect.skipped):
             stream.readline()
-        before = 0
         for number, record in enumerate(_records(stream, dialect.separator)):
             if number == row:
-                return dialect.skipped + before + 1
-            before = record.line
-    return dialect.skipped + before
+                return dialect.skipped + record.line - sum(cell.count("\n") for cell in record.cells)
+    raise IndexError(f"{path} has no row {row}")
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,18 @@ class Wrong:
     @property
     def shown(self) -> str:
         """The value as it can be said in a line."""
-        value = self.value.item() if isinstance(self.value, np.complexfloating) else self.value
+        value = _plain(self.value)
         text = repr(value) if isinstance(value, (str, bytes, complex)) else " ".join(str(value).split())
         return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of NumPy's as people write it."""
+    if isinstance(value, np.datetime64):
+        return pd.Timestamp(value)
+    if isinstance(value, np.timedelta64):
+        return pd.Timedelta(value)
+    return complex(value) if isinstance(value, np.complexfloating) else value
 
 
 def as_numbers(values: Any) -> FloatArray | Wrong:
@@ -136,7 +145,9 @@ def _of_array(values: np.ndarray) -> FloatArray | Wrong:
 def _of_masked(values: np.ma.MaskedArray) -> FloatArray | Wrong:
     mask = np.ma.getmaskarray(values)
     if values.dtype.kind == "O":
-        return _of_array(np.where(mask, None, values.data))
+        objects = np.array(values.data, dtype=object)
+        objects[mask] = None
+        return _of_array(objects)
     found = _of_array(values.data)
     return found if isinstance(found, Wrong) else np.where(mask, np.nan, found)
 

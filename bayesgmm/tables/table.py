@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_array
 
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.tables.kinds import COMPLEX, OTHER, Wrong, as_numbers, has_booleans
+from bayesgmm.tables.kinds import CATEGORIES, COMPLEX, OTHER, Wrong, as_numbers, has_booleans
 from bayesgmm.typing import FloatArray
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "default_names",
     "frame_of",
     "numbers_in",
+    "refuse_categories",
     "warn_of_booleans",
 ]
 
@@ -143,6 +144,12 @@ def array_of(values: Any, place: str = "X") -> FloatArray:
     if isinstance(found, Wrong):
         raise _no_number(found, np.shape(values), place)
     return found
+
+
+def refuse_categories(names: Sequence[str], place: str) -> None:
+    """Raise InvalidDataError if there are columns (by their names) that are known to hold categories."""
+    if names:
+        raise _not_numeric({name: Wrong(CATEGORIES) for name in names}, place, 0)
 
 
 def column_names(X: Any, n_features: int) -> list[str]:

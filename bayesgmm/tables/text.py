@@ -73,12 +73,11 @@ def _is_text(column: pd.Series) -> bool:
 
 def _truth(column: pd.Series) -> pd.Series:
     """Return a column of the words True and False as such, which pandas takes them for where it is not told to read text."""
-    words = column.dropna().astype(str).str.strip().str.lower()
-    return (
-        column.map(lambda v: v if pd.isna(v) else _TRUTH[str(v).strip().lower()])
-        if len(words) and words.isin(_TRUTH).all()
-        else column
-    )
+    words = column.astype(str).str.strip().str.lower()
+    there = column.notna()
+    if not there.any() or not words[there].isin(_TRUTH).all():
+        return column
+    return words.map(_TRUTH).astype(object).where(there, None)
 
 
 def _parse(path: Path, dialect: Dialect, **options: Any) -> pd.DataFrame:

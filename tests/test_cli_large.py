@@ -179,7 +179,7 @@ class TestBadInput:
             (("nothing.parquet",), "'nothing.parquet'"),
             (("data", "--columns", "a,z"), "no column 'z'"),
             (("data", "--columns", "a,a"), "'a' was asked for more than once"),
-            (("data",), "Column 'note' of data/0.parquet holds"),
+            (("data",), "Column 'note' of data/0.parquet is not numeric"),
             (("x.npy", "--columns", "a"), "columns is for tables"),
             (("data", *COLUMNS, "--weights", "z"), "no column 'z'"),
             (("x.npy", "--weights", "z"), ".npy"),

@@ -59,10 +59,9 @@ class Header:
         """Return the header that belongs to a schema of pyarrow's."""
         booleans = frozenset(field.name for field in schema if has_booleans(field))
         said = _said_by_pandas(schema)
-        known = frozenset(
-            str(column.get("name")) for column in said.get("columns", ()) if column.get("pandas_type") == "categorical"
-        )
-        return cls(place, list(schema.names), list(sizes), _index_of(schema, said), booleans, known)
+        known = {str(column.get("name")) for column in said.get("columns", ()) if column.get("pandas_type") == "categorical"}
+        plain = frozenset(field.name for field in schema if field.name in known and not str(field.type).startswith("dictionary"))
+        return cls(place, list(schema.names), list(sizes), _index_of(schema, said), booleans, plain)
 
 
 def _said_by_pandas(schema: Any) -> dict[str, Any]:

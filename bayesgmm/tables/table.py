@@ -65,6 +65,8 @@ def numbers_in(X: Any) -> FloatArray:
     Traceback (most recent call last):
     bayesgmm.exceptions.InvalidDataError: Column 'lead' is not numeric: ... ('<0.01' in row 1 is a limit, not a value)
     """
+    if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2 and X.dtype.isnative:
+        return np.ascontiguousarray(X)
     _refuse_no_rows_yet(X)
     if issparse(X) or isinstance(X, np.matrix):
         return check_array(X, input_name="X")  # scikit-learn's words

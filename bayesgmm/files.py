@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +17,7 @@ from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.tables.dialect import line_of, sniff
 from bayesgmm.tables.text import read_text
 
-__all__ = ["atomic_write", "atomic_write_text", "check_writable", "place_of", "read_table", "readable"]
+__all__ = ["arrow_path", "atomic_write", "atomic_write_text", "check_writable", "place_of", "read_table", "readable"]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SUFFIXES = (*_SEPARATORS, ".parquet")
@@ -121,11 +122,22 @@ def readable(name: str) -> str:
     >>> readable("K\udcf6ln.csv")
     'Köln.csv'
     """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return name.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
-    return name
+    return "".join(_letter(letter) if "\ud800" <= letter <= "\udfff" else letter for letter in name)
+
+
+def _letter(half: str) -> str:
+    byte = ord(half) - 0xDC00
+    return bytes([byte]).decode("cp1252", "replace") if 0x80 <= byte <= 0xFF else "\ufffd"
+
+
+def arrow_path(path: str | os.PathLike[str], mode: str = "rb") -> Any:
+    """Return what Arrow can open for a file's name: the name itself unless it holds bytes that are no UTF-8."""
+    name = os.fspath(path)
+    if readable(name) == name:
+        return name
+    import pyarrow as pa
+
+    return pa.OSFile(os.fsencode(name), mode)
 
 
 def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> None:
@@ -262,7 +274,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(arrow_path(path))
     except (pa.ArrowException, ValueError, OSError) as error:
         raise InvalidDataError(f"{path} is not a readable Parquet file: {_one_line(error)}.") from error
     return table[_choose(table.columns.map(str), columns, str(path))]

@@ -112,6 +112,7 @@ READ = {
     "names in a comment": ("# a,b\n1,2.5\n3,4\n", [[1, 2.5], [3, 4]], ""),
     "separators at the ends": ("a;b;\n1;2;\n3;4;\n", [[1, 2], [3, 4]], "read with ';' between columns"),
     "a number of rows without a name": (",a\n0,5\n1,6\n", [[0, 5], [1, 6]], ""),
+    "nothing but gaps": ("a,b\n1,?\n2,?\n", [[1, np.nan], [2, np.nan]], "'?' taken as missing in 2 cells of 'b'"),
     "plain": ("a,b\n1,2.5\n3,\n", [[1, 2.5], [3, np.nan]], ""),
 }
 
@@ -210,6 +211,26 @@ def test_columns_that_are_asked_for_are_used(with_ids, suffix, tmp_path, monkeyp
     assert "'unit' the same value in every row" in fails(capsys, path, "-k", "2", "--columns", "unit,a").replace(" has", "")
 
 
+@pytest.mark.filterwarnings("always")
+def test_arrays_cannot_leave_columns_out_and_say_so(with_ids, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("t.npy", with_ids[["Id", "a"]])
+    assert main(["fit", "t.npy", "-k", "1", "-o", "m.json", "-q"]) == 0
+    assert "Warning: 'x0' (1 to 60, each once, as row numbers are)" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("always")
+def test_true_and_false_are_warned_of_in_every_file(tmp_path, monkeypatch, capsys, rng):
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"x": rng.normal(size=40), "member": rng.random(40) < 0.5})
+    table.to_csv("t.csv", index=False)
+    table.to_csv("d.csv", index=False, sep=";", decimal=",")
+    table.to_parquet("t.parquet")
+    for words in (["t.csv"], ["d.csv"], ["t.parquet"], ["t.parquet", "--drop-missing"]):
+        assert main(["fit", *words, "-k", "1", "-o", "m.json", "-q"]) == 0
+        assert "Warning: Column 'member': True and False are fitted as 1 and 0" in capsys.readouterr().err
+
+
 # Names of files
 
 
@@ -225,12 +246,17 @@ def test_bytes_of_a_name_that_are_no_utf_8_are_read_as_latin_1():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
 @pytest.mark.filterwarnings("always")
-def test_a_file_with_such_a_name_is_fitted(with_ids, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("suffix", [b".csv", b".parquet"])
+def test_files_with_such_names_are_read_and_written(with_ids, suffix, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with open(b"K\xf6ln.csv", "w") as stream:  # noqa: PTH123 - a name of bytes
-        with_ids.to_csv(stream, columns=["a", "b"], index=False)
-    assert main(["fit", os.fsdecode(b"K\xf6ln.csv"), "-k", "1", "-o", "m.json", "-q"]) == 0
-    assert json.loads(Path("m.json").read_text())["data"] == "Köln.csv"
+    name, out = os.fsdecode(b"K\xf6ln" + suffix), os.fsdecode(b"\xf6.parquet")
+    with open(name, "wb") as stream:  # noqa: PTH123 - pandas would hand the name to Arrow
+        _ = with_ids.to_csv(stream, index=False) if suffix == b".csv" else with_ids.to_parquet(stream)
+    assert main(["fit", name, "-k", "1", "-o", "m.json", "-q"]) == 0
+    assert json.loads(Path("m.json").read_text())["data"] == "Köln" + suffix.decode()
+    assert main(["predict", "m.json", name, "-o", out, "-q"]) == 0
+    with open(out, "rb") as stream:  # noqa: PTH123
+        assert len(pd.read_parquet(stream)) == 60
 
 
 def test_columns_without_names_are_chosen_by_their_places():

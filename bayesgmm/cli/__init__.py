@@ -106,7 +106,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(message, err=True)
+    from bayesgmm.files import readable
+
+    click.echo(readable(message), err=True)
     return code
 
 

@@ -67,13 +67,16 @@ def write_predictions(model: "StoredModel", source: str, output: str, progress: 
     """
     import pyarrow.parquet as pq
 
-    from bayesgmm.files import atomic_write
+    from bayesgmm.files import arrow_path, atomic_write
 
     n_rows = 0
     with progress.step(f"Predicting {source}"), progress.line() as (show, overwrites):
         pieces = _pieces(source, model.feature_names)
         first = next(pieces, None)  # what is wrong with the data is said before anything is written
-        with atomic_write(output) as temporary, pq.ParquetWriter(temporary, _schema(model.params.n_components)) as writer:
+        with (
+            atomic_write(output) as temporary,
+            pq.ParquetWriter(arrow_path(temporary, "wb"), _schema(model.params.n_components)) as writer,
+        ):
             while first is not None:
                 place, start, X = first
                 writer.write_table(_predictions(model.params, X, place, start))

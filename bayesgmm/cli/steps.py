@@ -48,7 +48,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self._console.print(text)
+        self._console.print(readable(text))
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.files import arrow_path
 from bayesgmm.tables import has_booleans, refuse_categories
 
 __all__ = ["Header", "chosen_columns", "in_one_line", "weight_column"]
@@ -48,7 +49,7 @@ class Header:
         import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(file) as opened:
+            with pq.ParquetFile(arrow_path(file)) as opened:
                 meta, schema = opened.metadata, opened.schema_arrow
                 return cls.of_schema(file, schema, [meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
         except (pa.ArrowException, OSError, ValueError) as error:

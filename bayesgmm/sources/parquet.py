@@ -18,6 +18,7 @@ import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import Chunk
+from bayesgmm.files import arrow_path
 from bayesgmm.sources.chunk import chunk_of
 from bayesgmm.sources.columns import Header, chosen_columns, in_one_line, weight_column
 from bayesgmm.sources.cut import rows_of_chunk, weights_of
@@ -319,7 +320,7 @@ def _pieces(parts: Sequence[ParquetPart]) -> Iterator[Piece]:
         wanted = [*part.columns, *([] if part.weight is None else [part.weight])]
         first = part.first
         try:
-            with pq.ParquetFile(part.path, buffer_size=2**20, pre_buffer=False) as file:
+            with pq.ParquetFile(arrow_path(part.path), buffer_size=2**20, pre_buffer=False) as file:
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=list(part.groups), columns=wanted):
                     X, weight = _numbers(batch, part.place, first, part.columns, part.weight)
                     yield part.place, first, X, weight

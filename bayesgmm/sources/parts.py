@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.files import arrow_path
 from bayesgmm.tables import column_of
 from bayesgmm.typing import FloatArray
 
@@ -131,7 +132,7 @@ class ParquetPart(Part):
 
         wanted = [*self.columns, *([] if self.weight is None else [self.weight])]
         try:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(arrow_path(self.path)) as file:
                 table = file.read_row_groups(list(self.groups), columns=wanted, use_threads=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise InvalidDataError(f"{self.place} cannot be read: {' '.join(str(error).split())[:200]}") from error

@@ -89,7 +89,7 @@ def understood(column: pd.Series, decimal: str, said: dict[str, list[str]]) -> p
     read = np.array([value is not None for value in values], dtype=bool)
     if percent[read].any() and not percent[read].all():  # 12 % beside 0.12
         read &= ~percent
-    if counts[read].sum() <= _HALF * counts[~gaps].sum():
+    if not gaps.all() and counts[read].sum() <= _HALF * counts[~gaps].sum():
         return column
     for place in np.flatnonzero(gaps & np.array([bool(text.strip()) for text in texts], dtype=bool)):
         n = int(counts[place])

@@ -20,7 +20,7 @@ __all__ = ["SPACES", "Dialect", "line_of", "sniff"]
 SPACES = r"\s+"
 """Stands for any number of blanks between columns."""
 _BETWEEN = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'", SPACES: "spaces"}
-_HEAD = 2**18
+_HEAD = 2**17
 """Bytes that are looked at."""
 _MOSTLY = 0.9
 _PREAMBLE = 10

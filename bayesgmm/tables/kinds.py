@@ -29,7 +29,7 @@ TEXT = Kind("text", "leave {it} out or choose the numeric columns")
 COMMAS = Kind("text", "write numbers without a comma, neither between thousands nor for the decimal point")
 CENSORED = Kind(
     "a limit, not a value",
-    "a mixture takes values only: put a number in the place of such limits (half the limit is usual, or NaN if few), or leave {it} out",
+    "put a number in the place of such limits (half the limit, say, or NaN where they are few), or leave {it} out",
 )
 DATES = Kind(
     "a date or time", "leave {it} out, or convert {it} to a number yourself, such as days: (x - x.min()) / pd.Timedelta(days=1)"

@@ -16,8 +16,6 @@ from bayesgmm.tables.dialect import Dialect, sniff
 
 __all__ = ["read_text"]
 
-_TRUTH = {"true": True, "false": False}
-
 
 def read_text(path: Path, usual: str, columns: Sequence[str] | None = None) -> tuple[pd.DataFrame, str]:
     """Read a text file, and say what was assumed.
@@ -48,13 +46,12 @@ def read_text(path: Path, usual: str, columns: Sequence[str] | None = None) -> t
     mark = decimal_mark([table.iloc[:, d] for d in texts], others, dialect.separator)
     if mark == ",":
         assumed.append("a decimal comma")
-        table = _parse(path, dialect, dtype=str).iloc[:, : len(names)]
-        texts = wanted
+        table = _parse(path, dialect, decimal=",").iloc[:, : len(names)]
+        texts = [d for d in wanted if _is_text(table.iloc[:, d])]
     said: dict[str, list[str]] = {}
     if mark is not None:
         for d in texts:
-            column = _truth(table.iloc[:, d].rename(names[d]))
-            table[table.columns[d]] = understood(column, mark, said) if _is_text(column) else column
+            table[table.columns[d]] = understood(table.iloc[:, d].rename(names[d]), mark, said)
     parts = [f"read with {_joined(assumed)}"] if assumed else []
     parts += [f"{what} in {_joined(where)}" for what, where in said.items()]
     table = table.set_axis([name or f"Unnamed: {d}" for d, name in enumerate(names)], axis="columns")
@@ -69,15 +66,6 @@ def _joined(parts: Sequence[str]) -> str:
 
 def _is_text(column: pd.Series) -> bool:
     return column.dtype == object or isinstance(column.dtype, pd.StringDtype)
-
-
-def _truth(column: pd.Series) -> pd.Series:
-    """Return a column of the words True and False as such, which pandas takes them for where it is not told to read text."""
-    words = column.astype(str).str.strip().str.lower()
-    there = column.notna()
-    if not there.any() or not words[there].isin(_TRUTH).all():
-        return column
-    return words.map(_TRUTH).astype(object).where(there, None)
 
 
 def _parse(path: Path, dialect: Dialect, **options: Any) -> pd.DataFrame:

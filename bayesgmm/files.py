@@ -266,7 +266,8 @@ def place_of(source: str | os.PathLike[str], row: int) -> str:
     path = Path(source)
     if path.suffix.lower() not in _SEPARATORS or not path.is_file():
         return f"row {row}"
-    return f"line {line_of(path, sniff(path, _SEPARATORS[path.suffix.lower()]), row)}"
+    line = line_of(path, sniff(path, _SEPARATORS[path.suffix.lower()]), row)
+    return f"row {row}" if line is None else f"line {line}"
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:

@@ -112,6 +112,7 @@ READ = {
     "names in a comment": ("# a,b\n1,2.5\n3,4\n", [[1, 2.5], [3, 4]], ""),
     "separators at the ends": ("a;b;\n1;2;\n3;4;\n", [[1, 2], [3, 4]], "read with ';' between columns"),
     "a number of rows without a name": (",a\n0,5\n1,6\n", [[0, 5], [1, 6]], ""),
+    "a typesetter's minus": ("a,b\n\u22125,1\n3,2\n", [[-5, 1], [3, 2]], "read as -5 in 'a'"),
     "nothing but gaps": ("a,b\n1,?\n2,?\n", [[1, np.nan], [2, np.nan]], "'?' taken as missing in 2 cells of 'b'"),
     "plain": ("a,b\n1,2.5\n3,\n", [[1, 2.5], [3, np.nan]], ""),
 }
@@ -169,6 +170,46 @@ def test_the_line_of_a_row_is_the_files(lines, header):
         path.write_text(content)
         first = header.count("\n") + 2
         assert [place_of(path, row) for row in range(len(rows) + 1)] == [f"line {first + n}" for n in [*rows, len(lines)]]
+
+
+def refusal(content):
+    """What is said of a file that is no table, "" of one that is."""
+    try:
+        return "" if len(told(content)[0]) else "no rows\n"
+    except InvalidDataError as error:
+        return str(error)
+
+
+PIECES = [
+    "1",
+    "2.5",
+    "-3",
+    "1,5",
+    "1'200",
+    "12%",
+    "?",
+    "NA",
+    "x",
+    "ö",
+    '"',
+    "<0.1",
+    *";,\t |",
+    "\n",
+    "\n",
+    "\r\n",
+    "#",
+    "sep=;\n",
+    "2019",
+]
+ODD = ["0", "True", "\x85", "\u2028", "'", "\x00", '""']
+
+
+@given(
+    text=st.lists(st.sampled_from(PIECES + ODD), max_size=40).map("".join), encoding=st.sampled_from(["utf-8", "utf-16", "latin-1"])
+)
+@settings(deadline=None)
+def test_whatever_a_file_holds_is_a_table_or_gets_one_sentence(text, encoding):
+    assert "\n" not in refusal(text.encode(encoding, "replace"))
 
 
 # Columns that are left out

@@ -20,6 +20,8 @@ _DOTS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")
 _MARKED = re.compile(r"[-+]?[1-9]\d{0,2}(['’\u00a0\u202f ]\d{3})+([.,]\d*)?")
 _MARKS = re.compile(r"['’\u00a0\u202f ]")
 _WHOLE = re.compile(r"[-+]?\d+")
+_MINUS = "\u2212"
+"""What typesetting programs write for a minus."""
 _HALF = 0.5
 
 
@@ -107,13 +109,13 @@ def understood(column: pd.Series, decimal: str, said: dict[str, list[str]]) -> p
 
 
 def _bare(cell: str) -> str:
-    text = str(cell).strip()
+    text = str(cell).strip().replace(_MINUS, "-")
     return text[:-1].rstrip() if text.endswith("%") else text
 
 
 def _is_marked(text: str, decimal: str) -> bool:
     cell = _bare(text)
-    return any(pattern.fullmatch(cell) for pattern in (_MARKED, _ENGLISH if decimal == "." else _DOTS))
+    return _MINUS in text or any(pattern.fullmatch(cell) for pattern in (_MARKED, _ENGLISH if decimal == "." else _DOTS))
 
 
 def _number(cell: str, decimal: str) -> float | None:

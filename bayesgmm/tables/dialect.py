@@ -22,6 +22,7 @@ SPACES = r"\s+"
 _BETWEEN = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'", SPACES: "spaces"}
 _HEAD = 2**17
 """Bytes that are looked at."""
+_BLANKS = " \t\r\n"
 _MOSTLY = 0.9
 _PREAMBLE = 10
 """Lines with a title or remarks above the column names, at most."""
@@ -79,8 +80,6 @@ def sniff(path: Path, usual: str) -> Dialect:
     while above + marked < len(lines) and lines[above + marked].startswith("#"):
         marked += 1
     body = lines[above + marked :]
-    if not any(line.strip() for line in lines):
-        raise InvalidDataError(f"{path} cannot be read: No columns to parse from file.")
     try:
         separator, title = (told[1], 0) if told else _separator(body, usual)
         records = list(_records(body, separator))[title:]
@@ -88,6 +87,8 @@ def sniff(path: Path, usual: str) -> Dialect:
         last = list(_records([lines[above + marked - 1].lstrip("# ")], separator)) if marked else []
     except csv.Error as error:
         raise InvalidDataError(f"{path} cannot be read: {error}.") from error
+    if not records:
+        raise InvalidDataError(f"{path} cannot be read: No columns to parse from file.")
     left_out = marked + title
     if last and records and len(last[0].cells) == len(records[0].cells) and _are_values(records[0].cells, records[1:]):
         left_out, records = left_out - 1, [_Record(last[0].cells, 0), *records]
@@ -100,15 +101,15 @@ def sniff(path: Path, usual: str) -> Dialect:
     return Dialect(encoding, separator, tuple(names), above + marked + end, (*assumed, *said))
 
 
-def line_of(path: Path, dialect: Dialect, row: int) -> int:
-    """Return the line of a file, from 1, in which a row of values stands, from 0."""
+def line_of(path: Path, dialect: Dialect, row: int) -> int | None:
+    """Return the line of a file, from 1, in which a row of values stands, from 0; None if there is none."""
     with path.open(encoding=dialect.encoding, newline="") as stream:
         for _ in range(dialect.skipped):
             stream.readline()
         for number, record in enumerate(_records(stream, dialect.separator)):
             if number == row:
                 return dialect.skipped + record.line - sum(cell.count("\n") for cell in record.cells)
-    raise IndexError(f"{path} has no row {row}")
+    return None
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,12 @@ class _Record:
 def _records(lines: Sequence[str] | io.TextIOBase, separator: str) -> Iterator[_Record]:
     """Split lines as pandas does, which passes over blank ones."""
     if separator == SPACES:
-        yield from (_Record(line.split(), n) for n, line in enumerate(lines, 1) if line.strip())
+        bare = ((line.strip(_BLANKS), n) for n, line in enumerate(lines, 1))
+        yield from (_Record(re.split(r"[ \t]+", line), n) for line, n in bare if line)
         return
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=False)
+    reader = csv.reader(lines, delimiter=separator)
     for cells in reader:
-        if any(cell.strip() for cell in cells) or len(cells) > 1:
+        if len(cells) > 1 or (cells and (cells[0] == "" or cells[0].strip(_BLANKS))):  # "" is a value, a blank line is none
             yield _Record(cells, reader.line_num)
 
 

@@ -241,5 +241,9 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def is_header(columns: list[str]) -> bool:
-    """Whether no one could take these names for a row of numbers."""
-    return not pd.to_numeric(pd.Series(columns), errors="coerce").notna().all()
+    """Whether no one could take these names for a row of numbers, missing ones among them."""
+    words = [name for name in columns if any(letter.isalpha() for letter in name) and name[0] not in "<>"]
+    return any(pd.isna(pd.to_numeric(name, errors="coerce")) and name.lower() not in GAPS for name in words)
+
+
+GAPS = ("na", "n/a", "n.a.", "nan", "null", "none")

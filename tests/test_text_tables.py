@@ -79,7 +79,7 @@ def test_a_table_is_read_back_however_it_was_written(data):
 @given(rows=st.lists(st.lists(st.integers(-999, 999), min_size=3, max_size=3), min_size=2, max_size=9), words=st.booleans())
 @settings(deadline=None)
 def test_a_file_without_column_names_loses_no_row(rows, words):
-    assume(rows[0] != [0, 1, 2])
+    assume(rows[0] != [0, 1, 2])  # which pandas writes above columns without names
     lines = [",".join([*map(str, row), *(["Adelie"] if words else [])]) for row in rows]
     table, said = told("\n".join(lines) + "\n")
     assert list(table) == [f"x{d}" for d in range(3 + words)]
@@ -87,13 +87,36 @@ def test_a_file_without_column_names_loses_no_row(rows, words):
     assert "because its first line holds values" in said
 
 
+COUNTS = ["1,2,3\n4,5,6\n7,8,9\n", "0,1,2\n3,4,5\n", "2001,2002\n2003,2005\n", "1,2,3,4\n2,4,6,8\n", "7\n9\n8\n"]
+
+
+@pytest.mark.parametrize("content", COUNTS)
+def test_counts_that_begin_a_table_of_counts_name_nothing(content):
+    assert len(told(content)[0]) == content.count("\n")
+
+
+def test_commas_in_words_say_nothing_of_decimals():
+    table, said = told('a,note\n1.234,"3,5"\n2.345,about\n3.456,none of them\n')
+    assert table["a"].tolist() == [1.234, 2.345, 3.456]
+    assert said == ""
+
+
+@pytest.mark.parametrize("columns", [None, ["a"], ["b"]])
+def test_what_a_number_is_does_not_depend_on_the_columns_that_are_asked_for(columns):
+    table, _ = told("a;b\n1.234;1,5\n2.500;2,5\n", columns=columns)
+    both = pd.DataFrame({"a": [1234.0, 2500.0], "b": [1.5, 2.5]})
+    pd.testing.assert_frame_equal(table, both[list(table)])
+
+
 @pytest.mark.parametrize(
     ("content", "names"),
     [
         ("2019,2020\n1,2\n", ["2019", "2020"]),
-        ("0,1,2\n5,6,7\n", ["0", "1", "2"]),
+        ("0,1,2\n5,9,7\n", ["0", "1", "2"]),
         ("1,2\n1.5,2.5\n0.5,3.5\n", ["1", "2"]),
         (",0,1\n0,5,6\n1,7,8\n", ["Unnamed: 0", "0", "1"]),
+        ("7,mass\n1,2\n3,4\n", ["7", "mass"]),
+        ("400,402,404,406\n1,2,4,3\n5,6,9,8\n", ["400", "402", "404", "406"]),
     ],
 )
 def test_numbers_that_name_columns(content, names):
@@ -139,6 +162,10 @@ NOT_READ = {
     "a word": ("a,b\n1,2\n\n3,4\n4,high\n", "Column 'b' has 'high' in line 5, which is text"),
     "below a name in two lines": ('a,"b\nc"\n1,2\n3,4\n4,high\n5,6\n', "has 'high' in line 5, which is text"),
     "a point among decimal commas": ("a;b\n1,5;2,5\n1,5;0.5\n1,5;3,5\n", "Column 'b' has '0.5' in line 3"),
+    "decimals of both kinds": (
+        "a;b\n3.14;1,5\n2.5;2,5\n",
+        "Column 'b' has '1,5' in line 2, which is text: write numbers without a",
+    ),
     "per cent and not": ("a,b\n12%,1\n0.5,2\n0.7,3\n", "Column 'a' has '12%' in line 2"),
     "a date": ("t,x\n2020-01-01,5\n2020-01-02,6\n", "Column 't' has '2020-01-01' in line 2, which is a date or time: "),
     "comma of either kind": (

@@ -38,31 +38,32 @@ def looks_numeric(cell: str, comma_is_between: bool) -> bool:
     return bool(_MARKED.fullmatch(cell)) or (not comma_is_between and any(p.fullmatch(cell) for p in (_COMMA, _ENGLISH, _DOTS)))
 
 
-def decimal_mark(columns: Sequence[pd.Series], others: Sequence[pd.Series], separator: str) -> str | None:
+def decimal_mark(texts: Sequence[pd.Series], pointed: Sequence[pd.Series], separator: str) -> str | None:
     """Return "," or "." for what stands before decimals, None where that cannot be told.
 
     Parameters
     ----------
-    columns : sequence of Series
-        Text in which numbers with commas may be.
-    others : sequence of Series
-        Columns that were read as numbers with decimal points.
+    texts : sequence of Series of str
+        Columns that are no numbers with a decimal point.
+    pointed : sequence of Series of str
+        Columns that are, if the point is not one between thousands, as they stand in the file.
     separator : str
     """
-    cells = {_bare(cell) for column in columns for cell in column.dropna().unique() if "," in str(cell)}
-    comma = any((_COMMA.fullmatch(c) and not _ENGLISH.fullmatch(c)) or _has_marks(c) for c in cells)
-    numbers = {cell for cell in cells if looks_numeric(cell, False)}
-    point = any(cell.count(",") > 1 or "." in cell[cell.rfind(",") :] for cell in numbers)
-    if comma:
-        return None if point else ","
-    if not numbers or point or separator == ",":
-        return "."
-    if separator == ";":  # spreadsheets write it where the comma is taken
-        return ","
-    points = any(
-        not _DOTS.fullmatch(repr(float(v))) for column in others if column.dtype.kind == "f" for v in column.dropna()[:1000]
+    cells = {_bare(cell) for column in texts if _is_mostly_numeric(column) for cell in column.dropna().unique() if "," in cell}
+    with_comma = {cell for cell in cells if looks_numeric(cell, False)}
+    comma = any((_COMMA.fullmatch(c) and not _ENGLISH.fullmatch(c)) or _has_marks(c) for c in with_comma)
+    point = any(c.count(",") > 1 or "." in c[c.rfind(",") :] for c in with_comma) or any(
+        "." in cell and not _DOTS.fullmatch(cell.strip()) for column in pointed for cell in column.dropna().unique()
     )
-    return "." if points else None
+    if comma or point or not with_comma:
+        return None if comma and point else "," if comma else "."
+    # Only such as 1,200. Spreadsheets write semicolons where the comma is taken, and commas where it is not.
+    return {";": ",", ",": "."}.get(separator)
+
+
+def _is_mostly_numeric(column: pd.Series) -> bool:
+    cells = [cell for cell in column.dropna().unique() if not is_gap(str(cell))]
+    return sum(looks_numeric(cell, False) for cell in cells) > _HALF * len(cells)
 
 
 def _has_marks(cell: str) -> bool:

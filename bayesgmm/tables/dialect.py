@@ -6,7 +6,6 @@ import codecs
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -213,7 +212,7 @@ def _header(records: list[_Record]) -> tuple[list[str], int, list[str]]:
         shown = names if len(names) < 4 else [names[0], "...", names[-1]]
         return names, 0, [f"the column names {', '.join(shown)}, because its first line holds values"]
     said = []
-    if all(cell.isdigit() for cell in first):
+    if all(cell.isdecimal() for cell in first):
         said.append(f"its first line ({', '.join(first[:3])}{', ...' if len(first) > 3 else ''}) as column names")
     if len(rows) > 1 and _are_units(rows[0].cells, rows[1:]):
         units = [cell.strip() for cell in rows[0].cells if cell.strip()]
@@ -239,37 +238,55 @@ def _are_values(cells: Sequence[str], rows: Sequence[_Record] | Sequence[list[st
     """
     below = [row if isinstance(row, _Record) else _Record(row, 0) for row in rows]
     numeric = _numeric_columns(below, len(cells))
-    if not cells[0].strip() and all(cell.strip().isdigit() for cell in cells[1:]) and _counts_rows(below):
+    if not cells[0].strip() and all(cell.strip().isdecimal() for cell in cells[1:]) and _counts_rows(below):
         return False  # what pandas writes above the numbers of rows
     there = [cells[d].strip() for d in (numeric if below else range(len(cells)))]
     numbers = [cell for cell in there if looks_numeric(cell, False)]
-    if not numbers or len(numbers) < len(there) / 2:
+    if not numbers or any(_is_word(cell) for cell in there):
         return False
-    return not (len(numbers) == len(there) and _count(there) and not _alike(there, below, numeric))
+    return not (_count(there) and not _alike(there, below, numeric))
 
 
 def _counts_rows(rows: Sequence[_Record]) -> bool:
     first = [row.cells[0].strip() for row in rows]
-    return all(cell.isdigit() for cell in first) and [int(cell) - int(first[0]) for cell in first] == list(range(len(first)))
+    return all(cell.isdecimal() for cell in first) and [int(cell) - int(first[0]) for cell in first] == list(range(len(first)))
 
 
 def _count(cells: Sequence[str]) -> bool:
-    """Whether cells are years, or 0, 1, 2 or 1, 2, 3 and so on."""
-    if len(cells) < 2 or not all(cell.isdigit() for cell in cells):
+    """Whether cells are years or wavelengths, say, in equal steps, or 0, 1, 2 or 1, 2, 3 and so on."""
+    step = _step(cells)
+    if step is None:
         return False
-    numbers = [int(cell) for cell in cells]
-    steps = {after - before for before, after in pairwise(numbers)}
-    years = min(numbers) >= 1800 and max(numbers) <= 2200 and len(steps) == 1 and min(steps) > 0
-    return years or (steps == {1} and numbers[0] in (0, 1))
+    return len(cells) > 3 or _is_year(cells[0]) or (step == 1 and cells[0] in ("0", "1"))
+
+
+def _step(cells: Sequence[str]) -> int | None:
+    """Return by how much whole numbers grow from each to the next, None if they do not by the same."""
+    if len(cells) < 2 or not all(cell.isdecimal() for cell in cells):
+        return None
+    steps = {int(after) - int(before) for before, after in pairwise(cells)}
+    return steps.pop() if len(steps) == 1 and min(steps) > 0 else None
+
+
+def _is_year(cell: str) -> bool:
+    return cell.isdecimal() and 1800 <= int(cell) <= 2200
 
 
 def _alike(cells: Sequence[str], rows: Sequence[_Record], columns: Sequence[int]) -> bool:
     """Whether the rows could be of the same kind as a first line of whole numbers: then that is one of them."""
     some = [[row.cells[d].strip() for d in columns if d < len(row.cells)] for row in rows]
-    if min(map(int, cells)) >= 1800:
-        return any(cell.isdigit() and 1800 <= int(cell) <= 2200 for row in some for cell in row)
-    # Whole numbers may begin a table of whole numbers; 0, 1, 2 and so on are what pandas calls columns without names.
-    return (cells[0] != "0" or len(cells) < 3) and any(cell.isdigit() for row in some for cell in row)
+    if any(len(row) > 2 and _step(row) is not None for row in some):
+        return True
+    if _is_year(cells[0]):
+        return any(_is_year(cell) for row in some for cell in row)
+    # A few whole numbers may begin a table of whole numbers; 0, 1, 2 is what pandas calls columns without names.
+    few = len(cells) < 3 or (len(cells) == 3 and cells[0] != "0")
+    return few and any(cell.isdecimal() for row in some for cell in row)
+
+
+def _is_word(cell: str) -> bool:
+    """Whether a cell is neither a number, nor missing, nor the limit of one."""
+    return not (looks_numeric(cell, False) or is_gap(cell) or cell[0] in "<>")
 
 
 def _are_units(cells: Sequence[str], rows: Sequence[_Record]) -> bool:
@@ -277,5 +294,4 @@ def _are_units(cells: Sequence[str], rows: Sequence[_Record]) -> bool:
     columns = _numeric_columns(rows, len(cells))
     there = [cells[d].strip() for d in columns]
     words = [cell for cell in there if not is_gap(cell)]
-    counts = Counter(looks_numeric(cell, False) or any(letter.isdigit() for letter in cell[:1]) for cell in words)
-    return bool(words) and not counts[True] and not any(cell.startswith(("<", ">")) for cell in words)
+    return bool(words) and all(_is_word(cell) and not cell[0].isdecimal() for cell in words)

@@ -40,18 +40,15 @@ def read_text(path: Path, usual: str, columns: Sequence[str] | None = None) -> t
     names, assumed = list(dialect.names), list(dialect.assumed)
     if names[-1] == "" and len(names) > 1 and table.iloc[:, -1].isna().all():  # a separator at the end of every line
         names, table = names[:-1], table.iloc[:, :-1]
-    wanted = [d for d, name in enumerate(names) if columns is None or name in columns]
-    texts = [d for d in wanted if _is_text(table.iloc[:, d])]
-    others = [table.iloc[:, d] for d in wanted if d not in texts]
-    mark = decimal_mark([table.iloc[:, d] for d in texts], others, dialect.separator)
+    mark = _decimal_mark(path, dialect, table)
     if mark == ",":
         assumed.append("a decimal comma")
         table = _parse(path, dialect, decimal=",").iloc[:, : len(names)]
-        texts = [d for d in wanted if _is_text(table.iloc[:, d])]
     said: dict[str, list[str]] = {}
-    if mark is not None:
-        for d in texts:
-            table[table.columns[d]] = understood(table.iloc[:, d].rename(names[d]), mark, said)
+    for d, name in enumerate(names):
+        column = table.iloc[:, d].rename(name)
+        if _is_text(column) and (columns is None or name in columns) and (mark or not _has_commas(column)):
+            table[table.columns[d]] = understood(column, mark or ".", said)
     parts = [f"read with {_joined(assumed)}"] if assumed else []
     parts += [f"{what} in {_joined(where)}" for what, where in said.items()]
     table = table.set_axis([name or f"Unnamed: {d}" for d, name in enumerate(names)], axis="columns")
@@ -62,6 +59,21 @@ def _joined(parts: Sequence[str]) -> str:
     """``a, b and c``."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _decimal_mark(path: Path, dialect: Dialect, table: pd.DataFrame) -> str | None:
+    """Return what stands before decimals in all of a file, whichever columns are asked for; None where that cannot be told."""
+    texts = [table[d] for d in table if _is_text(table[d])]
+    if not any(map(_has_commas, texts)):
+        return "."
+    floats = [d for d in table if table[d].dtype.kind == "f"]
+    # Numbers with points may be thousands: only as they are written can that be told.
+    written = _parse(path, dialect, dtype=str, usecols=floats) if floats else pd.DataFrame()
+    return decimal_mark(texts, [written[d] for d in written], dialect.separator)
+
+
+def _has_commas(column: pd.Series) -> bool:
+    return bool(column.astype(str).str.contains(",", regex=False).any())
 
 
 def _is_text(column: pd.Series) -> bool:

@@ -13,6 +13,7 @@ __all__ = [
     "InvalidDataError",
     "InvalidParameterError",
     "LikelihoodDecreaseError",
+    "ReadingNote",
     "SizeAdvice",
     "warn",
 ]
@@ -87,6 +88,16 @@ class SizeAdvice(UserWarning):
     Examples
     --------
     >>> issubclass(SizeAdvice, UserWarning)
+    True
+    """
+
+
+class ReadingNote(UserWarning):
+    """What was assumed about a file in order to read it, or which of its columns were left out.
+
+    Examples
+    --------
+    >>> issubclass(ReadingNote, UserWarning)
     True
     """
 

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from bayesgmm import datasets
-from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.exceptions import InvalidDataError, ReadingNote
+from bayesgmm.tables.dialect import line_of, sniff
+from bayesgmm.tables.text import read_text
 
-__all__ = ["atomic_write", "atomic_write_text", "check_writable", "read_table"]
+__all__ = ["arrow_path", "atomic_write", "atomic_write_text", "check_writable", "place_of", "read_table", "readable"]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_NAMES = {",": "a comma", "\t": "a tab"}
-_OTHERS = {";": "';'", "\t": "tabs", ",": "commas", "|": "'|'"}
 _SUFFIXES = (*_SEPARATORS, ".parquet")
 
 
@@ -108,6 +108,38 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
+def readable(name: str) -> str:
+    r"""Return a file's name as text that can be written anywhere.
+
+    Names of other times and systems may hold bytes that are no UTF-8, which Python keeps as halves of letters: these are read as Latin-1.
+
+    Parameters
+    ----------
+    name : str
+
+    Examples
+    --------
+    >>> readable("K\udcf6ln.csv")
+    'Köln.csv'
+    """
+    return "".join(_letter(letter) if "\ud800" <= letter <= "\udfff" else letter for letter in name)
+
+
+def _letter(half: str) -> str:
+    byte = ord(half) - 0xDC00
+    return bytes([byte]).decode("cp1252", "replace") if 0x80 <= byte <= 0xFF else "\ufffd"
+
+
+def arrow_path(path: str | os.PathLike[str], mode: str = "rb") -> Any:
+    """Return what Arrow can open for a file's name: the name itself unless it holds bytes that are no UTF-8."""
+    name = os.fspath(path)
+    if readable(name) == name:
+        return name
+    import pyarrow as pa
+
+    return pa.OSFile(os.fsencode(name), mode)
+
+
 def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> None:
     """Say now, rather than after minutes of computing, that a result could not be written at ``path``. Creates nothing.
 
@@ -156,7 +188,8 @@ def read_table(source: str | os.PathLike[str], columns: Sequence[str] | None = N
     source : str or path-like
         A file whose suffix says what it is (``.csv``, ``.tsv`` or ``.parquet``), or the name of a shipped data set
         (:func:`bayesgmm.datasets.names`). A bare ``faithful`` is the data set even if there is a file of that name;
-        ``faithful.csv`` is always yours. Text files are UTF-8 and begin with a line of column names.
+        ``faithful.csv`` is always yours. Text files may be written in many ways; what is assumed about one that is not plain, a
+        decimal comma say, is told in a :class:`~bayesgmm.exceptions.ReadingNote`.
     columns : sequence of str, optional
         The columns to keep, in this order; all by default.
 
@@ -169,7 +202,7 @@ def read_table(source: str | os.PathLike[str], columns: Sequence[str] | None = N
     ------
     InvalidDataError
         If there is no such file or data set, the file cannot be read as what its suffix says, has no rows, has two
-        columns of the same name or one without a name among those to keep, or lacks one of ``columns``.
+        columns of the same name among those to keep, or lacks one of ``columns``.
 
     Examples
     --------
@@ -214,62 +247,27 @@ def _suggestion(path: Path) -> str:
 
 
 def _read_text(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
-    """A CSV or TSV file; the header is read by itself first, because pandas renames columns of the same name."""
+    """A CSV or TSV file, however it is written."""
     try:
-        _check_separator(path)
-        names = _header(path)
-        chosen = _choose(names, columns, str(path))
-        table = _parse(path, header=0, names=range(len(names)), low_memory=False)
-    except UnicodeDecodeError as error:
-        raise InvalidDataError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
-    except pd.errors.ParserWarning as error:
-        hint = "; if its numbers have decimal commas, save it with decimal points" if path.suffix.lower() == ".csv" else ""
-        raise InvalidDataError(f"{path} has rows with more values than its first line has column names{hint}.") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError) as error:
+        table, assumed = read_text(path, _SEPARATORS[path.suffix.lower()], columns)
+    except OSError as error:
         raise InvalidDataError(f"{path} cannot be read: {_one_line(error)}.") from error
-    return table.set_axis(names, axis="columns")[chosen]
+    names = list(table.columns)
+    if columns is not None and "" in columns:
+        raise InvalidDataError(f"A column without a name is called 'Unnamed: 0' after its place; {path} has {', '.join(names)}.")
+    chosen = _choose(names, columns, str(path))
+    if assumed:
+        warnings.warn(assumed, ReadingNote, stacklevel=3)
+    return table[chosen]
 
 
-def _check_separator(path: Path) -> None:
-    """Turn away a table whose values are set apart by something else than its suffix says, as spreadsheets write in many countries."""
-    expected = _SEPARATORS[path.suffix.lower()]
-    with path.open(encoding="utf-8-sig") as stream:
-        lines = [line for line in (stream.readline() for _ in range(2)) if line.strip()]
-    for other, name in _OTHERS.items():
-        if (
-            other != expected
-            and len(lines) == 2
-            and expected not in lines[0]
-            and 0 < lines[0].count(other) == lines[1].count(other)
-        ):
-            raise InvalidDataError(
-                f"{path} seems to be separated by {name}, where {_NAMES[expected]} is expected: save it with {_NAMES[expected]} "
-                "between values, and decimal points in numbers."
-            )
-
-
-def _parse(path: Path, **options: Any) -> pd.DataFrame:
-    """``pandas.read_csv`` that refuses rows longer than the header instead of dropping or shifting their fields."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(path, sep=_SEPARATORS[path.suffix.lower()], encoding="utf-8-sig", index_col=False, **options)
-
-
-def _header(path: Path) -> list[str]:
-    """The column names as they stand in the file's first line; ``""`` for a column without one."""
-    first = _parse(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-    names = [str(name).strip() for name in first.fillna("")]
-    if _are_numbers(names):
-        raise InvalidDataError(
-            f"{path} begins with numbers ({', '.join(names[:3])}) where column names belong; add a first line of names."
-        )
-    return names
-
-
-def _are_numbers(names: list[str]) -> bool:
-    """Whether a header is a row of data. Whole numbers alone may be names, such as years."""
-    numbers = pd.to_numeric(pd.Series(names), errors="coerce")
-    return bool(numbers.notna().all() and (numbers % 1 != 0).any())
+def place_of(source: str | os.PathLike[str], row: int) -> str:
+    """Return where a row of a table, counted from 0, is found in its source: the line of a text file, or its number."""
+    path = Path(source)
+    if path.suffix.lower() not in _SEPARATORS or not path.is_file():
+        return f"row {row}"
+    line = line_of(path, sniff(path, _SEPARATORS[path.suffix.lower()]), row)
+    return f"row {row}" if line is None else f"line {line}"
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
@@ -277,7 +275,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(arrow_path(path))
     except (pa.ArrowException, ValueError, OSError) as error:
         raise InvalidDataError(f"{path} is not a readable Parquet file: {_one_line(error)}.") from error
     return table[_choose(table.columns.map(str), columns, str(path))]
@@ -292,9 +290,6 @@ def _choose(names: Sequence[str] | pd.Index, wanted: Sequence[str] | None, where
     missing = [name for name in chosen if name not in names]
     if missing:
         raise InvalidDataError(f"{where} has no column {_either(map(repr, missing))}; it has {', '.join(names)}.")
-    if "" in chosen:
-        place = names.index("") + 1
-        raise InvalidDataError(f"Column {place} of {where} has no name; name it in the first line, or choose columns.")
     if twice := _repeated(chosen):
         raise InvalidDataError(f"Column {_either(map(repr, twice))} was asked for more than once.")
     if twice := [name for name in chosen if names.count(name) > 1]:
@@ -315,5 +310,5 @@ def _either(options: Iterable[str]) -> str:
 
 def _one_line(error: BaseException) -> str:
     """The first sentence of a parser's error, without its full stop; the type's name if it says nothing."""
-    message = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+    message = " ".join(str(error).split())
     return message.split(". ")[0].rstrip(".") or type(error).__name__

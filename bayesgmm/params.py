@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Gaps, evaluate, log_density_draws, responsibility_draws, rows_of
 from bayesgmm.mixture import build, hills, line, pairs, parts, ridge, store
+from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.underflow import guard
 
@@ -299,7 +300,8 @@ class MixtureParams:
         -------
         bool
         """
-        rows = np.asarray(X, dtype=float)[:: max(1, len(np.asarray(X)) // _ROWS_LOOKED_AT)]
+        X = numbers_in(X)
+        rows = X[:: max(1, len(X) // _ROWS_LOOKED_AT)]
         return bool((np.abs(self.log_density(rows) - other.log_density(rows)) < _SAME_DENSITY).all())
 
     def log_density(self, X: ArrayLike) -> FloatArray:
@@ -395,8 +397,8 @@ class MixtureParams:
         return self.log_weights, self.means.copy(), self.scale_tril.copy()
 
     def _rows(self, X: ArrayLike) -> FloatArray | Gaps:
-        X = np.ascontiguousarray(X, dtype=float)
-        if X.ndim != 2 or X.shape[1] != self.n_features:
+        X = numbers_in(X)
+        if X.shape[1] != self.n_features:
             raise InvalidDataError(f"X must have shape (N, {self.n_features}) for this mixture, got {X.shape}")
         return rows_of(X)
 

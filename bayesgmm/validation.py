@@ -1,15 +1,14 @@
 """What data must be like before anything is fitted: one clear error each, before any work is done."""
 
-import os
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.tables import Wrong, as_numbers, boolean_columns, column_names, numbers_in, warn_of_booleans
 from bayesgmm.typing import FloatArray
 
 __all__ = [
@@ -20,8 +19,6 @@ __all__ = [
     "check_ranges",
     "check_same_columns",
     "check_weights",
-    "column_names",
-    "default_names",
 ]
 
 _MOST_NAMED = 5
@@ -45,19 +42,15 @@ def check_data(estimator: Any, X: Any, *, reset: bool, allow_missing: bool = Fal
     Raises
     ------
     InvalidDataError
-        For one-dimensional arrays, columns and entries that are not numbers (named), and missing or infinite values (counted by
-        column).
+        For what is no table of numbers (see :func:`bayesgmm.tables.numbers_in`), and for missing or infinite values (counted by column).
     ValueError, TypeError
-        What scikit-learn raises for the rest: sparse matrices, complex numbers, no rows, other columns than in ``fit``.
+        What scikit-learn raises for the rest: sparse matrices, no rows, other columns than in ``fit``.
     """
-    _refuse_no_rows_yet(X)
-    _refuse_one_dimensional(X)
-    _refuse_text_columns(X)
-    try:
-        values = validate_data(estimator, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False)
-    except (TypeError, ValueError) as error:
-        raise _about_its_entry(error, X) from None
+    values = check_array(numbers_in(X), order="C", ensure_all_finite=False, estimator=estimator, input_name="X")
     _refuse_not_finite(values, column_names(X, values.shape[1]), allow_missing=allow_missing)
+    if reset:
+        warn_of_booleans(boolean_columns(X))
+    validate_data(estimator, X, reset=reset, skip_check_array=True)  # columns' number and names
     return values
 
 
@@ -73,10 +66,12 @@ def check_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
         return None
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
-    try:
-        weight = np.ascontiguousarray(sample_weight, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InvalidDataError(f"sample_weight must be numbers, one for each of the {n_rows} rows of X: {error}") from None
+    found = as_numbers(_one_column(sample_weight))
+    if isinstance(found, Wrong):
+        raise InvalidDataError(
+            f"sample_weight must be numbers, one for each of the {n_rows} rows of X: {found.shown} is {found.kind.what}"
+        )
+    weight = np.ascontiguousarray(found)
     if weight.shape != (n_rows,):
         raise InvalidDataError(f"sample_weight must have one number for each of the {n_rows} rows of X, got shape {weight.shape}")
     bad = np.flatnonzero(~(weight >= 0) | np.isinf(weight))
@@ -88,6 +83,11 @@ def check_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
     if not weight.any():
         raise InvalidDataError("sample_weight is zero in every row: there is nothing to fit")
     return weight
+
+
+def _one_column(weights: Any) -> Any:
+    """Return what has no type of its own for its entries as objects, so that each of them is looked at."""
+    return np.array(weights, dtype=object) if isinstance(weights, (list, tuple)) else weights
 
 
 def check_prob(prob: float) -> None:
@@ -141,17 +141,6 @@ def check_enough(n_rows: int, n_components: int, n_distinct: int) -> None:
         )
 
 
-def column_names(X: Any, n_features: int) -> list[str]:
-    """Return the column names of a DataFrame, or ``x0, x1, ...`` for anything without names."""
-    columns = getattr(X, "columns", None)
-    return default_names(n_features) if columns is None else [str(name) for name in columns]
-
-
-def default_names(n_features: int) -> list[str]:
-    """Return ``x0, x1, ...``, scikit-learn's names for features that have none."""
-    return [f"x{d}" for d in range(n_features)]
-
-
 def check_same_columns(what: str, fit: Any, other: Any) -> None:
     """Raise InvalidDataError if a fit and rows, or two fits, know their columns by name, and these differ: numbers would mean others.
 
@@ -184,62 +173,6 @@ def check_same_columns(what: str, fit: Any, other: Any) -> None:
         ", ".join(each[:_MOST_NAMED]) + (f" and {len(each) - _MOST_NAMED} more" * (len(each) > _MOST_NAMED)) for each in names
     ]
     raise InvalidDataError(f"{what} has seen the columns {listed[0]}, and X has {listed[1]}: {remedy}")
-
-
-def _refuse_no_rows_yet(X: Any) -> None:
-    """Say what to do with what stands for rows that are elsewhere."""
-    if type(X).__module__.startswith("polars.") and hasattr(X, "collect"):
-        raise InvalidDataError("X is a polars LazyFrame, which has no rows yet: give X.collect()")
-    if isinstance(X, (list, tuple)) and X and all(_is_file(item) for item in X):
-        raise InvalidDataError(
-            "X is a list of files, which is not taken: give the folder that holds them or a pattern such as 'data/*.parquet', "
-            "and of several .npy files write one"
-        )
-
-
-def _is_file(item: Any) -> bool:
-    return isinstance(item, os.PathLike) or (isinstance(item, str) and item.lower().endswith((".npy", ".parquet")))
-
-
-def _refuse_one_dimensional(X: Any) -> None:
-    if getattr(X, "ndim", 2) == 1 and not isinstance(X, (str, bytes)):
-        raise InvalidDataError(
-            "X has one dimension and must have two, (rows, columns). Reshape your data: "
-            "X.reshape(-1, 1) for one column of many rows, X.reshape(1, -1) for one row of many columns"
-        )
-
-
-def _refuse_text_columns(X: Any) -> None:
-    if not isinstance(X, pd.DataFrame):
-        return
-    text = [str(name) for name, kind in X.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
-    if text:
-        raise InvalidDataError(
-            f"{_columns(text, 'is not', 'are not')} numeric: leave {_it(text)} out or choose the numeric columns"
-        )
-
-
-def _about_its_entry(error: TypeError | ValueError, X: Any) -> TypeError | ValueError:
-    """Return an error of the conversion to numbers with the place of the entry that caused it; any other error as it is."""
-    try:
-        table = np.asarray(X)
-    except ValueError:
-        return InvalidDataError("X must be a table of numbers: its rows have different lengths")
-    if table.ndim != 2 or table.dtype.kind not in "OSU":
-        return error
-    for place, value in np.ndenumerate(table):
-        try:
-            float(value)
-        except ValueError:
-            row, column = place
-            return InvalidDataError(
-                f"X has {str(value)!r} in row {row}, column {column}, which is not a number: choose the numeric columns, "
-                "or turn the others into numbers first"
-            )
-        except TypeError:
-            if value is not None:  # NumPy takes it for a missing value
-                return type(error)(f"X has no number in row {place[0]}, column {place[1]}: {error}")
-    return error
 
 
 def _refuse_not_finite(X: FloatArray, names: Sequence[str], *, allow_missing: bool) -> None:

@@ -163,11 +163,16 @@ class TestBadInput:
             ("", "empty"),
             ("a,b\n", "no rows"),
             ("a,b\n1,2\n", "row"),
-            ("a,b\n1,2\n1,2\n1,2\n1,2\n", "a"),
-            ("a,b\n1,2\n2,2\n3,2\n4,2\n", "b"),
+            (
+                "a,b\n1,2\n1,2\n1,2\n1,2\n",
+                "No column of table.csv is left to fit: 'a' (1 in every row), 'b' (2 in every row); --columns",
+            ),
             ("a,b\n1,2\n2,inf\n3,4\n5,6\n", "b"),
             ("a,b\n1,\n,2\n", "Values are missing in a (1), b (1)"),
-            ("a,b\n1,2\n2,x\n", "These columns do not hold numbers: b; choose columns that do: --columns a"),
+            (
+                "a,b\n1,2\n2,x\n",
+                "These columns do not hold numbers: b; choose columns that do: --columns a. Column 'b' has 'x' in line 3, which is text",
+            ),
             ('a,"b, c"\nx,2\ny,3\n', "--columns '\"b, c\"'"),
         ],
     )

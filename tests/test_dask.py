@@ -192,7 +192,10 @@ def test_a_posterior_predicts_lazily_too(no_cluster, X):
             lambda X: da.from_array(X, chunks=(100, 3)).map_blocks(lambda b: b[:, :2], dtype=float, chunks=(100, 3)),
             "3 columns are needed",
         ),
-        (lambda X: dd.from_pandas(pd.DataFrame(X).assign(t="word"), npartitions=3), r"'t' of partition \d .* \('word' in row 0\)"),
+        (
+            lambda X: dd.from_pandas(pd.DataFrame(X).assign(t="word"), npartitions=3),
+            r"'t' of partition \d .* \('word' in row 0 is text\)",
+        ),
     ],
 )
 def test_bad_collections_get_one_sentence(no_cluster, X, make, words):

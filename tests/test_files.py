@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesgmm import datasets
-from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import atomic_write, atomic_write_text, check_writable, read_table
 
 numbers = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20)
@@ -152,7 +152,8 @@ class TestReadTable:
     def test_years_may_name_columns(self, tmp_path: Path) -> None:
         path = tmp_path / "table.csv"
         path.write_text("2019,2020\n1,2\n")
-        assert list(read_table(path)) == ["2019", "2020"]
+        with pytest.warns(ReadingNote, match=r"read with its first line \(2019, 2020\) as column names"):
+            assert list(read_table(path)) == ["2019", "2020"]
 
     @pytest.mark.parametrize(
         ("content", "says"),
@@ -161,13 +162,10 @@ class TestReadTable:
             ("\n\n", r"cannot be read: No columns"),
             ("a,b\n", r"has column names but no rows\.$"),
             ("a,b,a\n1,2,3\n", r"more than one column 'a'; rename"),
-            ("3.6,79\n1.8,54\n", r"begins with numbers \(3\.6, 79\) where column names belong"),
-            (",a\n0,1\n1,2\n", r"Column 1 of .* has no name"),
             ("a,b\n1,2,3\n4,5,6\n", r"rows with more values than its first line has column names"),
             ("a,b\n1,2\n1,2,3\n", r"Expected 2 fields in line 3, saw 3\.$"),
             ('a,b\n"1,2\n', r"EOF inside string"),
-            ("größe\n1\n".encode("latin-1"), r"is not UTF-8 text; save it as UTF-8\.$"),
-            ("a\né\n".encode("latin-1"), r"is not UTF-8 text"),
+            (b"\x89PNG\r\n\0\0\0", r"is not text; save it as UTF-8\.$"),
         ],
     )
     def test_bad_text_is_named(self, tmp_path: Path, content: str | bytes, says: str) -> None:
@@ -243,5 +241,9 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def is_header(columns: list[str]) -> bool:
-    """Whether no one could take these names for a row of numbers."""
-    return not pd.to_numeric(pd.Series(columns), errors="coerce").notna().all()
+    """Whether no one could take these names for a row of numbers, missing ones among them."""
+    words = [name for name in columns if any(letter.isalpha() for letter in name) and name[0] not in "<>"]
+    return any(pd.isna(pd.to_numeric(name, errors="coerce")) and name.lower() not in GAPS for name in words)
+
+
+GAPS = ("na", "n/a", "n.a.", "nan", "null", "none")

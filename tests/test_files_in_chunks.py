@@ -98,7 +98,9 @@ def test_datasets_of_every_kind_are_read(table, tmp_path):
 def test_bad_datasets_get_one_sentence(table, tmp_path, monkeypatch):
     table.assign(name="x").to_csv(tmp_path / "x.csv", index=False)
     dataset = ds.dataset(tmp_path / "x.csv", format="csv")
-    with pytest.raises(InvalidDataError, match=r"'name' of .*x.csv \(its rows in the dataset\) holds string \('x' in row 0\)"):
+    with pytest.raises(
+        InvalidDataError, match=r"'name' of .*x.csv \(its rows in the dataset\) is not numeric: .*\('x' in row 0 is text\)"
+    ):
         open_rows(dataset)
     with pytest.raises(InvalidDataError, match="The dataset has no column 'c'; it has a, b, year, name"):
         open_rows(dataset, columns=["c"])

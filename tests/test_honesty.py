@@ -1,7 +1,5 @@
 """EM says how it ended: acceleration never falls, degenerate maxima are refused or named, weights are rows, failures change nothing."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,10 +11,10 @@ import bayesgmm as bg
 from bayesgmm.covariance import family, names
 from bayesgmm.covariance._plain import ARGUMENTS, RESULT
 from bayesgmm.covariance.plain import Full
-from bayesgmm.em.hierarchy import hierarchical_labels
-from bayesgmm.em.iterate import run_each, run_em
 from bayesgmm.em import fit_em
 from bayesgmm.em.degeneracy import smallest_sds
+from bayesgmm.em.hierarchy import hierarchical_labels
+from bayesgmm.em.iterate import run_each, run_em
 from bayesgmm.em.starts import Sample, starting_points
 from bayesgmm.em.steps import Settings
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, LikelihoodDecreaseError

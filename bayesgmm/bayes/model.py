@@ -28,9 +28,10 @@ from bayesgmm.priors import (
     ScalePrior,
     Truncated,
 )
+from bayesgmm.tables import column_names
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
-from bayesgmm.validation import check_data, check_fittable, column_names
+from bayesgmm.validation import check_data, check_fittable
 
 __all__ = ["build_model", "build_resolved"]
 

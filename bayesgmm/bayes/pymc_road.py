@@ -17,8 +17,8 @@ from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
+from bayesgmm.tables import default_names
 from bayesgmm.typing import FloatArray
-from bayesgmm.validation import default_names
 
 __all__ = ["SAMPLERS", "params_of", "point", "require_installed", "sample_pymc"]
 

@@ -19,8 +19,8 @@ from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.importance import Normal, log_densities, sample_weighted
 from bayesgmm.bayes.model import build_resolved
 from bayesgmm.bayes.pymc_road import params_of, point, require_installed
+from bayesgmm.tables import default_names
 from bayesgmm.typing import FloatArray
-from bayesgmm.validation import default_names
 
 __all__ = ["sample_advi", "sample_pathfinder", "sample_smc"]
 

@@ -106,7 +106,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(message, err=True)
+    from bayesgmm.files import readable
+
+    click.echo(readable(message), err=True)
     return code
 
 
@@ -118,9 +120,16 @@ def _plain_warnings() -> Iterator[None]:
 
         def show_plainly(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
             if issubclass(category, UserWarning):
-                click.echo(f"Warning: {message}", err=True)
+                click.echo(message if _is_note(category) else f"Warning: {message}", err=True)
             else:
                 show(message, category, *rest, **more)
 
         warnings.showwarning = show_plainly
         yield
+
+
+def _is_note(category: type[Warning]) -> bool:
+    """Whether this only tells how a file was read. Asked only when something is told: the exceptions' module is slow to import."""
+    from bayesgmm.exceptions import ReadingNote
+
+    return issubclass(category, ReadingNote)

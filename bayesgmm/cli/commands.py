@@ -57,8 +57,9 @@ def cli() -> None:
 def report(quiet: bool, output: str, counts: tuple[int, ...], **settings: Any) -> None:
     """Fit DATA by EM and by posterior, compare the two, and write a report.
 
-    DATA is a .csv, .tsv or .parquet file whose first line names the columns, or the name of a data set that ships with
-    bayesgmm (see `bayesgmm datasets`). DIR receives index.html, which holds everything and needs no network,
+    DATA is a .csv, .tsv or .parquet file, or the name of a data set that ships with bayesgmm (see `bayesgmm datasets`).
+    What is assumed about a text file is said on stderr, and so are columns left out because they number the rows or never
+    vary. DIR receives index.html, which holds everything and needs no network,
     summary.json with the same figures for programs, and posterior.nc with the draws. Where the page is and what was
     found are printed in a few lines.
 
@@ -113,8 +114,9 @@ def report(quiet: bool, output: str, counts: tuple[int, ...], **settings: Any) -
 def fit(quiet: bool, method: str, output: str, save_draws: str | None, **settings: Any) -> None:
     """Fit DATA and write the mixture's parameters as JSON.
 
-    DATA is a .csv, .tsv or .parquet file whose first line names the columns, or the name of a data set that ships with
-    bayesgmm (see `bayesgmm datasets`). The file holds weights, means and covariances in the data's units, and their
+    DATA is a .csv, .tsv or .parquet file, or the name of a data set that ships with bayesgmm (see `bayesgmm datasets`).
+    What is assumed about a text file is said on stderr, and so are columns left out because they number the rows or never
+    vary. The file holds weights, means and covariances in the data's units, and their
     log-likelihood; for a posterior these are means over the draws, beside their standard deviations and what the checks
     say.
 

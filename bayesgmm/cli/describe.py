@@ -8,6 +8,7 @@ import pandas as pd
 from bayesgmm import __version__
 from bayesgmm.cli.options import Data, Model
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.files import readable
 
 __all__ = ["describe_em", "describe_job", "describe_posterior", "found"]
 
@@ -16,7 +17,7 @@ def describe_job(data: Data, model: Model, n_rows: int, feature_names: Sequence[
     """Describe what was asked for, JSON-ready."""
     return {
         "bayesgmm_version": __version__,
-        "data": data.source,
+        "data": readable(data.source),
         "n_rows": n_rows,
         "feature_names": list(feature_names),
         "n_components": model.components,

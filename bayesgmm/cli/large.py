@@ -1,10 +1,11 @@
 """``bayesgmm fit`` on data that need not fit into memory: Parquet files, folders and patterns of them, ``.npy`` files."""
 
 import glob
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from bayesgmm.em import Iteration
     from bayesgmm.estimators import GaussianMixture
     from bayesgmm.expectation import Chunked
+    from bayesgmm.tables.aside import Extent
 
 __all__ = ["Large", "fit_large", "is_large", "large_options"]
 
@@ -89,7 +91,7 @@ def fit_large(data: Data, model: Model, large: Large, method: str, progress: "Pr
         check_writable(large.checkpoint)
     with connected(large.scheduler) if large.scheduler else nullcontext():
         with progress.step(f"Reading {data.source}"):
-            rows = open_rows(data.source, columns=data.columns, sample_weight=large.weights)
+            rows = _measurements(open_rows(data.source, columns=data.columns, sample_weight=large.weights), data, large)
             about = _about(rows)
         progress.say(f"{data.source}: {about}")
         em = _fitted(rows, model, large, progress)
@@ -107,6 +109,40 @@ def _check_possible(data: Data, method: str) -> None:
         raise click.UsageError(
             "--drop-missing is for tables in memory (one .csv or .parquet file): here rows with missing values are fitted as they are."
         )
+
+
+def _measurements(rows: "Chunked", data: Data, large: Large) -> "Chunked":
+    """Return the rows without columns that tell no groups apart, unless these were asked for by name."""
+    from bayesgmm.cli.steps import leave_out
+    from bayesgmm.sources import open_rows
+    from bayesgmm.tables.aside import constant, numbering
+
+    found = _extents(rows)
+    ids, same = numbering(found), constant(found)
+    if rows.names is None:  # columns without names cannot be chosen by them
+        leave_out(ids, {}, replace(data, columns=()), len(found))
+        return rows
+    leave_out(ids, same, data, len(found))
+    left = [name for name in rows.names if name not in ids | same]
+    if data.columns is not None or left == rows.names:
+        return rows
+    return open_rows(data.source, columns=left, sample_weight=large.weights)
+
+
+def _extents(rows: "Chunked") -> "list[Extent]":
+    """What the first pass over the rows tells of their columns; consecutive numbers are known by their range, mean and spread."""
+    from bayesgmm.estimators._chunked import names_of
+    from bayesgmm.tables.aside import Extent
+
+    summary, n = rows.summary, len(rows)
+    columns = zip(names_of(rows), summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)
+    found = []
+    for name, lowest, highest, seen, mean, square in columns:
+        is_whole = lowest == lowest // 1 and highest == highest // 1
+        is_even = math.isclose(mean, (lowest + highest) / 2) and math.isclose(square, n * (n * n - 1) / 12)
+        run = is_whole and seen == summary.weight == n and highest - lowest == n - 1 and is_even
+        found.append(Extent(name, float(lowest), float(highest), float(seen), bool(is_whole), bool(run)))
+    return found
 
 
 def _about(rows: "Chunked") -> str:

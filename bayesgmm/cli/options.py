@@ -50,7 +50,9 @@ class Data:
     @property
     def name(self) -> str:
         """What to call the data in a report."""
-        return Path(self.source).stem
+        from bayesgmm.files import readable
+
+        return readable(Path(self.source).stem)
 
 
 @dataclass(frozen=True)

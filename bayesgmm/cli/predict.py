@@ -67,13 +67,16 @@ def write_predictions(model: "StoredModel", source: str, output: str, progress: 
     """
     import pyarrow.parquet as pq
 
-    from bayesgmm.files import atomic_write
+    from bayesgmm.files import arrow_path, atomic_write
 
     n_rows = 0
     with progress.step(f"Predicting {source}"), progress.line() as (show, overwrites):
         pieces = _pieces(source, model.feature_names)
         first = next(pieces, None)  # what is wrong with the data is said before anything is written
-        with atomic_write(output) as temporary, pq.ParquetWriter(temporary, _schema(model.params.n_components)) as writer:
+        with (
+            atomic_write(output) as temporary,
+            pq.ParquetWriter(arrow_path(temporary, "wb"), _schema(model.params.n_components)) as writer,
+        ):
             while first is not None:
                 place, start, X = first
                 writer.write_table(_predictions(model.params, X, place, start))
@@ -102,13 +105,11 @@ def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArr
 
 
 def _of_table(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
-    from bayesgmm.cli.steps import check_numbers
+    from bayesgmm.cli.steps import in_numbers
     from bayesgmm.files import read_table
     from bayesgmm.sources.cut import bounds
 
-    table = read_table(source, names)
-    check_numbers(table)
-    X = table.to_numpy(dtype=float)
+    X = in_numbers(read_table(source, names), source).to_numpy()
     for start, stop in bounds(len(X), len(names), ROWS):
         yield source, start, X[start:stop]
 

@@ -16,13 +16,27 @@ from rich.text import Text
 
 from bayesgmm.cli.options import Data, Model, Sampling
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.files import read_table
+from bayesgmm.exceptions import InvalidDataError, ReadingNote
+from bayesgmm.files import place_of, read_table, readable
+from bayesgmm.tables import Wrong, as_numbers, has_booleans, warn_of_booleans
+from bayesgmm.tables.aside import constant, extents, numbering
+from bayesgmm.tables.kinds import TEXT
 
 if TYPE_CHECKING:
     from bayesgmm.selection import Selection
 
-__all__ = ["Progress", "Table", "check_numbers", "command_line", "fit_both", "fit_em", "fit_posterior", "load", "load_with_gaps"]
+__all__ = [
+    "Progress",
+    "Table",
+    "command_line",
+    "fit_both",
+    "fit_em",
+    "fit_posterior",
+    "in_numbers",
+    "leave_out",
+    "load",
+    "load_with_gaps",
+]
 
 
 class Progress:
@@ -34,7 +48,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self._console.print(text)
+        self._console.print(readable(text))
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
@@ -55,9 +69,8 @@ class Progress:
 
 
 def load(data: Data, progress: Progress) -> pd.DataFrame:
-    """Read a table that is numeric and complete, or raise an error that names the option to use."""
-    table = read_table(data.source, data.columns)
-    check_numbers(table)
+    """Read a table whose measurements are complete, or raise an error that names the option to use."""
+    table = measurements(read_table(data.source, data.columns), data)
     complete = table.dropna(ignore_index=True) if data.drop_missing else table
     _check_complete(complete)
     dropped = len(table) - len(complete)
@@ -86,8 +99,7 @@ def load_with_gaps(data: Data, progress: Progress) -> Table:
     measured = table.drop(columns=[] if data.label is None else [data.label])
     if measured.shape[1] == 0:
         raise InvalidDataError(f"There is no column besides the label {data.label}: name others with --columns.")
-    check_numbers(measured)
-    X = measured.dropna(how="any" if data.drop_missing else "all")
+    X = measurements(measured, data).dropna(how="any" if data.drop_missing else "all")
     if X.empty:
         raise InvalidDataError("Every row has a missing value; choose other columns with --columns.")
     _say_gaps(data, X, len(table) - len(X), progress)
@@ -112,28 +124,68 @@ def _warn_of_dependent(X: pd.DataFrame) -> None:
         warnings.warn(sentence, UserWarning, stacklevel=3)
 
 
-def check_numbers(table: pd.DataFrame) -> None:
-    """Raise InvalidDataError if a column holds something else than numbers; the message says which columns do."""
-    numeric = table.select_dtypes("number").columns
-    other = [name for name in table.columns if name not in numeric]
-    if other:
-        advice = f"choose columns that do: --columns {_joined(numeric)}" if len(numeric) else "none of its columns does"
-        raise InvalidDataError(f"These columns do not hold numbers: {', '.join(other)}; {advice}{_commas(table[other])}")
+def measurements(table: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """Return a table as numbers, without columns that tell no groups apart unless they were asked for by name."""
+    numbers = in_numbers(table, data.source)
+    found = extents(numbers)
+    ids, same = numbering(found), constant(found)
+    leave_out(ids, same, data, len(found))
+    return numbers if data.columns is not None else numbers.drop(columns=[*ids, *same])
 
 
-def _commas(table: pd.DataFrame) -> str:
-    """A hint at numbers that are written with commas, as in many countries and in many spreadsheets; "" if there are none."""
-    for name in table.columns:
-        values = table[name].dropna().astype(str).str.strip()
-        found = values[values.str.fullmatch(r"[-+]?\d[\d.,]*,\d+(\.\d+)?")]
-        if len(found) and len(found) == len(values[values.str.contains(r"\d")]):
-            return (
-                f". {name} has {found.iloc[0]}: write numbers without a comma, neither between thousands nor for the decimal point"
-            )
-    return ""
+def leave_out(ids: dict[str, str], same: dict[str, str], data: Data, n_columns: int) -> None:
+    """Say which columns are left out and why; warn of those that are used because they were asked for.
+
+    Parameters
+    ----------
+    ids, same : dict
+        Columns that number the rows, and that never vary, with the reason.
+    data : Data
+    n_columns : int
+        How many there are.
+
+    Raises
+    ------
+    InvalidDataError
+        If no other column is left.
+    """
+    aside = ids | same
+    if data.columns is not None:
+        if ids:
+            warnings.warn(f"{_with_reasons(ids)}: groups of such a column say nothing about the rows", UserWarning, stacklevel=3)
+        return
+    if aside and len(aside) == n_columns:
+        raise InvalidDataError(
+            f"No column of {data.source} is left to fit: {_with_reasons(aside)}; --columns takes one in by its name"
+        )
+    if aside:
+        note = f"{data.source}: left out {_with_reasons(aside)}; --columns takes them in by their names"
+        warnings.warn(note, ReadingNote, stacklevel=3)
 
 
-def _joined(names: "pd.Index[str]") -> str:
+def _with_reasons(columns: dict[str, str]) -> str:
+    return ", ".join(f"{name!r} ({why})" for name, why in columns.items())
+
+
+def in_numbers(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Return a table with all columns as float64, or raise InvalidDataError naming those that hold something else, and where."""
+    read = {name: as_numbers(table[name]) for name in table.columns}
+    wrong = {name: found for name, found in read.items() if isinstance(found, Wrong)}
+    if not wrong:
+        warn_of_booleans([name for name in table.columns if has_booleans(table[name])])
+        return pd.DataFrame(read, index=table.index)
+    numeric = [name for name in table.columns if name not in wrong]
+    advice = f"choose columns that do: --columns {_joined(numeric)}" if numeric else "none of its columns does"
+    name, first = next(iter(wrong.items()))
+    text = f"These columns do not hold numbers: {', '.join(wrong)}; {advice}"
+    if first.position is None:
+        raise InvalidDataError(text)
+    special = "" if first.kind is TEXT else f": {first.kind.advice.format(it='it')}"
+    where = place_of(source, first.position)
+    raise InvalidDataError(f"{text}. Column {name!r} has {first.shown} in {where}, which is {first.kind.what}{special}")
+
+
+def _joined(names: Iterable[str]) -> str:
     """Names as ``--columns`` takes them, ready for a shell: ``a,b``, or ``'a b,"c,d"'``."""
     return shlex.quote(_as_csv(names))
 
@@ -217,4 +269,12 @@ def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Samp
     words += [] if model.n_init is None else ["--n-init", str(model.n_init)]
     for name, value in sampling.chosen().items():
         words += [f"--{name}", str(value)]
-    return shlex.join([*words, "--random-state", str(model.random_state), "--output", "report"])
+    return " ".join(map(_word, [*words, "--random-state", str(model.random_state), "--output", "report"]))
+
+
+def _word(word: str) -> str:
+    """Return a word as a shell takes it; bytes of a file's name that are no UTF-8 in a notation of their own."""
+    if readable(word) == word:
+        return shlex.quote(word)
+    escaped = word.replace("\\", r"\\").replace("'", r"\'")
+    return "$'" + "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in escaped) + "'"

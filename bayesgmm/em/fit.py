@@ -195,7 +195,10 @@ def fit_em(
         heights = np.array([end.height for end in ended]) - ended[0].height
         return told.of(search, ended, int(n_init), int((np.abs(heights) < SAME_OPTIMUM).sum()))
     n_starts = 0 if effort == 0 else 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5))
-    found = [_place(start, mixture, settings) for mixture in starting_points(sample, n_components, init_params, n_starts, settings, seeds)]
+    found = [
+        _place(start, mixture, settings)
+        for mixture in starting_points(sample, n_components, init_params, n_starts, settings, seeds)
+    ]
     rng = np.random.default_rng(seeds.spawn(1)[0])
     near = [mixture for params in known for mixture in neighbours(_mixture(params), n_components, sample, settings, rng)]
     ended, heights, n_moves = search.best_of(found, near, effort, rng)

@@ -39,20 +39,18 @@ def moved(mixture: Mixture, n: int, sample: Sample, settings: Settings, rng: np.
     return found
 
 
-def neighbours(
-    mixture: Mixture, n_components: int, sample: Sample, settings: Settings, rng: np.random.Generator
-) -> list[Mixture]:
+def neighbours(mixture: Mixture, n_components: int, sample: Sample, settings: Settings, rng: np.random.Generator) -> list[Mixture]:
     """Return mixtures of K components near one of K, K - 1 or K + 1; none for any other number."""
     K = len(mixture.means)
     found = []
     with suppress(Collapse):
-        if K == n_components:
+        if n_components == K:
             weights = np.exp(mixture.log_weights[:K])
             return [mixture_of(weights * sample.total, mixture.means, mixture.covariances, settings)]
-        if K == n_components - 1:
+        if n_components - 1 == K:
             odd = _oddest(mixture, sample, settings)
             found = [_added(mixture, i, sample, odd, settings, rng) for i in range(_NEIGHBOURS)]
-        if K == n_components + 1:
+        if n_components + 1 == K:
             lightest = np.argsort(mixture.log_weights[:K], kind="stable")[:_NEIGHBOURS]
             found = [_without(mixture, int(k), sample, settings) for k in lightest]
     return found
@@ -121,7 +119,9 @@ def _divided(mixture: Mixture, sample: Sample, odd: IntArray, settings: Settings
     if len(rows) < 4 * (1 + means.shape[1]):
         return _split(mixture, sample, odd, settings, rng)
     X, weight = sample.X[rows], sample.weight[rows]
-    projections = telling_projections(X, np.average(X, axis=0, weights=weight), np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1))
+    projections = telling_projections(
+        X, np.average(X, axis=0, weights=weight), np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
+    )
     labels = groups_in(projections[:, [rng.integers(projections.shape[1])]], weight, 2, settings, rng)
     halves = grouped(X, weight, labels, 2, settings)
     light = 1.0 / np.maximum(weights, 1e-12)

@@ -130,10 +130,7 @@ class Refit:
     def _compiled(self, X: FloatArray, weights: FloatArray | None) -> list[Refitted]:
         start = Mixture(*self.data.params.arrays())
         starts = [start] * (1 if weights is None else len(weights))
-        return [
-            self._refitted(run)
-            for run in compiled_runs(X, starts, self.settings, weights, aitken=True)
-        ]
+        return [self._refitted(run) for run in compiled_runs(X, starts, self.settings, weights, aitken=True)]
 
     def _refitted(self, run: EMRun) -> Refitted:
         if run.status in ("collapsed", "fell"):

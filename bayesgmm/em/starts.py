@@ -280,8 +280,17 @@ def groups_in(Y: FloatArray, weight: FloatArray, n_components: int, settings: Se
     Y = np.ascontiguousarray(Y)
     K, D = n_components, Y.shape[1]
     plain = replace(
-        settings, family=family("full"), tol=1e-4, max_iter=_STEPS, smallest=np.full(D, _NARROW), has_floor=True, ridge=0.0,
-        penalty=None, noise=None, equal_weights=False, accelerate=True,
+        settings,
+        family=family("full"),
+        tol=1e-4,
+        max_iter=_STEPS,
+        smallest=np.full(D, _NARROW),
+        has_floor=True,
+        ridge=0.0,
+        penalty=None,
+        noise=None,
+        equal_weights=False,
+        accelerate=True,
     )
     covariance = np.broadcast_to(np.cov(Y.T, bias=True).reshape(D, D), (K, D, D))
     first = [mixture_of(np.ones(K), Y[rng.choice(len(Y), K, replace=len(Y) < K)], covariance, plain) for _ in range(_RUNS - 1)]

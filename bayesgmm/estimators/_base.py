@@ -24,8 +24,9 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Chunked, DrawMoments, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.sources import is_chunked
+from bayesgmm.tables import column_names
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
-from bayesgmm.validation import check_data, check_fittable, check_prob, check_weights, column_names
+from bayesgmm.validation import check_data, check_fittable, check_prob, check_weights
 
 LARGEST_TABLE = 4e8
 """Most numbers that draws x rows x components may come to in memory (3.2 GB)."""

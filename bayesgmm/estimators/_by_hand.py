@@ -12,8 +12,8 @@ from bayesgmm.covariance import Family
 from bayesgmm.estimators._base import MixtureEstimator
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
+from bayesgmm.tables import default_names
 from bayesgmm.typing import ArrayLike, FloatArray
-from bayesgmm.validation import default_names
 
 __all__ = ["ByHand"]
 

@@ -16,8 +16,9 @@ from bayesgmm.expectation.chunks import check_finite
 from bayesgmm.sources import open_rows
 from bayesgmm.sources.dask import BLOCK, PARTITION, is_dask, labels_of, numbers_of_frame
 from bayesgmm.sources.parquet import is_dataset
+from bayesgmm.tables import default_names, warn_of_booleans
 from bayesgmm.typing import FloatArray
-from bayesgmm.validation import check_enough, check_ranges, default_names
+from bayesgmm.validation import check_enough, check_ranges
 
 __all__ = ["NotKept", "Sums", "blocks_of", "names_of", "opened", "predicted", "responsibility_table", "sums_over"]
 
@@ -56,6 +57,7 @@ def opened(estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool) ->
     rows = open_rows(X, columns=list(names) if by_name and names is not None else None, sample_weight=sample_weight)
     if reset:
         _check_fittable(rows, estimator.n_components)
+        warn_of_booleans(rows.booleans)
         _remember(estimator, rows)
     else:
         _compare(estimator, rows)

@@ -83,6 +83,8 @@ class Chunked(ABC):
     n_features: int
     names: list[str] | None = None
     """Of the columns, where they have any."""
+    booleans: Sequence[str] = ()
+    """Names of columns that hold True and False, as far as their types tell."""
 
     @cached_property
     def summary(self) -> Summary:

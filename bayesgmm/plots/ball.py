@@ -14,6 +14,7 @@ from bayesgmm.partitions.ball import Bound, CredibleBall
 from bayesgmm.plots.geometry import plane_of_labels
 from bayesgmm.plots.groups import plain_axis, some_rows
 from bayesgmm.plots.style import colour, feature_names_or_default, marker, new_axes, tidy
+from bayesgmm.tables import numbers_in
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["plot_credible_ball"]
@@ -63,7 +64,7 @@ def plot_credible_ball(X: Any, ball: CredibleBall, *, feature_names: Sequence[st
     """
     if not isinstance(ball, CredibleBall):
         raise InvalidParameterError(f"ball must be what credible_ball returns, got {type(ball).__name__}")
-    rows, names = np.asarray(X, dtype=float), feature_names_or_default(X, feature_names)
+    rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
     if rows.ndim != 2 or len(rows) != len(ball.center):
         raise InvalidDataError(f"X must have a row for each of the {len(ball.center)} points of the ball, got shape {rows.shape}")
     whole = np.isfinite(rows).all(axis=1)

@@ -15,6 +15,7 @@ from bayesgmm.partitions.doubt import check_doubt
 from bayesgmm.plots.geometry import Plane, plane_of_labels
 from bayesgmm.plots.groups import plain_axis, some_rows
 from bayesgmm.plots.style import DOUBT, feature_names_or_default, new_axes, plain, tidy
+from bayesgmm.tables import numbers_in
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["plot_doubt"]
@@ -61,7 +62,7 @@ def plot_doubt(X: Any, uncertainty: xr.Dataset, *, feature_names: Sequence[str] 
     ['the groups overlap (aleatoric)', 'too little data (epistemic)']
     """
     check_doubt(uncertainty, (*_TITLES, "label"))
-    rows, names = np.asarray(X, dtype=float), feature_names_or_default(X, feature_names)
+    rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
     if len(rows) != uncertainty.sizes["obs"]:
         raise InvalidParameterError(f"X has {len(rows)} rows and uncertainty {uncertainty.sizes['obs']}: give those of one fit")
     whole = np.isfinite(rows).all(axis=1)

@@ -14,6 +14,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for
 from bayesgmm.plots.style import axes_or_new, colour, feature_names_or_default, marker, mixture_of, plain, tidy
+from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["plot_groups"]
@@ -83,7 +84,7 @@ def plot_groups(
     reference = em if posterior is None else average(posterior)
     if reference is None:
         raise InvalidParameterError("Give a fit to draw: em, posterior or both.")
-    rows = np.asarray(X, dtype=float)
+    rows = numbers_in(X)
     groups = np.asarray(reference.responsibilities(rows).argmax(1) if labels is None else labels)
     ax = axes_or_new(ax)
     if rows.shape[1] == 1:

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.plots.style import feature_names_or_default, new_axes, plain, tidy
+from bayesgmm.tables import numbers_in
 from bayesgmm.typing import FloatArray
 
 __all__ = ["plot_predictive"]
@@ -48,7 +49,7 @@ def plot_predictive(X: Any, replicates: FloatArray, *, feature_names: Sequence[s
     ['x0', 'x1']
     """
     names = feature_names_or_default(X, feature_names)[:_MOST_PANELS]
-    rows = np.asarray(X, dtype=float)
+    rows = numbers_in(X)
     axes = _axes(len(names), axs)
     for d, (ax, name) in enumerate(zip(axes, names, strict=True)):
         grid = _grid(rows[:, d], replicates[..., d])

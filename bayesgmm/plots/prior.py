@@ -13,6 +13,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.plots.style import colour, feature_names_or_default, new_axes, plain, tidy
 from bayesgmm.priors import Priors
+from bayesgmm.tables import numbers_in
 from bayesgmm.typing import CovarianceType, FloatArray, IntArray, RandomState
 
 __all__ = ["plot_prior"]
@@ -73,7 +74,7 @@ def plot_prior(
     axes = _axes(axs)
     _weights(axes[0], mixtures.weights)
     _occupied(axes[1], rng.multinomial(len(X), mixtures.weights), len(X))
-    _spread(axes[2], mixtures, np.nanstd(np.asarray(X, dtype=float), axis=0), names)
+    _spread(axes[2], mixtures, np.nanstd(numbers_in(X), axis=0), names)
     return np.asarray(axes)
 
 

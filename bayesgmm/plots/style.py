@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
+from bayesgmm.tables import column_names
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_same_columns
 
@@ -81,5 +82,4 @@ def feature_names_or_default(X: Any, feature_names: Sequence[str] | None) -> lis
     """Names of the columns: those given, those of a DataFrame, or x0, x1, ..."""
     if feature_names is not None:
         return [str(name) for name in feature_names]
-    columns = getattr(X, "columns", None)
-    return [f"x{d}" for d in range(np.shape(X)[1])] if columns is None else [str(name) for name in columns]
+    return column_names(X, np.shape(X)[1])

@@ -11,6 +11,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.plots.geometry import average, ellipse, plane_for
 from bayesgmm.plots.groups import plain_axis, some_rows
 from bayesgmm.plots.style import DOUBT, axes_or_new, feature_names_or_default, mixture_of, plain, tidy
+from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["plot_uncertainty"]
@@ -57,7 +58,7 @@ def plot_uncertainty(
     params = mixture_of(fit, "fit", X)
     assert params is not None
     mixture = average(params)
-    rows = np.asarray(X, dtype=float)
+    rows = numbers_in(X)
     table = mixture.responsibilities(rows) if responsibilities is None else np.asarray(responsibilities, dtype=float)
     doubt = 1 - table.max(axis=1)
     ax = axes_or_new(ax)

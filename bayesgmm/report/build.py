@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesgmm.comparison import compare
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.files import readable
 from bayesgmm.report.answer import answers
 from bayesgmm.report.belief import beliefs, sensitivity
 from bayesgmm.report.choice import Choice, choose
@@ -87,7 +88,7 @@ def build_report(
     choice = None if selection is None else _choice(selection, comparison.em_params.n_components)
     known = None if labels is None else score_labels(labels, comparison)
     used = comparison.groups
-    origin = Origin(str(name), None if source is None else str(source), command, int(left_out))
+    origin = Origin(readable(str(name)), None if source is None else readable(str(source)), command, int(left_out))
     facts = facts_of(em, posterior, comparison, origin, known)
     moved, reason = sensitivity(posterior)
     material = Material(
@@ -100,7 +101,7 @@ def build_report(
         beliefs=beliefs(posterior.priors_, comparison.features, em._family.name),
         sensitivity=moved,
         insensitive=reason,
-        recipe=recipe(em, posterior, facts, choice),
+        recipe=recipe(em, posterior, {**facts, "source": source}, choice),
     )
     return Report(
         name=origin.name,

@@ -12,6 +12,7 @@ from bayesgmm.estimators.fitting import check_settings, fit_quietly, one_seed
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.progress import steps
+from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def bootstrap_lrt(
     settings = {**settings, "covariance_type": covariance_type}
     seed = one_seed(random_state)
     null, alternative = _both(X, n_components, settings, seed)
-    missing = np.isnan(np.asarray(X, dtype=float))
+    missing = np.isnan(numbers_in(X))
     replicates = np.full(n_replicates, np.nan)
     with libraries_on_one_thread(), steps("Refitting replicates", n_replicates, shown=progressbar) as advance:
         for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_replicates)):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.files import arrow_path
+from bayesgmm.tables import has_booleans, refuse_categories
 
 __all__ = ["Header", "chosen_columns", "in_one_line", "weight_column"]
 
@@ -27,12 +29,18 @@ class Header:
         Rows of each row group.
     index : frozenset of str
         Columns that are the table's index, which pandas and Dask write beside the others.
+    booleans : frozenset of str
+        Columns of True and False.
+    categories : frozenset of str
+        Columns whose values stand for categories although they are stored as numbers.
     """
 
     place: str
     names: list[str]
     sizes: list[int]
     index: frozenset[str]
+    booleans: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
 
     @classmethod
     def of_file(cls, file: str) -> Header:
@@ -41,7 +49,7 @@ class Header:
         import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(file) as opened:
+            with pq.ParquetFile(arrow_path(file)) as opened:
                 meta, schema = opened.metadata, opened.schema_arrow
                 return cls.of_schema(file, schema, [meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -50,19 +58,33 @@ class Header:
     @classmethod
     def of_schema(cls, place: str, schema: Any, sizes: Sequence[int] = ()) -> Header:
         """Return the header that belongs to a schema of pyarrow's."""
-        return cls(place, list(schema.names), list(sizes), _index_of(schema))
+        booleans = frozenset(field.name for field in schema if has_booleans(field))
+        said = _said_by_pandas(schema)
+        known = {str(column.get("name")) for column in said.get("columns", ()) if column.get("pandas_type") == "categorical"}
+        plain = frozenset(field.name for field in schema if field.name in known and not str(field.type).startswith("dictionary"))
+        return cls(place, list(schema.names), list(sizes), _index_of(schema, said), booleans, plain)
 
 
-def _index_of(schema: Any) -> frozenset[str]:
+def _said_by_pandas(schema: Any) -> dict[str, Any]:
+    """Return what pandas wrote of the columns' types beside them; nothing where it was another program, or its words make no sense."""
+    try:
+        said = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    except ValueError:
+        return {}
+    is_ours = isinstance(said, dict) and all(isinstance(column, dict) for column in said.get("columns", ()))
+    return said if is_ours else {}
+
+
+def _index_of(schema: Any, said: dict[str, Any]) -> frozenset[str]:
     """Return the names of the columns that hold an index: as pandas' metadata say, or by the names they have without it."""
     names = {name for name in schema.names if name.startswith("__index_level_") or name == "__null_dask_index__"}
     try:
-        for entry in json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]:
+        for entry in said["index_columns"]:
             if isinstance(entry, str):
                 names.add(entry)
             elif isinstance(entry["name"], str) and entry["name"] not in schema.names:
                 names.add(entry["name"])  # one that only counts is no column here, but may be one in the next file
-    except (ValueError, KeyError, TypeError):  # metadata of other programs
+    except (KeyError, TypeError):  # metadata of other programs
         pass
     return frozenset(names)
 
@@ -98,6 +120,7 @@ def chosen_columns(headers: Sequence[Header], columns: Sequence[str] | None, wei
     names = _names(first, index, columns, weight)
     for header in tables:
         _check(header, first, [*names, *([] if weight is None else [weight])])
+        refuse_categories([name for name in names if name in header.categories], header.place)
         more = [name for name in header.names if name not in first.names and name not in index]
         if more and columns is None:
             raise InvalidDataError(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,8 @@ import numpy as np
 from bayesgmm.exceptions import BayesGMMError, InvalidDataError
 from bayesgmm.expectation import Chunk, Chunked, on_this_thread
 from bayesgmm.sources.chunk import chunk_of
-from bayesgmm.sources.parts import Part, numbers_of
+from bayesgmm.sources.parts import Part
+from bayesgmm.tables import array_of, column_of, frame_of
 from bayesgmm.typing import FloatArray
 
 __all__ = [
@@ -136,7 +135,7 @@ def dask_rows(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> Dask
         raise InvalidDataError("a Dask array has no column names to choose by: columns is for tables")
     if X.ndim != 2:
         raise InvalidDataError(f"The Dask array has {X.ndim} dimension(s) and must have two, (rows, columns)")
-    if X.dtype.kind not in "iufb":
+    if X.dtype.kind not in "iufbO":
         raise InvalidDataError(f"The Dask array holds {X.dtype}, not numbers")
     if np.isnan(X.shape[1]):
         raise InvalidDataError("The Dask array does not know how many columns it has: call its compute_chunk_sizes() first")
@@ -201,16 +200,7 @@ def _chunk_of_block(
     X = _array_of(block, names, n_features, place)
     if weight is not None:
         return chunk_of(number, place, 0, X, _column(block, weight, place))
-    return chunk_of(number, place, 0, X, None if weights is None else _weights(weights, place))
-
-
-def _weights(weights: Any, place: str) -> FloatArray:
-    if hasattr(weights, "to_numpy"):
-        return _numbers(weights, place, "sample_weight")
-    values = np.asarray(weights)
-    if values.dtype.kind not in "iufb":
-        raise InvalidDataError(f"sample_weight of {place} holds {values.dtype}, not numbers: give one number for each row")
-    return values.astype(float)
+    return chunk_of(number, place, 0, X, None if weights is None else column_of(weights, "sample_weight", place))
 
 
 def _array_of(block: Any, names: list[str] | None, n_features: int, place: str) -> FloatArray:
@@ -221,17 +211,15 @@ def _array_of(block: Any, names: list[str] | None, n_features: int, place: str) 
                 f"{place} has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(map(str, block.columns))}."
             )
         return numbers_of_frame(block, names, place)
-    values = np.asarray(block)
+    values = array_of(block, place)
     if values.ndim != 2 or values.shape[1] != n_features:
         raise InvalidDataError(f"{place} has shape {values.shape}: {n_features} columns are needed in every block")
-    if values.dtype.kind not in "iufb":
-        raise InvalidDataError(f"{place} holds {values.dtype}, not numbers")
-    return np.ascontiguousarray(values, dtype=float)
+    return np.ascontiguousarray(values)
 
 
 def numbers_of_frame(block: Any, names: Sequence[str], place: str) -> FloatArray:
     """Return columns of a pandas frame, by their names as text, as an array (n, D) in which NaN stands for what is missing."""
-    return np.stack([_column(block, name, place) for name in names], axis=1) if names else np.empty((len(block), 0))
+    return frame_of(block[labels_of(block.columns, names)], place)
 
 
 def labels_of(columns: Any, names: Sequence[str]) -> list[Any]:
@@ -241,32 +229,7 @@ def labels_of(columns: Any, names: Sequence[str]) -> list[Any]:
 
 
 def _column(block: Any, name: str, place: str) -> FloatArray:
-    return _numbers(block[labels_of(block.columns, [name])[0]], place, name)
-
-
-def _numbers(column: Any, place: str, name: str) -> FloatArray:
-    """Return a pandas column as float64, what is missing as NaN, or say where it holds something else than numbers."""
-    import pandas as pd
-    import pyarrow as pa
-
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return column.to_numpy(dtype=float, na_value=np.nan)
-    try:
-        values = pa.array(column)
-    except pa.ArrowException:  # objects of several kinds
-        return np.array([_number(value, place, name, row) for row, value in enumerate(column)])
-    return numbers_of(values, place, name, 0)
-
-
-def _number(value: Any, place: str, name: str, row: int) -> float:
-    if value is None or type(value).__name__ == "NAType":
-        return np.nan
-    if not isinstance(value, (Real, Decimal)):
-        raise InvalidDataError(
-            f"Column {name!r} of {place} holds {str(value)[:40]!r} in row {row}, which is no number: choose the numeric columns, "
-            "or turn it into numbers first"
-        )
-    return float(value)
+    return column_of(block[labels_of(block.columns, [name])[0]], name, place)
 
 
 def rows_on_cluster(

@@ -14,11 +14,13 @@ import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Chunked
+from bayesgmm.sources.columns import Header
 from bayesgmm.sources.cut import bounds, check_whole, npy_header, weights_of
 from bayesgmm.sources.dask import cluster, dask_rows, is_dask, rows_on_cluster
 from bayesgmm.sources.local import LocalRows
 from bayesgmm.sources.parquet import dataset_rows, is_dataset, parquet_files, parquet_rows, plain_files
 from bayesgmm.sources.parts import ArrayPart, FilePart, Part
+from bayesgmm.tables import default_names, has_booleans
 
 __all__ = ["is_chunked", "open_rows"]
 
@@ -86,7 +88,12 @@ def open_rows(
     """
     if isinstance(source, Chunked):
         return _opened(source, columns, sample_weight)
-    chunk_rows = _whole(chunk_rows)
+    rows = _opened_anew(source, columns, sample_weight, _whole(chunk_rows))
+    rows.booleans = _booleans(source, rows.names or default_names(rows.n_features))
+    return rows
+
+
+def _opened_anew(source: Any, columns: Sequence[str] | None, sample_weight: Any, chunk_rows: int | None) -> Chunked:
     if is_dask(source):
         return dask_rows(source, columns, sample_weight)
     if isinstance(source, np.memmap):
@@ -106,6 +113,22 @@ def open_rows(
         parts, n_features = _npy_parts(path, chunk_rows)
         return _rows(parts, None, n_features, sample_weight)
     raise _unknown(path)
+
+
+def _booleans(source: Any, names: Sequence[str]) -> list[str]:
+    """Return those of the columns of which is known before they are read that they hold True and False."""
+    if is_dask(source) and hasattr(source, "columns"):
+        kinds = dict(zip(map(str, source.columns), source.dtypes, strict=True))
+        return [name for name in names if getattr(kinds[name], "kind", "") == "b"]
+    if is_dataset(source):
+        there = Header.of_schema("The dataset", source.schema).booleans
+    elif hasattr(source, "dtype"):
+        there = frozenset(names if has_booleans(source) else ())
+    elif files := parquet_files(source):
+        there = Header.of_file(files[0]).booleans
+    else:
+        there = frozenset(names if npy_header(Path(source))[2].kind == "b" else ())
+    return [name for name in names if name in there]
 
 
 def _opened(rows: Chunked, columns: Sequence[str] | None, sample_weight: Any) -> Chunked:

@@ -18,10 +18,12 @@ import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import Chunk
+from bayesgmm.files import arrow_path
 from bayesgmm.sources.chunk import chunk_of
 from bayesgmm.sources.columns import Header, chosen_columns, in_one_line, weight_column
 from bayesgmm.sources.cut import rows_of_chunk, weights_of
-from bayesgmm.sources.parts import FilePart, ParquetPart, Part, numbers_of
+from bayesgmm.sources.parts import FilePart, ParquetPart, Part
+from bayesgmm.tables import column_of
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Scratch", "dataset_rows", "is_dataset", "parquet_batches", "parquet_files", "parquet_rows", "plain_files"]
@@ -318,7 +320,7 @@ def _pieces(parts: Sequence[ParquetPart]) -> Iterator[Piece]:
         wanted = [*part.columns, *([] if part.weight is None else [part.weight])]
         first = part.first
         try:
-            with pq.ParquetFile(part.path, buffer_size=2**20, pre_buffer=False) as file:
+            with pq.ParquetFile(arrow_path(part.path), buffer_size=2**20, pre_buffer=False) as file:
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=list(part.groups), columns=wanted):
                     X, weight = _numbers(batch, part.place, first, part.columns, part.weight)
                     yield part.place, first, X, weight
@@ -330,8 +332,8 @@ def _pieces(parts: Sequence[ParquetPart]) -> Iterator[Piece]:
 def _numbers(batch: Any, place: str, first: int, names: Sequence[str], weight: str | None) -> tuple[FloatArray, FloatArray | None]:
     X = np.empty((batch.num_rows, len(names)))
     for d, name in enumerate(names):
-        X[:, d] = numbers_of(batch.column(name), place, name, first)
-    return X, None if weight is None else numbers_of(batch.column(weight), place, weight, first)
+        X[:, d] = column_of(batch.column(name), name, place, first)
+    return X, None if weight is None else column_of(batch.column(weight), weight, place, first)
 
 
 def _check_space(n_bytes: int) -> None:

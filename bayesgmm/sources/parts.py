@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.files import arrow_path
+from bayesgmm.tables import column_of
 from bayesgmm.typing import FloatArray
 
-__all__ = ["ArrayPart", "FilePart", "ParquetPart", "Part", "numbers_of"]
+__all__ = ["ArrayPart", "FilePart", "ParquetPart", "Part"]
 
 
 class Part(ABC):
@@ -130,39 +132,16 @@ class ParquetPart(Part):
 
         wanted = [*self.columns, *([] if self.weight is None else [self.weight])]
         try:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(arrow_path(self.path)) as file:
                 table = file.read_row_groups(list(self.groups), columns=wanted, use_threads=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise InvalidDataError(f"{self.place} cannot be read: {' '.join(str(error).split())[:200]}") from error
         into = _room(out, table.num_rows, len(self.columns))
         for d, name in enumerate(self.columns):
-            into[:, d] = numbers_of(table[name], self.place, name, self.first)
+            into[:, d] = column_of(table[name], name, self.place, self.first)
         if self.weight is None:
             return into, None
-        return into, numbers_of(table[self.weight], self.place, self.weight, self.first)
-
-
-def numbers_of(column: Any, place: str, name: str, first: int) -> FloatArray:
-    """Return a column of Arrow's as float64, what is null as NaN, or say where it holds something else than numbers."""
-    import pyarrow as pa
-
-    column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
-    kind = column.type
-    if pa.types.is_null(kind):
-        return np.full(len(column), np.nan)  # what writers make of a column without any value
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
-        values = column.drop_null()
-        example = f" ({str(values[0].as_py())[:40]!r} in row {first + _first_valid(column)})" if len(values) else ""
-        raise InvalidDataError(
-            f"Column {name!r} of {place} holds {kind}{example}, not numbers: choose the numeric columns, or turn it into numbers first"
-        )
-    # Not safe, as NumPy does it: large whole numbers are rounded.
-    numbers = column.cast(pa.float64(), safe=False) if not pa.types.is_floating(kind) else column
-    return np.asarray(numbers.to_numpy(), dtype=float)
-
-
-def _first_valid(column: Any) -> int:
-    return int(np.flatnonzero(column.is_valid().to_numpy())[0])
+        return into, column_of(table[self.weight], self.weight, self.place, self.first)
 
 
 def _room(out: FloatArray | None, n_rows: int, n_features: int) -> FloatArray:

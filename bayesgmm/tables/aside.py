@@ -1,0 +1,76 @@
+"""Columns that can tell no groups apart: those that number the rows, and those that are the same in every row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.tables.kinds import Wrong, as_numbers
+
+__all__ = ["Extent", "constant", "extents", "numbering"]
+
+_ID = re.compile(r"unnamed: \d+|index|id|uid|level_0|row([ _-]?(id|name|number|index)s?)?|rownames", re.IGNORECASE)
+"""Names of columns that only tell rows apart."""
+_ENDS_IN_ID = re.compile(r".*([a-z]I[dD]|[ _.-][iI][dD])")
+_FEWEST = 10
+"""Rows from which on it is no chance that the values of a column are consecutive numbers."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What is known of a column: its name, its range, how many values it has, and whether these are consecutive whole numbers."""
+
+    name: str
+    lowest: float
+    highest: float
+    n_values: float
+    is_whole: bool
+    is_run: bool
+
+
+def extents(frame: pd.DataFrame) -> list[Extent]:
+    """Look at the columns of a table; those that hold no numbers are passed over."""
+    found = []
+    for d, name in enumerate(frame.columns):
+        values = as_numbers(frame.iloc[:, d])
+        if isinstance(values, Wrong):
+            continue
+        there = values[~np.isnan(values)]
+        if not len(there):
+            found.append(Extent(str(name), np.nan, np.nan, 0, False, False))
+            continue
+        lowest, highest = float(there.min()), float(there.max())
+        with np.errstate(invalid="ignore"):
+            is_whole = bool((there == np.floor(there)).all())
+        run = is_whole and len(there) == len(values) and highest - lowest == len(there) - 1 and len(np.unique(there)) == len(there)
+        found.append(Extent(str(name), lowest, highest, len(there), is_whole, run))
+    return found
+
+
+def numbering(columns: Iterable[Extent]) -> dict[str, str]:
+    """Return the columns that number the rows, or are called so and hold whole numbers, each with the reason."""
+    found = {}
+    for column in columns:
+        name, n = column.name.strip(), column.n_values
+        if not column.is_whole or column.highest == column.lowest:
+            continue
+        if column.is_run and n >= _FEWEST:
+            found[column.name] = f"{column.lowest:.0f} to {column.highest:.0f}, each once, as row numbers are"
+        elif _ID.fullmatch(name) or (_ENDS_IN_ID.fullmatch(name) and column.highest - column.lowest >= n - 1):
+            found[column.name] = "whole numbers that only tell rows apart, by its name"
+    return found
+
+
+def constant(columns: Iterable[Extent]) -> dict[str, str]:
+    """Return the columns that have one value in every row, or none, each with the reason."""
+    found = {}
+    for column in columns:
+        if column.n_values == 0:
+            found[column.name] = "no value at all"
+        elif column.highest == column.lowest and column.n_values > 1:
+            found[column.name] = f"{column.lowest:.10g} in every row"
+    return found

@@ -153,7 +153,7 @@ def _unpredicted(
     total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
     own, D = np.zeros(K, bool), X.shape[1]
     n_parameters = 1 + D + settings.family.n_covariance_parameters(2, D) - settings.family.n_covariance_parameters(1, D)
-    for k in np.flatnonzero(small):
+    for k in np.flatnonzero(small).tolist():
         r = np.exp(joint[:, k] - log_density)
         rows = np.flatnonzero(r > 1e-6)
         r = r[rows]

@@ -16,9 +16,9 @@ from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
 from bayesgmm.em.starts import Sample, filled, some_rows, starting_points
-from bayesgmm.em.steps import Mixture, Rows, Settings, from_responsibilities
+from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities
 from bayesgmm.em.view import view_of
-from bayesgmm.exceptions import LikelihoodDecreaseError
+from bayesgmm.exceptions import InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.expectation import Chunked, Gaps, rows_of
 from bayesgmm.frame import total_moments
 from bayesgmm.params import MixtureParams, cholesky
@@ -144,7 +144,7 @@ def fit_em(
     ``known`` are mixtures of other fits to the same rows, of any families: they are started from as well, those of one component fewer
     with one more, those of one more with one less; with ``effort`` zero from nothing else;
     ``on_run`` is called with every run from a start that ends, ``on_iteration`` after every iteration over rows in chunks;
-    ``in_one_call`` is one of :class:`Settings`; ``checkpoint`` keeps the runs on all rows; ``names`` are those of the columns, for messages.
+    ``in_one_call`` is one of :class:`Settings`; ``checkpoint`` keeps the runs on all rows; ``names`` are those of the columns.
     Components come in order of decreasing weight, unless the user's start or priors that tell them apart give them an order.
 
     Raises
@@ -183,22 +183,22 @@ def fit_em(
     is_ordered = start.is_given or not isinstance(init_params, str) or not (penalty is None or penalty.is_exchangeable)
     told = _Told(X, settings, names, origin, is_ordered)
     auto = n_init == "auto"
-    if start.is_complete or not isinstance(init_params, str):
-        mixture = None if start.is_complete else _of_responsibilities(X, init_params, settings, given_weight)
+    if start.is_complete:
+        return told.of(search, search.each_to_the_end([_place(start, None, settings)]))
+    if not isinstance(init_params, str):
+        mixture = _of_responsibilities(X, init_params, settings, given_weight)
         return told.of(search, search.each_to_the_end([_place(start, mixture, settings)]))
     if n_components == 1 and auto and not start.is_given and _is_closed(rows, settings):
         return told.of(search, [search.closed(*moments)])
     if not auto:
-        found = starting_points(sample, n_components, init_params, int(n_init), settings, seeds)
-        ended = search.each_to_the_end([_place(start, mixture, settings) for mixture in found])
+        points = starting_points(sample, n_components, init_params, int(n_init), settings, seeds)
+        ended = search.each_to_the_end([_place(start, mixture, settings) for mixture in points])
         ended = search.in_order(search.alive(ended), by_health=reg_covar is None)
         heights = np.array([end.height for end in ended]) - ended[0].height
         return told.of(search, ended, int(n_init), int((np.abs(heights) < SAME_OPTIMUM).sum()))
     n_starts = 0 if effort == 0 else 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5))
-    found = [
-        _place(start, mixture, settings)
-        for mixture in starting_points(sample, n_components, init_params, n_starts, settings, seeds)
-    ]
+    points = starting_points(sample, n_components, init_params, n_starts, settings, seeds)
+    found = [_place(start, mixture, settings) for mixture in points]
     rng = np.random.default_rng(seeds.spawn(1)[0])
     near = [mixture for params in known for mixture in neighbours(_mixture(params), n_components, sample, settings, rng)]
     ended, heights, n_moves = search.best_of(found, near, effort, rng)
@@ -301,7 +301,13 @@ def _of_responsibilities(
     complete = rows_of(X)
     complete = filled(complete, total_moments(complete)) if isinstance(complete, Gaps) else complete
     assert not isinstance(complete, Chunked), "the estimator refuses responsibilities for rows in chunks"
-    return from_responsibilities(complete, responsibilities, settings, weight)
+    try:
+        return from_responsibilities(complete, responsibilities, settings, weight)
+    except Collapse:
+        raise InvalidParameterError(
+            "init_params puts rows into a component that have no spread, and reg_covar=0 leaves it none: give each component more distinct "
+            "rows, or leave reg_covar at None, so that variances have a floor"
+        ) from None
 
 
 def _is_closed(rows: Rows, settings: Settings) -> bool:

@@ -3,8 +3,8 @@
 A component is taken away and put where the rows are badly described (random swaps: Zhao, Hautamaki and Franti 2012, Pattern Recognition
 Letters 33, 1120-1126), or split in two while another goes (Ueda, Nakano, Ghahramani and Hinton 2000, Neural Computation 12, 2109-2128), in
 a random direction or where its own rows show two groups, or reduced to the core of its rows.
-Adding one, or taking one away, leads from the fit of one number of components to the next (Vlassis and Likas 2002, Neural Processing Letters
-15, 77-87).
+Adding one, or taking one away, leads from the fit of one number of components to the next (Vlassis and Likas 2002, Neural Processing
+Letters 15, 77-87).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The search for the highest maximum: independent starts, steps away from the best, and the last digits of what was found.
 
-A run of EM ends at the maximum at whose foot it starts, and mixtures have many. So EM starts from several views of the rows, and then goes
-on from the best maximum so far by moves that EM cannot make (:mod:`bayesgmm.em.moves`). A few iterations tell whether a move leads up. It ends
-when looking on does not pay.
+A run of EM ends at the maximum at whose foot it starts, and mixtures have many. So EM starts from several views of the rows, and then
+goes on from the best maximum so far by moves that EM cannot make (:mod:`bayesgmm.em.moves`). A few iterations tell whether a move leads
+up. It ends when looking on does not pay.
 """
 
 from __future__ import annotations

@@ -319,10 +319,10 @@ def telling_projections(X: FloatArray, mean: FloatArray, covariance: FloatArray)
     """Return projections (n, P) of rows X (n, D) in which groups may show, standardised.
 
     Looked at are the columns, principal components, the axes of the fourth moments (invariant coordinate selection: Tyler, Critchley,
-    Duembgen and Oja 2009, Journal of the Royal Statistical Society B 71, 549-592) and directions of extreme kurtosis (Pena and Prieto 2001,
-    JASA 96, 1433-1445), found by fixed-point steps (Hyvaerinen and Oja 1997, Neural Computation 9, 1483-1492). Taken are in turn the one
-    farthest from normal by Anderson and Darling's statistic (1954, JASA 49, 765-769) and the one of least kurtosis: groups make a projection
-    flat or far from normal, far rows make it peaked.
+    Duembgen and Oja 2009, Journal of the Royal Statistical Society B 71, 549-592) and directions of extreme kurtosis (Pena and Prieto
+    2001, JASA 96, 1433-1445), found by fixed-point steps (Hyvaerinen and Oja 1997, Neural Computation 9, 1483-1492). Taken are in turn
+    the one farthest from normal by Anderson and Darling's statistic (1954, JASA 49, 765-769) and the one of least kurtosis: groups make
+    a projection flat or far from normal, far rows make it peaked.
     """
     sd = np.sqrt(np.diag(covariance))
     sd = np.where(sd > 0, sd, 1.0)

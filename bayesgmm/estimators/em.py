@@ -33,6 +33,7 @@ from bayesgmm.estimators._chunked import NotKept
 from bayesgmm.estimators._criteria import Criteria, total_weight
 from bayesgmm.estimators._errors import SamplingErrors
 from bayesgmm.estimators._gross import suspicion, with_gross_rows
+from bayesgmm.estimators._size import advise_on_values
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
 from bayesgmm.estimators._warm import Before, ended
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
@@ -366,6 +367,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             fit.status not in ("converged", "max_iter") and self.n_init == "auto"
         ):
             warn(fit.message, ConvergenceWarning)
+            if fit.status == "collapsed" and not isinstance(self._fit_rows, NotKept):
+                advise_on_values(self._fit_X, self.feature_names_, self._fit_weight)
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the most probable component of each row; -1 for noise.

@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.estimators._base import seed_sequence
-from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidParameterError
 from bayesgmm.typing import ArrayLike, RandomState
 
 __all__ = ["check_settings", "fit_quietly", "one_seed", "quiet"]
@@ -21,7 +21,8 @@ __all__ = ["check_settings", "fit_quietly", "one_seed", "quiet"]
 def quiet() -> Iterator[None]:
     """Leave out the warning that EM ended badly: it would be one of many, and the fits remember it. Not to be entered in threads."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        for category in (ConvergenceWarning, DataAdvice):
+            warnings.simplefilter("ignore", category)
         yield
 
 

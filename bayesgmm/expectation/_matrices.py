@@ -90,8 +90,8 @@ def eigen(matrix, vectors):
         done = True
         for p in range(D):
             for q in range(p):
-                # Relative to the diagonal, so that small eigenvalues of matrices in very unlike units have all their digits, too (Demmel and
-                # Veselic 1992, SIAM Journal on Matrix Analysis and Applications 13, 1204-1245).
+                # Relative to the diagonal, so that small eigenvalues of matrices in very unlike units have all their digits, too
+                # (Demmel and Veselic 1992, SIAM Journal on Matrix Analysis and Applications 13, 1204-1245).
                 off = matrix[p, q] ** 2
                 done &= off <= max(1e-32 * abs(matrix[p, p] * matrix[q, q]), 1e-40 * size)
                 _rotate(matrix, vectors, q, p)

@@ -104,7 +104,7 @@ def select(
     if not any(fitted):
         raise next(fit.error for fit in fits if fit.error is not None)
     rows = [
-        failed(kind, K, fit.error) if fit.model is None else describe(fit.model, sample_weight)
+        describe(fit.model, sample_weight) if fit.model is not None else failed(kind, K, fit.error or ValueError("not fitted"))
         for (kind, K), fit in zip(models, fits, strict=True)
     ]
     # Copies: ties are asked of the rows later, when the caller's arrays may have changed.

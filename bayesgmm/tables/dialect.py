@@ -158,20 +158,19 @@ def _western(path: Path) -> str:
 
 def _separator(lines: Sequence[str], usual: str) -> tuple[str, int]:
     """Return what stands between columns, and how many records are a title above the column names."""
-    best: tuple[float, int, str, int] | None = None
-    for separator in dict.fromkeys((usual, ";", "\t", ",", "|", SPACES)):
-        found = _fits(lines, separator)
-        if found is not None and (best is None or (found[0], found[1]) > (best[0] + 1e-9, best[1])):
-            best = (found[0], found[1], separator, found[2])
-    if best is not None:
-        return best[2], best[3]
+    found = {separator: _fits(lines, separator) for separator in dict.fromkeys((usual, ";", "\t", ",", "|"))}
+    fitting = [(fit[0], separator, fit[1]) for separator, fit in found.items() if fit is not None]
+    if fitting:
+        _, separator, title = max(fitting, key=lambda fit: fit[0])  # the first of equals
+        return separator, title
     if usual == "," and _is_one_column(lines):
         return ";", 0
-    return usual, 0
+    spaced = _fits(lines, SPACES)
+    return (usual, 0) if spaced is None else (SPACES, spaced[1])
 
 
-def _fits(lines: Sequence[str], separator: str) -> tuple[float, int, int] | None:
-    """Return the share of numbers among the cells, the number of columns, and of titles, if the lines are columns set apart so."""
+def _fits(lines: Sequence[str], separator: str) -> tuple[float, int] | None:
+    """Return the share of numbers among the cells, and the number of titles, if the lines are columns set apart so."""
     try:
         records = [record.cells for record in _records(lines, separator)]
     except csv.Error:
@@ -182,9 +181,9 @@ def _fits(lines: Sequence[str], separator: str) -> tuple[float, int, int] | None
         if width >= 2 and rows and sum(len(cells) == width for cells in rows) >= _MOSTLY * len(rows):
             if title and _are_values(records[title], rows):
                 return None
-            cells = [cell for row in rows for cell in row]
+            cells = [cell for row in rows for cell in row if not is_gap(cell)]
             share = sum(looks_numeric(cell, separator == ",") for cell in cells) / max(1, len(cells))
-            return None if share == 0 and (title or separator == SPACES) else (share, width, title)
+            return None if share == 0 and (title or separator == SPACES) else (share, title)
         if width > 1:
             return None
     return None

@@ -124,7 +124,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     lower_bounds_ : array of shape (iterations,)
         Mean log-likelihood of a row at the beginning of every iteration, as scikit-learn has it.
     lower_bound_ : float
-        Mean log-likelihood of a row; with ``n_init`` a number that at the beginning of the last iteration, as in scikit-learn.
+        Mean log-likelihood of a row; once converged with ``n_init`` a number, that at the beginning of the last iteration, as in
+        scikit-learn.
     optima_ : tuple of (float, MixtureParams)
         The distinct regular maxima that were found, with the log-likelihood (with priors: plus log-prior) of each, best first: local
         optima, all but the best to 0.01 nats.
@@ -352,7 +353,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         self._parts = {}
         mean = fit.trace / self._total_weight
         self.lower_bounds_ = mean[:-1]
-        self.lower_bound_ = float(mean[-1 if self.n_init == "auto" else -2 :][0])
+        # Without convergence the last iteration counts: with more starts it is higher, and what was before it need not be.
+        self.lower_bound_ = float(mean[-1 if self.n_init == "auto" or not fit.converged else -2])
         self.converged_ = fit.converged
         self.status_ = fit.status
         self.message_ = fit.message

@@ -12,7 +12,7 @@ from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Frame", "origin_near"]
+__all__ = ["Frame", "factor_of", "origin_near", "total_moments"]
 
 _MOST_PASSES = 100
 _STILL = 1e-6  # a frame need not be exact: every fit in it is
@@ -126,11 +126,20 @@ def total_moments(X: FloatArray | Gaps | Chunked, sample_weight: FloatArray | No
     for _ in range(_MOST_PASSES if has_gaps else 1):
         stats = expectation(X, np.zeros(1), mean[None], factor[None], sample_weight=sample_weight)
         mean, covariance, moved = _one_component(stats, mean, factor)
-        if moved < _STILL or np.linalg.eigvalsh(covariance)[0] <= 0:
+        if moved < _STILL:
             break
         if has_gaps:
-            factor = np.linalg.cholesky(covariance)
+            factor = factor_of(covariance)
     return mean, covariance
+
+
+def factor_of(covariance: FloatArray) -> FloatArray:
+    """Return a lower Cholesky factor (D, D) of a covariance matrix; where columns are collinear, of one that is hardly another."""
+    sd = np.sqrt(np.diag(covariance))
+    sd = np.where(sd > 0, sd, 1.0)
+    values, vectors = np.linalg.eigh(covariance / np.outer(sd, sd))
+    raised = (vectors * np.maximum(values, _COLLINEAR * max(values[-1], 1e-300))) @ vectors.T
+    return sd[:, None] * np.linalg.cholesky(0.5 * (raised + raised.T))
 
 
 def _one_component(stats: Statistics, mean: FloatArray, factor: FloatArray) -> tuple[FloatArray, FloatArray, float]:

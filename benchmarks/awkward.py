@@ -42,7 +42,7 @@ GAIN = 1e-3
 """Nats that one more iteration may gain on a fit that converged: a thousand times the tolerance of the largest table here."""
 ROUNDING_LEVEL = 1e-13
 """Smallest eigenvalue of a component's correlations that is not mere rounding."""
-OURS = tuple(getattr(exceptions, name) for name in exceptions.__all__ if issubclass(getattr(exceptions, name), Warning))
+OURS = tuple(kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, Warning))
 
 
 @dataclass(frozen=True)

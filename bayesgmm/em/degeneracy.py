@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesgmm.em.steps import Mixture, Rows, Settings
 from bayesgmm.expectation import Chunk, Chunked, evaluate
+from bayesgmm.expectation._matrices import LEAST
 from bayesgmm.resolution import smallest_sds as sds_of_rounding
 from bayesgmm.typing import FloatArray, IntArray
 
@@ -31,6 +32,8 @@ _FEW = 4.0
 _OPTIMISM = 2.0
 """Log-likelihood lost by leaving rows out, over the number of parameters, that is more than a regular component loses."""
 _NOTHING_LEFT = -1e6
+_NO_ROW = 0.5
+"""Expected rows below which a component stands for none, whatever it shares with others."""
 _MOST_NAMED = 5
 
 
@@ -114,8 +117,10 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Row
     at_floor = np.array([least_variance(factor, settings) <= AT_FLOOR for factor in mixture.scale_tril])
     own_shape = family.n_covariance_parameters(2, D) > family.n_covariance_parameters(1, D)
     # A prior makes up for rows that are missing.
-    if not own_shape or settings.penalty is not None or K == 1:
+    if settings.penalty is not None or K == 1:
         return Health(at_floor, np.zeros(K, bool), counts)
+    if not own_shape:
+        return Health(at_floor, counts < _NO_ROW, counts)
     directions = 1 if family.diagonal else D
     too_few = counts < directions + 1
     small = ~(at_floor | too_few) & (counts < _FEW * (directions + 1))
@@ -135,7 +140,9 @@ def least_variance(scale_tril: FloatArray, settings: Settings) -> float:
     scaled = factor / settings.smallest[:, None]
     if not np.tril(factor, -1).any():
         return float(np.diag(scaled).min()) ** 2
-    return float(np.linalg.svd(scaled, compute_uv=False)[-1]) ** 2
+    sizes = np.linalg.svd(scaled, compute_uv=False) ** 2
+    # What rounding makes of zero is as little a variance as the floor is.
+    return float(sizes[-1]) if sizes[-1] > 2.0 * LEAST * sizes[0] else min(float(sizes[-1]), 1.0)
 
 
 def _unpredicted(

@@ -80,6 +80,8 @@ class EMFit:
         Share of the rows that belong to no component; the weights in ``params`` are shares of the others.
     optima : tuple of (float, MixtureParams)
         The distinct regular maxima that were found, with what was climbed to 0.01 nats, best first.
+    converged : bool
+        Whether EM came to a standstill; also at a maximum that means nothing, as ``status`` then says.
     rejected : float
         By how many nats the highest degenerate maximum that was met is higher than this one; minus infinity if none is.
     """
@@ -95,12 +97,8 @@ class EMFit:
     log_prior: float = 0.0
     noise_weight: float = 0.0
     optima: tuple[tuple[float, MixtureParams], ...] = ()
+    converged: bool = True
     rejected: float = -np.inf
-
-    @property
-    def converged(self) -> bool:
-        """Whether EM came to a standstill; also at a maximum that means nothing, as `status` then says."""
-        return self.status != "max_iter"
 
     @property
     def log_likelihood(self) -> float:
@@ -231,7 +229,7 @@ class _Told:
         fit = EMFit(
             _params(mixture),
             best.run.trace,
-            "converged" if best.run.status == "fell" else best.run.status,
+            best.run.status,
             "",
             n_starts,
             n_at_best,
@@ -240,6 +238,7 @@ class _Told:
             self.settings.log_prior(mixture),
             _noise_weight(mixture),
             _optima([best, *seen], search.sample.X if isinstance(self.X, Chunked) else self.X),
+            best.run.converged,
             max(degenerate, default=-np.inf) - best.height,
         )
         return self._with_message(fit, best).seen_from(-self.origin)

@@ -115,7 +115,8 @@ class Search:
     def closed(self, mean: FloatArray, covariance: FloatArray) -> Ended:
         """Return the maximum of one component, which is a formula of the rows' mean (D,) and covariance (D, D)."""
         total, D = np.array([self.total]), len(mean)
-        mixture = mixture_of(total, mean[None], covariance[None], self.settings)
+        ridge = self.settings.ridge * np.eye(D)
+        mixture = mixture_of(total, mean[None], (covariance + ridge)[None], self.settings)
         factor = mixture.scale_tril[0]
         half = np.linalg.solve(factor, np.linalg.solve(factor, covariance).T)
         log_det = 2.0 * float(np.log(np.diag(factor)).sum())

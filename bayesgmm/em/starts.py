@@ -23,8 +23,7 @@ from bayesgmm.em.hierarchy import hierarchical_labels
 from bayesgmm.em.iterate import run_each
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities, mixture_of
 from bayesgmm.expectation import Chunked, Gaps, conditional_moments, evaluate, rows_of
-from bayesgmm.frame import total_moments
-from bayesgmm.params import cholesky
+from bayesgmm.frame import factor_of, total_moments
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = [
@@ -142,7 +141,7 @@ def filled(X: Gaps, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
         Its mean and covariance.
     """
     mean, covariance = moments
-    factor = cholesky(covariance + 1e-12 * np.diag(np.maximum(np.diag(covariance), 1e-300)))
+    factor = factor_of(covariance)
     out = np.empty((X.n_rows, X.n_features))
     for part in X.patterns:
         out[np.ix_(part.rows, part.columns)] = part.X

@@ -11,6 +11,8 @@ import numpy as np
 from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
 
 _SWEEPS = 60  # Jacobi's method is done after about ten
+LEAST = 1e-14
+"""Smallest eigenvalue, as a share of the largest, that is not mere rounding of the matrix's entries."""
 
 
 @compiled(fastmath=FASTMATH)
@@ -141,14 +143,15 @@ def sorted_eigen(matrix, values, vectors):
 
 @compiled()
 def raise_eigenvalues(matrix, floor):
-    """Raise the eigenvalues of a symmetric matrix (D, D) to the floor; says whether any was below."""
+    """Raise the eigenvalues of a symmetric matrix (D, D) to the floor, or to what rounding makes of zero; says whether any was below."""
     never_inline()
     D = len(matrix)
     found, vectors = matrix.copy(), np.empty((D, D))
-    least = np.inf
+    least, largest = np.inf, 0.0
     eigen(found, vectors)
     for d in range(D):
-        least = min(least, found[d, d])
+        least, largest = min(least, found[d, d]), max(largest, found[d, d])
+    floor = max(floor, LEAST * largest)
     if least >= floor:
         return False
     for i in range(D):

@@ -399,7 +399,7 @@ for (wanted in args[-(1:3)]) {
   seconds <- seconds[["user.self"]] + seconds[["sys.self"]]
   if (inherits(fit, "try-error") || is.null(fit)) { cat(wanted, seconds, 0, "\\n"); next }
   p <- fit$parameters
-  sigma <- if (is.null(p$variance$sigma)) rep_len(p$variance$sigmasq, fit$G) else p$variance$sigma
+  sigma <- if (ncol(X) == 1) rep_len(p$variance[["sigmasq"]], fit$G) else p$variance[["sigma"]]
   numbers <- c(number(p$pro), number(p$mean), number(sigma))
   cat(wanted, seconds, length(numbers), numbers, "\\n")
 }

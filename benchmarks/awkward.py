@@ -246,7 +246,7 @@ def _checked(model: bg.GaussianMixture, given: Case) -> list[str]:
     point = Point(params.weights, params.means, params.covariances)
     if wrong or not point.is_finite:
         return wrong or ["a parameter is infinite"]
-    if model.converged_ == (model.status_ == "max_iter"):
+    if model.converged_ != (model.status_ == "converged") and model.status_ in ("converged", "max_iter"):
         wrong.append(f"converged_ is {model.converged_}, status_ {model.status_}")
     if model.status_ == "max_iter" and model.n_iter_ != model.max_iter:
         wrong.append(f"max_iter: {model.n_iter_} iterations of {model.max_iter}")

@@ -12,7 +12,7 @@ from bayesgmm.covariance import family, names
 from bayesgmm.covariance._plain import ARGUMENTS, RESULT
 from bayesgmm.covariance.plain import Full
 from bayesgmm.em import fit_em
-from bayesgmm.em.degeneracy import smallest_sds
+from bayesgmm.em.degeneracy import examine, smallest_sds
 from bayesgmm.em.hierarchy import hierarchical_labels
 from bayesgmm.em.iterate import run_each, run_em
 from bayesgmm.em.starts import Sample, starting_points
@@ -31,6 +31,10 @@ def run_settings(X, name, **changes):
 
 def some_start(X, K, how, seed, method="random_from_data"):
     return next(starting_points(Sample(X, np.ones(len(X)), is_all=True, rows=X), K, method, 1, how, np.random.SeedSequence(seed)))
+
+
+def is_regular(X, run, name):
+    return examine(run.mixture, run_settings(X, name), len(X), (X, None)).is_regular
 
 
 def fast_and_plain(seed, K, D, name):
@@ -60,14 +64,16 @@ def test_acceleration_never_falls_and_ends_where_em_stands_still(seed, K, D, nam
 def test_acceleration_ends_as_high_as_plain_em():
     """On a plateau beside a saddle a long step may choose another side than short ones: seldom, and more often for the better."""
     ends = [
-        fast_and_plain(seed, 1 + seed % 4, 1 + seed % 3, name)[1:]
+        (one, other)
         for seed in range(60)
         for name in ("full", "tied", "diag", "spherical")
+        for X, one, other in [fast_and_plain(seed, 1 + seed % 4, 1 + seed % 3, name)]
+        if is_regular(X, one, name) and is_regular(X, other, name)
     ]
     ahead = np.array(
         [one.log_likelihood - other.log_likelihood for one, other in ends if other.status == one.status == "converged"]
     )
-    assert len(ahead) > 200
+    assert len(ahead) > 180
     assert (ahead < -1e-4).sum() <= 3
     assert (ahead < -1e-4).sum() <= (ahead > 1e-4).sum()
 

@@ -451,14 +451,14 @@ def test_what_cannot_be_merged_is_said(em_faithful, faithful):
 
 
 @pytest.mark.parametrize("kind", ["VEV", "EVI", "spherical"])
-def test_a_model_among_many_is_the_model_alone(kind, faithful):
-    """Starting partitions are shared between families and threads; what comes out is what the model finds by itself."""
-    many = select(faithful, [2, 3], ["full", "EEV", kind], random_state=3)
-    alone = bg.GaussianMixture(3, covariance_type=kind, random_state=3).fit(faithful)
-    (found,) = (m for m in many.models if (m.covariance_type, m.n_components) == (kind, 3))
-    np.testing.assert_array_equal(found.log_likelihood_trace_, alone.log_likelihood_trace_)
-    np.testing.assert_array_equal(found.means_, alone.means_)
-    assert not vars(found).keys() & {"_partitions"}
+def test_a_model_among_many_ends_no_lower_than_alone(kind, faithful):
+    """Models start from their neighbours' fits as well as from all that they would start from alone."""
+    many = select(faithful, [2, 3, 4], ["full", "EEV", kind], random_state=3)
+    for K in (2, 3, 4):
+        alone = bg.GaussianMixture(K, covariance_type=kind, random_state=3).fit(faithful)
+        (found,) = (m for m in many.models if (m.covariance_type, m.n_components) == (kind, K))
+        assert found.log_likelihood_ > alone.log_likelihood_ - 0.02
+        assert not vars(found).keys() & {"_known", "_only_known"}
 
 
 def test_the_number_of_threads_changes_nothing(faithful, monkeypatch):

@@ -79,7 +79,7 @@ class EMFit:
     noise_weight : float
         Share of the rows that belong to no component; the weights in ``params`` are shares of the others.
     optima : tuple of (float, MixtureParams)
-        The distinct regular maxima that were found, with what was climbed to 0.01 nats, best first.
+        The distinct regular maxima that runs were followed to, with what was climbed, best first.
     converged : bool
         Whether EM came to a standstill; also at a maximum that means nothing, as ``status`` then says.
     rejected : float
@@ -237,7 +237,7 @@ class _Told:
             best.run.n_saved,
             self.settings.log_prior(mixture),
             _noise_weight(mixture),
-            _optima([best, *seen], search.sample.X if isinstance(self.X, Chunked) else self.X),
+            _optima([best, *ended], search.sample.X if isinstance(self.X, Chunked) else self.X),
             best.run.converged,
             max(degenerate, default=-np.inf) - best.height,
         )

@@ -20,6 +20,7 @@ from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Sample
 from bayesgmm.em.steps import Mixture, Rows, Settings, mixture_of, total_weight
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import Chunked
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SAME_HEIGHT", "SAME_OPTIMUM", "Ended", "Search"]
@@ -42,6 +43,8 @@ _HOPE = 3.0
 """How many times what seems to be left to gain a move may stay below the best to be followed."""
 _FROM_ALL_ROWS = 3
 """Maxima on some of the rows that are followed on all of them."""
+_OPTIMA = 5
+"""Distinct maxima that are carried on to the end, the best and those that are told of beside it."""
 
 
 @dataclass(frozen=True)
@@ -197,14 +200,21 @@ class Search:
 
     def _on_all_rows(self, best: Ended) -> list[Ended]:
         """Return the best maxima of the search, carried on to the end on all rows."""
-        if self.sample.is_all:
-            going = self.settings.max_iter - best.run.n_iter
-            if going < 1 or not np.isfinite(best.height) or best.run.status == "fell":
-                return [self._examined(best.run)]
-            rest = replace(self.settings, max_iter=going)
-            return [self._examined(best.run.joined(run)) for run in self._run([best.run.mixture], rest)]
-        runs = [end.run for end in _distinct(self.in_order([best, *self.ended]))[:_FROM_ALL_ROWS]]
-        return self.in_order([self._examined(run) for run in self._run([run.mixture for run in runs], self.settings)])
+        others = [end.run for end in _distinct(self.in_order([best, *self.ended])) if end is not best]
+        if not self.sample.is_all:
+            runs = [best.run, *others[: _FROM_ALL_ROWS - 1]]
+            return self.in_order([self._examined(run) for run in self._run([run.mixture for run in runs], self.settings)])
+        if not np.isfinite(best.height) or best.run.status == "fell":
+            return [self._examined(best.run)]
+        told = [] if isinstance(self.X, Chunked) else others[: _OPTIMA - 1]  # a pass over chunks may take minutes
+        return self.in_order([self._examined(self._to_the_end(run)) for run in [best.run, *told]])
+
+    def _to_the_end(self, run: EMRun) -> EMRun:
+        """Return a run of the search carried on to the last digits of its log-likelihood."""
+        going = self.settings.max_iter - run.n_iter
+        if going < 1 or not np.isfinite(run.log_likelihood):
+            return run
+        return run.joined(next(iter(self._run([run.mixture], replace(self.settings, max_iter=going)))))
 
     def _run(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
         """Yield the runs from some starts on all rows."""

@@ -51,8 +51,8 @@ _RUNS, _STEPS = 3, 30  # of EM on projections
 _NARROW = 1e-5  # smallest sd on projections, of the whole
 _HELD = 2.0
 """Rows for each direction, and one, up to which a group of a partition is filled up with the common covariance: it has none of its own."""
-_VIEWS = ("rows", "direction", "seeds", "subspace", "rows", "direction", "seeds", "tree")
-_VIEWS_OF_A_COLUMN = ("rows", "quantiles", "seeds", "rows", "tree", "rows")
+_VIEWS = ("direction", "rows", "seeds", "subspace", "rows", "direction", "seeds", "tree")
+_VIEWS_OF_A_COLUMN = ("quantiles", "rows", "seeds", "rows", "tree", "rows")
 
 
 @dataclass(frozen=True, eq=False)

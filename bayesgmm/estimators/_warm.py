@@ -85,4 +85,5 @@ def ended(fit: EMFit, trace: FloatArray, tolerance: float, *, plain: bool) -> EM
     first, second, third = np.diff(trace[-_LOOKED_AT:]).tolist()
     if abs(third) >= tolerance if plain else not seems_still(first, second, third, float(trace[-1]), tolerance):
         return fit
-    return replace(fit, status="converged", converged=True, message="EM converged, seen together with the fits that this warm start goes on from")
+    message = "EM converged, seen together with the fits that this warm start goes on from"
+    return replace(fit, status="converged", converged=True, message=message)

@@ -20,7 +20,7 @@ from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Sample
 from bayesgmm.em.steps import Mixture, Rows, Settings, mixture_of, total_weight
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import Chunked
+from bayesgmm.expectation import Chunked, evaluate
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SAME_HEIGHT", "SAME_OPTIMUM", "Ended", "Search"]
@@ -45,6 +45,9 @@ _FROM_ALL_ROWS = 3
 """Maxima on some of the rows that are followed on all of them."""
 _OPTIMA = 5
 """Distinct maxima that are carried on to the end, the best and those that are told of beside it."""
+_COMPARED = 200
+_SAME_DENSITY = 0.05
+"""Nats: mixtures whose densities differ by less at some 200 rows are the same."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,7 @@ class Search:
 
     def _on_all_rows(self, best: Ended) -> list[Ended]:
         """Return the best maxima of the search, carried on to the end on all rows."""
-        others = [end.run for end in _distinct(self.in_order([best, *self.ended])) if end is not best]
+        others = [end.run for end in self._distinct(self.in_order([best, *self.ended])) if end is not best]
         if not self.sample.is_all:
             runs = [best.run, *others[: _FROM_ALL_ROWS - 1]]
             return self.in_order([self._examined(run) for run in self._run([run.mixture for run in runs], self.settings)])
@@ -208,6 +211,21 @@ class Search:
             return [self._examined(best.run)]
         told = [] if isinstance(self.X, Chunked) else others[: _OPTIMA - 1]  # a pass over chunks may take minutes
         return self.in_order([self._examined(self._to_the_end(run)) for run in [best.run, *told]])
+
+    def _distinct(self, ended: list[Ended]) -> list[Ended]:
+        """Return runs to different maxima, in their order, those that may not be chosen left out unless there are no others."""
+        found: list[Ended] = []
+        for end in [end for end in ended if end.is_sound] or ended:
+            # Maxima of one height may be others: in data with a symmetry they are.
+            if np.isfinite(end.height) and not any(
+                abs(end.height - other.height) < SAME_FOUND
+                and _resembles(end.run.mixture, other.run.mixture, self.sample.X, self.settings)
+                for other in found
+            ):
+                found.append(end)
+            if len(found) == _OPTIMA:
+                break
+        return found
 
     def _to_the_end(self, run: EMRun) -> EMRun:
         """Return a run of the search carried on to the last digits of its log-likelihood."""
@@ -281,10 +299,8 @@ def _has_hope(run: EMRun, best: Ended) -> bool:
     return bool(run.log_likelihood + _HOPE * gain * rate / (1.0 - rate) > best.height + SAME_OPTIMUM)
 
 
-def _distinct(ended: list[Ended]) -> list[Ended]:
-    """Return runs of different heights, in their order, those that may not be chosen left out unless there are no others."""
-    found: list[Ended] = []
-    for end in [end for end in ended if end.is_sound] or ended:
-        if np.isfinite(end.height) and not any(abs(end.height - other.height) < SAME_FOUND for other in found):
-            found.append(end)
-    return found
+def _resembles(one: Mixture, other: Mixture, X: FloatArray, settings: Settings) -> bool:
+    """Say whether two mixtures give some rows about the same density: then they are one, but for the components' order."""
+    some = np.ascontiguousarray(X[:: -(-len(X) // _COMPARED)])
+    first, second = (evaluate(some, *settings.arrays(mixture), diagonal=settings.family.diagonal)[1] for mixture in (one, other))
+    return bool((np.abs(first - second) < _SAME_DENSITY).all())

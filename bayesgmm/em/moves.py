@@ -10,6 +10,8 @@ Letters 15, 77-87).
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from bayesgmm.em.steps import Collapse, Mixture, Settings, mixture_of
 from bayesgmm.expectation import evaluate
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["moved", "neighbours"]
+__all__ = ["Moves", "neighbours"]
 
 _SHARES = (0.5, 0.2, 0.15, 0.15)
 """How often a component is put elsewhere, split in a random direction, divided where its rows show two groups, or reduced to its core."""
@@ -28,159 +30,180 @@ _NEIGHBOURS = 4
 """Mixtures of one component more or less that are made of one."""
 
 
-def moved(mixture: Mixture, n: int, sample: Sample, settings: Settings, rng: np.random.Generator) -> list[Mixture]:
-    """Return up to ``n`` mixtures that a move away from one has made."""
-    odd = _oddest(mixture, sample, settings)
-    found = []
-    for _ in range(n):
-        with suppress(Collapse):
-            move = rng.choice(len(_SHARES), p=_SHARES)
-            found.append((_swapped, _split, _divided, _cored)[move](mixture, sample, odd, settings, rng))
-    return found
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """Where moves away from one mixture lead.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    sample : Sample
+    settings : Settings
+    """
+
+    mixture: Mixture
+    sample: Sample
+    settings: Settings
+
+    def some(self, n: int, rng: np.random.Generator) -> list[Mixture]:
+        """Return up to ``n`` mixtures that a move has made."""
+        moves = (self._swapped, self._split, self._divided, self._cored)
+        found = []
+        for _ in range(n):
+            with suppress(Collapse):
+                found.append(moves[rng.choice(len(moves), p=_SHARES)](rng))
+        return found
+
+    def added(self, i: int, rng: np.random.Generator) -> Mixture:
+        """Return the mixture with one component more: half of the heaviest (i is 0), or of any (1), or one at a row."""
+        weights, covariances = self.weights, self.mixture.covariances
+        if i < 2:
+            a = int(weights.argmax()) if i == 0 else int(rng.choice(len(weights), p=weights))
+            along = self._some_way(a, rng)
+            means = np.vstack([self.mixture.means, self.mixture.means[a] - along])
+            means[a] += along
+            half = covariances[a] - np.outer(along, along)
+            covariances = np.concatenate([covariances, half[None]])
+            covariances[a] = half
+            shares = np.append(weights, weights[a] / 2)
+            shares[a] /= 2
+        else:
+            means = np.vstack([self.mixture.means, self.sample.X[self._an_odd_row(rng)]])
+            covariances = np.concatenate([covariances, self._within[None]])
+            shares = np.append(weights, 1.0 / len(means))
+        return self._made(shares, means, covariances)
+
+    def without(self, k: int) -> Mixture:
+        """Return the mixture without a component."""
+        means, covariances = np.delete(self.mixture.means, k, axis=0), np.delete(self.mixture.covariances, k, axis=0)
+        return self._made(np.delete(self.weights, k), means, covariances)
+
+    def _swapped(self, rng: np.random.Generator) -> Mixture:
+        """Take a component away, light ones more often, and put one at a row, one that is badly described more often."""
+        weights, covariances, means = self._copies()
+        K = len(means)
+        j = rng.integers(K) if rng.random() < 0.5 else self._a_light_one(rng)
+        covariances[j] = self._within
+        means[j], weights[j] = self.sample.X[self._an_odd_row(rng)], 1.0 / K
+        return self._made(weights, means, covariances)
+
+    def _split(self, rng: np.random.Generator) -> Mixture:
+        """Split a component in a random direction, heavy ones more often, and give the place of another to a half."""
+        weights, covariances, means = self._copies()
+        a = int(rng.choice(len(means), p=weights))
+        b = self._a_light_one(rng, a)
+        along = self._some_way(a, rng)
+        means[b], means[a] = means[a] - along, means[a] + along
+        covariances[a] = covariances[b] = covariances[a] - np.outer(along, along)
+        weights[a] = weights[b] = weights[a] / 2
+        return self._made(weights, means, covariances)
+
+    def _divided(self, rng: np.random.Generator) -> Mixture:
+        """Divide a component where a projection of its own rows shows two groups, and give the place of another to one of them."""
+        weights, covariances, means = self._copies()
+        a = int(rng.choice(len(means), p=weights))
+        rows = self._rows_of(a)
+        if len(rows) < 4 * (1 + means.shape[1]):
+            return self._split(rng)
+        weight, projections = self.sample.weight[rows], self._projections_of(a, rows)
+        one = projections[:, [rng.integers(projections.shape[1])]]
+        labels = groups_in(one, weight, 2, self.settings, rng)
+        halves = grouped(self.sample.X[rows], weight, labels, 2, self.settings)
+        shares = weights[a] * np.exp(halves.log_weights)
+        for k, place in enumerate((a, self._a_light_one(rng, a))):
+            means[place], covariances[place], weights[place] = halves.means[k], halves.covariances[k], shares[k]
+        return self._made(weights, means, covariances)
+
+    def _cored(self, rng: np.random.Generator) -> Mixture:
+        """Reduce a component to the half of its rows that lie nearest to its middle: far rows that hold it wide are let go.
+
+        A step of concentration (Rousseeuw and Van Driessen 1999, Technometrics 41, 212-223).
+        """
+        weights, covariances, means = self._copies()
+        k = int(rng.integers(len(means)))
+        rows = self._rows_of(k)
+        kept = max(len(rows) // 2, 2 * (1 + means.shape[1]))
+        if len(rows) <= kept:
+            return self._swapped(rng)
+        z = np.linalg.solve(self.mixture.scale_tril[k], (self.sample.X[rows] - means[k]).T)
+        core = rows[np.argsort((z**2).sum(0), kind="stable")[:kept]]
+        means[k], covariances[k] = _moments(self.sample.X[core], self.sample.weight[core])
+        return self._made(weights, means, covariances)
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """Weights (K,) of the components."""
+        weights = np.exp(self.mixture.log_weights[: len(self.mixture.means)])
+        return weights / weights.sum()
+
+    @cached_property
+    def _within(self) -> FloatArray:
+        return np.einsum("k,kij->ij", self.weights, self.mixture.covariances)
+
+    @cached_property
+    def _of_rows(self) -> tuple[FloatArray, FloatArray]:
+        """Log joint densities (n, K) and log-densities (n,) of the rows."""
+        plain = len(self.mixture.log_weights) == len(self.mixture.means)
+        arrays = self.mixture if plain else self.settings.arrays(self.mixture)
+        return evaluate(self.sample.X, *arrays, diagonal=not np.tril(self.mixture.scale_tril, -1).any(), joint=True)
+
+    @cached_property
+    def _odd(self) -> IntArray:
+        """Numbers of the rows, the one that is described worst first."""
+        return np.argsort(self._of_rows[1], kind="stable")
+
+    @cached_property
+    def _known_projections(self) -> dict[int, FloatArray]:
+        return {}
+
+    def _projections_of(self, k: int, rows: IntArray) -> FloatArray:
+        if k not in self._known_projections:
+            X = self.sample.X[rows]
+            self._known_projections[k] = telling_projections(X, *_moments(X, self.sample.weight[rows]))
+        return self._known_projections[k]
+
+    def _rows_of(self, k: int) -> IntArray:
+        """Numbers of the rows that a component is the most probable for."""
+        return np.flatnonzero(self._of_rows[0].argmax(1) == k)
+
+    def _an_odd_row(self, rng: np.random.Generator) -> int:
+        """Return any row, or one that is badly described."""
+        n = len(self._odd)
+        return int(rng.integers(n)) if rng.random() < 0.5 else int(self._odd[int(n * rng.random() ** 3)])
+
+    def _a_light_one(self, rng: np.random.Generator, other_than: int | None = None) -> int:
+        light = 1.0 / np.maximum(self.weights, 1e-12)
+        if other_than is not None:
+            light[other_than] = 0.0
+        return int(rng.choice(len(light), p=light / light.sum()))
+
+    def _some_way(self, k: int, rng: np.random.Generator) -> FloatArray:
+        """Return a vector in a random direction of a component, as long as the halves lie from the middle."""
+        u = rng.normal(size=self.sample.X.shape[1])
+        return _APART * self.mixture.scale_tril[k] @ (u / np.linalg.norm(u))
+
+    def _copies(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return self.weights.copy(), self.mixture.covariances, self.mixture.means.copy()
+
+    def _made(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> Mixture:
+        return mixture_of(weights / weights.sum() * self.sample.total, means, covariances, self.settings)
+
+
+def _moments(X: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean (D,) and covariance (D, D) of rows (n, D)."""
+    mean = weight @ X / weight.sum()
+    centred = X - mean
+    return mean, (weight[:, None] * centred).T @ centred / weight.sum()
 
 
 def neighbours(mixture: Mixture, n_components: int, sample: Sample, settings: Settings, rng: np.random.Generator) -> list[Mixture]:
     """Return mixtures of K components near one of K, K - 1 or K + 1; none for any other number."""
-    K = len(mixture.means)
-    found = []
+    more, moves = n_components - len(mixture.means), Moves(mixture, sample, settings)
     with suppress(Collapse):
-        if n_components == K:
-            weights = np.exp(mixture.log_weights[:K])
-            return [mixture_of(weights * sample.total, mixture.means, mixture.covariances, settings)]
-        if n_components - 1 == K:
-            odd = _oddest(mixture, sample, settings)
-            found = [_added(mixture, i, sample, odd, settings, rng) for i in range(_NEIGHBOURS)]
-        if n_components + 1 == K:
-            lightest = np.argsort(mixture.log_weights[:K], kind="stable")[:_NEIGHBOURS]
-            found = [_without(mixture, int(k), sample, settings) for k in lightest]
-    return found
-
-
-def _oddest(mixture: Mixture, sample: Sample, settings: Settings) -> IntArray:
-    """Return the numbers of the rows, the one that is described worst first."""
-    K = len(mixture.means)
-    plain = len(mixture.log_weights) == K
-    arrays = mixture if plain else settings.arrays(mixture)
-    _, log_density = evaluate(sample.X, *arrays, diagonal=not np.tril(mixture.scale_tril, -1).any())
-    return np.argsort(log_density, kind="stable")
-
-
-def _an_odd_row(odd: IntArray, rng: np.random.Generator) -> int:
-    """Return any row, or one that is badly described."""
-    n = len(odd)
-    return int(rng.integers(n)) if rng.random() < 0.5 else int(odd[int(n * rng.random() ** 3)])
-
-
-def _weights(mixture: Mixture) -> FloatArray:
-    weights = np.exp(mixture.log_weights[: len(mixture.means)])
-    return weights / weights.sum()
-
-
-def _within(weights: FloatArray, covariances: FloatArray) -> FloatArray:
-    return np.einsum("k,kij->ij", weights, covariances)
-
-
-def _swapped(mixture: Mixture, sample: Sample, odd: IntArray, settings: Settings, rng: np.random.Generator) -> Mixture:
-    """Take a component away, light ones more often, and put one at a row, one that is badly described more often."""
-    weights, covariances, means = _weights(mixture), mixture.covariances, mixture.means.copy()
-    K = len(means)
-    light = 1.0 / np.maximum(weights, 1e-12)
-    j = rng.integers(K) if rng.random() < 0.5 else rng.choice(K, p=light / light.sum())
-    covariances[j] = _within(weights, covariances)
-    means[j], weights[j] = sample.X[_an_odd_row(odd, rng)], 1.0 / K
-    return mixture_of(weights * sample.total, means, covariances, settings)
-
-
-def _split(mixture: Mixture, sample: Sample, odd: IntArray, settings: Settings, rng: np.random.Generator) -> Mixture:
-    """Split a component in a random direction, heavy ones more often, and give the place of another, light ones more often, to a half."""
-    weights, covariances, means = _weights(mixture), mixture.covariances, mixture.means.copy()
-    a = rng.choice(len(means), p=weights)
-    light = 1.0 / np.maximum(weights, 1e-12)
-    light[a] = 0.0
-    b = rng.choice(len(means), p=light / light.sum())
-    along = _some_way(mixture.scale_tril[a], rng)
-    means[b], means[a] = means[a] - along, means[a] + along
-    covariances[a] = covariances[b] = covariances[a] - np.outer(along, along)
-    weights[a] = weights[b] = weights[a] / 2
-    return mixture_of(weights * sample.total, means, covariances, settings)
-
-
-def _some_way(scale_tril: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Return a vector in a random direction of a component, as long as the halves lie from the middle."""
-    u = rng.normal(size=len(scale_tril))
-    return _APART * scale_tril @ (u / np.linalg.norm(u))
-
-
-def _divided(mixture: Mixture, sample: Sample, odd: IntArray, settings: Settings, rng: np.random.Generator) -> Mixture:
-    """Divide a component where a projection of its own rows shows two groups, and give the place of another to one of them."""
-    weights, covariances, means = _weights(mixture), mixture.covariances, mixture.means.copy()
-    a = int(rng.choice(len(means), p=weights))
-    rows = _rows_of(mixture, a, sample, settings)
-    if len(rows) < 4 * (1 + means.shape[1]):
-        return _split(mixture, sample, odd, settings, rng)
-    X, weight = sample.X[rows], sample.weight[rows]
-    projections = telling_projections(
-        X, np.average(X, axis=0, weights=weight), np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
-    )
-    labels = groups_in(projections[:, [rng.integers(projections.shape[1])]], weight, 2, settings, rng)
-    halves = grouped(X, weight, labels, 2, settings)
-    light = 1.0 / np.maximum(weights, 1e-12)
-    light[a] = 0.0
-    b = int(rng.choice(len(means), p=light / light.sum()))
-    shares = weights[a] * np.exp(halves.log_weights)
-    for k, place in enumerate((a, b)):
-        means[place], covariances[place], weights[place] = halves.means[k], halves.covariances[k], shares[k]
-    return mixture_of(weights * sample.total, means, covariances, settings)
-
-
-def _cored(mixture: Mixture, sample: Sample, odd: IntArray, settings: Settings, rng: np.random.Generator) -> Mixture:
-    """Reduce a component to the half of its rows that lie nearest to its middle: far rows that hold it wide are let go.
-
-    A step of concentration (Rousseeuw and Van Driessen 1999, Technometrics 41, 212-223).
-    """
-    weights, covariances, means = _weights(mixture), mixture.covariances, mixture.means.copy()
-    k = int(rng.integers(len(means)))
-    rows = _rows_of(mixture, k, sample, settings)
-    kept = max(len(rows) // 2, 2 * (1 + means.shape[1]))
-    if len(rows) <= kept:
-        return _swapped(mixture, sample, odd, settings, rng)
-    z = np.linalg.solve(mixture.scale_tril[k], (sample.X[rows] - means[k]).T)
-    core = rows[np.argsort((z**2).sum(0), kind="stable")[:kept]]
-    X, weight = sample.X[core], sample.weight[core]
-    means[k] = np.average(X, axis=0, weights=weight)
-    covariances[k] = np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
-    return mixture_of(weights * sample.total, means, covariances, settings)
-
-
-def _rows_of(mixture: Mixture, k: int, sample: Sample, settings: Settings) -> IntArray:
-    """Return the numbers of the rows that a component is the most probable for."""
-    plain = len(mixture.log_weights) == len(mixture.means)
-    joint, _ = evaluate(sample.X, *(mixture if plain else settings.arrays(mixture)), joint=True)
-    return np.flatnonzero(joint.argmax(1) == k)
-
-
-def _added(mixture: Mixture, i: int, sample: Sample, odd: IntArray, settings: Settings, rng: np.random.Generator) -> Mixture:
-    """Add a component: half of the heaviest, or of any, or one at a row."""
-    weights, covariances = _weights(mixture), mixture.covariances
-    if i < 2:
-        a = int(weights.argmax()) if i == 0 else int(rng.choice(len(weights), p=weights))
-        along = _some_way(mixture.scale_tril[a], rng)
-        means = np.vstack([mixture.means, mixture.means[a] - along])
-        means[a] += along
-        half = covariances[a] - np.outer(along, along)
-        covariances = np.concatenate([covariances, half[None]])
-        covariances[a] = half
-        shares = np.append(weights, weights[a] / 2)
-        shares[a] /= 2
-    else:
-        means = np.vstack([mixture.means, sample.X[_an_odd_row(odd, rng)]])
-        covariances = np.concatenate([covariances, _within(weights, covariances)[None]])
-        shares = np.append(weights, 1.0 / len(means))
-    return mixture_of(shares * sample.total, means, covariances, settings)
-
-
-def _without(mixture: Mixture, k: int, sample: Sample, settings: Settings) -> Mixture:
-    """Take a component away."""
-    weights = np.delete(_weights(mixture), k)
-    means, covariances = np.delete(mixture.means, k, axis=0), np.delete(mixture.covariances, k, axis=0)
-    return mixture_of(weights / weights.sum() * sample.total, means, covariances, settings)
+        if more == 0:
+            return [mixture_of(moves.weights * sample.total, mixture.means, mixture.covariances, settings)]
+        if more == 1:
+            return [moves.added(i, rng) for i in range(_NEIGHBOURS)]
+        if more == -1:
+            return [moves.without(int(k)) for k in np.argsort(moves.weights, kind="stable")[:_NEIGHBOURS]]
+    return []

@@ -15,7 +15,7 @@ import numpy as np
 from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.em.degeneracy import Health, examine
 from bayesgmm.em.iterate import EMRun, run_each
-from bayesgmm.em.moves import moved
+from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Sample
 from bayesgmm.em.steps import Mixture, Rows, Settings, mixture_of, total_weight
@@ -169,18 +169,18 @@ class Search:
         """Return the best maximum that moves lead to, and how many from there led nowhere."""
         patience = max(1, round(effort * (_MOVES + _MOVES_A_COMPONENT * len(best.run.mixture.means))))
         short = replace(loose, max_iter=min(_LOOK, loose.max_iter))
-        failed = 0
+        failed, moves = 0, Moves(best.run.mixture, self.sample, loose)
         while failed < patience:
-            moves = moved(best.run.mixture, min(_TOGETHER, patience - failed), self.sample, loose, rng)
+            made = moves.some(min(_TOGETHER, patience - failed), rng)
             failed += _TOGETHER
-            hopeful = [run for run in self._in_sample(moves, short) if _has_hope(run, best)]
+            hopeful = [run for run in self._in_sample(made, short) if _has_hope(run, best)]
             if not hopeful:
                 continue
             followed = [self._searched(run, loose) for run in self._continued(hopeful, loose)]
             self.ended.extend(followed)
             better = self.in_order([best, *followed])[0]
             if better is not best and (better.is_sound > best.is_sound or better.height > best.height + SAME_OPTIMUM):
-                best, failed = better, 0
+                best, failed, moves = better, 0, Moves(better.run.mixture, self.sample, loose)
         return best, min(failed, patience)
 
     def _in_sample(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:

@@ -17,7 +17,7 @@ from bayesgmm.expectation._matrices import LEAST
 from bayesgmm.resolution import smallest_sds as sds_of_rounding
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["AT_FLOOR", "Health", "describe", "examine", "least_variance", "smallest_sds"]
+__all__ = ["AT_FLOOR", "Health", "describe", "examine", "is_hopeless", "least_variance", "smallest_sds"]
 
 AT_FLOOR = 1.0 + 1e-3
 """Smallest variance in units of the floor up to which the floor, and not the data, is what holds it up."""
@@ -127,6 +127,17 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Row
     if small.any() and rows is not None and isinstance(rows[0], np.ndarray):
         too_few |= _unpredicted(mixture, settings, rows[0], rows[1], small)
     return Health(at_floor, too_few, counts)
+
+
+def is_hopeless(n_rows: float, n_components: int, n_features: int, settings: Settings) -> bool:
+    """Whether so few rows cannot determine the components, wherever they are: there is nothing to search for then."""
+    family = settings.family
+    if settings.penalty is not None:
+        return False
+    directions = 1 if family.diagonal else n_features
+    if family.n_covariance_parameters(2, n_features) == family.n_covariance_parameters(1, n_features):
+        return n_rows <= directions
+    return n_rows < n_components * (directions + 1)
 
 
 def least_variance(scale_tril: FloatArray, settings: Settings) -> float:

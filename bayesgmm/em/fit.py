@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesgmm.covariance import Family, single
 from bayesgmm.em.checkpoint import Checkpoint, Iteration
-from bayesgmm.em.degeneracy import describe, smallest_sds
+from bayesgmm.em.degeneracy import describe, is_hopeless, smallest_sds
 from bayesgmm.em.iterate import EMRun
 from bayesgmm.em.moves import neighbours
 from bayesgmm.em.noise import Noise
@@ -26,6 +26,7 @@ from bayesgmm.typing import FloatArray
 
 AUTO_STARTS = 6
 """Independent starts at effort 1; their number grows with the square root of the effort."""
+FEW_ITERATIONS = 50
 AGREEMENT = 2
 """Independent starts that must have ended at the maximum before nothing is said of a higher one."""
 
@@ -195,6 +196,10 @@ def fit_em(
         heights = np.array([end.height for end in ended]) - ended[0].height
         return told.of(search, ended, int(n_init), int((np.abs(heights) < SAME_OPTIMUM).sum()))
     n_starts = 0 if effort == 0 else 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5))
+    if is_hopeless(search.total, n_components, X.shape[1], settings):
+        # The log-likelihood has no maximum: a few iterations of one start show where it rises without bound.
+        n_starts, effort, known = min(n_starts, 1), 0.0, known[:1]
+        search = replace(search, settings=replace(settings, max_iter=min(max_iter, FEW_ITERATIONS)))
     points = starting_points(sample, n_components, init_params, n_starts, settings, seeds)
     found = [_place(start, mixture, settings) for mixture in points]
     rng = np.random.default_rng(seeds.spawn(1)[0])

@@ -14,13 +14,13 @@ import numpy as np
 
 from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.em.degeneracy import Health, examine
-from bayesgmm.em.iterate import EMRun, run_each
+from bayesgmm.em.iterate import EMRun, is_compiled, run_each
 from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Sample
 from bayesgmm.em.steps import Mixture, Rows, Settings, mixture_of, total_weight
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import Chunked, evaluate
+from bayesgmm.expectation import evaluate
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SAME_HEIGHT", "SAME_OPTIMUM", "Ended", "Search"]
@@ -33,6 +33,8 @@ FINE = 1e-6
 """Nats per row: who takes a larger gain for none wants a quick fit, not its last digits."""
 SAME_HEIGHT = 1e-10
 """Nats per row: log-likelihoods as close as that may differ by rounding, or by the last digits of a tolerance, and by nothing else."""
+_LONGEST = 200
+"""Iterations after which a run of the search is judged by where it is: only the best goes on."""
 _LOOK = 15
 """Iterations after which a move is judged."""
 _TOGETHER = 4
@@ -152,7 +154,11 @@ class Search:
         int
             How many moves from the best failed.
         """
-        loose = replace(self.settings, tol=max(self.settings.tol, SAME_OPTIMUM / max(self.sample.total, 1.0)))
+        loose = replace(
+            self.settings,
+            tol=max(self.settings.tol, SAME_OPTIMUM / max(self.sample.total, 1.0)),
+            max_iter=min(self.settings.max_iter, _LONGEST),
+        )
         first = [self._searched(run, loose) for run in self._in_sample([*starts, *known], loose)]
         if self.on_run is not None:
             for end in first[: len(starts)]:
@@ -173,15 +179,33 @@ class Search:
         while failed < patience:
             made = moves.some(min(_TOGETHER, patience - failed), rng)
             failed += _TOGETHER
-            hopeful = [run for run in self._in_sample(made, short) if _has_hope(run, best)]
+            hopeful = [run for run in self._in_sample(made, short) if self._has_hope(run, best, loose)]
             if not hopeful:
                 continue
             followed = [self._searched(run, loose) for run in self._continued(hopeful, loose)]
             self.ended.extend(followed)
             better = self.in_order([best, *followed])[0]
-            if better is not best and (better.is_sound > best.is_sound or better.height > best.height + SAME_OPTIMUM):
+            # Higher maxima that mean nothing are no success.
+            if better.is_sound and (not best.is_sound or better.height > best.height + SAME_OPTIMUM):
                 best, failed, moves = better, 0, Moves(better.run.mixture, self.sample, loose)
         return best, min(failed, patience)
+
+    def _has_hope(self, run: EMRun, best: Ended, loose: Settings) -> bool:
+        """Say whether a move may lead above the best: its gains, a geometric series, may add up to what it is below.
+
+        Where the best means nothing, all that means something is better, however low.
+        """
+        if not np.isfinite(run.log_likelihood) or run.status == "fell":
+            return False
+        if not best.is_sound:
+            return examine(run.mixture, loose, self.sample.total).is_regular
+        if run.log_likelihood > best.height + SAME_OPTIMUM:
+            return True
+        if run.status != "max_iter" or run.n_iter < 2:
+            return False
+        gain, before = np.diff(run.trace[-3:])[::-1]
+        rate = min(gain / before, 0.95) if 0 < gain < before else 0.95
+        return bool(run.log_likelihood + _HOPE * gain * rate / (1.0 - rate) > best.height + SAME_OPTIMUM)
 
     def _in_sample(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
         return run_each(self.sample.rows, starts, settings, self.sample.row_weight)
@@ -207,9 +231,9 @@ class Search:
         if not self.sample.is_all:
             runs = [best.run, *others[: _FROM_ALL_ROWS - 1]]
             return self.in_order([self._examined(run) for run in self._run([run.mixture for run in runs], self.settings)])
-        if not np.isfinite(best.height) or best.run.status == "fell":
+        if not best.is_sound:  # the last digits of what means nothing are not worth an iteration
             return [self._examined(best.run)]
-        told = [] if isinstance(self.X, Chunked) else others[: _OPTIMA - 1]  # a pass over chunks may take minutes
+        told = others[: _OPTIMA - 1] if is_compiled(self.X, self.settings) else []  # a pass over other rows may take minutes
         return self.in_order([self._examined(self._to_the_end(run)) for run in [best.run, *told]])
 
     def _distinct(self, ended: list[Ended]) -> list[Ended]:
@@ -284,19 +308,6 @@ class Search:
                 level, top = level + 1, heights[i]
             levels[i] = level
         return [ended[i] for i in sorted(levels, key=lambda i: (by_health and not ended[i].is_sound, levels[i], i))]
-
-
-def _has_hope(run: EMRun, best: Ended) -> bool:
-    """Say whether a move may lead above the best: its gains, a geometric series, may add up to what it is below."""
-    if not np.isfinite(run.log_likelihood) or run.status == "fell":
-        return False
-    if run.log_likelihood > best.height + SAME_OPTIMUM:
-        return True
-    if run.status != "max_iter" or run.n_iter < 2:
-        return False
-    gain, before = np.diff(run.trace[-3:])[::-1]
-    rate = min(gain / before, 0.95) if 0 < gain < before else 0.95
-    return bool(run.log_likelihood + _HOPE * gain * rate / (1.0 - rate) > best.height + SAME_OPTIMUM)
 
 
 def _resembles(one: Mixture, other: Mixture, X: FloatArray, settings: Settings) -> bool:

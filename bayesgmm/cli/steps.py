@@ -207,7 +207,8 @@ def _check_complete(table: pd.DataFrame) -> None:
 
 def fit_em(X: pd.DataFrame, model: Model, progress: Progress) -> GaussianMixture:
     """Fit by EM from several starts."""
-    with progress.step(f"Fitting by EM, K = {model.components}, the best of {model.n_init or 20} start(s)"):
+    starts = "" if model.n_init is None else f", the best of {model.n_init} start(s)"
+    with progress.step(f"Fitting by EM, K = {model.components}{starts}"):
         return GaussianMixture(
             model.components,
             covariance_type=model.covariance_type,

@@ -58,8 +58,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV" (Celeux and Govaert 1995, Pattern Recognition 28,
         781-793).
     tol : float
-        EM stops when the mean log-likelihood of a row grows by less in one iteration. Tighter than scikit-learn's 1e-3, at which EM
-        often stops long before the maximum.
+        EM stops when what is left to gain in the mean log-likelihood of a row is less (with ``n_init`` a number: when one iteration gains
+        less). Tighter than scikit-learn's 1e-3, at which EM often stops long before the maximum.
     reg_covar : float, optional
         Added to the variances, in squared units of the data, as in scikit-learn. By default nothing is added; instead no standard
         deviation may fall, in any direction, below what the data can tell: that of their rounding, or 1e-5 of the spread of the
@@ -115,9 +115,11 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         Log-density of the prior at the fit, of weights, means, standard deviations and correlation matrices themselves; 0 without priors.
     converged_ : bool
     status_ : {"converged", "max_iter", "collapsed", "spurious"}
-        How the fit ended; "collapsed" and "spurious" mean that no start led to a maximum whose components all have enough rows and spread.
+        How the fit ended; "collapsed" and "spurious" mean that no maximum was found whose components the data determine: in a collapsed
+        one only the floor holds a covariance up, in a spurious one a component has too few rows, or rows that do not predict each other.
     message_ : str
-        The same as a sentence, with the components and rows at fault.
+        The same as a sentence: how many independent starts ended at this maximum and how many moves found none higher, by how much a
+        degenerate maximum that was rejected is higher, and the components, columns and rows at fault.
     n_iter_ : int
     n_iter_saved_ : float
         Iterations that plain EM would have needed on top (an estimate), had no step been extrapolated.
@@ -130,7 +132,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         The distinct regular maxima that were found, the best four, with the log-likelihood (with priors: plus log-prior) of each, best
         first: local optima.
     n_starts_, n_starts_at_best_ : int
-        Number of independent starts, and of those that ended at this maximum (within 0.1 nats).
+        Number of independent starts, and of those that ended at this maximum (within 0.1 nats). None may have where a move from a lower
+        maximum led to this one.
     n_moves_ : int
         Number of moves from this maximum, a component put elsewhere or split, that led to none higher.
     feature_names_ : list of str
@@ -141,6 +144,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     Components come in order of decreasing weight. Results don't depend on the units or the offset of the data, nor on the order of its
     rows. Where a column lies more than 64 standard deviations from zero, EM works on a copy of the rows that is counted from near the
     mean, so that no digits are lost; rows in chunks are not copied.
+
+    With one component, nothing missing and neither priors nor noise the maximum is a formula, and takes one pass over the rows.
 
     With ``n_init="auto"`` slow runs are extrapolated (SQUAREM) and stop when Aitken's estimate of all that is left to gain falls below
     ``tol`` per row. Unless ``tol`` is larger than 1e-6, the best run's last digits are then found by Anderson's mixing of EM's steps

@@ -37,7 +37,6 @@ from bayesgmm.validation import check_prob, check_same_columns
 
 JITTER = 0.1
 """Spread of the chains' starts about the EM fit, in standardised units."""
-"""Starts of the inner EM that are followed to their maxima, which are where chains may start."""
 ROWS_FOR_LABELS = 20_000
 """Rows of many that are looked at closely: for the draws' labels and, of rows in chunks, for what else is asked of every draw."""
 DRAWS_OF_A_MEAN = 200

@@ -48,6 +48,9 @@ def select(
 ) -> Selection:
     """Fit every number of components with every covariance type by EM, and compare the models.
 
+    Every model starts from several views of the rows and from the fits of its neighbours: one component fewer, one more, and the best
+    other covariance types.
+
     Smaller is better for every criterion here: AIC, BIC and both ICL are ``-2 log L`` plus a price (R's mclust reports BIC and ICL
     with the opposite sign, and there larger is better).
 
@@ -70,7 +73,7 @@ def select(
     progressbar : bool
         Show progress on stderr, when that is a terminal.
     **settings
-        Passed to every `GaussianMixture`, for example ``n_init`` or ``max_iter``.
+        Passed to every `GaussianMixture`, for example ``effort``, ``n_init`` or ``max_iter``.
 
     Returns
     -------

@@ -51,7 +51,8 @@ class Selection:
         - ``effective_components``: exp(-sum_k w_k log w_k) of the weights w, the number of components of equal weight that would be as
           diverse (Hill 1973);
         - ``converged``, ``status`` and a sentence, ``message``; ``n_starts`` and ``n_starts_at_best``, how many independent starts of EM
-          there were and how many of these ended at the maximum reported: where few did, a better one may have been missed.
+          there were and how many of these ended at the maximum reported: where few did, a better one may have been missed. None of them
+          did where the fit came from that of a neighbouring model.
 
         With ``posterior``, also the following, NaN for models without one; here **larger is better**:
 
@@ -89,8 +90,8 @@ class Selection:
     def ranking(self, criterion: str = "bic") -> pd.DataFrame:
         """Return the rows of the table that may be chosen, the best first.
 
-        Models that collapsed or rest on too few rows have a high likelihood that means nothing: they are left out unless there are no
-        others.
+        Models with a component that collapsed or rests on too few rows, or with a covariance that only its floor holds up, have a high
+        likelihood that means nothing: they are left out unless there are no others.
 
         Parameters
         ----------

@@ -21,7 +21,7 @@ __all__ = ["AT_FLOOR", "Health", "describe", "examine", "is_hopeless", "least_va
 
 AT_FLOOR = 1.0 + 1e-3
 """Smallest variance in units of the floor up to which the floor, and not the data, is what holds it up."""
-_OF_SPREAD = 1e-5
+_OF_SPREAD = 2e-5
 """Smallest sd in units of the local spread: from its square, beside others in one matrix, doubles still have six digits."""
 _OF_DIGITS = 1e6 * float(np.finfo(float).eps)
 """Smallest sd in units of the farthest value: of what is smaller, standardised rows would not have six digits."""
@@ -40,7 +40,7 @@ _MOST_NAMED = 5
 def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
     """Return the smallest standard deviation (D,) of each column that any component is allowed.
 
-    The largest of three: what rounding alone makes of a constant (:mod:`bayesgmm.resolution`), 1e-5 of the local spread of the column (the
+    The largest of three: what rounding alone makes of a constant (:mod:`bayesgmm.resolution`), 2e-5 of the local spread of the column (the
     median range of windows that hold a twentieth of the rows, so that neither the distance between groups nor a far row counts), and what
     doubles can tell apart that far from the column's middle.
 

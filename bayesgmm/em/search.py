@@ -14,7 +14,7 @@ import numpy as np
 
 from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.em.degeneracy import Health, examine
-from bayesgmm.em.iterate import EMRun, is_compiled, run_each
+from bayesgmm.em.iterate import EMRun, run_each
 from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Sample
@@ -233,7 +233,7 @@ class Search:
             return self.in_order([self._examined(run) for run in self._run([run.mixture for run in runs], self.settings)])
         if not best.is_sound:  # the last digits of what means nothing are not worth an iteration
             return [self._examined(best.run)]
-        told = others[: _OPTIMA - 1] if is_compiled(self.X, self.settings) else []  # a pass over other rows may take minutes
+        told = others[: _OPTIMA - 1] if isinstance(self.X, np.ndarray) else []  # a pass over other rows may take minutes
         return self.in_order([self._examined(self._to_the_end(run)) for run in [best.run, *told]])
 
     def _distinct(self, ended: list[Ended]) -> list[Ended]:

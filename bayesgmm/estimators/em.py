@@ -62,7 +62,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         less). Tighter than scikit-learn's 1e-3, at which EM often stops long before the maximum.
     reg_covar : float, optional
         Added to the variances, in squared units of the data, as in scikit-learn. By default nothing is added; instead no standard
-        deviation may fall, in any direction, below what the data can tell: that of their rounding, or 1e-5 of the spread of the
+        deviation may fall, in any direction, below what the data can tell: that of their rounding, or 2e-5 of the spread of the
         groups. A component that only this floor holds up is called collapsed.
     max_iter : int
         Most iterations of one run; with 0 the fit is where EM would have started.

@@ -71,7 +71,7 @@ class ScalePrior(ABC):
 
     @abstractmethod
     def log_kernel(self, sd: FloatArray) -> FloatArray:
-        """Return the log-density of a standard deviation ``sd``, but for a constant: cheap, for searches that look at differences."""
+        """Return the log-density at a standard deviation ``sd``, but for a constant: cheap, for searches that look at differences."""
 
     @abstractmethod
     def scaled(self, factor: Numbers) -> ScalePrior:

@@ -155,6 +155,7 @@ def check_same_columns(what: str, fit: Any, other: Any) -> None:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> from sklearn.decomposition import PCA
     >>> table = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})
     >>> check_same_columns("fit", PCA().fit(table), table[["b", "a"]])

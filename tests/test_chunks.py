@@ -86,7 +86,7 @@ def overlapping(n: int, distance: float, rng: np.random.Generator) -> np.ndarray
         {"noise": True, "offset": 1e6},
         {"priors": ConjugatePriors(), "offset": 1e6},
         {"priors": Priors(), "offset": 1e6},
-        {"n_init": 2, "offset": 1e6},
+        {"n_init": 2, "init_params": "random_from_data", "offset": 1e6},
     ],
     ids=str,
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.exceptions import DataAdvice, InvalidParameterError
 
 
 def quick(**changes):
@@ -80,7 +80,8 @@ def test_a_weight_of_two_is_the_row_twice():
 def test_the_cyclists(capsys):
     """Speeds with how often each was measured."""
     speeds = bg.datasets.cyclists()
-    posterior = quick().fit(speeds[["speed"]], sample_weight=speeds["frequency"])
+    with pytest.warns(DataAdvice, match="'speed' has only 6 distinct values"):
+        posterior = quick().fit(speeds[["speed"]], sample_weight=speeds["frequency"])
     assert 0 < posterior.means_.min() < posterior.means_.max() < 7
 
 

@@ -206,7 +206,7 @@ def test_true_and_false_are_1_and_0_with_a_word_at_every_door(tmp_path, rng):
         with pytest.warns(UserWarning, match="Column 'member': True and False are fitted as 1 and 0"):
             em = bg.GaussianMixture(1).fit(door)
         np.testing.assert_allclose(em.means_, plain, rtol=1e-12)
-    both = np.column_stack([table["member"], z])
+    both = np.column_stack([z, rng.random(60) < 0.5])
     np.save(tmp_path / "t.npy", both)
     for door in (both, both.tolist(), both.astype(object), tmp_path / "t.npy", da.from_array(both, chunks=(30, 2))):
         with pytest.warns(UserWarning, match="Columns 'x0', 'x1': True and False"):

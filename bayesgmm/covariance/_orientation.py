@@ -43,7 +43,7 @@ def common_form(scatter, counts, previous, has_previous, variant, smallest, out)
     if smallest > 0.0 and meets(variances, smallest):
         variances, axes = _equal_forms(scatter, counts, form, least, smallest, 1.0)
     for k in range(K):
-        compose(axes, variances[k], out[k])
+        compose(axes, variances[k], smallest, out[k])
     return meets(variances, smallest)
 
 
@@ -63,7 +63,7 @@ def common_axes(scatter, counts, previous, has_previous, variant, smallest, out)
     sweeps = MOST_ON if has_previous else MOST_SWEEPS
     variances = _turn_axes(scatter, axes, counts, same_volume, smallest, least, sweeps)
     for k in range(K):
-        compose(axes, variances[k], out[k])
+        compose(axes, variances[k], smallest, out[k])
     return meets(variances, smallest)
 
 

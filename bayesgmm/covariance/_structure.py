@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesgmm.covariance._plain import ARGUMENTS, RESULT
 from bayesgmm.expectation._compile import Pointer, compiled, never_inline
-from bayesgmm.expectation._matrices import sorted_eigen
+from bayesgmm.expectation._matrices import LEAST, sorted_eigen
 
 EQUAL, VARYING_VOLUMES, VARYING_SHAPES = 0, 1, 2
 MOST_ROUNDS = 500
@@ -247,20 +247,27 @@ def own_axes(scatter, counts, previous, has_previous, variant, smallest, out):
             start[j] = max(start[j], _EPS * _EPS * start[D - 1])
     variances = structured(spread, counts, variant, smallest, start)
     for k in range(K):
-        compose(axes[k], variances[k], out[k])
+        compose(axes[k], variances[k], smallest, out[k])
     return meets(variances, smallest)
 
 
 @compiled()
-def compose(axes, variances, out):
-    """Fill the matrix ``axes diag(variances) axes'`` (D, D)."""
+def compose(axes, variances, smallest, out):
+    """Fill the matrix ``axes diag(variances) axes'`` (D, D).
+
+    Where there is a bound, no variance is less than what rounding makes of zero beside the largest: at the bound, equal volumes may ask
+    for variances so unlike that the matrix would have no factor.
+    """
     never_inline()
     D = len(variances)
+    least = 0.0
+    for m in range(D if smallest > 0.0 else 0):
+        least = max(least, LEAST * variances[m])
     for i in range(D):
         for j in range(i + 1):
             s = 0.0
             for m in range(D):
-                s += axes[i, m] * axes[j, m] * variances[m]
+                s += axes[i, m] * axes[j, m] * max(variances[m], least)
             out[i, j] = s
             out[j, i] = s
 

@@ -22,7 +22,7 @@ from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["Moves", "neighbours"]
 
-_SHARES = (0.5, 0.2, 0.15, 0.15)
+_SHARES = (0.55, 0.25, 0.1, 0.1)
 """How often a component is put elsewhere, split in a random direction, divided where its rows show two groups, or reduced to its core."""
 _APART = 0.8
 """Half the distance, in sds, at which the halves of a component are put."""

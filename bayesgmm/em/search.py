@@ -39,13 +39,13 @@ _LOOK = 15
 """Iterations after which a move is judged."""
 _TOGETHER = 4
 """Moves from one mixture that are judged in one call."""
-_MOVES, _MOVES_A_COMPONENT = 8, 2
+_MOVES, _MOVES_A_COMPONENT = 8, 4
 """Moves without success after which looking on does not pay, and so many more for each component."""
 _HOPE = 3.0
 """How many times what seems to be left to gain a move may stay below the best to be followed."""
 _FROM_ALL_ROWS = 3
 """Maxima on some of the rows that are followed on all of them."""
-_OPTIMA = 5
+_OPTIMA = 4
 """Distinct maxima that are carried on to the end, the best and those that are told of beside it."""
 _COMPARED = 200
 _SAME_DENSITY = 0.05
@@ -304,7 +304,7 @@ class Search:
         order = np.argsort(-heights, kind="stable")
         level, levels, top = 0, {}, heights.max(initial=-np.inf)
         for i in order:
-            if top - heights[i] > SAME_HEIGHT * self.total or not np.isfinite(heights[i]):
+            if not np.isfinite(heights[i]) or top - heights[i] > SAME_HEIGHT * self.total:
                 level, top = level + 1, heights[i]
             levels[i] = level
         return [ended[i] for i in sorted(levels, key=lambda i: (by_health and not ended[i].is_sound, levels[i], i))]

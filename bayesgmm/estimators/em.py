@@ -129,7 +129,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         Mean log-likelihood of a row; once converged with ``n_init`` a number, that at the beginning of the last iteration, as in
         scikit-learn.
     optima_ : tuple of (float, MixtureParams)
-        The distinct regular maxima that were found, the best five, with the log-likelihood (with priors: plus log-prior) of each, best
+        The distinct regular maxima that were found, the best four, with the log-likelihood (with priors: plus log-prior) of each, best
         first: local optima.
     n_starts_, n_starts_at_best_ : int
         Number of independent starts, and of those that ended at this maximum (within 0.1 nats). None may have where a move from a lower

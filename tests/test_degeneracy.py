@@ -278,7 +278,7 @@ def test_nor_do_several_components_hide_it(seed, kind, name, D, K):
     assert "'x" in em.message_ or "too few rows" in em.message_
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=SEEDS, kind=st.sampled_from(["fewer rows than columns", "a sum", "other units"]), D=st.integers(3, 6))
 def test_select_takes_no_singular_model_while_there_is_a_regular_one(seed, kind, D):
     X, _ = singular(kind, seed, D)
@@ -313,7 +313,11 @@ def test_few_distinct_rows_give_a_fit_or_one_sentence(seed, distinct, K, method,
         assert reg_covar == 0.0 or len(np.unique(X, axis=0)) <= K
         return
     assert np.isfinite(em.params_.covariances).all()
+<<<<<<< HEAD
     assert em.status_ != "converged" or distinct >= 3  # three rows that are no line determine a covariance of two columns
+=======
+    assert em.status_ != "converged" or distinct > (2 if K == 1 else 3)
+>>>>>>> suite
 
 
 @settings(max_examples=40, deadline=None)
@@ -336,7 +340,7 @@ def test_three_rows_for_two_components_without_a_floor():
         bg.GaussianMixture(2, init_params=[0, 0, 1], reg_covar=0).fit([[0.0], [1.0], [5.0]])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=SEEDS,
     name=st.sampled_from(ALL),

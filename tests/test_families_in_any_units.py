@@ -103,7 +103,7 @@ def test_one_component_is_the_closed_form_from_any_side(seed, name, D, more, uni
     assert other.log_likelihood_ == pytest.approx(one.log_likelihood_, rel=1e-9, abs=1e-7 * len(here))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data(), seed=SEEDS, name=st.sampled_from(FORMULAS), K=st.integers(2, 3), D=st.integers(1, 4))
 def test_groups_apart_are_their_closed_form_in_any_units_the_family_allows(data, seed, name, K, D):
     """Started from its groups: what is asked is where EM ends, not what the search finds."""
@@ -127,7 +127,7 @@ def allowed_maps(name, D, seed):
     return 10.0 ** rng.uniform(-6, 6) * (turn if name in TURNING else np.eye(D))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=SEEDS, name=st.sampled_from(ALL), K=st.integers(2, 3), D=st.integers(2, 3))
 def test_a_map_that_the_family_allows_moves_the_maximum_with_the_rows(seed, name, K, D):
     X, labels = groups_apart(seed, K, D, 20.0, alike=family(name).letters[0] == "E")
@@ -138,7 +138,7 @@ def test_a_map_that_the_family_allows_moves_the_maximum_with_the_rows(seed, name
     assert there.log_likelihood_ == pytest.approx(moved, abs=1e-5 * len(X))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=SEEDS,
     name=st.sampled_from(["EVV", "EEV", "VEV", "EVE", "VVE", "VEE", "full", "EVI", "VEI"]),

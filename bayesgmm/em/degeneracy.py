@@ -14,19 +14,22 @@ import numpy as np
 from bayesgmm.em.steps import Mixture, Rows, Settings
 from bayesgmm.expectation import Chunk, Chunked, evaluate
 from bayesgmm.expectation._matrices import LEAST
+from bayesgmm.frame import factor_of
 from bayesgmm.resolution import smallest_sds as sds_of_rounding
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["AT_FLOOR", "Health", "describe", "examine", "is_hopeless", "least_variance", "smallest_sds"]
+__all__ = ["AT_FLOOR", "Health", "describe", "examine", "is_hopeless", "least_variance", "smallest_sds", "widened"]
 
 AT_FLOOR = 1.0 + 1e-3
 """Smallest variance in units of the floor up to which the floor, and not the data, is what holds it up."""
 _OF_SPREAD = 2e-5
 """Smallest sd in units of the local spread: from its square, beside others in one matrix, doubles still have six digits."""
-_OF_DIGITS = 1e6 * float(np.finfo(float).eps)
-"""Smallest sd in units of the farthest value: of what is smaller, standardised rows would not have six digits."""
-_WINDOW, _WINDOW_OF_NORMAL = 0.05, 0.157
-"""Share of the rows whose range is the local spread, and its median in a normal sample, in sds."""
+_OF_DIGITS = 1e5 * float(np.finfo(float).eps)
+"""Smallest sd in units of the farthest value: of what is smaller, standardised rows would not have five digits."""
+_WINDOW = 0.02
+"""Share of the rows whose range tells the local spread."""
+_DENSITY = 0.379
+"""Of a normal distribution with an sd of one, the density that a quarter of its values exceeds."""
 _FEW = 4.0
 """Rows for each direction, and one, above which a component needs no closer look."""
 _OPTIMISM = 2.0
@@ -40,8 +43,8 @@ _MOST_NAMED = 5
 def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
     """Return the smallest standard deviation (D,) of each column that any component is allowed.
 
-    The largest of three: what rounding alone makes of a constant (:mod:`bayesgmm.resolution`), 2e-5 of the local spread of the column (the
-    median range of windows that hold a twentieth of the rows, so that neither the distance between groups nor a far row counts), and what
+    The largest of three: what rounding alone makes of a constant (:mod:`bayesgmm.resolution`), 2e-5 of the local spread of the column (from
+    the ranges of windows that hold a fiftieth of the rows, so that neither the distance between groups nor a far row counts), and what
     doubles can tell apart that far from the column's middle.
 
     Parameters
@@ -59,13 +62,12 @@ def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> Floa
 
 
 def _local_spread(column: FloatArray) -> float:
-    """Return the typical sd of the groups that sorted values (n,) lie in; their full range where nearly all are equal."""
+    """Return the sd of the groups that sorted values (n,) lie in, were they normal; zero where nearly all are equal."""
     window = max(1, int(_WINDOW * len(column)))
     ranges = column[window:] - column[:-window]
     if not (ranges > 0).any():
         return 0.0
-    typical = float(np.median(ranges[ranges > 0]))
-    return typical / _WINDOW_OF_NORMAL * (_WINDOW * len(column) / window)
+    return float(np.quantile(ranges[ranges > 0], 0.25)) * _DENSITY * len(column) / window
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,31 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Row
     if small.any() and rows is not None and isinstance(rows[0], np.ndarray):
         too_few |= _unpredicted(mixture, settings, rows[0], rows[1], small)
     return Health(at_floor, too_few, counts)
+
+
+def widened(mixture: Mixture, health: Health, settings: Settings) -> Mixture:
+    """Return a mixture whose components at fault are, in no direction, narrower than the others are on average.
+
+    Its log-likelihood says what a degenerate mixture is worth without the density that a component has only because it is narrow. If
+    none of the components is sound, they are compared with the local spread of the columns.
+    """
+    K = len(mixture.means)
+    fault = health.at_floor | health.too_few
+    weights, covariances = np.exp(mixture.log_weights[:K]), mixture.covariances
+    within = np.diag((settings.smallest / _OF_SPREAD) ** 2)
+    if not fault.all():
+        sound = weights[~fault] / max(weights[~fault].sum(), 1e-300)
+        within = np.einsum("k,kij->ij", sound, covariances[~fault])
+    if settings.family.diagonal:
+        within = np.diag(np.diag(within))
+    root = factor_of(within)
+    inverse = np.linalg.inv(root)
+    factors = mixture.scale_tril.copy()
+    for k in np.flatnonzero(fault):
+        values, vectors = np.linalg.eigh(inverse @ covariances[k] @ inverse.T)
+        half = root @ vectors * np.sqrt(np.maximum(values, 1.0))
+        factors[k] = factor_of(half @ half.T)
+    return mixture._replace(scale_tril=factors)
 
 
 def is_hopeless(n_rows: float, n_components: int, n_features: int, settings: Settings) -> bool:

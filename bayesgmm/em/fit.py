@@ -192,7 +192,7 @@ def fit_em(
     if not auto:
         points = starting_points(sample, n_components, init_params, int(n_init), settings, seeds)
         ended = search.each_to_the_end([_place(start, mixture, settings) for mixture in points])
-        ended = search.in_order(search.alive(ended), by_health=reg_covar is None)
+        ended = search.in_order(search.alive(ended), by_height=reg_covar is not None)
         heights = np.array([end.height for end in ended]) - ended[0].height
         return told.of(search, ended, int(n_init), int((np.abs(heights) < SAME_OPTIMUM).sum()))
     n_starts = 0 if effort == 0 else 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5))

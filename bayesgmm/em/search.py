@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bayesgmm.em.checkpoint import Checkpoint
-from bayesgmm.em.degeneracy import Health, examine
+from bayesgmm.em.degeneracy import Health, examine, widened
 from bayesgmm.em.iterate import EMRun, run_each
 from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
 from bayesgmm.em.starts import Sample
 from bayesgmm.em.steps import Mixture, Rows, Settings, mixture_of, total_weight
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import evaluate
+from bayesgmm.expectation import evaluate, expectation
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SAME_HEIGHT", "SAME_OPTIMUM", "Ended", "Search"]
@@ -45,6 +45,8 @@ _HOPE = 3.0
 """How many times what seems to be left to gain a move may stay below the best to be followed."""
 _FROM_ALL_ROWS = 3
 """Maxima on some of the rows that are followed on all of them."""
+_DOUBT = 10.0
+"""Nats by which a degenerate mixture, its components widened, must be ahead of a regular one to be told instead of it."""
 _OPTIMA = 4
 """Distinct maxima that are carried on to the end, the best and those that are told of beside it."""
 _COMPARED = 200
@@ -58,6 +60,8 @@ class Ended:
 
     run: EMRun
     health: Health
+    worth: float
+    """What runs are ranked by: the height, or of a run that may not be chosen what is left of it with its components widened."""
 
     @property
     def is_sound(self) -> bool:
@@ -69,9 +73,8 @@ class Ended:
         mixture, health = self.run.mixture, self.health
         noise = np.arange(len(order), len(mixture.log_weights))
         permuted = Mixture(mixture.log_weights[np.r_[order, noise]], mixture.means[order], mixture.scale_tril[order])
-        return Ended(
-            replace(self.run, mixture=permuted), Health(health.at_floor[order], health.too_few[order], health.counts[order])
-        )
+        ordered = Health(health.at_floor[order], health.too_few[order], health.counts[order])
+        return replace(self, run=replace(self.run, mixture=permuted), health=ordered)
 
     @property
     def height(self) -> float:
@@ -185,27 +188,24 @@ class Search:
             followed = [self._searched(run, loose) for run in self._continued(hopeful, loose)]
             self.ended.extend(followed)
             better = self.in_order([best, *followed])[0]
-            # Higher maxima that mean nothing are no success.
-            if better.is_sound and (not best.is_sound or better.height > best.height + SAME_OPTIMUM):
+            if better is not best and better.worth > best.worth + SAME_OPTIMUM:
                 best, failed, moves = better, 0, Moves(better.run.mixture, self.sample, loose)
         return best, min(failed, patience)
 
     def _has_hope(self, run: EMRun, best: Ended, loose: Settings) -> bool:
-        """Say whether a move may lead above the best: its gains, a geometric series, may add up to what it is below.
-
-        Where the best means nothing, all that means something is better, however low.
-        """
+        """Say whether a move may lead above the best: its gains, a geometric series, may add up to what it is below."""
         if not np.isfinite(run.log_likelihood) or run.status == "fell":
             return False
-        if not best.is_sound:
-            return examine(run.mixture, loose, self.sample.total).is_regular
-        if run.log_likelihood > best.height + SAME_OPTIMUM:
+        below = best.worth + SAME_OPTIMUM - run.log_likelihood
+        if not best.is_sound:  # what is higher may be so by density alone
+            below = best.worth + SAME_OPTIMUM - self._searched(run, loose).worth
+        if below < 0:
             return True
         if run.status != "max_iter" or run.n_iter < 2:
             return False
         gain, before = np.diff(run.trace[-3:])[::-1]
         rate = min(gain / before, 0.95) if 0 < gain < before else 0.95
-        return bool(run.log_likelihood + _HOPE * gain * rate / (1.0 - rate) > best.height + SAME_OPTIMUM)
+        return bool(_HOPE * gain * rate / (1.0 - rate) > below)
 
     def _in_sample(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
         return run_each(self.sample.rows, starts, settings, self.sample.row_weight)
@@ -222,8 +222,9 @@ class Search:
         return out
 
     def _searched(self, run: EMRun, settings: Settings) -> Ended:
-        rows = self.sample.X if self.sample.is_complete else None
-        return Ended(run, examine(run.mixture, settings, self.sample.total, None if rows is None else (rows, self.sample.weight)))
+        closer = (self.sample.X, self.sample.weight) if self.sample.is_complete else None
+        health = examine(run.mixture, settings, self.sample.total, closer)
+        return Ended(run, health, self._worth(run, health, self.sample.rows, self.sample.row_weight))
 
     def _on_all_rows(self, best: Ended) -> list[Ended]:
         """Return the best maxima of the search, carried on to the end on all rows."""
@@ -277,7 +278,18 @@ class Search:
         return better if better.health.is_regular else best
 
     def _examined(self, run: EMRun) -> Ended:
-        return Ended(run, examine(run.mixture, self.settings, self.total, (self.X, self.sample_weight)))
+        health = examine(run.mixture, self.settings, self.total, (self.X, self.sample_weight))
+        return Ended(run, health, self._worth(run, health, self.X, self.sample_weight))
+
+    def _worth(self, run: EMRun, health: Health, X: Rows, sample_weight: FloatArray | None) -> float:
+        """Return what a run is ranked by."""
+        if not np.isfinite(run.log_likelihood):
+            return -np.inf
+        if health.is_regular:
+            return run.log_likelihood if run.status != "fell" else run.log_likelihood - _DOUBT
+        mixture = widened(run.mixture, health, self.settings)
+        stats = expectation(X, *self.settings.arrays(mixture), sample_weight=sample_weight, diagonal=self.settings.family.diagonal)
+        return stats.log_likelihood + self.settings.log_prior(mixture) - _DOUBT
 
     def alive(self, ended: list[Ended]) -> list[Ended]:
         """Return the runs that did not end without a covariance.
@@ -295,19 +307,19 @@ class Search:
             )
         return found
 
-    def in_order(self, ended: list[Ended], *, by_health: bool = True) -> list[Ended]:
-        """Return the runs, regular before degenerate ones and higher before lower; what rounding may have decided, their order decides.
+    def in_order(self, ended: list[Ended], *, by_height: bool = False) -> list[Ended]:
+        """Return the runs, those of more worth before others; what rounding may have decided, their order decides.
 
         Many runs end at one maximum, and the order in which rows are summed would choose among them.
         """
-        heights = np.array([end.height for end in ended])
+        heights = np.array([end.height if by_height else end.worth for end in ended])
         order = np.argsort(-heights, kind="stable")
         level, levels, top = 0, {}, heights.max(initial=-np.inf)
         for i in order:
             if not np.isfinite(heights[i]) or top - heights[i] > SAME_HEIGHT * self.total:
                 level, top = level + 1, heights[i]
             levels[i] = level
-        return [ended[i] for i in sorted(levels, key=lambda i: (by_health and not ended[i].is_sound, levels[i], i))]
+        return [ended[i] for i in sorted(levels, key=lambda i: (levels[i], i))]
 
 
 def _resembles(one: Mixture, other: Mixture, X: FloatArray, settings: Settings) -> bool:

@@ -14,8 +14,8 @@ from bayesgmm.typing import FloatArray
 __all__ = ["chain_starts"]
 
 CREDIBLE = 5.0
-"""Nats below the highest mode at which another may still hold posterior mass worth a chain: 1/150, were both as wide. A chain in a lower one
-would stand for a quarter of the draws and for next to nothing of the posterior."""
+"""Nats below the highest mode at which another may still hold posterior mass worth a chain: 1/150, were both as wide. A chain in a lower
+one would stand for a quarter of the draws and for next to nothing of the posterior."""
 
 
 def chain_starts(density: LogPosterior, X: FloatArray, modes: Sequence[MixtureParams], chains: int, seed: int) -> FloatArray:

@@ -331,11 +331,6 @@ def test_labels_that_leave_no_spread_without_a_floor_give_a_fit_or_one_sentence(
     assert np.isfinite(em.log_likelihood_)
 
 
-def test_one_component_on_a_line_without_a_floor():
-    with pytest.raises(InvalidParameterError, match="without spread"):
-        bg.GaussianMixture(1, reg_covar=0).fit([[0.0, 0.0], [1.0, 2.0], [1.0, 2.0]])
-
-
 def test_three_rows_for_two_components_without_a_floor():
     with pytest.raises(InvalidParameterError, match="no spread"):
         bg.GaussianMixture(2, init_params=[0, 0, 1], reg_covar=0).fit([[0.0], [1.0], [5.0]])

@@ -261,7 +261,7 @@ def test_one_singular_covariance_is_told_with_its_columns(data, seed, kind, name
         assert f"{len(X)} rows cannot determine the {D} directions" in em.message_
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=SEEDS,
     kind=st.sampled_from(["fewer rows than columns", "a sum", "other units"]),
@@ -336,7 +336,7 @@ def test_three_rows_for_two_components_without_a_floor():
         bg.GaussianMixture(2, init_params=[0, 0, 1], reg_covar=0).fit([[0.0], [1.0], [5.0]])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=SEEDS,
     name=st.sampled_from(ALL),

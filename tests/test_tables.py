@@ -206,7 +206,7 @@ def test_true_and_false_are_1_and_0_with_a_word_at_every_door(tmp_path, rng):
         with pytest.warns(UserWarning, match="Column 'member': True and False are fitted as 1 and 0"):
             em = bg.GaussianMixture(1).fit(door)
         np.testing.assert_allclose(em.means_, plain, rtol=1e-12)
-    both = np.column_stack([table["member"], z])
+    both = np.column_stack([rng.random(60) < 0.5, z])  # of each its own: what hangs together has a singular covariance
     np.save(tmp_path / "t.npy", both)
     for door in (both, both.tolist(), both.astype(object), tmp_path / "t.npy", da.from_array(both, chunks=(30, 2))):
         with pytest.warns(UserWarning, match="Columns 'x0', 'x1': True and False"):
@@ -229,6 +229,8 @@ def test_several_columns_are_named_together():
         (np.ones(3), r"Reshape your data: X.reshape\(-1, 1\)"),
         ([[1.0], [2.0, 3.0]], "different lengths"),
         (np.zeros(2, dtype=[("a", float), ("b", float)]), r"fields a, b: give pd.DataFrame\(X\)"),
+        ({"a": [1.0, 2.0]}, "X must be a table of numbers, with rows and columns, and is of the type 'dict'"),
+        ({1.0, 2.0}, "of the type 'set'"),
         (np.array([[1 + 1j]]), "Complex data not supported"),
         (np.array([["2020-01-01"]], dtype="M8[D]"), "row 0, column 0, which is not a number but a date"),
     ],

@@ -183,7 +183,9 @@ model_options = together(
         help="The groups' shapes: any ellipse each (full), one for all (tied), along the axes (diag), or round (spherical). "
         f"EM alone also takes mclust's names: {', '.join(MCLUST_NAMES)}.",
     ),
-    click.option("--n-init", type=_AT_LEAST_ONE, metavar="N", help="Starts of EM, the best wins; 20 short ones if not given."),
+    click.option(
+        "--n-init", type=_AT_LEAST_ONE, metavar="N", help="Starts of EM, the best wins; as many as it takes if not given."
+    ),
     click.option("--random-state", "--seed", type=click.IntRange(0), metavar="INT", help="Gives the same result every time."),
 )
 sampling_options = together(

@@ -154,6 +154,11 @@ class Repeats:
         return self.copies >= _COPIES and self.share >= _LARGE_SHARE
 
     @property
+    def is_mostly_one_value(self) -> bool:
+        """Whether half of the rows or more have one value: groups in such a column part them from the others, whatever else there is."""
+        return self.copies >= _COPIES and self.share >= 0.5
+
+    @property
     def is_scale(self) -> bool:
         """Whether there are few distinct values and none of them is that of most rows."""
         return self.has_few_values and self.share < 0.5

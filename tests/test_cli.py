@@ -120,7 +120,6 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("words", "says"),
         [
-            (("2", "penguins", "--columns", "body_mass_g"), "body_mass_g (2); --drop-missing"),
             (("two", "faithful"), "'two' is not a valid integer"),
         ],
     )
@@ -168,7 +167,7 @@ class TestBadInput:
                 "No column of table.csv is left to fit: 'a' (1 in every row), 'b' (2 in every row); --columns",
             ),
             ("a,b\n1,2\n2,inf\n3,4\n5,6\n", "b"),
-            ("a,b\n1,\n,2\n", "Values are missing in a (1), b (1)"),
+            ("a,b\n1,\n,2\n", "'a', 'b'"),
             (
                 "a,b\n1,2\n2,x\n",
                 "These columns do not hold numbers: b; choose columns that do: --columns a. Column 'b' has 'x' in line 3, which is text",
@@ -289,6 +288,21 @@ class TestFit:
         assert (model["n_rows"], model["covariance_type"]) == (342, "diag")
         assert model["feature_names"] == ["body_mass_g", "bill_length_mm"]
         assert "342 rows (2 with missing values left out)" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("method", ["em", "posterior"])
+    def test_rows_count_by_what_they_have(
+        self, here: Path, capsys: pytest.CaptureFixture[str], faithful: pd.DataFrame, method: str
+    ) -> None:
+        table = faithful.mask(np.random.default_rng(0).random(faithful.shape) < 0.1)
+        table.to_csv("gaps.csv", index=False)
+        words = ["fit", "gaps.csv", "-k", "2", "-o", "m.json", "--seed", "1", "--method", method, "--draws", "50", "--tune", "50"]
+        assert main(words if method == "posterior" else words[:-4]) == 0
+        model = json.loads(Path("m.json").read_text())
+        with_something = table.dropna(how="all")
+        assert model["n_rows"] == len(with_something) < len(table)
+        em = bg.GaussianMixture(2, random_state=1).fit(with_something)
+        np.testing.assert_allclose(model["means"], em.means_, rtol=0.02 if method == "posterior" else 1e-6)
+        assert f"{int(with_something.isna().to_numpy().sum())} missing values, which count for nothing" in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["EEV", "VVI"])
     def test_mclust_s_families(self, here: Path, name: str) -> None:

@@ -62,6 +62,20 @@ def test_components_come_by_decreasing_weight_but_a_given_order_is_kept(faithful
     np.testing.assert_allclose(kept.means_, start, rtol=1e-3)
 
 
+def test_means_in_a_frame_go_by_the_names_of_its_columns(faithful):
+    start = pd.DataFrame([[55.0, 2.0], [80.0, 4.0]], columns=["waiting", "eruptions"])
+    em = bg.GaussianMixture(2, means_init=start, random_state=0).fit(faithful)
+    assert (
+        em.log_likelihood_trace_[0]
+        == bg.GaussianMixture(2, means_init=start.to_numpy()[:, ::-1], random_state=0).fit(faithful).log_likelihood_trace_[0]
+    )
+    np.testing.assert_allclose(em.means_, [[2.0, 54.5], [4.3, 80.0]], atol=0.1)
+    with pytest.raises(InvalidParameterError, match="means_init has the columns waiting, length, and X has eruptions, waiting"):
+        bg.GaussianMixture(2, means_init=start.set_axis(["waiting", "length"], axis=1)).fit(faithful)
+    unnamed = bg.GaussianMixture(2, means_init=pd.DataFrame([[2.0, 55.0], [4.0, 80.0]]), random_state=0).fit(faithful)
+    np.testing.assert_allclose(unnamed.means_, em.means_)
+
+
 def test_warm_start_goes_on_from_the_last_fit(faithful):
     short = bg.GaussianMixture(3, max_iter=2, n_init=1, init_params="random", random_state=0, warm_start=True)
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):

@@ -207,6 +207,16 @@ def test_a_row_of_weight_zero_is_not_there_for_the_box(rng):
     assert "certain" not in weighted.message_
 
 
+@given(seed=st.integers(0, 10**6), D=st.integers(2, 4))
+@settings(deadline=None, max_examples=20)
+def test_the_box_of_weighted_rows_is_that_of_the_rows_as_often(seed, D):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(40, D)) @ rng.normal(size=(D, D))
+    weight = rng.integers(0, 4, len(X)).astype(float)
+    weighted, repeated = Noise.around(X, weight), Noise.around(np.repeat(X, weight.astype(int), axis=0))
+    assert weighted.log_volume == pytest.approx(repeated.log_volume, abs=1e-8)
+
+
 def test_an_error_of_weight_two_is_the_error_twice(rng):
     X = with_errors(rng, 2, 3, 6)
     weight = np.ones(len(X))

@@ -133,3 +133,21 @@ def test_a_questionnaire_is_called_one():
     assert "'item0', 'item1', 'item2', 'item3', 'item4', 'item5' and 1 more have only 5 distinct values" in said
     assert said.isascii()
     assert advice_on_repeats(repeats(rng.normal(size=(100, 2)), ["a", "b"])) == ""
+
+
+@pytest.mark.parametrize("kind", ["tied", "spherical"])
+def test_a_value_of_most_rows_is_named_where_it_makes_no_group_collapse(kind):
+    """One covariance for all parts the zeros from the others without falling in on them: the fit and the choice both say so."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"item": rng.normal(size=200), "count": np.where(rng.random(200) < 0.8, 0.0, rng.poisson(2.5, 200) + 1.0)})
+    with pytest.warns(DataAdvice, match=r"'count' is 0 in 1\d\d of 200 rows"):
+        em = bg.GaussianMixture(2, covariance_type=kind, random_state=1).fit(table)
+    assert em.status_ == "converged"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = bg.select(table, [1, 2], kind, random_state=1, progressbar=False)
+        bg.GaussianMixture(1, covariance_type=kind).fit(table)  # makes no groups
+        bg.GaussianMixture(2, covariance_type=kind, random_state=1).fit(table[["item"]])
+    assert [column.column for column in found.repeats()] == ["count"]
+    assert "'count' is 0 in" in str(found)
+    assert bg.select(table[["item"]], [1, 2], kind, random_state=1, progressbar=False).repeats() == ()

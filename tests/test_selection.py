@@ -33,6 +33,23 @@ def close_figures():
     plt.close("all")
 
 
+@pytest.mark.parametrize("X", [None, 3.0, {"a": [1.0, 2.0]}, [[1.0, 2.0], [3.0]], "rows.parquet"])
+def test_what_is_no_table_in_memory_gets_one_sentence(X):
+    with pytest.raises(ValueError, match=r"table of numbers|Expected 2D array|rows in memory"):
+        select(X, [1, 2], "full")
+
+
+def test_families_are_ranked_by_the_weight_of_the_rows(faithful):
+    """What fits start from must not depend on whether a row is given twice or with weight two."""
+    X = faithful.to_numpy()
+    weight = np.arange(len(X)) % 3.0
+    weighted = select(X, [1, 2, 3], ["full", "tied", "diag"], sample_weight=weight, random_state=1, progressbar=False)
+    repeated = select(
+        np.repeat(X, weight.astype(int), axis=0), [1, 2, 3], ["full", "tied", "diag"], random_state=1, progressbar=False
+    )
+    np.testing.assert_allclose(weighted.table.bic, repeated.table.bic, atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def selection(faithful) -> Selection:
     return select(faithful, range(1, 5), random_state=3, **QUICK)

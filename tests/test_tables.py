@@ -229,6 +229,8 @@ def test_several_columns_are_named_together():
         (np.ones(3), r"Reshape your data: X.reshape\(-1, 1\)"),
         ([[1.0], [2.0, 3.0]], "different lengths"),
         (np.zeros(2, dtype=[("a", float), ("b", float)]), r"fields a, b: give pd.DataFrame\(X\)"),
+        ({"a": [1.0, 2.0]}, "X must be a table of numbers, with rows and columns, and is of the type 'dict'"),
+        ({1.0, 2.0}, "of the type 'set'"),
         (np.array([[1 + 1j]]), "Complex data not supported"),
         (np.array([["2020-01-01"]], dtype="M8[D]"), "row 0, column 0, which is not a number but a date"),
     ],

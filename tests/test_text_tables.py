@@ -95,6 +95,26 @@ def test_counts_that_begin_a_table_of_counts_name_nothing(content):
     assert len(told(content)[0]) == content.count("\n")
 
 
+@given(
+    rows=st.lists(st.tuples(number, number), min_size=3, max_size=8),
+    separator=st.sampled_from([",", ";", "\t", " "]),
+    words=st.booleans(),
+)
+@settings(deadline=None)
+def test_rows_with_names_in_front_are_read_as_r_writes_them(rows, separator, words):
+    names = [f'"car {i}"' if words and separator != " " else f'"car{i}"' if words else f'"{i + 1}"' for i in range(len(rows))]
+    lines = [separator.join(['"a"', '"b"'])]
+    lines += [separator.join([name, str(a), str(b)]) for name, (a, b) in zip(names, rows, strict=True)]
+    table, _ = told("\n".join(lines) + "\n")
+    assert list(table.columns) == ["Unnamed: 0", "a", "b"]
+    assert_array_equal(table[["a", "b"]].to_numpy(), rows)
+
+
+def test_a_number_in_front_of_a_decimal_comma_is_no_name_of_a_row():
+    with pytest.raises(InvalidDataError, match="more values than"):
+        told("a,b\n7,1,5\n3,2,5\n9,4,1\n")
+
+
 def test_commas_in_words_say_nothing_of_decimals():
     table, said = told('a,note\n1.234,"3,5"\n2.345,about\n3.456,none of them\n')
     assert table["a"].tolist() == [1.234, 2.345, 3.456]

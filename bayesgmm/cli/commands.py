@@ -120,8 +120,10 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     log-likelihood; for a posterior these are means over the draws, beside their standard deviations and what the checks
     say.
 
+    Values may be missing: a row then counts by what it has. Rows with nothing at all are left out.
+
     EM also takes data larger than memory: Parquet files, a folder of them, a quoted pattern such as 'data/*.parquet', or
-    an .npy file. These are read in chunks, and what they lack counts as missing.
+    an .npy file. These are read in chunks.
     """
     from bayesgmm.cli.describe import found
     from bayesgmm.cli.steps import Progress

@@ -69,15 +69,8 @@ class Progress:
 
 
 def load(data: Data, progress: Progress) -> pd.DataFrame:
-    """Read a table whose measurements are complete, or raise an error that names the option to use."""
-    table = measurements(read_table(data.source, data.columns), data)
-    complete = table.dropna(ignore_index=True) if data.drop_missing else table
-    _check_complete(complete)
-    dropped = len(table) - len(complete)
-    left_out = f" ({dropped} with missing values left out)" if dropped else ""
-    progress.say(f"{data.source}: {len(complete)} rows{left_out}, columns {', '.join(complete.columns)}")
-    _warn_of_dependent(complete)
-    return complete
+    """Read the measurements of a table, with their gaps: what a row has counts, as it does in Parquet files and in Python."""
+    return load_with_gaps(data, progress).X.reset_index(drop=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +94,8 @@ def load_with_gaps(data: Data, progress: Progress) -> Table:
         raise InvalidDataError(f"There is no column besides the label {data.label}: name others with --columns.")
     X = measurements(measured, data).dropna(how="any" if data.drop_missing else "all")
     if X.empty:
-        raise InvalidDataError("Every row has a missing value; choose other columns with --columns.")
+        what = "a missing value" if data.drop_missing else "no value at all"
+        raise InvalidDataError(f"Every row has {what}; choose other columns with --columns.")
     _say_gaps(data, X, len(table) - len(X), progress)
     _warn_of_dependent(X)
     return Table(X, None if data.label is None else table.loc[X.index, data.label], len(table) - len(X))
@@ -196,18 +190,9 @@ def _as_csv(names: Iterable[str]) -> str:
     return buffer.getvalue()
 
 
-def _check_complete(table: pd.DataFrame) -> None:
-    if table.empty:
-        raise InvalidDataError("Every row has a missing value; choose other columns with --columns.")
-    missing = table.isna().sum()
-    if missing.any():
-        counts = ", ".join(f"{name} ({count})" for name, count in missing[missing > 0].items())
-        raise InvalidDataError(f"Values are missing in {counts}; --drop-missing leaves out the rows they are in.")
-
-
 def fit_em(X: pd.DataFrame, model: Model, progress: Progress) -> GaussianMixture:
     """Fit by EM from several starts."""
-    starts = "" if model.n_init is None else f", the best of {model.n_init} start(s)"
+    starts = "" if model.n_init is None else f", the best of {model.n_init} start{'' if model.n_init == 1 else 's'}"
     with progress.step(f"Fitting by EM, K = {model.components}{starts}"):
         return GaussianMixture(
             model.components,

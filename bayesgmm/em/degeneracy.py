@@ -40,7 +40,7 @@ _NO_ROW = 0.5
 _MOST_NAMED = 5
 
 
-def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
+def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None, *, n_components: int = 2) -> FloatArray:
     """Return the smallest standard deviation (D,) of each column that any component is allowed.
 
     The largest of three: what rounding alone makes of a constant (:mod:`bayesgmm.resolution`), 2e-5 of the local spread of the column (from
@@ -53,12 +53,14 @@ def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> Floa
         NaN stands for a missing value.
     sample_weight : array of shape (N,), optional
         Frequencies of the rows.
+    n_components : int
+        One component is all rows: no value that repeats can draw it to itself, and rounding does not count.
     """
-    rounding = sds_of_rounding(X, sample_weight)
+    rounding = sds_of_rounding(X, sample_weight) if n_components > 1 else np.zeros(X.shape[1])
     middle = np.nanmedian(X, axis=0)
     digits = _OF_DIGITS * np.nanmax(np.abs(X - middle), axis=0)
     local = np.array([_local_spread(column[~np.isnan(column)]) for column in np.sort(X.T, axis=1)])
-    return np.maximum(np.maximum(rounding, digits), np.maximum(_OF_SPREAD * local, np.finfo(float).tiny ** 0.25))
+    return np.maximum(np.maximum(rounding, digits), np.maximum(_OF_SPREAD * local, np.finfo(float).tiny ** 0.5))
 
 
 def _local_spread(column: FloatArray) -> float:

@@ -169,7 +169,7 @@ def fit_em(
         family,
         tol,
         max_iter,
-        smallest_sds(*_observed(rows, sample)),
+        smallest_sds(*_observed(rows, sample), n_components=n_components),
         has_floor=reg_covar is None,
         ridge=reg_covar or 0.0,
         accelerate=n_init == "auto" and reg_covar is None,
@@ -188,7 +188,13 @@ def fit_em(
         mixture = _of_responsibilities(X, init_params, settings, given_weight)
         return told.of(search, search.each_to_the_end([_place(start, mixture, settings)]))
     if n_components == 1 and auto and not start.is_given and _is_closed(rows, settings):
-        return told.of(search, [search.closed(*moments)])
+        try:
+            return told.of(search, [search.closed(*moments)])
+        except Collapse:
+            raise InvalidParameterError(
+                "the rows are without spread in some direction, and reg_covar=0 gives them none: leave out a column, or leave reg_covar at "
+                "None, so that variances have a floor"
+            ) from None
     if not auto:
         points = starting_points(sample, n_components, init_params, int(n_init), settings, seeds)
         ended = search.each_to_the_end([_place(start, mixture, settings) for mixture in points])

@@ -82,10 +82,10 @@ class Noise:
             limits, gross = _suspect_chunks(X), 0.0
             scale, sizes, principal = _principal_of_chunks(X)
         else:
-            X, limits, gross = _within(X, weight)
+            X, weight, limits, gross = _within(X, weight)
             scale = np.ptp(X, axis=0)
-            Z = (X - X.mean(0)) / np.where(scale > 0, scale, 1.0)
-            _, sizes, principal = np.linalg.svd(Z, full_matrices=False)
+            Z = (X - np.average(X, axis=0, weights=weight)) / np.where(scale > 0, scale, 1.0)
+            _, sizes, principal = np.linalg.svd(Z if weight is None else Z * np.sqrt(weight)[:, None], full_matrices=False)
         if len(sizes) < X.shape[1] or sizes[-1] < _FLAT * sizes[0]:
             raise InvalidDataError(
                 "noise=True needs rows that fill a volume, and these lie in a plane: leave out a column, or set noise=False"
@@ -168,13 +168,13 @@ class Noise:
         return self.origin + rng.uniform(self.low, self.high, (n, len(self.low))) @ self.axes.T * self.scale
 
 
-def _within(X: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, Limits, float]:
-    """Return the rows that may belong to groups, where they end, and the share of the others."""
+def _within(X: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None, Limits, float]:
+    """Return the rows that may belong to groups and their weights, where they end, and the share of the others."""
     if weight is not None:
         X, weight = X[weight > 0], weight[weight > 0]
     limits = limits_of(X, weight)
     beyond = limits.beyond(X)
-    return X[~beyond], limits, float(np.average(beyond, weights=weight))
+    return X[~beyond], None if weight is None else weight[~beyond], limits, float(np.average(beyond, weights=weight))
 
 
 def _suspect_chunks(X: Chunked) -> Limits:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bayesgmm.exceptions import DataAdvice, SizeAdvice, warn
 from bayesgmm.expectation import Chunked
-from bayesgmm.resolution import advice_on_repeats, repeats
+from bayesgmm.resolution import Repeats, advice_on_repeats
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LARGE", "advise", "advise_on_values"]
@@ -27,8 +27,8 @@ def advise(estimator: Any, rows: FloatArray | Chunked) -> None:
     )
 
 
-def advise_on_values(rows: FloatArray, names: Sequence[str], weight: FloatArray | None) -> None:
+def advise_on_values(found: Sequence[Repeats]) -> None:
     """Warn of columns of few distinct values, or filled by one value, of which a mixture may make groups."""
-    advice = advice_on_repeats(repeats(rows, names, weight))
+    advice = advice_on_repeats(found)
     if advice:
         warn(advice, DataAdvice)

@@ -28,7 +28,7 @@ def user_start(estimator: Any, rows: FloatArray | Chunked) -> tuple[str | FloatA
     weights = _given("weights_init", estimator.weights_init, (K,))
     if weights is not None and ((weights < 0).any() or not np.isclose(weights.sum(), 1.0)):
         raise InvalidParameterError("weights_init must be at least zero and add up to one")
-    means = _given("means_init", estimator.means_init, (K, D))
+    means = _given("means_init", _in_order("means_init", estimator.means_init, estimator), (K, D))
     packed = _given("precisions_init", estimator.precisions_init, estimator._family.packed_shape(K, D))
     start = Start(weights, means, None if packed is None else _covariances_of(estimator, packed, D))
     given = estimator.init_params
@@ -99,6 +99,21 @@ class Reporter:
     def iteration(self, iteration: Iteration) -> None:
         """Print how an iteration over rows in chunks ended: it may take a while."""
         print(iteration, flush=True)  # noqa: T201
+
+
+def _in_order(name: str, value: Any, estimator: Any) -> Any:
+    """Return a frame's columns in the order of those that are fitted, where both have names; anything else as it is."""
+    fitted = getattr(estimator, "feature_names_in_", None)
+    if not isinstance(value, pd.DataFrame) or fitted is None:
+        return value
+    theirs = [str(column) for column in value.columns]
+    if theirs == [str(d) for d in range(len(theirs))]:  # pandas' own
+        return value
+    if sorted(theirs) != sorted(fitted):
+        raise InvalidParameterError(
+            f"{name} has the columns {', '.join(theirs)}, and X has {', '.join(fitted)}: give one for each, or an array"
+        )
+    return value.to_numpy()[:, [theirs.index(column) for column in fitted]]
 
 
 def _given(name: str, value: Any, shape: tuple[int, ...]) -> FloatArray | None:

@@ -40,6 +40,7 @@ from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.priors import ConjugatePriors, Priors
+from bayesgmm.resolution import repeats
 from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_fittable
@@ -374,8 +375,14 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             fit.status not in ("converged", "max_iter") and self.n_init == "auto"
         ):
             warn(fit.message, ConvergenceWarning)
-            if fit.status == "collapsed" and not isinstance(self._fit_rows, NotKept):
-                advise_on_values(self._fit_X, self.feature_names_, self._fit_weight)
+        if (
+            self.n_init == "auto"
+            and not isinstance(self._fit_rows, NotKept)
+            and (fit.status == "collapsed" or self.n_components > 1)
+        ):
+            # Shared covariances do not collapse on a value of most rows: they make groups of the others.
+            found = repeats(self._fit_X, self.feature_names_, self._fit_weight)
+            advise_on_values([column for column in found if fit.status == "collapsed" or column.is_mostly_one_value])
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the most probable component of each row; -1 for noise.

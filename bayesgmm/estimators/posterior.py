@@ -32,6 +32,7 @@ from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams, generator
 from bayesgmm.partitions.doubt import doubt_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.resolution import repeats
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.validation import check_prob, check_same_columns
 
@@ -212,7 +213,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         weight = self._fit_weight
         advise(self, values)
         if not isinstance(values, Chunked):
-            advise_on_values(values, self.feature_names_, weight)
+            advise_on_values(repeats(values, self.feature_names_, weight))
         if self.keep_interrupted and self.sampler != "auto":
             raise InvalidParameterError(f"keep_interrupted is for sampler='auto'; sampler={self.sampler!r} cannot keep what it has")
         priors, conjugate = self._priors(values)

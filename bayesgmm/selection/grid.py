@@ -14,7 +14,7 @@ import pandas as pd
 from bayesgmm.covariance import family
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
-from bayesgmm.exceptions import InvalidParameterError, LikelihoodDecreaseError
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.expectation._threads import chunks, map_in_turns
 from bayesgmm.params import MixtureParams
@@ -98,8 +98,11 @@ def select(
     check_settings(settings, _TAKEN)
     models = list(product(_types(covariance_types), _numbers(n_components)))
     seed = one_seed(random_state)
-    ask = None if posterior is False else _asking(posterior, settings, sample_weight, np.shape(X)[0], seed, progressbar=progressbar)
-    together = np.shape(X)[0] <= MOST_ALONE  # more rows than these each fit shares out among all cores itself
+    if is_chunked(X):
+        raise InvalidDataError("select needs rows in memory: read the file first, or choose among some of its rows")
+    n_rows = _n_rows(X)
+    ask = None if posterior is False else _asking(posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar)
+    together = n_rows <= MOST_ALONE  # more rows than these each fit shares out among all cores itself
     grid = _Grid(X, sample_weight, {**settings, "random_state": seed}, together)
     with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 2 * len(models), shown=progressbar) as advance:
         fits = grid.fit(models, advance)
@@ -115,9 +118,19 @@ def select(
     return found if ask is None else ask(found)
 
 
+def _n_rows(X: Any) -> int:
+    """Return how many rows there are, as far as that can be told of what no fit has looked at yet: of what is no table, none."""
+    if isinstance(X, (list, tuple)):
+        return len(X)
+    shape: tuple[Any, ...] = getattr(X, "shape", ())
+    if len(shape) > 0 and isinstance(shape[0], (int, np.integer)):
+        return int(shape[0])
+    return 0
+
+
 def _own(data: Any) -> Any:
     """Return a copy of data in memory."""
-    return data if is_chunked(data) else deepcopy(data)
+    return deepcopy(data)
 
 
 @dataclass
@@ -212,7 +225,7 @@ class _Grid:
 def _bic(fit: _Fit) -> float:
     model = fit.model
     assert model is not None
-    return -2.0 * model.log_likelihood_ + model.n_parameters_ * float(np.log(len(model.responsibilities())))
+    return -2.0 * model.log_likelihood_ + model.n_parameters_ * float(np.log(model._total_weight))
 
 
 def _asking(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.resolution import Repeats, repeats
 from bayesgmm.selection.criteria import repeated
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.validation import check_weights
@@ -172,6 +173,11 @@ class Selection:
         from bayesgmm.selection import pictures
 
         return pictures.plot_criterion(self, criterion, ax)
+
+    def repeats(self) -> tuple[Repeats, ...]:
+        """Return the columns whose values repeat so much that the choice may rest on ties (:func:`bayesgmm.resolution.repeats`)."""
+        model = next(model for model in self.models if model is not None)
+        return repeats(model._fit_X, model.feature_names_, model._fit_weight)
 
     def __str__(self) -> str:
         from bayesgmm.selection import words

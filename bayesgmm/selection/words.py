@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bayesgmm.resolution import advice_on_repeats
 from bayesgmm.selection.criteria import repeated
 from bayesgmm.selection.value import predicts_as_well
 
@@ -24,7 +25,14 @@ _SHORT = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "icl_entropy": "soft ICL"}
 
 def describe(selection: Selection) -> str:
     """Return the sentences: the best model, its ties, what other criteria say, what could not be used."""
-    parts = [_best(selection), _ties(selection), _agreement(selection), _posterior(selection), _left_out(selection)]
+    parts = [
+        _best(selection),
+        _ties(selection),
+        _agreement(selection),
+        _posterior(selection),
+        _left_out(selection),
+        _repeats(selection),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -99,6 +107,12 @@ def _left_out(selection: Selection) -> str:
             listed = _listed([model_name(row) for _, row in rows.iterrows()])
             sentences.append(f"{len(rows)} model{'' if len(rows) == 1 else 's'} {what}: {listed}.")
     return "\n".join(sentences)
+
+
+def _repeats(selection: Selection) -> str:
+    """Name the columns of which a mixture may make groups that are nothing but equal values."""
+    advice = advice_on_repeats(selection.repeats())
+    return f"{advice}." if advice else ""
 
 
 def _listed(items: list[str]) -> str:

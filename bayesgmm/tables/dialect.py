@@ -26,6 +26,7 @@ _MOSTLY = 0.9
 _PREAMBLE = 10
 """Lines with a title or remarks above the column names, at most."""
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_BETWEEN_SPACES = re.compile(r'"[^"]*"|[^ \t]+')
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
@@ -97,6 +98,8 @@ def sniff(path: Path, usual: str) -> Dialect:
     if left_out:
         assumed.append(f"{left_out} line{'' if left_out == 1 else 's'} above the column names left out")
     names, end, said = _header(records)
+    if _has_row_names(names, records):
+        names = ["", *names]
     return Dialect(encoding, separator, tuple(names), above + marked + end, (*assumed, *said))
 
 
@@ -122,7 +125,7 @@ def _records(lines: Sequence[str] | io.TextIOBase, separator: str) -> Iterator[_
     """Split lines as pandas does, which passes over blank ones."""
     if separator == SPACES:
         bare = ((line.strip(_BLANKS), n) for n, line in enumerate(lines, 1))
-        yield from (_Record(re.split(r"[ \t]+", line), n) for line, n in bare if line)
+        yield from (_Record([cell.strip('"') for cell in _BETWEEN_SPACES.findall(line)], n) for line, n in bare if line)
         return
     reader = csv.reader(lines, delimiter=separator)
     for cells in reader:
@@ -178,6 +181,8 @@ def _fits(lines: Sequence[str], separator: str) -> tuple[float, int] | None:
     widths = [len(cells) for cells in records]
     for title in range(min(_PREAMBLE, len(records))):
         width, rows = widths[title], records[title + 1 :]
+        if width >= 2 and not title and _has_row_names(records[0], [_Record(row, 0) for row in records]):
+            width += 1
         if width >= 2 and rows and sum(len(cells) == width for cells in rows) >= _MOSTLY * len(rows):
             if title and _are_values(records[title], rows):
                 return None
@@ -218,6 +223,18 @@ def _header(records: list[_Record]) -> tuple[list[str], int, list[str]]:
         said.append(f"the row below the column names ({', '.join(units[:3])}{', ...' if len(units) > 3 else ''}) as units")
         return first, rows[0].line, said
     return first, records[0].line, said
+
+
+def _has_row_names(names: Sequence[str], records: Sequence[_Record]) -> bool:
+    """Whether all rows begin with a cell more than there are names, as R writes tables: their number, or a word.
+
+    Anything else in front may as well be what stands before a decimal comma.
+    """
+    rows = records[1:]
+    if len(rows) < 2 or {len(row.cells) for row in rows} != {len(names) + 1}:
+        return False
+    words = not any(looks_numeric(row.cells[0], False) for row in rows)
+    return (words or _counts_rows(rows)) and not all(is_gap(row.cells[-1]) for row in rows)
 
 
 def _numeric_columns(rows: Sequence[_Record], width: int) -> list[int]:

@@ -245,6 +245,11 @@ def _no_number(wrong: Wrong, shape: tuple[int, ...], of: str) -> InvalidDataErro
     place = [int(i) for i in np.unravel_index(wrong.position or 0, shape)]
     where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"place {tuple(place)}"
     advice = wrong.kind.advice.format(it="that column")
+    if wrong.kind is OTHER and not place:
+        return NotNumbersError(
+            f"X must be a table of numbers, with rows and columns, and is of the type {type(wrong.value).__name__!r}: "
+            "give an array, a list of rows or a DataFrame"
+        )
     if wrong.kind is OTHER:
         kind = type(wrong.value).__name__
         return NotNumbersError(

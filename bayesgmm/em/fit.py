@@ -229,7 +229,8 @@ class _Told:
         best = search.polished(search.alive(ended)[0])
         if not self.keep_order:
             best = best.permuted(_params(best.run.mixture).canonical_order())
-        if best.run.status == "fell" and best.health.is_regular:
+        turns = self.settings.family.invariance == "scale" and not self.settings.family.diagonal
+        if best.run.status == "fell" and best.health.is_regular and not turns:
             raise LikelihoodDecreaseError(
                 f"EM lowered the log-likelihood by {best.run.trace[-2] - best.run.trace[-1]:.3g} in iteration {best.run.n_iter}, which it "
                 "never may: this is a mistake in bayesgmm; please report it with the data and settings"
@@ -248,7 +249,7 @@ class _Told:
             best.run.n_saved,
             self.settings.log_prior(mixture),
             _noise_weight(mixture),
-            _optima([best, *ended], search.sample.X if isinstance(self.X, Chunked) else self.X),
+            _optima([best, *ended[1:]], search.sample.X if isinstance(self.X, Chunked) else self.X),
             best.run.converged,
             max(degenerate, default=-np.inf) - best.height,
         )
@@ -259,6 +260,13 @@ class _Told:
         if not best.health.is_regular:
             message = describe(best.health, rows_of(self.X), run.mixture, self.settings, self.names)
             return replace(fit, status=best.health.status, message=message)
+        if run.status == "fell":
+            message = (
+                f"EM stopped where rounding lowered the log-likelihood by {run.trace[-2] - run.trace[-1]:.3g}: covariance_type "
+                f"{self.settings.family.name!r} turns its axes, and the columns are in units too unlike for that. Divide each column by its "
+                "standard deviation, and fit again"
+            )
+            return replace(fit, status="max_iter", message=message)
         if run.status == "max_iter":
             gain = run.trace[-1] - run.trace[-2] if run.n_iter else np.inf
             climbed = "log-likelihood" if self.settings.penalty is None else "log-posterior"
@@ -337,7 +345,8 @@ def _told_of(checkpoint: Checkpoint | None, on_iteration: Callable[[Iteration], 
 
 def _optima(ended: list[Ended], X: FloatArray) -> tuple[tuple[float, MixtureParams], ...]:
     found: list[tuple[float, MixtureParams]] = []
-    for end in sorted(ended, key=lambda end: -end.height):
+    best, *others = ended  # polished, and no lower than what it was polished from but for rounding
+    for end in [best, *sorted(others, key=lambda end: -end.height)]:
         if end.run.converged and end.is_sound:
             height, params = end.height, _params(end.run.mixture)
             # Different maxima may be of one height: in data with a symmetry they are.

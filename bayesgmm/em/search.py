@@ -47,6 +47,7 @@ _FROM_ALL_ROWS = 3
 """Maxima on some of the rows that are followed on all of them."""
 _DOUBT = 10.0
 """Nats by which a degenerate mixture, its components widened, must be ahead of a regular one to be told instead of it."""
+_NEVER = 1e300
 _OPTIMA = 4
 """Distinct maxima that are carried on to the end, the best and those that are told of beside it."""
 _COMPARED = 200
@@ -287,6 +288,8 @@ class Search:
             return -np.inf
         if health.is_regular:
             return run.log_likelihood if run.status != "fell" else run.log_likelihood - _DOUBT
+        if self.settings.noise is not None:  # rows that make a component degenerate are what the noise is for
+            return -_NEVER
         mixture = widened(run.mixture, health, self.settings)
         stats = expectation(X, *self.settings.arrays(mixture), sample_weight=sample_weight, diagonal=self.settings.family.diagonal)
         return stats.log_likelihood + self.settings.log_prior(mixture) - _DOUBT

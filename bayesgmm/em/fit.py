@@ -261,10 +261,10 @@ class _Told:
             message = describe(best.health, rows_of(self.X), run.mixture, self.settings, self.names)
             return replace(fit, status=best.health.status, message=message)
         if run.status == "fell":
-            fall = run.trace[-2] - run.trace[-1]
+            fall, name = run.trace[-2] - run.trace[-1], self.settings.family.name
             message = (
-                f"EM stopped where rounding lowered the log-likelihood by {fall:.3g}: covariance_type {self.settings.family.name!r} turns its "
-                "axes, and the columns are in units too unlike for that. Divide each column by its standard deviation, and fit again"
+                f"EM stopped where rounding lowered the log-likelihood by {fall:.3g}: covariance_type {name!r} turns its axes, and the "
+                "columns are in units too unlike for that. Divide each column by its standard deviation, and fit again"
             )
             return replace(fit, status="max_iter", message=message)
         if run.status == "max_iter":

@@ -305,8 +305,9 @@ class ConjugatePenalty(Penalty):
             return means, as_matrices((np.diag(p.scale) + diagonals(scatter)) / (p.df + n + 3.0)[:, None])
         if self.family.sds_dims == ("feature",):
             tied = (p.scale + scatter.sum(0)) / (p.df + D + 1.0 + n.sum() + K)
-            return means, np.broadcast_to(tied, scatter.shape)
-        return means, (p.scale + scatter) / (p.df + n + D + 2.0)[:, None, None]
+            return means, np.broadcast_to(_raised(tied[None], smallest), scatter.shape)
+        # The prior's scale is that of the rows: where these are collinear it holds nothing up.
+        return means, _raised((p.scale + scatter) / (p.df + n + D + 2.0)[:, None, None], smallest)
 
 
 def penalty_of(

@@ -177,7 +177,9 @@ class Search:
 
     def _moved_on(self, best: Ended, loose: Settings, effort: float, rng: np.random.Generator) -> tuple[Ended, int]:
         """Return the best maximum that moves lead to, and how many from there led nowhere."""
-        patience = max(1, round(effort * (_MOVES + _MOVES_A_COMPONENT * len(best.run.mixture.means))))
+        slow = self.settings.penalty is not None or not self.sample.is_complete  # where an iteration takes a hundred times as long
+        each = _MOVES_A_COMPONENT / 2 if slow else _MOVES_A_COMPONENT
+        patience = max(1, round(effort * (_MOVES + each * len(best.run.mixture.means))))
         short = replace(loose, max_iter=min(_LOOK, loose.max_iter))
         failed, moves = 0, Moves(best.run.mixture, self.sample, loose)
         while failed < patience:

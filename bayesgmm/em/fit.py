@@ -253,12 +253,15 @@ class _Told:
             best.run.converged,
             max(degenerate, default=-np.inf) - best.height,
         )
-        return self._with_message(fit, best).seen_from(-self.origin)
+        regular = [end.height for end in seen if end.is_sound]
+        return self._with_message(fit, best, best.height - max(regular, default=-np.inf)).seen_from(-self.origin)
 
-    def _with_message(self, fit: EMFit, best: Ended) -> EMFit:
+    def _with_message(self, fit: EMFit, best: Ended, above_regular: float) -> EMFit:
         run = best.run
         if not best.health.is_regular:
             message = describe(best.health, rows_of(self.X), run.mixture, self.settings, self.names)
+            if np.isfinite(above_regular):
+                message += f". The highest maximum without such a component is {above_regular:.1f} nats lower"
             return replace(fit, status=best.health.status, message=message)
         if run.status == "fell":
             fall, name = run.trace[-2] - run.trace[-1], self.settings.family.name

@@ -467,15 +467,15 @@ def test_what_cannot_be_merged_is_said(em_faithful, faithful):
 # ------------------------------------------------------------------------------------------------ models side by side
 
 
-@pytest.mark.parametrize("kind", ["VEV", "EVI", "spherical"])
-def test_a_model_among_many_ends_no_lower_than_alone(kind, faithful):
-    """Models start from their neighbours' fits as well as from all that they would start from alone."""
-    many = select(faithful, [2, 3, 4], ["full", "EEV", kind], random_state=3)
-    for K in (2, 3, 4):
-        alone = bg.GaussianMixture(K, covariance_type=kind, random_state=3).fit(faithful)
-        (found,) = (m for m in many.models if (m.covariance_type, m.n_components) == (kind, K))
-        assert found.log_likelihood_ > alone.log_likelihood_ - 0.02
-        assert not vars(found).keys() & {"_known", "_only_known"}
+@pytest.mark.parametrize("kind", ["full", "VEV", "EVI", "spherical"])
+def test_log_likelihoods_grow_with_the_number_of_components(kind, faithful):
+    """A mixture of K + 1 components can be one of K, and each fit starts from that of one component fewer, too."""
+    many = select(faithful, [1, 2, 3, 4, 5], kind, random_state=3)
+    regular = many.table[many.table["status"] == "converged"]
+    assert len(regular) >= 4
+    assert (np.diff(regular["log_likelihood"]) > -0.01).all()
+    for model in many.models:
+        assert not vars(model).keys() & {"_known", "_only_known"}
 
 
 def test_the_number_of_threads_changes_nothing(faithful, monkeypatch):

@@ -23,7 +23,8 @@ from bayesgmm.covariance._structure import (
 from bayesgmm.expectation._compile import Pointer, compiled, never_inline
 from bayesgmm.expectation._matrices import sorted_eigen
 
-MOST_SWEEPS, MOST_ON = 200, 8  # of rotations: from the beginning, and on from covariances before, to which EM comes back anyway
+MOST_SWEEPS = 200
+MOST_ON = 8  # sweeps of rotations, or rounds, on from covariances before: EM comes back anyway
 STILL = 1e-22  # what a sweep of rotations may still gain, per row and feature, when it was the last: angles are known to 1e-11
 UNSEEN = 1e-13  # share of the objective by which it may change from rounding alone
 NEAR = 0.3  # radians: farther away, a parabola says little about the objective
@@ -39,9 +40,10 @@ def common_form(scatter, counts, previous, has_previous, variant, smallest, out)
         for i in range(D):
             for j in range(D):
                 form[i, j] += previous[k, i, j] if has_previous else scatter[k, i, j]
-    variances, axes = _equal_forms(scatter, counts, form, least, 0.0, 0.0)
+    rounds = MOST_ON if has_previous else MOST_ROUNDS
+    variances, axes = _equal_forms(scatter, counts, form, least, 0.0, 0.0, rounds)
     if smallest > 0.0 and meets(variances, smallest):
-        variances, axes = _equal_forms(scatter, counts, form, least, smallest, 1.0)
+        variances, axes = _equal_forms(scatter, counts, form, least, smallest, 1.0, rounds)
     for k in range(K):
         compose(axes, variances[k], smallest, out[k])
     return meets(variances, smallest)
@@ -117,6 +119,7 @@ def _equal_forms(
     least,
     least_volume,
     least_shape,
+    rounds,
 ):
     """Return variances (K, D) and axes (D, D) of multiples of one matrix, from a first guess ``form`` (D, D) at it."""
     never_inline()
@@ -131,7 +134,7 @@ def _equal_forms(
         shape[j] = max(values[j] / max(values[-1], 1e-300), 1e-30)
     for j in range(D - 1, -1, -1):
         shape[j] /= shape[0]
-    for _ in range(MOST_ROUNDS):
+    for _ in range(rounds):
         _fill_spread(scatter, axes, least, spread)
         if fill_volumes(spread, counts, shape, least_volume, volumes):
             break

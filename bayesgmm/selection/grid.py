@@ -28,6 +28,8 @@ __all__ = ["select"]
 
 MOST_ALONE = 4096
 """Rows up to which models are fitted side by side."""
+OF_THE_EFFORT = 0.25
+"""Share of the effort of a fit alone that each of many takes, which start from their neighbours as well."""
 SAME_MAXIMUM = 0.01
 """Nats by which a fit has to be higher to take the place of another."""
 BEST_FAMILIES = 2
@@ -73,7 +75,8 @@ def select(
     progressbar : bool
         Show progress on stderr, when that is a terminal.
     **settings
-        Passed to every `GaussianMixture`, for example ``effort``, ``n_init`` or ``max_iter``.
+        Passed to every `GaussianMixture`, for example ``effort``, ``n_init`` or ``max_iter``. Of the effort each model takes a quarter: it
+        starts from its neighbours as well.
 
     Returns
     -------
@@ -103,7 +106,8 @@ def select(
     n_rows = _n_rows(X)
     ask = None if posterior is False else _asking(posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar)
     together = n_rows <= MOST_ALONE  # more rows than these each fit shares out among all cores itself
-    grid = _Grid(X, sample_weight, {**settings, "random_state": seed}, together)
+    effort = OF_THE_EFFORT * settings.get("effort", 1.0)
+    grid = _Grid(X, sample_weight, {**settings, "effort": effort, "random_state": seed}, together)
     with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 2 * len(models), shown=progressbar) as advance:
         fits = grid.fit(models, advance)
     fitted = tuple(fit.model for fit in fits)

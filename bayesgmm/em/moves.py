@@ -24,6 +24,8 @@ __all__ = ["Moves", "neighbours"]
 
 _SHARES = (0.55, 0.25, 0.1, 0.1)
 """How often a component is put elsewhere, split in a random direction, divided where its rows show two groups, or reduced to its core."""
+_MANY, _SHARES_OF_MANY = 10, (0.3, 0.1, 0.45, 0.15)
+"""The same from so many columns on: random directions find nothing there, and looking for others costs little beside EM."""
 _APART = 0.8
 """Half the distance, in sds, at which the halves of a component are put."""
 _NEIGHBOURS = 4
@@ -48,10 +50,11 @@ class Moves:
     def some(self, n: int, rng: np.random.Generator) -> list[Mixture]:
         """Return up to ``n`` mixtures that a move has made."""
         moves = (self._swapped, self._split, self._divided, self._cored)
+        shares = _SHARES if self.sample.X.shape[1] < _MANY else _SHARES_OF_MANY
         found = []
         for _ in range(n):
             with suppress(Collapse):
-                found.append(moves[rng.choice(len(moves), p=_SHARES)](rng))
+                found.append(moves[rng.choice(len(moves), p=shares)](rng))
         return found
 
     def added(self, i: int, rng: np.random.Generator) -> Mixture:

@@ -27,7 +27,7 @@ from bayesgmm.typing import FloatArray
 AUTO_STARTS = 6
 """Independent starts at effort 1; their number grows with the square root of the effort."""
 FEW_ITERATIONS = 50
-AGREEMENT = 2
+AGREEMENT = 3
 """Independent starts that must have ended at the maximum before nothing is said of a higher one."""
 
 
@@ -293,7 +293,7 @@ def _found_by(fit: EMFit) -> str:
     looked = f"{fit.n_moves} moves away from it found none higher"
     if fit.n_at_best >= AGREEMENT:
         return f"; {fit.n_at_best} of {fit.n_starts} independent starts ended at this maximum, and {looked}"
-    found = "one" if fit.n_at_best == 1 else "none"
+    found = {0: "none", 1: "one"}.get(fit.n_at_best, str(fit.n_at_best))
     return (
         f"; {found} of {fit.n_starts} independent starts ended at this maximum, and {looked}: there may be a higher one, which a larger "
         "effort may find"

@@ -475,7 +475,7 @@ def test_log_likelihoods_grow_with_the_number_of_components(kind, faithful):
     assert len(regular) >= 4
     assert (np.diff(regular["log_likelihood"]) > -0.01).all()
     for model in many.models:
-        assert not vars(model).keys() & {"_known", "_only_known"}
+        assert not vars(model).keys() & {"_known", "_share"}
 
 
 def test_the_number_of_threads_changes_nothing(faithful, monkeypatch):

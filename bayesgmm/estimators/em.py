@@ -165,7 +165,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     _noise: Noise | None = None
     _in_one_call = True
     _known: Sequence[MixtureParams] = ()
-    _only_known = False
+    _share = 1.0
     _on_iteration: Callable[[Iteration], object] | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -298,12 +298,15 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         known = self._known
         searches = settings["n_init"] == "auto" and isinstance(method, str) and not start.is_given
         if noise is not None and not isinstance(values, Chunked) and searches:
-            known = [*known, *groups_in_dense_places(values, *model, weight, {**settings, "effort": self.effort})]
+            known = [
+                *known,
+                *groups_in_dense_places(values, *model, weight, {**settings, "effort": self._share * self.effort or 1.0}),
+            ]
         fit = fit_em(
             values,
             *model,
             init_params=method,
-            effort=0.0 if self._only_known else self.effort,
+            effort=self._share * self.effort,
             start=start,
             known=known,
             sample_weight=weight,

@@ -106,8 +106,7 @@ def select(
     n_rows = _n_rows(X)
     ask = None if posterior is False else _asking(posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar)
     together = n_rows <= MOST_ALONE  # more rows than these each fit shares out among all cores itself
-    effort = OF_THE_EFFORT * settings.get("effort", 1.0)
-    grid = _Grid(X, sample_weight, {**settings, "effort": effort, "random_state": seed}, together)
+    grid = _Grid(X, sample_weight, {**settings, "random_state": seed}, together)
     with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 2 * len(models), shown=progressbar) as advance:
         fits = grid.fit(models, advance)
     fitted = tuple(fit.model for fit in fits)
@@ -209,13 +208,13 @@ class _Grid:
             if only_known and not known[i]:
                 return _Fit()
             model = GaussianMixture(K, **{**self.settings, "covariance_type": kind})
-            model._known, model._only_known = known[i], only_known
+            model._known, model._share = known[i], 0.0 if only_known else OF_THE_EFFORT
             try:
                 model.fit(self.X, sample_weight=self.sample_weight)
             except (ValueError, LikelihoodDecreaseError) as error:
                 return _Fit(error=error)
             finally:
-                del model._known, model._only_known
+                del model._known, model._share
             return _Fit(model)
 
         parts = chunks(len(wave), 1)

@@ -211,7 +211,7 @@ def fit_em(
     rng = np.random.default_rng(seeds.spawn(1)[0])
     near = [mixture for params in known for mixture in neighbours(_mixture(params), n_components, sample, settings, rng)]
     ended, heights, n_moves = search.best_of(found, near, effort, rng)
-    return told.of(search, ended, len(found), int((heights > -SAME_FOUND).sum()), n_moves)
+    return told.of(search, ended, len(found), int((np.abs(heights) < SAME_FOUND).sum()), n_moves)
 
 
 @dataclass(frozen=True, eq=False)

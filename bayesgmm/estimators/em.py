@@ -296,11 +296,11 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         }
         model = self.n_components, self._family
         known = self._known
-        searches = settings["n_init"] == "auto" and isinstance(method, str) and not start.is_given
+        searches = settings["n_init"] == "auto" and isinstance(method, str) and not start.is_given and self._share > 0
         if noise is not None and not isinstance(values, Chunked) and searches:
             known = [
                 *known,
-                *groups_in_dense_places(values, *model, weight, {**settings, "effort": self._share * self.effort or 1.0}),
+                *groups_in_dense_places(values, *model, weight, {**settings, "effort": self._share * self.effort}),
             ]
         fit = fit_em(
             values,

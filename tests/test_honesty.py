@@ -153,7 +153,7 @@ def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
 
 
 @compiled()
-def too_wide(scatter, counts, previous, has_previous, variant, smallest, out):
+def too_wide(scatter, counts, previous, rounds, variant, smallest, out):
     for k in range(len(counts)):
         for i in range(scatter.shape[1]):
             for j in range(scatter.shape[1]):

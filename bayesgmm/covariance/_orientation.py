@@ -24,7 +24,6 @@ from bayesgmm.expectation._compile import Pointer, compiled, never_inline
 from bayesgmm.expectation._matrices import sorted_eigen
 
 MOST_SWEEPS = 200
-MOST_ON = 8  # sweeps of rotations, or rounds, on from covariances before: EM comes back anyway
 STILL = 1e-22  # what a sweep of rotations may still gain, per row and feature, when it was the last: angles are known to 1e-11
 UNSEEN = 1e-13  # share of the objective by which it may change from rounding alone
 NEAR = 0.3  # radians: farther away, a parabola says little about the objective
@@ -32,25 +31,25 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 @compiled()
-def common_form(scatter, counts, previous, has_previous, variant, smallest, out):
+def common_form(scatter, counts, previous, rounds, variant, smallest, out):
     """VEE, one matrix up to its volume; see :mod:`bayesgmm.covariance._plain` for what the arguments are."""
     K, D, _ = scatter.shape
     least, form = least_spreads(scatter, counts), np.zeros((D, D))
-    for k in range(1 if has_previous else K):
+    for k in range(1 if rounds > 0 else K):
         for i in range(D):
             for j in range(D):
-                form[i, j] += previous[k, i, j] if has_previous else scatter[k, i, j]
-    rounds = MOST_ON if has_previous else MOST_ROUNDS
-    variances, axes = _equal_forms(scatter, counts, form, least, 0.0, 0.0, rounds)
+                form[i, j] += previous[k, i, j] if rounds > 0 else scatter[k, i, j]
+    most = rounds if rounds > 0 else MOST_ROUNDS
+    variances, axes = _equal_forms(scatter, counts, form, least, 0.0, 0.0, most)
     if smallest > 0.0 and meets(variances, smallest):
-        variances, axes = _equal_forms(scatter, counts, form, least, smallest, 1.0, rounds)
+        variances, axes = _equal_forms(scatter, counts, form, least, smallest, 1.0, most)
     for k in range(K):
         compose(axes, variances[k], smallest, out[k])
     return meets(variances, smallest)
 
 
 @compiled()
-def common_axes(scatter, counts, previous, has_previous, variant, smallest, out):
+def common_axes(scatter, counts, previous, rounds, variant, smallest, out):
     """EVE, which shares the volume too (variant 1), and VVE, which shares no more than the axes (0).
 
     Without ``previous`` the search starts from the best among the axes of each component and of all.
@@ -58,12 +57,11 @@ def common_axes(scatter, counts, previous, has_previous, variant, smallest, out)
     K, D, _ = scatter.shape
     least, axes = least_spreads(scatter, counts), np.empty((D, D))
     same_volume = variant == 1
-    if has_previous:
+    if rounds > 0:
         _shared_axes(previous, axes)
     else:
         _first_axes(scatter, counts, same_volume, smallest, least, axes)
-    sweeps = MOST_ON if has_previous else MOST_SWEEPS
-    variances = _turn_axes(scatter, axes, counts, same_volume, smallest, least, sweeps)
+    variances = _turn_axes(scatter, axes, counts, same_volume, smallest, least, rounds if rounds > 0 else MOST_SWEEPS)
     for k in range(K):
         compose(axes, variances[k], smallest, out[k])
     return meets(variances, smallest)

@@ -4,8 +4,9 @@ Every M-step has the same arguments, so that a run of EM may be given any of the
 
 scatter (K, D, D), counts (K,)
     Expected sums over rows of ``(x - mean_k)(x - mean_k)'``, and how many rows they are of.
-previous (K, D, D), has_previous
-    The covariances to start a search from, if there are any.
+previous (K, D, D), rounds
+    Where there is no formula: the covariances to start a search from, and for how many rounds at most; with zero rounds the search starts
+    anywhere and goes on to the end.
 variant
     Which of the families that the function serves.
 smallest
@@ -26,7 +27,7 @@ ARGUMENTS = (
     types.float64[:, :, ::1],
     types.float64[::1],
     types.float64[:, :, ::1],
-    types.boolean,
+    types.int64,
     types.int64,
     types.float64,
     types.float64[:, :, ::1],
@@ -37,7 +38,7 @@ SHARED = 3  # added where the components have one matrix
 
 
 @compiled()
-def average(scatter, counts, previous, has_previous, variant, smallest, out):
+def average(scatter, counts, previous, rounds, variant, smallest, out):
     """VVV, VVI, VII and, with one matrix for all components, EEE, EEI, EII (Celeux and Govaert 1995, table 1)."""
     K, D, _ = scatter.shape
     shared, shape = variant >= SHARED, variant % SHARED

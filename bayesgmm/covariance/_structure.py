@@ -212,7 +212,7 @@ def _multiplier(descending, log_volume, bound):
 
 
 @compiled()
-def along_features(scatter, counts, previous, has_previous, variant, smallest, out):
+def along_features(scatter, counts, previous, rounds, variant, smallest, out):
     """VEI and EVI; see :mod:`bayesgmm.covariance._plain` for what the arguments are."""
     K, D, _ = scatter.shape
     least, spread, start = least_spreads(scatter, counts), np.empty((K, D)), np.empty(D)
@@ -220,7 +220,7 @@ def along_features(scatter, counts, previous, has_previous, variant, smallest, o
         for j in range(D):
             spread[k, j] = max(scatter[k, j, j], least[k])
     for j in range(D):
-        start[j] = previous[0, j, j] if has_previous else spread[0, j]
+        start[j] = previous[0, j, j] if rounds > 0 else spread[0, j]
     variances = structured(spread, counts, variant, smallest, start)
     for k in range(K):
         for i in range(D):
@@ -230,7 +230,7 @@ def along_features(scatter, counts, previous, has_previous, variant, smallest, o
 
 
 @compiled()
-def own_axes(scatter, counts, previous, has_previous, variant, smallest, out):
+def own_axes(scatter, counts, previous, rounds, variant, smallest, out):
     """EEV, VEV and EVV: whatever the shapes, a component's best axes are those of its scatter, the longest with the longest."""
     K, D, _ = scatter.shape
     least, spread, axes = least_spreads(scatter, counts), np.empty((K, D)), np.empty((K, D, D))
@@ -241,7 +241,7 @@ def own_axes(scatter, counts, previous, has_previous, variant, smallest, out):
     start = np.empty(D)
     for j in range(D):
         start[j] = spread[0, j]
-    if has_previous and variant == VARYING_VOLUMES:
+    if rounds > 0 and variant == VARYING_VOLUMES:
         sorted_eigen(previous[0], start, np.empty((D, D)))
         for j in range(D):
             start[j] = max(start[j], _EPS * _EPS * start[D - 1])

@@ -9,7 +9,11 @@ import numpy as np
 from bayesgmm.expectation._compile import Pointer
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Family", "as_matrices", "diagonals"]
+__all__ = ["A_FEW", "TO_THE_END", "Family", "as_matrices", "diagonals"]
+
+
+A_FEW, TO_THE_END = 2, 1000
+"""Rounds of a search within an M-step."""
 
 
 class Family(ABC):
@@ -27,6 +31,8 @@ class Family(ABC):
     separable: bool = False
     """Whether the family is all standard deviations of shape ``sds_dims`` with all correlations, as priors on them need it."""
 
+    closed: bool = True
+    """Whether the M-step ends at its maximum, wherever it starts from and after however few rounds."""
     _m_step: Pointer
     _variant: int = 0
 
@@ -36,7 +42,12 @@ class Family(ABC):
         return self._m_step, self._variant
 
     def update(
-        self, scatter: FloatArray, counts: FloatArray, previous: FloatArray | None = None, smallest: float = 0.0
+        self,
+        scatter: FloatArray,
+        counts: FloatArray,
+        previous: FloatArray | None = None,
+        smallest: float = 0.0,
+        rounds: int = TO_THE_END,
     ) -> FloatArray:
         """Return the maximum-likelihood covariances ``(K, D, D)`` of the M-step.
 
@@ -52,6 +63,8 @@ class Family(ABC):
         smallest : float
             No eigenvalue may be below it: the maximum is taken under that bound. Without one, mclust's families take a component without
             any spread in some direction to have as much as rounding leaves there, which keeps all numbers finite.
+        rounds : int
+            Rounds of a search from ``previous`` at most: an iteration of EM needs few, for the next goes on from there.
 
         Notes
         -----
@@ -61,7 +74,7 @@ class Family(ABC):
         scatter, counts = (np.require(array, float, ["C", "A", "W"]) for array in (scatter, counts))
         out = np.empty_like(scatter)
         before = scatter if previous is None else np.require(previous, float, ["C", "A", "W"])
-        self._m_step.function(scatter, counts, before, previous is not None, self._variant, float(smallest), out)
+        self._m_step.function(scatter, counts, before, 0 if previous is None else rounds, self._variant, float(smallest), out)
         return out
 
     def floor(self, covariances: FloatArray, smallest: float) -> FloatArray:

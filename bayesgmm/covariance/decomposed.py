@@ -49,6 +49,7 @@ class Decomposed(Family):
             self.invariance = "scale" if shape == "I" else "columns"
         else:
             self.invariance = "affine" if letters in _AFFINE else "scale"
+        self.closed = letters not in ("VEE", "EVE", "VVE")
         self._m_step, self._variant = _M_STEPS[letters]
 
     @override

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from bayesgmm.covariance.base import A_FEW
 from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
 from bayesgmm.expectation._matrices import cholesky, is_above, lower_product, squared
 
@@ -140,14 +141,14 @@ def m_step(sums, mixture, update, variant, diagonal, free, inward, outward, ridg
                     scatter[k, i, j] += ridge * counts[k] * inward[i, m] * inward[j, m]
         if free:
             one = slice(k, k + 1)
-            update(scatter[one], counts[one], previous[one], True, variant, floor, covariances[one])
+            update(scatter[one], counts[one], previous[one], A_FEW, variant, floor, covariances[one])
             if not cholesky(covariances[k], inside[k]):
                 return False
             lower_product(outward, inside[k], scale_tril[k])
             alone += 1
     if alone == K:
         return True
-    update(scatter, counts, previous, True, variant, floor, covariances)
+    update(scatter, counts, previous, A_FEW, variant, floor, covariances)
     for k in range(K):
         if not cholesky(covariances[k], inside[k]):
             return False

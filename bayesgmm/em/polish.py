@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesgmm.covariance.base import TO_THE_END
 from bayesgmm.em._run import EMPTY
 from bayesgmm.em.iterate import EMRun
 from bayesgmm.em.penalties import Moments
@@ -145,8 +146,10 @@ class _Climbed:
 
 def _maximised(moments: Moments, settings: Settings, mixture: Mixture) -> Mixture:
     """Return the mixture that is best for given moments, whichever it began with: some M-steps only come nearer to it."""
+    if settings.penalty is None and settings.family.closed:
+        return assemble(*moments, settings, mixture)
     for _ in range(_MOST_M_STEPS):
-        before, mixture = mixture, assemble(*moments, settings, mixture)
+        before, mixture = mixture, assemble(*moments, settings, mixture, TO_THE_END)
         moved = np.linalg.solve(before.scale_tril, mixture.scale_tril) - np.eye(len(mixture.means[0]))
         shift = np.linalg.solve(before.scale_tril, (mixture.means - before.means)[..., None])
         if max(np.abs(moved).max(), np.abs(shift).max()) < _EXACT:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.covariance import Family
+from bayesgmm.covariance.base import A_FEW
 from bayesgmm.em._run import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
@@ -155,12 +156,12 @@ class Settings:
         weights = np.exp(mixture.log_weights[: len(mixture.means)])
         return self.penalty.log_density(weights / weights.sum(), mixture.means, mixture.covariances)
 
-    def covariances(self, scatter: FloatArray, counts: FloatArray, previous: Mixture | None) -> FloatArray:
+    def covariances(self, scatter: FloatArray, counts: FloatArray, previous: Mixture | None, rounds: int = A_FEW) -> FloatArray:
         """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""
         # A ridge inside the scatters is scikit-learn's for its four families, and keeps the others in their family.
         scatter = scatter + self.ridge * counts[:, None, None] * np.eye(scatter.shape[-1])
         before = None if previous is None else self.inside(previous.covariances)
-        inside = self.family.update(self.inside(scatter), counts, before, self.floor)
+        inside = self.family.update(self.inside(scatter), counts, before, self.floor, rounds)
         return self.outside(inside)
 
     def penalised(self, moments: Moments, previous: Mixture | None) -> tuple[FloatArray, FloatArray]:
@@ -195,12 +196,17 @@ def moments_of(statistics: Statistics, mixture: Mixture) -> Moments:
 
 
 def assemble(
-    counts: FloatArray, means: FloatArray, scatter: FloatArray, settings: Settings, previous: Mixture | None = None
+    counts: FloatArray,
+    means: FloatArray,
+    scatter: FloatArray,
+    settings: Settings,
+    previous: Mixture | None = None,
+    rounds: int = A_FEW,
 ) -> Mixture:
     """Return the mixture with these expected counts, of the noise too if there is any, means (K, D) and scatters (K, D, D)."""
     own = counts[: len(means)]
     if settings.penalty is None:
-        covariances = settings.covariances(scatter, own, previous)
+        covariances = settings.covariances(scatter, own, previous, rounds)
     else:
         means, covariances = settings.penalised(Moments(own, means, scatter), previous)
     try:

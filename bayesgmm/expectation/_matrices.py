@@ -74,12 +74,12 @@ def is_above(factor, floor):
     return floor * total <= 1.0
 
 
-@compiled()
+@compiled(fastmath=FASTMATH)
 def eigen(matrix, vectors):
-    """Turn a symmetric matrix (D, D) diagonal, its eigenvalues, and fill ``vectors`` with its eigenvectors, one a column.
+    """Put the eigenvalues of a symmetric matrix (D, D) on its diagonal, and fill ``vectors`` with its eigenvectors, one a row.
 
-    Jacobi's method by rows (Golub and Van Loan 2013, Matrix Computations, section 8.5): accurate, and quicker than LAPACK's on matrices of
-    a few rows.
+    Jacobi's method by rows of the lower triangle (Golub and Van Loan 2013, Matrix Computations, section 8.5): accurate, and quicker than
+    LAPACK's on matrices of a few rows.
     """
     never_inline()
     D = len(matrix)
@@ -87,7 +87,7 @@ def eigen(matrix, vectors):
     for i in range(D):
         for j in range(D):
             vectors[i, j] = 1.0 if i == j else 0.0
-            size += matrix[i, j] ** 2
+            size += matrix[max(i, j), min(i, j)] ** 2
     for _ in range(_SWEEPS):
         done = True
         for p in range(D):
@@ -95,31 +95,38 @@ def eigen(matrix, vectors):
                 # Relative to the diagonal, so that small eigenvalues of matrices in very unlike units have all their digits, too
                 # (Demmel and Veselic 1992, SIAM Journal on Matrix Analysis and Applications 13, 1204-1245).
                 off = matrix[p, q] ** 2
-                done &= off <= max(1e-32 * abs(matrix[p, p] * matrix[q, q]), 1e-40 * size)
-                _rotate(matrix, vectors, q, p)
+                if off > max(1e-32 * abs(matrix[p, p] * matrix[q, q]), 1e-40 * size):
+                    done = False
+                    _rotate(matrix, vectors, p, q)
         if done:
             return
 
 
-@compiled()
+@compiled(fastmath=FASTMATH)
 def _rotate(matrix, vectors, p, q):
-    """Turn the plane of p and q so that the matrix has a zero there."""
-    if matrix[p, q] == 0.0:
-        return
-    tau = (matrix[q, q] - matrix[p, p]) / (2.0 * matrix[p, q])
-    t = 1.0 / (abs(tau) + math.sqrt(1.0 + tau * tau))
-    if tau < 0.0:
+    """Turn the plane of p and q, p the larger, so that the lower triangle has a zero there."""
+    D, off = len(matrix), matrix[p, q]
+    half = 0.5 * (matrix[p, p] - matrix[q, q])
+    t = off / (abs(half) + math.sqrt(half * half + off * off))
+    if half < 0.0:
         t = -t
     c = 1.0 / math.sqrt(1.0 + t * t)
     s = t * c
-    for i in range(len(matrix)):
-        a, b = matrix[i, p], matrix[i, q]
-        matrix[i, p], matrix[i, q] = c * a - s * b, s * a + c * b
-        a, b = vectors[i, p], vectors[i, q]
-        vectors[i, p], vectors[i, q] = c * a - s * b, s * a + c * b
-    for i in range(len(matrix)):
-        a, b = matrix[p, i], matrix[q, i]
-        matrix[p, i], matrix[q, i] = c * a - s * b, s * a + c * b
+    matrix[q, q] -= t * off
+    matrix[p, p] += t * off
+    matrix[p, q] = 0.0
+    for i in range(q):
+        a, b = matrix[q, i], matrix[p, i]
+        matrix[q, i], matrix[p, i] = c * a - s * b, s * a + c * b
+    for i in range(q + 1, p):
+        a, b = matrix[i, q], matrix[p, i]
+        matrix[i, q], matrix[p, i] = c * a - s * b, s * a + c * b
+    for i in range(p + 1, D):
+        a, b = matrix[i, q], matrix[i, p]
+        matrix[i, q], matrix[i, p] = c * a - s * b, s * a + c * b
+    for i in range(D):
+        a, b = vectors[q, i], vectors[p, i]
+        vectors[q, i], vectors[p, i] = c * a - s * b, s * a + c * b
 
 
 @compiled()
@@ -127,8 +134,8 @@ def sorted_eigen(matrix, values, vectors):
     """Fill the eigenvalues (D,) of a symmetric matrix (D, D), smallest first, and its eigenvectors (D, D), one a column."""
     never_inline()
     D = len(matrix)
-    found, columns = matrix.copy(), np.empty_like(vectors)
-    eigen(found, columns)
+    found, rows = matrix.copy(), np.empty_like(vectors)
+    eigen(found, rows)
     place = np.arange(D)
     for j in range(1, D):
         i = j
@@ -138,7 +145,7 @@ def sorted_eigen(matrix, values, vectors):
     for j in range(D):
         values[j] = found[place[j], place[j]]
         for i in range(D):
-            vectors[i, j] = columns[i, place[j]]
+            vectors[i, j] = rows[place[j], i]
 
 
 @compiled()
@@ -158,7 +165,7 @@ def raise_eigenvalues(matrix, floor):
         for j in range(i + 1):
             s = 0.0
             for m in range(D):
-                s += vectors[i, m] * vectors[j, m] * max(found[m, m], floor)
+                s += vectors[m, i] * vectors[m, j] * max(found[m, m], floor)
             matrix[i, j] = s
             matrix[j, i] = s
     return True

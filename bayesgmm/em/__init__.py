@@ -2,7 +2,7 @@
 
 from bayesgmm.em.bootstrap import Replicates, resample
 from bayesgmm.em.checkpoint import Iteration
-from bayesgmm.em.fit import EMFit, Start, fit_em
+from bayesgmm.em.fit import EMFit, Fitting, Start, fit_em
 from bayesgmm.em.impute import impute
 from bayesgmm.em.information import StandardErrors, standard_errors
 from bayesgmm.em.iterate import EMRun, run_em
@@ -15,6 +15,7 @@ __all__ = [
     "START_METHODS",
     "EMFit",
     "EMRun",
+    "Fitting",
     "Iteration",
     "Noise",
     "Penalty",

@@ -118,7 +118,7 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Row
     K, D = mixture.means.shape
     family = settings.family
     counts = np.exp(mixture.log_weights[:K]) * n_rows
-    at_floor = np.array([least_variance(factor, settings) <= AT_FLOOR for factor in mixture.scale_tril])
+    at_floor = least_variance(mixture.scale_tril, settings) <= AT_FLOOR
     own_shape = family.n_covariance_parameters(2, D) > family.n_covariance_parameters(1, D)
     # A prior makes up for rows that are missing.
     if settings.penalty is not None or K == 1:
@@ -169,20 +169,19 @@ def is_hopeless(n_rows: float, n_components: int, n_features: int, settings: Set
     return n_rows < n_components * (directions + 1)
 
 
-def least_variance(scale_tril: FloatArray, settings: Settings) -> float:
-    """Return the smallest variance in any direction in units of the smallest allowed; a ridge does not count."""
-    factor = scale_tril
+def least_variance(scale_tril: FloatArray, settings: Settings) -> FloatArray:
+    """Return the smallest variance (K,) of components in any direction in units of the smallest allowed; a ridge does not count."""
     if settings.ridge > 0:
-        covariance = scale_tril @ scale_tril.T
-        without = covariance - settings.ridge * (1 + 1e-9) * np.eye(len(covariance))
-        scaled = without / np.outer(settings.smallest, settings.smallest)
-        return float(np.linalg.eigvalsh(scaled)[0])
-    scaled = factor / settings.smallest[:, None]
-    if not np.tril(factor, -1).any():
-        return float(np.diag(scaled).min()) ** 2
+        covariances = scale_tril @ np.swapaxes(scale_tril, -1, -2)
+        without = covariances - settings.ridge * (1 + 1e-9) * np.eye(covariances.shape[-1])
+        return np.linalg.eigvalsh(without / np.outer(settings.smallest, settings.smallest))[:, 0]
+    scaled = scale_tril / settings.smallest[:, None]
+    if settings.family.diagonal or not np.tril(scaled, -1).any():
+        return np.diagonal(scaled, axis1=-2, axis2=-1).min(axis=-1) ** 2
     sizes = np.linalg.svd(scaled, compute_uv=False) ** 2
     # What rounding makes of zero is as little a variance as the floor is.
-    return float(sizes[-1]) if sizes[-1] > 2.0 * LEAST * sizes[0] else min(float(sizes[-1]), 1.0)
+    least = sizes[:, -1]
+    return np.where(least > 2.0 * LEAST * sizes[:, 0], least, np.minimum(least, 1.0))
 
 
 def _unpredicted(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from bayesgmm.covariance import Family, single
 from bayesgmm.em.checkpoint import Checkpoint, Iteration
-from bayesgmm.em.degeneracy import describe, is_hopeless, smallest_sds
+from bayesgmm.em.degeneracy import describe, is_hopeless
 from bayesgmm.em.iterate import EMRun
 from bayesgmm.em.moves import neighbours
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
-from bayesgmm.em.starts import Sample, filled, some_rows, starting_points
+from bayesgmm.em.starts import filled, some_rows, starting_points
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities
 from bayesgmm.em.view import view_of
 from bayesgmm.exceptions import InvalidParameterError, LikelihoodDecreaseError
@@ -117,101 +118,196 @@ def fit_em(
     n_components: int,
     family: Family,
     *,
-    tol: float,
-    max_iter: int,
-    reg_covar: float | None = None,
-    n_init: int | str = "auto",
-    init_params: str | FloatArray = "auto",
     effort: float = 1.0,
-    start: Start = NO_START,
     known: Sequence[MixtureParams] = (),
-    seeds: np.random.SeedSequence | None = None,
-    sample_weight: FloatArray | None = None,
-    penalty: Penalty | None = None,
-    equal_weights: bool = False,
-    noise: Noise | None = None,
-    on_run: Callable[[EMRun], None] | None = None,
-    on_iteration: Callable[[Iteration], object] | None = None,
-    in_one_call: bool = True,
-    checkpoint: Checkpoint | None = None,
-    names: list[str] | None = None,
+    **settings: Any,
 ) -> EMFit:
     """Fit a mixture by EM from many starts.
 
+    ``effort`` and ``known`` are those of :meth:`Fitting.search`, ``settings`` those of :class:`Fitting`, which says what is raised.
+    """
+    fitting = Fitting(X, n_components, family, **settings)
+    fitting.search(known, effort)
+    return fitting.end()
+
+
+class Fitting:
+    """A fit in the making: searched for, perhaps again with what fits of other models have found meanwhile, and brought to its end.
+
     Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K), and
     ``penalty`` the prior as EM needs it;
-    ``known`` are mixtures of other fits to the same rows, of any families: they are started from as well, those of one component fewer
-    with one more, those of one more with one less; with ``effort`` zero from nothing else;
     ``on_run`` is called with every run from a start that ends, ``on_iteration`` after every iteration over rows in chunks;
-    ``in_one_call`` is one of :class:`Settings`; ``checkpoint`` keeps the runs on all rows; ``names`` are those of the columns.
-    Components come in order of decreasing weight, unless the user's start or priors that tell them apart give them an order.
+    ``in_one_call`` is one of :class:`Settings`; ``checkpoint`` keeps the runs on all rows; ``names`` are those of the columns;
+    ``like`` is another fit to the same rows and weights, whose view of them is taken over.
 
     Raises
     ------
     InvalidParameterError
-        If no start leads anywhere: every one ended in a component without spread.
+        From the search, if no start leads anywhere: every one ended in a component without spread.
     LikelihoodDecreaseError
-        If an iteration lowered the log-likelihood of regular components by more than rounding can: a mistake in this package.
+        At the end, if an iteration lowered the log-likelihood of regular components by more than rounding can: a mistake in this package.
     """
-    seeds = seeds or np.random.SeedSequence()
-    if isinstance(X, Chunked):
-        checkpoint = _told_of(checkpoint, on_iteration)
-    given_weight = sample_weight
-    origin, X, rows, sample_weight, moments = view_of(X, sample_weight, checkpoint)
-    if origin.any():
-        start = start.seen_from(origin)
-        penalty = None if penalty is None else penalty.seen_from(origin)
-        noise = None if noise is None else noise.seen_from(origin)
-        known = [_seen_from(params, origin) for params in known]
-    sample = some_rows(rows, sample_weight, seeds)
-    family = single(family) if n_components == 1 and penalty is None else family
-    settings = Settings(
-        family,
-        tol,
-        max_iter,
-        smallest_sds(*_observed(rows, sample), n_components=n_components),
-        has_floor=reg_covar is None,
-        ridge=reg_covar or 0.0,
-        accelerate=n_init == "auto" and reg_covar is None,
-        penalty=penalty,
-        equal_weights=equal_weights,
-        noise=noise,
-        in_one_call=in_one_call,
-    )
-    search = Search(rows, sample, settings, sample_weight, on_run, checkpoint)
-    is_ordered = start.is_given or not isinstance(init_params, str) or not (penalty is None or penalty.is_exchangeable)
-    told = _Told(X, settings, names, origin, is_ordered)
-    auto = n_init == "auto"
-    if start.is_complete:
-        return told.of(search, search.each_to_the_end([_place(start, None, settings)]))
-    if not isinstance(init_params, str):
-        mixture = _of_responsibilities(X, init_params, settings, given_weight)
-        return told.of(search, search.each_to_the_end([_place(start, mixture, settings)]))
-    if n_components == 1 and auto and not start.is_given and _is_closed(rows, settings):
+
+    def __init__(
+        self,
+        X: FloatArray | Chunked,
+        n_components: int,
+        family: Family,
+        *,
+        tol: float,
+        max_iter: int,
+        reg_covar: float | None = None,
+        n_init: int | str = "auto",
+        init_params: str | FloatArray = "auto",
+        start: Start = NO_START,
+        seeds: np.random.SeedSequence | None = None,
+        sample_weight: FloatArray | None = None,
+        penalty: Penalty | None = None,
+        equal_weights: bool = False,
+        noise: Noise | None = None,
+        on_run: Callable[[EMRun], None] | None = None,
+        on_iteration: Callable[[Iteration], object] | None = None,
+        in_one_call: bool = True,
+        checkpoint: Checkpoint | None = None,
+        names: list[str] | None = None,
+        like: Fitting | None = None,
+    ) -> None:
+        self._seeds = seeds or np.random.SeedSequence()
+        if isinstance(X, Chunked):
+            checkpoint = _told_of(checkpoint, on_iteration)
+        self._view = view = view_of(X, sample_weight, checkpoint) if like is None else like._view
+        if view.origin.any():
+            start = start.seen_from(view.origin)
+            penalty = None if penalty is None else penalty.seen_from(view.origin)
+            noise = None if noise is None else noise.seen_from(view.origin)
+        self._sample = some_rows(view.rows, view.weight, self._seeds) if like is None else like._sample
+        self._settings = settings = Settings(
+            single(family) if n_components == 1 and penalty is None else family,
+            tol,
+            max_iter,
+            self._sample.smallest_sds(n_components),
+            has_floor=reg_covar is None,
+            ridge=reg_covar or 0.0,
+            accelerate=n_init == "auto" and reg_covar is None,
+            penalty=penalty,
+            equal_weights=equal_weights,
+            noise=noise,
+            in_one_call=in_one_call,
+        )
+        self._n_components, self._n_init, self._init_params, self._start = n_components, n_init, init_params, start
+        self._given_weight = sample_weight
+        self._search = Search(view.rows, self._sample, settings, view.weight, on_run, checkpoint)
+        is_ordered = start.is_given or not isinstance(init_params, str) or not (penalty is None or penalty.is_exchangeable)
+        self._told = _Told(view.X, settings, names, view.origin, is_ordered)
+        self._ended: list[Ended] | None = None  # on all rows, where there is nothing to search for
+        self._best: Ended | None = None
+        self._heights = np.empty(0)
+        self._n_moves = 0
+        self._is_from_known = False
+
+    @property
+    def searches(self) -> bool:
+        """Whether the package chooses where to start."""
+        return self._n_init == "auto" and isinstance(self._init_params, str) and not self._start.is_complete
+
+    def search(self, known: Sequence[MixtureParams] = (), effort: float = 1.0) -> None:
+        """Search for the maximum.
+
+        Parameters
+        ----------
+        known : sequence of MixtureParams
+            Of other fits to the same rows, of any families: they are started from as well, those of one component fewer with one more,
+            those of one more with one less.
+        effort : float
+            How long to look.
+        """
+        K, settings = self._n_components, self._settings
+        if not self.searches:
+            self._ended = self._from_what_is_asked_for()
+            return
+        if K == 1 and not self._start.is_given and _is_closed(self._view.rows, settings):
+            self._ended = [self._closed()]
+            return
+        n_starts = 1 if K == 1 else max(2, round(AUTO_STARTS * effort**0.5))
+        if is_hopeless(self._search.total, K, self._view.X.shape[1], settings):
+            # The log-likelihood has no maximum: a few iterations of one start show where it rises without bound.
+            n_starts, effort, known = 1, 0.0, known[:1]
+            self._search = replace(self._search, settings=replace(settings, max_iter=min(settings.max_iter, FEW_ITERATIONS)))
+        points = starting_points(self._sample, K, str(self._init_params), n_starts, settings, self._seeds)
+        starts = [_place(self._start, mixture, settings) for mixture in points]
+        rng = np.random.default_rng(self._seeds.spawn(1)[0])
+        self._best, self._heights, self._n_moves = self._search.best_of(starts, self._near(known, rng), effort, rng)
+
+    def search_near(self, known: Sequence[MixtureParams]) -> None:
+        """Look whether other fits, as those of :meth:`search`, lead higher."""
+        if self._best is None:
+            return
+        better = self._search.better(self._best, self._near(known, np.random.default_rng(self._seeds.spawn(1)[0])))
+        if better is not self._best:
+            self._best, self._n_moves, self._is_from_known = better, 0, True
+
+    def end(self) -> EMFit:
+        """Return the fit."""
+        if self._best is not None:
+            n_at_best = int((np.abs(self._heights - self._best.height) < SAME_FOUND).sum())
+            ended = self._search.on_all_rows(self._best)
+            return self._told.of(
+                self._search, ended, len(self._heights), n_at_best, self._n_moves, is_from_known=self._is_from_known
+            )
+        assert self._ended is not None, "nothing was searched for"
+        n_at_best = sum(abs(end.height - self._ended[0].height) < SAME_OPTIMUM for end in self._ended)
+        is_counted = isinstance(self._n_init, int) and isinstance(self._init_params, str) and not self._start.is_complete
+        return self._told.of(self._search, self._ended, int(self._n_init) if is_counted else 1, n_at_best)
+
+    @property
+    def params(self) -> MixtureParams:
+        """The best mixture so far."""
+        return _seen_from(_params(self._so_far.run.mixture), -self._view.origin)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the best mixture so far is a maximum that means something."""
+        return self._so_far.is_sound
+
+    @property
+    def bic(self) -> float:
+        """BIC of the best mixture so far on the rows that were searched in."""
+        n_parameters = self._settings.family.n_parameters(*self._so_far.run.mixture.means.shape)
+        log_likelihood = self._so_far.height - self._settings.log_prior(self._so_far.run.mixture)
+        return float(-2.0 * log_likelihood + n_parameters * np.log(self._sample.total))
+
+    @property
+    def _so_far(self) -> Ended:
+        if self._best is not None:
+            return self._best
+        assert self._ended is not None, "nothing was searched for"
+        return self._ended[0]
+
+    def _near(self, known: Sequence[MixtureParams], rng: np.random.Generator) -> list[Mixture]:
+        """Return mixtures to start from that lie near known ones."""
+        seen = [_mixture(_seen_from(params, self._view.origin)) for params in known]
+        return [near for mixture in seen for near in neighbours(mixture, self._n_components, self._sample, self._settings, rng)]
+
+    def _closed(self) -> Ended:
         try:
-            return told.of(search, [search.closed(*moments)])
+            return self._search.closed(*self._view.moments)
         except Collapse:
             raise InvalidParameterError(
                 "the rows are without spread in some direction, and reg_covar=0 gives them none: leave out a column, or leave reg_covar at "
                 "None, so that variances have a floor"
             ) from None
-    if not auto:
-        points = starting_points(sample, n_components, init_params, int(n_init), settings, seeds)
-        ended = search.each_to_the_end([_place(start, mixture, settings) for mixture in points])
-        ended = search.in_order(search.alive(ended), by_height=reg_covar is not None)
-        heights = np.array([end.height for end in ended]) - ended[0].height
-        return told.of(search, ended, int(n_init), int((np.abs(heights) < SAME_OPTIMUM).sum()))
-    n_starts = 0 if effort == 0 else 1 if n_components == 1 else max(2, round(AUTO_STARTS * effort**0.5))
-    if is_hopeless(search.total, n_components, X.shape[1], settings):
-        # The log-likelihood has no maximum: a few iterations of one start show where it rises without bound.
-        n_starts, effort, known = min(n_starts, 1), 0.0, known[:1]
-        search = replace(search, settings=replace(settings, max_iter=min(max_iter, FEW_ITERATIONS)))
-    points = starting_points(sample, n_components, init_params, n_starts, settings, seeds)
-    found = [_place(start, mixture, settings) for mixture in points]
-    rng = np.random.default_rng(seeds.spawn(1)[0])
-    near = [mixture for params in known for mixture in neighbours(_mixture(params), n_components, sample, settings, rng)]
-    ended, heights, n_moves = search.best_of(found, near, effort, rng)
-    return told.of(search, ended, len(found), int((np.abs(heights) < SAME_FOUND).sum()), n_moves)
+
+    def _from_what_is_asked_for(self) -> list[Ended]:
+        """Return the ends of the runs from the user's starting values, partition or number of starts, the best first."""
+        settings, search = self._settings, self._search
+        if self._start.is_complete:
+            return search.each_to_the_end([_place(self._start, None, settings)])
+        if not isinstance(self._init_params, str):
+            mixture = _of_responsibilities(self._view.X, self._init_params, settings, self._given_weight)
+            return search.each_to_the_end([_place(self._start, mixture, settings)])
+        points = starting_points(self._sample, self._n_components, self._init_params, int(self._n_init), settings, self._seeds)
+        ended = search.each_to_the_end([_place(self._start, mixture, settings) for mixture in points])
+        return search.in_order(search.alive(ended), by_height=not settings.has_floor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +320,9 @@ class _Told:
     origin: FloatArray
     keep_order: bool
 
-    def of(self, search: Search, ended: list[Ended], n_starts: int = 1, n_at_best: int = 1, n_moves: int = 0) -> EMFit:
+    def of(
+        self, search: Search, ended: list[Ended], n_starts: int, n_at_best: int, n_moves: int = 0, *, is_from_known: bool = False
+    ) -> EMFit:
         """Return the fit that the first of the runs that ended is."""
         best = search.polished(search.alive(ended)[0])
         if not self.keep_order:
@@ -237,7 +335,7 @@ class _Told:
             )
         mixture = best.run.mixture
         seen = [*ended, *search.ended] if search.sample.is_all else ended
-        degenerate = [end.height for end in seen if not end.health.is_regular and np.isfinite(end.height)]
+        above = [end.height for end in seen if end.height > best.height and not end.health.is_regular]
         fit = EMFit(
             _params(mixture),
             best.run.trace,
@@ -251,12 +349,14 @@ class _Told:
             _noise_weight(mixture),
             _optima([best, *ended[1:]], search.sample.X if isinstance(self.X, Chunked) else self.X),
             best.run.converged,
-            max(degenerate, default=-np.inf) - best.height,
+            max(above, default=-np.inf) - best.height,
         )
-        regular = [end.height for end in seen if end.is_sound]
-        return self._with_message(fit, best, best.height - max(regular, default=-np.inf)).seen_from(-self.origin)
+        lower = np.inf
+        if not best.health.is_regular:
+            lower = best.height - max((end.height for end in seen if end.is_sound), default=-np.inf)
+        return self._with_message(fit, best, lower, is_from_known=is_from_known).seen_from(-self.origin)
 
-    def _with_message(self, fit: EMFit, best: Ended, above_regular: float) -> EMFit:
+    def _with_message(self, fit: EMFit, best: Ended, above_regular: float, *, is_from_known: bool) -> EMFit:
         run = best.run
         if not best.health.is_regular:
             message = describe(best.health, rows_of(self.X), run.mixture, self.settings, self.names)
@@ -279,25 +379,24 @@ class _Told:
             )
             return replace(fit, message=message)
         iterations = f"{run.n_iter} iteration{'s'[: run.n_iter != 1]}"
-        return replace(fit, message=f"EM converged after {iterations}{_found_by(fit)}{_rejected(fit)}")
+        return replace(fit, message=f"EM converged after {iterations}{_found_by(fit, is_from_known)}{_rejected(fit)}")
 
 
-def _found_by(fit: EMFit) -> str:
+def _found_by(fit: EMFit, is_from_known: bool) -> str:
     """Say how many of the independent starts ended at this maximum, and what was tried to find a higher one."""
-    if fit.n_starts == 0:
-        return ", from the fit of a neighbouring model"
     if fit.n_starts == 1:
         return ""
-    if fit.n_moves == 0:
+    if fit.n_moves == 0 and not is_from_known:
         return f"; {fit.n_at_best} of {fit.n_starts} starts ended at this maximum"
-    looked = f"{fit.n_moves} moves away from it found none higher"
+    counted = {0: "none", 1: "one"}.get(fit.n_at_best, str(fit.n_at_best))
+    found = f"{counted} of {fit.n_starts} independent starts ended at this maximum"
+    if is_from_known:
+        found += ", which is that of a neighbouring model's fit"
+    else:
+        found += f", and {fit.n_moves} moves away from it found none higher"
     if fit.n_at_best >= AGREEMENT:
-        return f"; {fit.n_at_best} of {fit.n_starts} independent starts ended at this maximum, and {looked}"
-    found = {0: "none", 1: "one"}.get(fit.n_at_best, str(fit.n_at_best))
-    return (
-        f"; {found} of {fit.n_starts} independent starts ended at this maximum, and {looked}: there may be a higher one, which a larger "
-        "effort may find"
-    )
+        return f"; {found}"
+    return f"; {found}: there may be a higher one, which a larger effort may find"
 
 
 def _rejected(fit: EMFit) -> str:
@@ -307,13 +406,6 @@ def _rejected(fit: EMFit) -> str:
         f". A maximum {fit.rejected:.1f} nats higher was rejected: in it a component rests on rows that do not determine it, and its "
         "likelihood means nothing"
     )
-
-
-def _observed(rows: Rows, sample: Sample) -> tuple[FloatArray, FloatArray]:
-    """Return the rows of the sample with NaN where values are missing, and their weights."""
-    if not isinstance(rows, Gaps) or not sample.is_all:
-        return sample.X, sample.weight
-    return rows.table(), sample.weight
 
 
 def _of_responsibilities(

@@ -148,11 +148,13 @@ def _maximised(moments: Moments, settings: Settings, mixture: Mixture) -> Mixtur
     """Return the mixture that is best for given moments, whichever it began with: some M-steps only come nearer to it."""
     if settings.penalty is None and settings.family.closed:
         return assemble(*moments, settings, mixture)
+    size = np.inf
     for _ in range(_MOST_M_STEPS):
-        before, mixture = mixture, assemble(*moments, settings, mixture, TO_THE_END)
+        before, mixture, last = mixture, assemble(*moments, settings, mixture, TO_THE_END), size
         moved = np.linalg.solve(before.scale_tril, mixture.scale_tril) - np.eye(len(mixture.means[0]))
         shift = np.linalg.solve(before.scale_tril, (mixture.means - before.means)[..., None])
-        if max(np.abs(moved).max(), np.abs(shift).max()) < _EXACT:
+        size = max(np.abs(moved).max(), np.abs(shift).max())
+        if size < _EXACT or last <= size < NEAR:  # rounding moves it to and fro
             break
     return mixture
 

@@ -141,7 +141,7 @@ class Refit:
 
     def _is_at_floor(self, scale_tril: FloatArray) -> bool:
         """Whether a variance is no more than the floor, or than it would be where there is none."""
-        return any(least_variance(factor, self.settings) <= AT_FLOOR for factor in scale_tril)
+        return bool((least_variance(scale_tril, self.settings) <= AT_FLOOR).any())
 
     def _general(self, X: FloatArray, weight: FloatArray | None) -> Refitted:
         p = self.data.params

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -55,14 +56,33 @@ _SAME_DENSITY = 0.05
 """Nats: mixtures whose densities differ by less at some 200 rows are the same."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ended:
-    """A run and the state of its components."""
+    """A run and the state of its components, looked at when it is asked for: most runs end too low for that to matter.
+
+    Parameters
+    ----------
+    run : EMRun
+    examined : callable
+        Returns :attr:`health` and :attr:`worth` of the run.
+    """
 
     run: EMRun
-    health: Health
-    worth: float
-    """What runs are ranked by: the height, or of a run that may not be chosen what is left of it with its components widened."""
+    examined: Callable[[EMRun], tuple[Health, float]]
+
+    @cached_property
+    def _state(self) -> tuple[Health, float]:
+        return self.examined(self.run)
+
+    @property
+    def health(self) -> Health:
+        """The state of its components."""
+        return self._state[0]
+
+    @property
+    def worth(self) -> float:
+        """What runs are ranked by: the height, or of a run that may not be chosen what is left of it with its components widened."""
+        return min(self._state[1], self.height)
 
     @property
     def is_sound(self) -> bool:
@@ -75,7 +95,8 @@ class Ended:
         noise = np.arange(len(order), len(mixture.log_weights))
         permuted = Mixture(mixture.log_weights[np.r_[order, noise]], mixture.means[order], mixture.scale_tril[order])
         ordered = Health(health.at_floor[order], health.too_few[order], health.counts[order])
-        return replace(self, run=replace(self.run, mixture=permuted), health=ordered)
+        worth = self.worth
+        return Ended(replace(self.run, mixture=permuted), lambda _: (ordered, worth))
 
     @property
     def height(self) -> float:
@@ -119,7 +140,7 @@ class Search:
         """Run EM from every start, on all rows, as far as it goes."""
         ended = []
         for run in self._run(starts, self.settings):
-            ended.append(self._examined(run))
+            ended.append(Ended(run, self._state_of))
             if self.on_run is not None:
                 self.on_run(run)
         return self.in_order(ended)
@@ -133,11 +154,17 @@ class Search:
         half = np.linalg.solve(factor, np.linalg.solve(factor, covariance).T)
         log_det = 2.0 * float(np.log(np.diag(factor)).sum())
         height = -0.5 * self.total * (D * np.log(2.0 * np.pi) + log_det + float(np.trace(half)))
-        return self._examined(EMRun(mixture, np.array([height, height]), "converged"))
+        return Ended(EMRun(mixture, np.array([height, height]), "converged"), self._state_of)
+
+    @cached_property
+    def loose(self) -> Settings:
+        """What governs the runs of the search: they end where little is left to gain."""
+        tol = max(self.settings.tol, SAME_OPTIMUM / max(self.sample.total, 1.0))
+        return replace(self.settings, tol=tol, max_iter=min(self.settings.max_iter, _LONGEST))
 
     def best_of(
         self, starts: list[Mixture], known: Sequence[Mixture], effort: float, rng: np.random.Generator
-    ) -> tuple[list[Ended], FloatArray, int]:
+    ) -> tuple[Ended, FloatArray, int]:
         """Search from independent starts and from mixtures that are known, then by moves from the best.
 
         Parameters
@@ -151,57 +178,65 @@ class Search:
 
         Returns
         -------
-        list of Ended
-            On all rows: the best first, and what else was followed.
+        Ended
+            The best, on the rows that were searched in.
         array
-            Heights at which the independent starts ended, less that of the best of all, on the rows that were searched in.
+            Heights at which the independent starts ended.
         int
             How many moves from the best failed.
         """
-        loose = replace(
-            self.settings,
-            tol=max(self.settings.tol, SAME_OPTIMUM / max(self.sample.total, 1.0)),
-            max_iter=min(self.settings.max_iter, _LONGEST),
-        )
-        first = [self._searched(run, loose) for run in self._in_sample([*starts, *known], loose)]
-        if self.on_run is not None:
-            for end in first[: len(starts)]:
-                self.on_run(end.run)
+        first = [Ended(run, self._state_in_sample) for run in self._in_sample(starts, self.loose)]
         self.ended.extend(first)
-        best = self.in_order(self.alive(first))[0]
-        failed = 0
+        if self.on_run is not None:
+            for end in first:
+                self.on_run(end.run)
+        best, failed = self.better(self._best(self.alive(first)), known), 0
         if len(best.run.mixture.means) > 1 and effort > 0 and np.isfinite(best.height):
-            best, failed = self._moved_on(best, loose, effort, rng)
-        heights = np.array([end.height for end in first[: len(starts)]]) - best.height
-        return self._on_all_rows(best), heights, failed
+            best, failed = self._moved_on(best, effort, rng)
+        return best, np.array([end.height for end in first]), failed
 
-    def _moved_on(self, best: Ended, loose: Settings, effort: float, rng: np.random.Generator) -> tuple[Ended, int]:
+    def better(self, best: Ended, known: Sequence[Mixture]) -> Ended:
+        """Return the best that some other mixtures lead to, if it is better; those that a few iterations show no hope of are let go."""
+        short = replace(self.loose, max_iter=min(_LOOK, self.loose.max_iter))
+        hopeful = [run for run in self._in_sample(known, short) if self._has_hope(run, best)]
+        if not hopeful:
+            return best
+        followed = [Ended(run, self._state_in_sample) for run in self._continued(hopeful)]
+        self.ended.extend(followed)
+        found = self._best([best, *followed])
+        return found if found.worth > best.worth + SAME_OPTIMUM else best
+
+    def _best(self, ended: list[Ended]) -> Ended:
+        """Return the first of the runs in their order; those that end lower than others are worth are not looked at."""
+        top, seen = -np.inf, []
+        for i in np.argsort([-end.height for end in ended], kind="stable"):
+            if ended[i].height < top - SAME_HEIGHT * self.total:
+                break
+            seen.append(int(i))
+            top = max(top, ended[i].worth)
+        return self.in_order([ended[i] for i in sorted(seen)])[0]
+
+    def _moved_on(self, best: Ended, effort: float, rng: np.random.Generator) -> tuple[Ended, int]:
         """Return the best maximum that moves lead to, and how many from there led nowhere."""
         slow = self.settings.penalty is not None or not self.sample.is_complete  # where an iteration takes a hundred times as long
         each = _MOVES_A_COMPONENT / 2 if slow else _MOVES_A_COMPONENT
         patience = max(1, round(effort * (_MOVES + each * len(best.run.mixture.means))))
-        short = replace(loose, max_iter=min(_LOOK, loose.max_iter))
-        failed, moves = 0, Moves(best.run.mixture, self.sample, loose)
+        failed, moves = 0, Moves(best.run.mixture, self.sample, self.loose)
         while failed < patience:
             made = moves.some(min(_TOGETHER, patience - failed), rng)
             failed += _TOGETHER
-            hopeful = [run for run in self._in_sample(made, short) if self._has_hope(run, best, loose)]
-            if not hopeful:
-                continue
-            followed = [self._searched(run, loose) for run in self._continued(hopeful, loose)]
-            self.ended.extend(followed)
-            better = self.in_order([best, *followed])[0]
-            if better is not best and better.worth > best.worth + SAME_OPTIMUM:
-                best, failed, moves = better, 0, Moves(better.run.mixture, self.sample, loose)
+            better = self.better(best, made)
+            if better is not best:
+                best, failed, moves = better, 0, Moves(better.run.mixture, self.sample, self.loose)
         return best, min(failed, patience)
 
-    def _has_hope(self, run: EMRun, best: Ended, loose: Settings) -> bool:
+    def _has_hope(self, run: EMRun, best: Ended) -> bool:
         """Say whether a move may lead above the best: its gains, a geometric series, may add up to what it is below."""
         if not np.isfinite(run.log_likelihood) or run.status == "fell":
             return False
         below = best.worth + SAME_OPTIMUM - run.log_likelihood
         if not best.is_sound:  # what is higher may be so by density alone
-            below = best.worth + SAME_OPTIMUM - self._searched(run, loose).worth
+            below = best.worth + SAME_OPTIMUM - Ended(run, self._state_in_sample).worth
         if below < 0:
             return True
         if run.status != "max_iter" or run.n_iter < 2:
@@ -210,49 +245,50 @@ class Search:
         rate = min(gain / before, 0.95) if 0 < gain < before else 0.95
         return bool(_HOPE * gain * rate / (1.0 - rate) > below)
 
-    def _in_sample(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
-        return run_each(self.sample.rows, starts, settings, self.sample.row_weight)
+    def _in_sample(self, starts: Sequence[Mixture], settings: Settings) -> Iterator[EMRun]:
+        return run_each(self.sample.rows, list(starts), settings, self.sample.row_weight)
 
-    def _continued(self, runs: list[EMRun], settings: Settings) -> list[EMRun]:
+    def _continued(self, runs: list[EMRun]) -> list[EMRun]:
         """Return runs on the sample carried on, their traces joined to those so far."""
         out = list(runs)
-        going = [i for i, run in enumerate(runs) if run.can_go_on(settings.max_iter)]
+        going = [i for i, run in enumerate(runs) if run.can_go_on(self.loose.max_iter)]
         for n in {runs[i].n_iter for i in going}:
             these = [i for i in going if runs[i].n_iter == n]
-            rest = replace(settings, max_iter=settings.max_iter - n)
+            rest = replace(self.loose, max_iter=self.loose.max_iter - n)
             for i, on in zip(these, self._in_sample([runs[i].mixture for i in these], rest), strict=True):
                 out[i] = runs[i].joined(on)
         return out
 
-    def _searched(self, run: EMRun, settings: Settings) -> Ended:
+    def _state_in_sample(self, run: EMRun) -> tuple[Health, float]:
         closer = (self.sample.X, self.sample.weight) if self.sample.is_complete else None
-        health = examine(run.mixture, settings, self.sample.total, closer)
-        return Ended(run, health, self._worth(run, health, self.sample.rows, self.sample.row_weight))
+        health = examine(run.mixture, self.loose, self.sample.total, closer)
+        return health, self._worth(run, health, self.sample.rows, self.sample.row_weight)
 
-    def _on_all_rows(self, best: Ended) -> list[Ended]:
-        """Return the best maxima of the search, carried on to the end on all rows."""
-        others = [end.run for end in self._distinct(self.in_order([best, *self.ended])) if end is not best]
+    def on_all_rows(self, best: Ended) -> list[Ended]:
+        """Return the best maximum of the search, and others that it found, carried on to the end on all rows."""
         if not self.sample.is_all:
-            runs = [best.run, *others[: _FROM_ALL_ROWS - 1]]
-            return self.in_order([self._examined(run) for run in self._run([run.mixture for run in runs], self.settings)])
+            starts = [end.run.mixture for end in self._distinct(best, _FROM_ALL_ROWS)]
+            return self.in_order([Ended(run, self._state_of) for run in self._run(starts, self.settings)])
         if not best.is_sound:  # the last digits of what means nothing are not worth an iteration
-            return [self._examined(best.run)]
-        told = others[: _OPTIMA - 1] if isinstance(self.X, np.ndarray) else []  # a pass over other rows may take minutes
-        return self.in_order([self._examined(self._to_the_end(run)) for run in [best.run, *told]])
+            return [Ended(best.run, self._state_of)]
+        told = (
+            self._distinct(best, _OPTIMA) if isinstance(self.X, np.ndarray) else [best]
+        )  # a pass over other rows may take minutes
+        return self.in_order([Ended(self._to_the_end(end.run), self._state_of) for end in told])
 
-    def _distinct(self, ended: list[Ended]) -> list[Ended]:
-        """Return runs to different maxima, in their order, those that may not be chosen left out unless there are no others."""
-        found: list[Ended] = []
-        for end in [end for end in ended if end.is_sound] or ended:
+    def _distinct(self, best: Ended, most: int) -> list[Ended]:
+        """Return the best and other runs to different maxima, the highest first, which may be chosen unless the best may not either."""
+        found = [best]
+        for end in self.in_order([end for end in self.ended if end is not best and np.isfinite(end.height)], by_height=True):
+            if len(found) == most:
+                break
             # Maxima of one height may be others: in data with a symmetry they are.
-            if np.isfinite(end.height) and not any(
+            if (end.is_sound or not best.is_sound) and not any(
                 abs(end.height - other.height) < SAME_FOUND
                 and _resembles(end.run.mixture, other.run.mixture, self.sample.X, self.settings)
                 for other in found
             ):
                 found.append(end)
-            if len(found) == _OPTIMA:
-                break
         return found
 
     def _to_the_end(self, run: EMRun) -> EMRun:
@@ -277,12 +313,12 @@ class Search:
         if not (wanted and best.run.converged and best.health.is_regular):
             return best
         polish = polished if self.checkpoint is None else self.checkpoint.polished
-        better = self._examined(polish(best.run, self.X, self.settings, self.sample_weight))
+        better = Ended(polish(best.run, self.X, self.settings, self.sample_weight), self._state_of)
         return better if better.health.is_regular else best
 
-    def _examined(self, run: EMRun) -> Ended:
+    def _state_of(self, run: EMRun) -> tuple[Health, float]:
         health = examine(run.mixture, self.settings, self.total, (self.X, self.sample_weight))
-        return Ended(run, health, self._worth(run, health, self.X, self.sample_weight))
+        return health, self._worth(run, health, self.X, self.sample_weight)
 
     def _worth(self, run: EMRun, health: Health, X: Rows, sample_weight: FloatArray | None) -> float:
         """Return what a run is ranked by."""

@@ -19,6 +19,7 @@ from sklearn import config_context
 from sklearn.cluster import KMeans
 
 from bayesgmm.covariance import family
+from bayesgmm.em.degeneracy import smallest_sds
 from bayesgmm.em.hierarchy import hierarchical_labels
 from bayesgmm.em.iterate import run_each
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities, mixture_of
@@ -86,6 +87,35 @@ class Sample:
     def is_complete(self) -> bool:
         """Whether nothing is missing in the rows that runs of the search see."""
         return isinstance(self.rows, np.ndarray)
+
+    @cached_property
+    def moments(self) -> tuple[FloatArray, FloatArray]:
+        """Mean and covariance of the rows."""
+        mean = np.average(self.X, axis=0, weights=self.weight)
+        centred = self.X - mean
+        return mean, (self.weight[:, None] * centred).T @ centred / self.weight.sum()
+
+    @cached_property
+    def projections(self) -> FloatArray:
+        """The most telling projections (n, P) of the rows."""
+        return telling_projections(self.X, *self.moments)
+
+    def smallest_sds(self, n_components: int) -> FloatArray:
+        """Return the smallest standard deviation (D,) of each column that any of so many components is allowed."""
+        return self._smallest_of_one if n_components == 1 else self._smallest_of_some
+
+    @cached_property
+    def _smallest_of_one(self) -> FloatArray:
+        return smallest_sds(self._observed, self.weight, n_components=1)
+
+    @cached_property
+    def _smallest_of_some(self) -> FloatArray:
+        return smallest_sds(self._observed, self.weight)
+
+    @property
+    def _observed(self) -> FloatArray:
+        """The rows with NaN where values are missing, as far as that is known."""
+        return self.rows.table() if isinstance(self.rows, Gaps) and self.is_all else self.X
 
 
 def distinct_rows(X: FloatArray, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
@@ -202,14 +232,6 @@ class Views:
                 yield made[view]
 
     @cached_property
-    def moments(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and covariance of the rows."""
-        X, weight = self.sample.X, self.sample.weight
-        mean = np.average(X, axis=0, weights=weight)
-        centred = X - mean
-        return mean, (weight[:, None] * centred).T @ centred / weight.sum()
-
-    @cached_property
     def scaled(self) -> FloatArray:
         """Rows (n, D) with every column on its own scale, which far rows do not set: that of the middle half of the column.
 
@@ -217,22 +239,17 @@ class Views:
         """
         X = self.sample.X
         low, middle, high = np.quantile(X, [0.25, 0.5, 0.75], axis=0)
-        spread, sd = high - low, np.sqrt(np.diag(self.moments[1]))
+        spread, sd = high - low, np.sqrt(np.diag(self.sample.moments[1]))
         scale = np.where(spread > 1e-3 * sd, spread, np.where(sd > 0, sd, 1.0))
         if self.settings.family.invariance == "scale" and self.settings.family.diagonal:
             scale = np.full_like(scale, np.sqrt(np.mean(scale**2)))
         return (X - middle) / scale
 
-    @cached_property
-    def projections(self) -> FloatArray:
-        """The most telling projections (n, P) of the rows."""
-        return telling_projections(self.sample.X, *self.moments)
-
     def _from_rows(self, rng: np.random.Generator) -> Mixture:
         """Start at random rows, with the covariance of all."""
-        X, K = self.sample.X, self.n_components
+        X, K, covariance = self.sample.X, self.n_components, self.sample.moments[1]
         means = X[rng.choice(len(X), K, replace=len(X) < K)]
-        return mixture_of(np.ones(K), means, np.broadcast_to(self.moments[1], (K, *self.moments[1].shape)), self.settings)
+        return mixture_of(np.ones(K), means, np.broadcast_to(covariance, (K, *covariance.shape)), self.settings)
 
     def _from_seeds(self, rng: np.random.Generator) -> Mixture:
         """Start at rows far from each other, every column on its own scale (k-means++)."""
@@ -248,7 +265,8 @@ class Views:
 
     def _from_projections(self, which: slice, rng: np.random.Generator) -> Mixture:
         """Start from the groups that a mixture finds in some projections."""
-        Y = self.projections[:, which if self.projections.shape[1] > which.start else slice(0, 1)]
+        projections = self.sample.projections
+        Y = projections[:, which if projections.shape[1] > which.start else slice(0, 1)]
         return self._from_labels(groups_in(Y, self.sample.weight, self.n_components, self.settings, rng))
 
     def _from_labels(self, labels: IntArray) -> Mixture:

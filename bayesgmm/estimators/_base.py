@@ -99,6 +99,21 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         self._fit_obs = observations(X, len(values))
         return values
 
+    def _start_like(self, other: MixtureEstimator) -> FloatArray | Chunked:
+        """Remember the data that another estimator has checked; they are never written to, so all may have the same."""
+        try:
+            self._validate_params()
+        except SklearnParameterError as error:
+            raise InvalidParameterError(str(error)) from None
+        for name in ("n_features_in_", "feature_names_in_", "feature_names_", "_fit_rows", "_fit_weight", "_fit_obs"):
+            if hasattr(other, name):
+                setattr(self, name, getattr(other, name))
+        values, weight = self._fit_X, self._fit_weight
+        check_fittable(values if weight is None else values[weight > 0], self.feature_names_, self.n_components)
+        if weight is not None:
+            check_worth(float(weight.sum()), int((weight > 0).sum()), self.n_components, values.shape[1])
+        return values
+
     def __sklearn_clone__(self) -> Self:
         """Return an unfitted estimator with the same settings; a fit among these stays fitted, for it is a value here, not a step."""
         copy: Self = super().__sklearn_clone__()

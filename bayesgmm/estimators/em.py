@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -17,10 +17,10 @@ from bayesgmm.covariance import names
 from bayesgmm.em import (
     START_METHODS,
     EMFit,
+    Fitting,
     Iteration,
     Noise,
     Penalty,
-    fit_em,
     impute,
     penalty_of,
 )
@@ -44,6 +44,56 @@ from bayesgmm.resolution import repeats
 from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_fittable
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A fit that has begun: the estimator, and all that its search and its end need to know.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+    fitting : Fitting
+    settings : dict
+        Those that hold without noise as well.
+    noise : Noise, optional
+    values : array of shape (N, D), or Chunked
+    weight : array of shape (N,), optional
+        Of the rows that may belong to groups.
+    before : Before, optional
+        The fit that this one goes on from.
+    """
+
+    model: GaussianMixture
+    fitting: Fitting
+    settings: dict[str, Any]
+    noise: Noise | None
+    values: FloatArray | Chunked
+    weight: FloatArray | None
+    before: Before | None
+
+    def search(self, known: Sequence[MixtureParams] = (), share: float = 1.0) -> None:
+        """Search for the maximum, from other fits to the same rows as well; ``share`` is that of the effort asked for."""
+        effort, model = share * self.model.effort, self.model
+        if self.noise is not None and not isinstance(self.values, Chunked) and self.fitting.searches:
+            settings = {**self.settings, "effort": effort}
+            known = [*known, *groups_in_dense_places(self.values, model.n_components, model._family, self.weight, settings)]
+        self.fitting.search(known, effort)
+
+    def end(self) -> GaussianMixture:
+        """Return the estimator, fitted."""
+        model, fit = self.model, self.fitting.end()
+        if self.noise is not None and not isinstance(self.values, Chunked):
+            fit = with_gross_rows(fit, self.noise, self.values, model._fit_weight)
+        model._warm_trace = fit.trace if self.before is None else self.before.trace_to(fit)
+        if self.before is not None:
+            plain = model.n_init != "auto" or model.reg_covar is not None
+            fit = ended(fit, model._warm_trace, model.tol * model._total_weight, plain=plain)
+        if model.max_iter == 0:
+            fit = replace(fit, message="max_iter=0: this is where EM would have started")
+        model._noise = self.noise
+        model._store(fit)
+        return model
 
 
 class GaussianMixture(ByHand, Criteria, SamplingErrors):
@@ -164,8 +214,6 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     _takes_missing = True
     _noise: Noise | None = None
     _in_one_call = True
-    _known: Sequence[MixtureParams] = ()
-    _share = 1.0
     _on_iteration: Callable[[Iteration], object] | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -271,14 +319,26 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         InvalidParameterError
             If a setting or a starting value cannot be used, or ``resume`` is the checkpoint of another fit.
         """
+        begun = self._begin(X, sample_weight, checkpoint, resume)
+        begun.search()
+        return begun.end()
+
+    def _begin(
+        self,
+        X: Any,
+        sample_weight: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: str | os.PathLike[str] | None = None,
+        like: Begun | None = None,
+    ) -> Begun:
+        """Begin a fit, all but the search; what it knows of the rows is taken over from another one of them, if there is any."""
         before = Before.of(self) if self.warm_start else None
-        values = self._start_fit(X, sample_weight)
+        values = self._start_fit(X, sample_weight) if like is None else self._start_like(like.model)
         if before is None or not before.is_of_the_model_of(self):
             before = None
             method, start = user_start(self, values)
         else:
             method, start = "auto", start_at(before.params, self._family)
-        penalty = self._penalty(values)
         noise = Noise.around(values, self._fit_weight) if self.noise else None
         weight = self._fit_weight if noise is None else self._within(noise, values)
         journal, seeds = checkpoint_of(self, values, seed_sequence(self.random_state), checkpoint, resume)
@@ -289,44 +349,26 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             "reg_covar": self.reg_covar,
             "n_init": 1 if self.max_iter == 0 else self.n_init,  # without iterations there is nothing to search with
             "seeds": seeds,
-            "penalty": penalty,
+            "penalty": self._penalty(values),
             "equal_weights": self.equal_weights,
             "in_one_call": self._in_one_call,
             "names": self.feature_names_,
         }
-        model = self.n_components, self._family
-        known = self._known
-        searches = settings["n_init"] == "auto" and isinstance(method, str) and not start.is_given and self._share > 0
-        if noise is not None and not isinstance(values, Chunked) and searches:
-            known = [
-                *known,
-                *groups_in_dense_places(values, *model, weight, {**settings, "effort": self._share * self.effort}),
-            ]
-        fit = fit_em(
+        fitting = Fitting(
             values,
-            *model,
+            self.n_components,
+            self._family,
             init_params=method,
-            effort=self._share * self.effort,
             start=start,
-            known=known,
             sample_weight=weight,
             noise=noise,
             on_iteration=self._on_iteration or (reporter.iteration if reporter else None),
             checkpoint=journal,
             on_run=reporter,
+            like=None if like is None else like.fitting,
             **settings,
         )
-        if noise is not None and not isinstance(values, Chunked):
-            fit = with_gross_rows(fit, noise, values, self._fit_weight)
-        self._warm_trace = fit.trace if before is None else before.trace_to(fit)
-        if before is not None:
-            plain = self.n_init != "auto" or self.reg_covar is not None
-            fit = ended(fit, self._warm_trace, self.tol * self._total_weight, plain=plain)
-        if self.max_iter == 0:
-            fit = replace(fit, message="max_iter=0: this is where EM would have started")
-        self._noise = noise
-        self._store(fit)
-        return self
+        return Begun(self, fitting, settings, noise, values, weight, before)
 
     def _within(self, noise: Noise, values: FloatArray | Chunked) -> FloatArray | None:
         """Return the weights of the rows that may belong to groups; of gross errors that cannot be set aside, warn."""

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.covariance import family
+from bayesgmm.em import Fitting
 from bayesgmm.estimators import GaussianMixture
+from bayesgmm.estimators.em import Begun
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.expectation import libraries_on_one_thread
@@ -26,12 +28,10 @@ from bayesgmm.typing import ArrayLike, RandomState
 
 __all__ = ["select"]
 
-MOST_ALONE = 4096
+MOST_ALONE = 0
 """Rows up to which models are fitted side by side."""
 OF_THE_EFFORT = 0.25
 """Share of the effort of a fit alone that each of many takes, which start from their neighbours as well."""
-SAME_MAXIMUM = 0.01
-"""Nats by which a fit has to be higher to take the place of another."""
 BEST_FAMILIES = 2
 """Families, the best by BIC, whose fits others of as many components start from."""
 _TAKEN = {"n_components": "n_components", "covariance_type": "covariance_types"}
@@ -107,7 +107,7 @@ def select(
     ask = None if posterior is False else _asking(posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar)
     together = n_rows <= MOST_ALONE  # more rows than these each fit shares out among all cores itself
     grid = _Grid(X, sample_weight, {**settings, "random_state": seed}, together)
-    with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 2 * len(models), shown=progressbar) as advance:
+    with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 3 * len(models), shown=progressbar) as advance:
         fits = grid.fit(models, advance)
     fitted = tuple(fit.model for fit in fits)
     if not any(fitted):
@@ -138,33 +138,43 @@ def _own(data: Any) -> Any:
 
 @dataclass
 class _Fit:
-    """What became of a model: its fit, or why there is none."""
+    """What has become of a model: its fit so far, or why there is none."""
 
-    model: GaussianMixture | None = None
+    begun: Begun | None = None
     error: Exception | None = None
 
     @property
-    def is_sound(self) -> bool:
-        """Whether it is a maximum that means something."""
-        return self.model is not None and self.model.status_ in ("converged", "max_iter")
+    def so_far(self) -> Fitting | None:
+        """What has been found, if anything was."""
+        return None if self.begun is None or self.error is not None else self.begun.fitting
 
     @property
-    def height(self) -> float:
-        """What EM climbed."""
-        return -np.inf if self.model is None else self.model.log_likelihood_ + self.model.log_prior_
+    def rank(self) -> float:
+        """BIC of a maximum that means something; infinity of any other."""
+        return self.so_far.bic if self.so_far is not None and self.so_far.is_sound else np.inf
 
-    def better(self, other: _Fit) -> _Fit:
-        """Return the other fit of the same model if it is the better one."""
-        ahead = other.height > self.height + SAME_MAXIMUM
-        return other if (other.is_sound, ahead) > (self.is_sound, False) or (other.is_sound == self.is_sound and ahead) else self
+    def go_on(self, step: Callable[[Begun], object]) -> None:
+        """Take a step of the fit, and remember why it cannot be taken."""
+        if self.begun is None or self.error is not None:
+            return
+        try:
+            step(self.begun)
+        except (ValueError, LikelihoodDecreaseError) as error:
+            self.error = error
+
+    @property
+    def model(self) -> GaussianMixture | None:
+        """The estimator, if it could be fitted."""
+        return None if self.begun is None or self.error is not None else self.begun.model
 
 
 @dataclass(frozen=True)
 class _Grid:
     """The models over numbers of components and families, each fitted knowing its neighbours.
 
-    First numbers of components go up, and every fit starts from that of one component fewer, too. Then they go down, and it is tried
-    whether the fit of one more, or those of the best other families, lead higher.
+    First numbers of components go up, and every search starts from what was found for one component fewer, too. Then they go down, and it
+    is tried whether what was found for one more, or for the best other families, leads higher. Only then are the fits brought to their
+    end, all digits of each.
     """
 
     X: ArrayLike
@@ -174,61 +184,53 @@ class _Grid:
 
     def fit(self, models: list[tuple[str, int]], advance: Callable[[], None]) -> list[_Fit]:
         fits: dict[tuple[str, int], _Fit] = {}
+        like: Begun | None = None
+        for kind, K in models:
+            fits[kind, K] = fit = self._begin(kind, K, like)
+            like = like or fit.begun
         numbers = sorted({K for _, K in models})
 
         def known(*names: tuple[str, int]) -> list[MixtureParams]:
-            return [fits[name].model.params_ for name in names if name in fits and fits[name].model is not None]  # type: ignore[union-attr]
+            found = [fits[name].so_far for name in names if name in fits]
+            return [one.params for one in found if one is not None]
+
+        def search(name: tuple[str, int]) -> None:
+            near = known((name[0], name[1] - 1))
+            fits[name].go_on(lambda begun: begun.search(near, OF_THE_EFFORT))
+
+        def end(name: tuple[str, int]) -> None:
+            fits[name].go_on(lambda begun: begun.end())
 
         for K in numbers:
-            wave = [name for name in models if name[1] == K]
-            fits |= zip(wave, self._each(wave, [known((kind, K - 1)) for kind, _ in wave], advance), strict=True)
-        searches = self.settings.get("n_init", "auto") == "auto" and isinstance(self.settings.get("init_params", "auto"), str)
+            self._each([name for name in models if name[1] == K], search, advance)
         for K in reversed(numbers):
-            wave = [name for name in models if name[1] == K and K > 1 and searches and fits[name].model is not None]
-            best = sorted((name for name in wave if fits[name].is_sound), key=lambda name: _bic(fits[name]))[:BEST_FAMILIES]
-            near = [known((kind, K + 1), *(other for other in best if other != (kind, K))) for kind, _ in wave]
-            for name, again in zip(wave, self._each(wave, near, advance, only_known=True), strict=True):
-                fits[name] = fits[name].better(again)
-            for _ in range(sum(name[1] == K for name in models) - len(wave)):
-                advance()
+            wave = [name for name in models if name[1] == K]
+            best = [name for name in sorted(wave, key=lambda name: fits[name].rank)[:BEST_FAMILIES] if fits[name].rank < np.inf]
+            near = {name: known((name[0], K + 1), *(other for other in best if other != name)) for name in wave}
+
+            def look_again(name: tuple[str, int], near: dict[tuple[str, int], list[MixtureParams]] = near) -> None:
+                fits[name].go_on(lambda begun: begun.fitting.search_near(near[name]))
+
+            self._each(wave, look_again, advance)
+        self._each(models, end, advance)
         return [fits[name] for name in models]
 
-    def _each(
-        self,
-        wave: list[tuple[str, int]],
-        known: list[list[MixtureParams]],
-        advance: Callable[[], None],
-        *,
-        only_known: bool = False,
-    ) -> list[_Fit]:
-        """Return the fits of some models of one number of components, side by side if the rows are few."""
-
-        def fit(i: int, _: int) -> _Fit:
-            kind, K = wave[i]
-            if only_known and not known[i]:
-                return _Fit()
+    def _begin(self, kind: str, K: int, like: Begun | None) -> _Fit:
+        try:
             model = GaussianMixture(K, **{**self.settings, "covariance_type": kind})
-            model._known, model._share = known[i], 0.0 if only_known else OF_THE_EFFORT
-            try:
-                model.fit(self.X, sample_weight=self.sample_weight)
-            except (ValueError, LikelihoodDecreaseError) as error:
-                return _Fit(error=error)
-            finally:
-                del model._known, model._share
-            return _Fit(model)
+            return _Fit(model._begin(self.X, self.sample_weight, like=like))
+        except ValueError as error:
+            return _Fit(error=error)
 
+    def _each(self, wave: list[tuple[str, int]], step: Callable[[tuple[str, int]], None], advance: Callable[[], None]) -> None:
+        """Take a step with each of some models, side by side if the rows are few."""
         parts = chunks(len(wave), 1)
-        ended = []
-        for end in map_in_turns(fit, parts) if self.together else (fit(*part) for part in parts):
-            ended.append(end)
+
+        def task(i: int, _: int) -> None:
+            step(wave[i])
+
+        for _ in map_in_turns(task, parts) if self.together else (task(*part) for part in parts):
             advance()
-        return ended
-
-
-def _bic(fit: _Fit) -> float:
-    model = fit.model
-    assert model is not None
-    return -2.0 * model.log_likelihood_ + model.n_parameters_ * float(np.log(model._total_weight))
 
 
 def _asking(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesgmm.estimators import GaussianMixture
-from bayesgmm.estimators.fitting import check_settings, fit_quietly, one_seed
+from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.progress import steps
@@ -176,12 +176,12 @@ def bootstrap_lrt(
 
 def _both(X: ArrayLike, K: int, settings: dict[str, Any], seed: int) -> tuple[GaussianMixture, GaussianMixture]:
     null, alternative = (GaussianMixture(n, **{**settings, "random_state": seed}) for n in (K, K + 1))
-    fit_quietly(null, X)
-    alternative._known = [null.params_]
-    try:
-        return null, fit_quietly(alternative, X)
-    finally:
-        del alternative._known
+    with quiet(), libraries_on_one_thread():
+        begun = [model._begin(X) for model in (null, alternative)]
+        begun[0].search()
+        null = begun[0].end()
+        begun[1].search([null.params_])
+        return null, begun[1].end()
 
 
 def _replicate(rows: FloatArray, K: int, settings: dict[str, Any], seed: int) -> float:

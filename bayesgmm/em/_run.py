@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.covariance.base import A_FEW
+from bayesgmm.covariance.base import A_FEW, TO_THE_END
 from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
 from bayesgmm.expectation._matrices import cholesky, is_above, lower_product, squared
 
@@ -106,12 +106,12 @@ def _turned(n, shift, second, inside, floor, half, factor, out):
 
 
 @compiled(fastmath=FASTMATH)
-def m_step(sums, mixture, update, variant, diagonal, free, inward, outward, ridge, floor, inside):
+def m_step(sums, mixture, update, variant, diagonal, free, inward, outward, ridge, floor, inside, rounds):
     """Overwrite a mixture by the one that maximises the expected complete-data log-likelihood; says whether there is one.
 
-    ``inside`` (K, D, D) are the covariances' factors in the frame's coordinates, to which ``inward`` (D, D) leads and from which
-    ``outward`` leads back, both lower triangular. The family's M-step takes place there; where every covariance is ``free``, each is
-    found on its own.
+    ``inside`` (K, D, D) are the covariances' factors in the units of the floor, to which ``inward`` (D, D) leads and from which
+    ``outward`` leads back, both lower triangular. The family's M-step takes place there, in so many ``rounds`` where it has no formula;
+    where every covariance is ``free``, each is found on its own.
     """
     never_inline()
     K, D, _ = inside.shape
@@ -141,14 +141,14 @@ def m_step(sums, mixture, update, variant, diagonal, free, inward, outward, ridg
                     scatter[k, i, j] += ridge * counts[k] * inward[i, m] * inward[j, m]
         if free:
             one = slice(k, k + 1)
-            update(scatter[one], counts[one], previous[one], A_FEW, variant, floor, covariances[one])
+            update(scatter[one], counts[one], previous[one], rounds, variant, floor, covariances[one])
             if not cholesky(covariances[k], inside[k]):
                 return False
             lower_product(outward, inside[k], scale_tril[k])
             alone += 1
     if alone == K:
         return True
-    update(scatter, counts, previous, A_FEW, variant, floor, covariances)
+    update(scatter, counts, previous, rounds, variant, floor, covariances)
     for k in range(K):
         if not cholesky(covariances[k], inside[k]):
             return False
@@ -274,7 +274,7 @@ def squarem(first, second, third, longest, K, D, out):
 
 @compiled()
 def _enter(mixture, inward, floor, inside):
-    """Fill the factors (K, D, D) in the frame's coordinates; says whether all their eigenvalues are at least the floor."""
+    """Fill the factors (K, D, D) in the units of the floor; says whether all their eigenvalues are at least the floor."""
     never_inline()
     K, D, _ = inside.shape
     scale_tril = _parts(mixture, K, D)[2]
@@ -381,7 +381,7 @@ def runs(X, weights, e_step, update, variant, diagonal, free, inward, outward, r
             _copy(here, CURRENT, PAST)
         while n < int(state[5]) and status == RUNNING:
             n += 1
-            if not m_step(here[SUMS], here[CURRENT], update, variant, diagonal, free, inward, outward, ridge, floor, inside):
+            if not m_step(here[SUMS], here[CURRENT], update, variant, diagonal, free, inward, outward, ridge, floor, inside, A_FEW):
                 trace[n] = -np.inf
                 status = COLLAPSED
                 break
@@ -416,3 +416,72 @@ def runs(X, weights, e_step, update, variant, diagonal, free, inward, outward, r
         if status == RUNNING and n >= len(trace) - 1:
             status = OUT_OF_ITERATIONS
         state[0], state[1], state[2] = status, n, plain
+
+
+@compiled()
+def moments_at(X, weight, e_step, diagonal, base, mixture, sums, out):
+    """Fill the moments that a mixture expects, in another one's units; returns the log-likelihood.
+
+    Shares (K,), means (K, D) and covariances (K, D, D) of the rows, in coordinates whitened by the components of ``base``. Both mixtures
+    are rows of numbers, and ``sums`` is memory for one.
+    """
+    D = X.shape[1]
+    K = len(mixture) // (1 + D + D * D)
+    value = _sums(e_step, X, weight, mixture, diagonal, K, D, sums)
+    counts, first, second = _parts(sums, K, D)
+    _, means, scale_tril = _parts(mixture, K, D)
+    _, base_means, base_factors = _parts(base, K, D)
+    shares, points, covariances = _parts(out, K, D)
+    turn, half, total = np.empty((D, D)), np.empty((D, D)), 0.0
+    for k in range(K):
+        counts[k] = max(counts[k], EMPTY)
+        total += counts[k]
+    for k in range(K):
+        shares[k] = counts[k] / total
+        factor = base_factors[k].reshape(D * D)
+        for i in range(D):
+            first[k, i] /= counts[k]
+            points[k, i] = means[k, i] - base_means[k, i]
+            for j in range(D):
+                turn[i, j] = scale_tril[k, i, j] if j <= i else 0.0
+        _solve(factor, points[k], 1, D)
+        flat = turn.reshape(D * D)
+        for j in range(D):
+            _solve(factor, flat[j:], D, D)
+        for i in range(D):
+            for j in range(i + 1):
+                points[k, i] += turn[i, j] * first[k, j]
+            for j in range(D):
+                s = 0.0
+                for m in range(i + 1):
+                    s += turn[i, m] * (second[k, m, j] / counts[k] - first[k, m] * first[k, j])
+                half[i, j] = s
+        for i in range(D):
+            for j in range(i + 1):
+                s = 0.0
+                for m in range(j + 1):
+                    s += half[i, m] * turn[j, m]
+                covariances[k, i, j] = s
+                covariances[k, j, i] = s
+    return value
+
+
+@compiled()
+def maximised(moments, total, update, variant, diagonal, free, inward, outward, floor, base, sums, out):
+    """Fill the mixture that is best for moments in the units of ``base``, as :func:`moments_at` has them; says whether there is one."""
+    D = len(inward)
+    K = len(base) // (1 + D + D * D)
+    shares, points, covariances = _parts(moments, K, D)
+    counts, first, second = _parts(sums, K, D)
+    for k in range(K):
+        counts[k] = max(shares[k] * total, EMPTY)
+        for i in range(D):
+            first[k, i] = counts[k] * points[k, i]
+            for j in range(D):
+                even = 0.5 * (covariances[k, i, j] + covariances[k, j, i])
+                second[k, i, j] = counts[k] * (even + points[k, i] * points[k, j])
+    for i in range(len(base)):
+        out[i] = base[i]
+    inside = np.zeros((K, D, D))
+    _enter(out, inward, 0.0, inside)
+    return m_step(sums, out, update, variant, diagonal, free, inward, outward, 0.0, floor, inside, TO_THE_END)

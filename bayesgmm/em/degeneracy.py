@@ -199,18 +199,18 @@ def _unpredicted(
     total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
     own, D = np.zeros(K, bool), X.shape[1]
     n_parameters = 1 + D + settings.family.n_covariance_parameters(2, D) - settings.family.n_covariance_parameters(1, D)
+    responsibilities = np.exp(joint - log_density[:, None])
     for k in np.flatnonzero(small).tolist():
-        r = np.exp(joint[:, k] - log_density)
-        rows = np.flatnonzero(r > 1e-6)
-        r = r[rows]
+        rows = np.flatnonzero(responsibilities[:, k] > 1e-6)
+        r = responsibilities[rows, k]
         weight = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
         n = float(weight @ r)
         without = _left_out(X[rows], r, n, mixture, k, settings.family.letters)
         without += np.log(np.maximum(n - r, 1e-300) / n * total / max(total - 1.0, 1.0))
-        others = np.delete(joint[rows], k, axis=1)
         lost = float(weight * r @ without)
-        predicted = lost + float(weight * r @ (joint[rows, k] - np.logaddexp.reduce(others, axis=1))) > 0
-        own[k] = -lost > _OPTIMISM * n_parameters and not predicted
+        if -lost > _OPTIMISM * n_parameters:
+            others = np.delete(joint[rows], k, axis=1)
+            own[k] = lost + float(weight * r @ (joint[rows, k] - np.logaddexp.reduce(others, axis=1))) <= 0
     return own
 
 

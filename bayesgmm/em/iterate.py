@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ iterations_worth: Callable[[float, float, float], float] = _run.iterations_worth
 _STATUS = {_run.CONVERGED: "converged", _run.OUT_OF_ITERATIONS: "max_iter", _run.COLLAPSED: "collapsed", _run.FELL: "fell"}
 _PAUSE = 5e7  # multiplications between two moments at which an interrupt is heard: a tenth of a second
 _MEMORY = 1e7  # numbers that runs made together may take
-_NO_WEIGHTS = np.empty((1, 0))
+NO_WEIGHTS = np.empty((1, 0))
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,16 @@ def compiled_runs(
     ``sample_weight`` is (N,), or (runs, N) with weights of its own for each run.
     ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do.
     """
-    family, X = settings.family, _plain(X)
+    X = plain(X)
     K, D = starts[0].means.shape
-    weights = _NO_WEIGHTS if sample_weight is None else _plain(np.atleast_2d(sample_weight))
+    weights = NO_WEIGHTS if sample_weight is None else plain(np.atleast_2d(sample_weight))
     memory = np.zeros((len(starts), _run.ROWS, K * (1 + D + D * D)))
-    memory[:, _run.CURRENT] = [_as_row(start) for start in starts]
+    memory[:, _run.CURRENT] = [as_row(start) for start in starts]
     traces = np.empty((len(starts), settings.max_iter + 1))
     states = np.tile([_run.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
     arguments = (
-        *(STATISTICS, *family.compiled_update, family.diagonal, family.letters == "VVV"),
-        *(np.diag(1.0 / settings.units), np.diag(settings.units)),
+        *(STATISTICS, *m_step_of(settings)),
         *(float(settings.ridge), float(settings.floor), float(settings.tol)),
         (settings.accelerate and settings.extrapolates, settings.accelerate, aitken),
     )
@@ -168,20 +168,28 @@ def compiled_runs(
     ended = []
     for row, trace, state in zip(memory[:, _run.CURRENT], traces, states, strict=True):
         n = int(state[1])
-        ended.append(EMRun(_from_row(row, K, D), trace[: n + 1].copy(), _STATUS[int(state[0])], float(state[4])))
+        ended.append(EMRun(from_row(row, K, D), trace[: n + 1].copy(), _STATUS[int(state[0])], float(state[4])))
     return ended
 
 
-def _plain(array: FloatArray) -> FloatArray:
+def m_step_of(settings: Settings) -> tuple[Any, ...]:
+    """Return what a compiled M-step needs to know of the family and of the units of the floor."""
+    family = settings.family
+    return *family.compiled_update, family.diagonal, family.letters == "VVV", np.diag(1.0 / settings.units), np.diag(settings.units)
+
+
+def plain(array: FloatArray) -> FloatArray:
     """Return the array as one for which everything is compiled: writable and in C's order."""
-    return np.require(array, np.float64, ["C", "A", "W"])
+    return array if array.flags.carray and array.dtype == np.float64 else np.require(array, np.float64, ["C", "A", "W"])
 
 
-def _as_row(mixture: Mixture) -> FloatArray:
+def as_row(mixture: Mixture) -> FloatArray:
+    """Return a mixture as compiled runs have it: all its numbers in a row."""
     return np.concatenate([array.ravel() for array in mixture])
 
 
-def _from_row(row: FloatArray, K: int, D: int) -> Mixture:
+def from_row(row: FloatArray, K: int, D: int) -> Mixture:
+    """Undo :func:`as_row`."""
     means, factors = row[K : K + K * D], row[K + K * D :]
     return Mixture(row[:K].copy(), means.reshape(K, D).copy(), factors.reshape(K, D, D).copy())
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, override
 
 import numpy as np
 
 from bayesgmm.covariance.base import TO_THE_END
-from bayesgmm.em._run import EMPTY
-from bayesgmm.em.iterate import EMRun
+from bayesgmm.em._run import EMPTY, maximised, moments_at
+from bayesgmm.em.iterate import NO_WEIGHTS, EMRun, as_row, from_row, is_compiled, m_step_of, plain
 from bayesgmm.em.penalties import Moments
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, assemble, moments_of, total_weight
 from bayesgmm.expectation import expectation
+from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.typing import FloatArray
 
 __all__ = ["polished"]
@@ -66,7 +69,8 @@ def polished(
     EMRun
         With one iteration more, for all of them, or the run itself: where it stands still already, or where nothing better was found.
     """
-    climbed = _Climbed(run.mixture, X, settings, sample_weight, after)
+    is_quick = isinstance(X, np.ndarray) and is_compiled(X, settings) and settings.ridge == 0 and after is None
+    climbed = (_Compiled if is_quick else _Climbed)(run.mixture, X, settings, sample_weight, after)
     try:
         found = _standstill(climbed)
     except Collapse:
@@ -118,6 +122,11 @@ class _Climbed:
     sample_weight: FloatArray | None
     after: Callable[[float], object] | None
 
+    @cached_property
+    def total(self) -> float:
+        """How many rows the data count as."""
+        return total_weight(self.X, self.sample_weight)
+
     def step(self, mixture: Mixture) -> tuple[FloatArray, float]:
         """Return the moments under a mixture, and how high it is."""
         diagonal = self.settings.family.diagonal
@@ -127,21 +136,51 @@ class _Climbed:
             self.after(height)
         counts, means, scatter = moments_of(statistics, mixture)
         factors = self.base.scale_tril
-        means = np.linalg.solve(factors, (means - self.base.means)[..., None])
-        half = np.linalg.solve(factors, scatter / counts[: len(means), None, None])
-        covariances = np.linalg.solve(factors, np.swapaxes(half, -1, -2))
-        return np.concatenate([counts / counts.sum(), means.ravel(), covariances.ravel()]), height
+        columns = np.concatenate([(means - self.base.means)[..., None], scatter / counts[: len(means), None, None]], axis=-1)
+        half = np.linalg.solve(factors, columns)
+        covariances = np.linalg.solve(factors, np.swapaxes(half[..., 1:], -1, -2))
+        return np.concatenate([counts / counts.sum(), half[..., 0].ravel(), covariances.ravel()]), height
 
     def at(self, point: FloatArray, mixture: Mixture) -> Mixture:
         """Return the mixture that is best for given moments, found from another one near it."""
         K, D = self.base.means.shape
         factors = self.base.scale_tril
-        shares, means, covariances = np.split(point, np.cumsum([len(self.base.log_weights), K * D]))
-        counts = np.maximum(shares * total_weight(self.X, self.sample_weight), EMPTY)
-        means = self.base.means + (factors @ means.reshape(K, D, 1))[..., 0]
-        half = factors @ covariances.reshape(K, D, D) @ np.swapaxes(factors, -1, -2)
+        first = len(self.base.log_weights)
+        second = first + K * D
+        counts = np.maximum(point[:first] * self.total, EMPTY)
+        means = self.base.means + (factors @ point[first:second].reshape(K, D, 1))[..., 0]
+        half = factors @ point[second:].reshape(K, D, D) @ np.swapaxes(factors, -1, -2)
         scatter = 0.5 * counts[:K, None, None] * (half + np.swapaxes(half, -1, -2))
         return _maximised(Moments(counts, means, scatter), self.settings, mixture)
+
+
+class _Compiled(_Climbed):
+    """The same in two compiled calls, where a run is one."""
+
+    @cached_property
+    def _row(self) -> FloatArray:
+        return as_row(self.base)
+
+    @cached_property
+    def _data(self) -> tuple[Any, ...]:
+        weight = NO_WEIGHTS[0] if self.sample_weight is None else plain(self.sample_weight)
+        return plain(self.X), weight, STATISTICS, self.settings.family.diagonal
+
+    @cached_property
+    def _m_step(self) -> tuple[Any, ...]:
+        return *m_step_of(self.settings), float(self.settings.floor)
+
+    @override
+    def step(self, mixture: Mixture) -> tuple[FloatArray, float]:
+        out, sums = np.empty_like(self._row), np.empty_like(self._row)
+        return out, moments_at(*self._data, self._row, as_row(mixture), sums, out)
+
+    @override
+    def at(self, point: FloatArray, mixture: Mixture) -> Mixture:
+        out, sums = np.empty_like(self._row), np.empty_like(self._row)
+        if not maximised(point, self.total, *self._m_step, self._row, sums, out):
+            raise Collapse
+        return from_row(out, *self.base.means.shape)
 
 
 def _maximised(moments: Moments, settings: Settings, mixture: Mixture) -> Mixture:
@@ -167,7 +206,7 @@ def _mixed(points: list[FloatArray], steps: list[FloatArray]) -> FloatArray:
     """
     if len(steps) == 1:
         return steps[-1]
-    changes, moves = np.diff(steps, axis=0).T, np.diff(points, axis=0).T
+    changes, moves = (np.diff(np.stack(listed), axis=0).T for listed in (steps, points))
     units = np.linalg.norm(changes, axis=0)
     units[units == 0] = 1.0
     shares = np.linalg.lstsq(changes / units, steps[-1], rcond=1e-10)[0] / units

@@ -265,16 +265,13 @@ class Search:
         return health, self._worth(run, health, self.sample.rows, self.sample.row_weight)
 
     def on_all_rows(self, best: Ended) -> list[Ended]:
-        """Return the best maximum of the search, and others that it found, carried on to the end on all rows."""
+        """Return the best maximum of the search, carried on to the end on all rows, and others that it found, as near as a search needs."""
         if not self.sample.is_all:
             starts = [end.run.mixture for end in self._distinct(best, _FROM_ALL_ROWS)]
             return self.in_order([Ended(run, self._state_of) for run in self._run(starts, self.settings)])
         if not best.is_sound:  # the last digits of what means nothing are not worth an iteration
             return [Ended(best.run, self._state_of)]
-        told = (
-            self._distinct(best, _OPTIMA) if isinstance(self.X, np.ndarray) else [best]
-        )  # a pass over other rows may take minutes
-        return self.in_order([Ended(self._to_the_end(end.run), self._state_of) for end in told])
+        return self.in_order([Ended(self._to_the_end(best.run), self._state_of), *self._distinct(best, _OPTIMA)[1:]])
 
     def _distinct(self, best: Ended, most: int) -> list[Ended]:
         """Return the best and other runs to different maxima, the highest first, which may be chosen unless the best may not either."""
@@ -353,6 +350,8 @@ class Search:
 
         Many runs end at one maximum, and the order in which rows are summed would choose among them.
         """
+        if len(ended) == 1:
+            return ended
         heights = np.array([end.height if by_height else end.worth for end in ended])
         order = np.argsort(-heights, kind="stable")
         level, levels, top = 0, {}, heights.max(initial=-np.inf)

@@ -36,7 +36,7 @@ SAME_HEIGHT = 1e-10
 """Nats per row: log-likelihoods as close as that may differ by rounding, or by the last digits of a tolerance, and by nothing else."""
 _LONGEST = 200
 """Iterations after which a run of the search is judged by where it is: only the best goes on."""
-_LOOK = 15
+_LOOK = 10
 """Iterations after which a move is judged."""
 _TOGETHER = 4
 """Moves from one mixture that are judged in one call."""

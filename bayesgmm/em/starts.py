@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from itertools import count, cycle, repeat
 
 import numpy as np
@@ -296,25 +296,21 @@ def groups_in(Y: FloatArray, weight: FloatArray, n_components: int, settings: Se
     """Return the group (n,) that a quick fit of a mixture puts each row of a few projections Y (n, P) into."""
     Y = np.ascontiguousarray(Y)
     K, D = n_components, Y.shape[1]
-    plain = replace(
-        settings,
-        family=family("full"),
-        tol=1e-4,
-        max_iter=_STEPS,
-        smallest=np.full(D, _NARROW),
-        has_floor=True,
-        ridge=0.0,
-        penalty=None,
-        noise=None,
-        equal_weights=False,
-        accelerate=True,
-    )
-    covariance = np.broadcast_to(np.cov(Y.T, bias=True).reshape(D, D), (K, D, D))
-    first = [mixture_of(np.ones(K), Y[rng.choice(len(Y), K, replace=len(Y) < K)], covariance, plain) for _ in range(_RUNS - 1)]
+    plain = _on_projections(D, in_one_call=settings.in_one_call)
+    factors = np.broadcast_to(factor_of(np.cov(Y.T, bias=True).reshape(D, D)), (K, D, D))
+    even = np.full(K, -np.log(K))
+    first = [Mixture(even, Y[rng.choice(len(Y), K, replace=len(Y) < K)], factors) for _ in range(_RUNS - 1)]
     ranks = np.argsort(np.argsort(Y[:, 0], kind="stable"), kind="stable")
     first.append(grouped(Y, weight, ranks * K // len(ranks), K, plain))
     best = max(run_each(Y, first, plain, weight), key=lambda run: run.log_likelihood)
     return evaluate(Y, *best.mixture, joint=True)[0].argmax(1)
+
+
+@cache
+def _on_projections(n_features: int, *, in_one_call: bool) -> Settings:
+    """Return what governs EM on projections, which have unit variances."""
+    smallest = np.full(n_features, _NARROW)
+    return Settings(family("full"), 1e-4, _STEPS, smallest, accelerate=True, in_one_call=in_one_call)
 
 
 def grouped(X: FloatArray, weight: FloatArray, labels: IntArray, n_components: int, settings: Settings) -> Mixture:

@@ -28,8 +28,8 @@ from bayesgmm.typing import ArrayLike, RandomState
 
 __all__ = ["select"]
 
-MOST_ALONE = 0
-"""Rows up to which models are fitted side by side."""
+FEWEST_TOGETHER, MOST_TOGETHER = 500, 4096
+"""Rows from which, and up to which, models are fitted side by side: of fewer, Python is most of the work; more, each shares out itself."""
 OF_THE_EFFORT = 0.25
 """Share of the effort of a fit alone that each of many takes, which start from their neighbours as well."""
 BEST_FAMILIES = 2
@@ -105,7 +105,7 @@ def select(
         raise InvalidDataError("select needs rows in memory: read the file first, or choose among some of its rows")
     n_rows = _n_rows(X)
     ask = None if posterior is False else _asking(posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar)
-    together = n_rows <= MOST_ALONE  # more rows than these each fit shares out among all cores itself
+    together = FEWEST_TOGETHER <= n_rows <= MOST_TOGETHER
     grid = _Grid(X, sample_weight, {**settings, "random_state": seed}, together)
     with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 3 * len(models), shown=progressbar) as advance:
         fits = grid.fit(models, advance)
@@ -223,7 +223,7 @@ class _Grid:
             return _Fit(error=error)
 
     def _each(self, wave: list[tuple[str, int]], step: Callable[[tuple[str, int]], None], advance: Callable[[], None]) -> None:
-        """Take a step with each of some models, side by side if the rows are few."""
+        """Take a step with each of some models, side by side where that is quicker."""
         parts = chunks(len(wave), 1)
 
         def task(i: int, _: int) -> None:

@@ -265,13 +265,15 @@ class Search:
         return health, self._worth(run, health, self.sample.rows, self.sample.row_weight)
 
     def on_all_rows(self, best: Ended) -> list[Ended]:
-        """Return the best maximum of the search, carried on to the end on all rows, and others that it found, as near as a search needs."""
+        """Return the best maximum of the search, and others that it found, carried on to the end on all rows."""
         if not self.sample.is_all:
             starts = [end.run.mixture for end in self._distinct(best, _FROM_ALL_ROWS)]
             return self.in_order([Ended(run, self._state_of) for run in self._run(starts, self.settings)])
         if not best.is_sound:  # the last digits of what means nothing are not worth an iteration
             return [Ended(best.run, self._state_of)]
-        return self.in_order([Ended(self._to_the_end(best.run), self._state_of), *self._distinct(best, _OPTIMA)[1:]])
+        # The others, too: where a run of the search stands still for a while need not be a maximum.
+        most = _OPTIMA if isinstance(self.X, np.ndarray) else 1  # a pass over other rows may take minutes
+        return self.in_order([Ended(self._to_the_end(end.run), self._state_of) for end in self._distinct(best, most)])
 
     def _distinct(self, best: Ended, most: int) -> list[Ended]:
         """Return the best and other runs to different maxima, the highest first, which may be chosen unless the best may not either."""

@@ -181,7 +181,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         scikit-learn.
     optima_ : tuple of (float, MixtureParams)
         The distinct regular maxima that were found, the best four, with the log-likelihood (with priors: plus log-prior) of each, best
-        first: local optima, the first to all digits, the others to 0.01 nats.
+        first: local optima.
     n_starts_, n_starts_at_best_ : int
         Number of independent starts, and of those that ended at this maximum (within 0.1 nats). None may have where a move from a lower
         maximum led to this one.

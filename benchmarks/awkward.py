@@ -235,7 +235,10 @@ def result_of(seed: int, longest: float = LONGEST) -> Result:
     result.wrong += [f"warning: {w.category.__name__}: {w.message}" for w in caught if not issubclass(w.category, OURS)]
     if model is not None:
         result.status = model.status_
-        result.wrong += _checked(model, given)
+        try:
+            result.wrong += _checked(model, given)
+        except Exception as error:  # noqa: BLE001 - an attribute that cannot be read is as wrong as one that is
+            result.wrong.append(f"{type(error).__name__}: {error}")
     result.wrong = list(dict.fromkeys(result.wrong))
     return result
 

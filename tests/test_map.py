@@ -65,7 +65,7 @@ def test_the_slope_of_the_log_posterior_vanishes_at_the_mode(name, prior, rng):
     resolved = priors.resolve(X, 2, fam)
     q = Space(2, 3, fam).unconstrain(em.params_)
     found = natural_log_posterior(q, X, 2, fam, priors=resolved)
-    log_prior = penalty_of(priors, X, 2, fam).log_density(em.weights_, em.means_, em.params_.covariances)
+    log_prior = penalty_of(priors, X, 2, fam).log_density(em.weights_, em.means_, em.params_.scale_tril)
     assert found == pytest.approx(em.log_likelihood_ + log_prior, rel=1e-10)
     assert em.log_prior_ == pytest.approx(log_prior)
     np.testing.assert_allclose(slopes(lambda p: natural_log_posterior(p, X, 2, fam, resolved), q), 0.0, atol=2e-4)

@@ -91,7 +91,7 @@ def test_the_posterior_density_has_no_slope_at_its_mode(priors):
         means = fit.means_ + change[1:5].reshape(2, 2)
         covariances = moved @ moved.transpose(0, 2, 1)
         logs = [np.log(w) + multivariate_normal(m, c).logpdf(X) for w, m, c in zip(weights, means, covariances, strict=True)]
-        return float(logsumexp(logs, axis=0).sum()) + penalty.log_density(weights, means, covariances)
+        return float(logsumexp(logs, axis=0).sum()) + penalty.log_density(weights, means, moved)
 
     changes = 1e-4 * np.eye(11)
     slope = [(height(change) - height(-change)) / 2e-4 for change in changes]

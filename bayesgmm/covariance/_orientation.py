@@ -34,7 +34,7 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 def common_form(scatter, counts, previous, rounds, variant, smallest, out):
     """VEE, one matrix up to its volume; see :mod:`bayesgmm.covariance._plain` for what the arguments are."""
     K, D, _ = scatter.shape
-    least, form = least_spreads(scatter, counts), np.zeros((D, D))
+    least, form = least_spreads(scatter, counts, smallest), np.zeros((D, D))
     for k in range(1 if rounds > 0 else K):
         for i in range(D):
             for j in range(D):
@@ -55,7 +55,7 @@ def common_axes(scatter, counts, previous, rounds, variant, smallest, out):
     Without ``previous`` the search starts from the best among the axes of each component and of all.
     """
     K, D, _ = scatter.shape
-    least, axes = least_spreads(scatter, counts), np.empty((D, D))
+    least, axes = least_spreads(scatter, counts, smallest), np.empty((D, D))
     same_volume = variant == 1
     if rounds > 0:
         _shared_axes(previous, axes)

@@ -18,17 +18,20 @@ EQUAL, VARYING_VOLUMES, VARYING_SHAPES = 0, 1, 2
 MOST_ROUNDS = 500
 SETTLED = 1e-10  # relative change of a volume; the likelihood is then flat to the square of it
 HALVINGS = 80
+NOTHING = 1e-10  # of the bound
 _EPS = np.finfo(float).eps
 
 
 @compiled()
-def least_spreads(scatter, counts):
-    """Return the spreads (K,) that are nothing beside those of the data: a component without any is taken to have so much.
+def least_spreads(scatter, counts, smallest):
+    """Return the spreads (K,) that are nothing beside the bound, or, where there is none, beside those of the data.
 
-    This keeps all numbers finite where there is no bound.
+    A component without any is taken to have so much, which keeps all numbers finite.
     """
     K, D, _ = scatter.shape
     spread = total = 0.0
+    if smallest > 0.0:
+        return counts * (NOTHING * smallest)
     for k in range(K):
         total += counts[k]
         for j in range(D):
@@ -215,7 +218,7 @@ def _multiplier(descending, log_volume, bound):
 def along_features(scatter, counts, previous, rounds, variant, smallest, out):
     """VEI and EVI; see :mod:`bayesgmm.covariance._plain` for what the arguments are."""
     K, D, _ = scatter.shape
-    least, spread, start = least_spreads(scatter, counts), np.empty((K, D)), np.empty(D)
+    least, spread, start = least_spreads(scatter, counts, smallest), np.empty((K, D)), np.empty(D)
     for k in range(K):
         for j in range(D):
             spread[k, j] = max(scatter[k, j, j], least[k])
@@ -233,7 +236,7 @@ def along_features(scatter, counts, previous, rounds, variant, smallest, out):
 def own_axes(scatter, counts, previous, rounds, variant, smallest, out):
     """EEV, VEV and EVV: whatever the shapes, a component's best axes are those of its scatter, the longest with the longest."""
     K, D, _ = scatter.shape
-    least, spread, axes = least_spreads(scatter, counts), np.empty((K, D)), np.empty((K, D, D))
+    least, spread, axes = least_spreads(scatter, counts, smallest), np.empty((K, D)), np.empty((K, D, D))
     for k in range(K):
         sorted_eigen(scatter[k], spread[k], axes[k])
         for j in range(D):

@@ -18,7 +18,7 @@ from bayesgmm.frame import factor_of
 from bayesgmm.resolution import smallest_sds as sds_of_rounding
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["AT_FLOOR", "Health", "describe", "examine", "is_hopeless", "least_variance", "smallest_sds", "widened"]
+__all__ = ["AT_FLOOR", "Health", "describe", "examine", "is_hopeless", "least_variance", "sds_of_digits", "smallest_sds", "widened"]
 
 AT_FLOOR = 1.0 + 1e-3
 """Smallest variance in units of the floor up to which the floor, and not the data, is what holds it up."""
@@ -57,10 +57,13 @@ def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None, *, n_co
         One component is all rows: no value that repeats can draw it to itself, and rounding does not count.
     """
     rounding = sds_of_rounding(X, sample_weight) if n_components > 1 else np.zeros(X.shape[1])
-    middle = np.nanmedian(X, axis=0)
-    digits = _OF_DIGITS * np.nanmax(np.abs(X - middle), axis=0)
     local = np.array([_local_spread(column[~np.isnan(column)]) for column in np.sort(X.T, axis=1)])
-    return np.maximum(np.maximum(rounding, digits), np.maximum(_OF_SPREAD * local, np.finfo(float).tiny ** 0.5))
+    return np.maximum(np.maximum(rounding, sds_of_digits(X)), np.maximum(_OF_SPREAD * local, np.finfo(float).tiny ** 0.5))
+
+
+def sds_of_digits(X: FloatArray) -> FloatArray:
+    """Return the standard deviation (D,) below which doubles have few digits left at the value of each column that lies farthest out."""
+    return _OF_DIGITS * np.nanmax(np.abs(X - np.nanmedian(X, axis=0)), axis=0)
 
 
 def _local_spread(column: FloatArray) -> float:
@@ -171,11 +174,12 @@ def is_hopeless(n_rows: float, n_components: int, n_features: int, settings: Set
 
 def least_variance(scale_tril: FloatArray, settings: Settings) -> FloatArray:
     """Return the smallest variance (K,) of components in any direction in units of the smallest allowed; a ridge does not count."""
+    smallest = np.maximum(settings.smallest, settings.units)
     if settings.ridge > 0:
         covariances = scale_tril @ np.swapaxes(scale_tril, -1, -2)
         without = covariances - settings.ridge * (1 + 1e-9) * np.eye(covariances.shape[-1])
-        return np.linalg.eigvalsh(without / np.outer(settings.smallest, settings.smallest))[:, 0]
-    scaled = scale_tril / settings.smallest[:, None]
+        return np.linalg.eigvalsh(without / np.outer(smallest, smallest))[:, 0]
+    scaled = scale_tril / smallest[:, None]
     if settings.family.diagonal or not np.tril(scaled, -1).any():
         return np.diagonal(scaled, axis1=-2, axis2=-1).min(axis=-1) ** 2
     sizes = np.linalg.svd(scaled, compute_uv=False) ** 2

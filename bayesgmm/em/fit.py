@@ -19,7 +19,7 @@ from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
 from bayesgmm.em.starts import filled, some_rows, starting_points
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities
 from bayesgmm.em.view import view_of
-from bayesgmm.exceptions import InvalidParameterError, LikelihoodDecreaseError
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.expectation import Chunked, Gaps, rows_of
 from bayesgmm.frame import total_moments
 from bayesgmm.params import MixtureParams, cholesky
@@ -28,6 +28,9 @@ from bayesgmm.typing import FloatArray
 AUTO_STARTS = 6
 """Independent starts at effort 1; their number grows with the square root of the effort."""
 FEW_ITERATIONS = 50
+_UNSEEN = 1e-3
+"""Nats that rounding may take from a log-likelihood before nothing is told of its maximum."""
+_ROUNDING = 10 * float(np.finfo(float).eps)
 AGREEMENT = 3
 """Independent starts that must have ended at the maximum before nothing is said of a higher one."""
 
@@ -193,6 +196,7 @@ class Fitting:
             equal_weights=equal_weights,
             noise=noise,
             in_one_call=in_one_call,
+            digits=self._sample.digits,
         )
         self._n_components, self._n_init, self._init_params, self._start = n_components, n_init, init_params, start
         self._given_weight = sample_weight
@@ -327,12 +331,8 @@ class _Told:
         best = search.polished(search.alive(ended)[0])
         if not self.keep_order:
             best = best.permuted(_params(best.run.mixture).canonical_order())
-        turns = self.settings.family.invariance == "scale" and not self.settings.family.diagonal
-        if best.run.status == "fell" and best.health.is_regular and not turns:
-            raise LikelihoodDecreaseError(
-                f"EM lowered the log-likelihood by {best.run.trace[-2] - best.run.trace[-1]:.3g} in iteration {best.run.n_iter}, which it "
-                "never may: this is a mistake in bayesgmm; please report it with the data and settings"
-            )
+        if best.run.status == "fell" and best.health.is_regular:
+            best = self._as_far_as_rounding_lets_it(best)
         mixture = best.run.mixture
         seen = [*ended, *search.ended] if search.sample.is_all else ended
         above = [end.height for end in seen if end.height > best.height and not end.health.is_regular]
@@ -356,6 +356,36 @@ class _Told:
             lower = best.height - max((end.height for end in seen if end.is_sound), default=-np.inf)
         return self._with_message(fit, best, lower, is_from_known=is_from_known).seen_from(-self.origin)
 
+    def _as_far_as_rounding_lets_it(self, best: Ended) -> Ended:
+        """Return a run that lowered the log-likelihood as one that converged, if rounding of its covariances explains it.
+
+        Raises
+        ------
+        InvalidDataError
+            If rounding explains it, and leaves too few digits.
+        LikelihoodDecreaseError
+            If it does not.
+        """
+        run, family = best.run, self.settings.family
+        fall = run.trace[-2] - run.trace[-1]
+        spreads = np.linalg.eigvalsh(self.settings.inside(run.mixture.covariances))
+        # M-steps form covariances, whose smallest eigenvalues know as many digits as their ratio to the largest leaves.
+        lost = _ROUNDING * float(np.max(best.health.counts * spreads[:, -1] / np.maximum(spreads[:, 0], spreads[:, -1] * 1e-30)))
+        if fall > lost * spreads.size:
+            raise LikelihoodDecreaseError(
+                f"EM lowered the log-likelihood by {fall:.3g} in iteration {run.n_iter}, which it never may: this is a mistake in "
+                "bayesgmm; please report it with the data and settings"
+            )
+        if fall <= _UNSEEN:
+            return replace(best, run=replace(run, status="converged"))
+        why = (
+            f"covariance_type {family.name!r} turns its axes, and the columns are in units too unlike for that: divide each column by its "
+            "standard deviation"
+            if family.invariance == "scale"
+            else "columns are nearly the same but for a factor, in some component: leave one out"
+        )
+        raise InvalidDataError(f"Rounding lowered the log-likelihood by {fall:.3g}, more than EM can tell maxima apart by: {why}")
+
     def _with_message(self, fit: EMFit, best: Ended, above_regular: float, *, is_from_known: bool) -> EMFit:
         run = best.run
         if not best.health.is_regular:
@@ -363,13 +393,6 @@ class _Told:
             if np.isfinite(above_regular):
                 message += f". The highest maximum without such a component is {above_regular:.1f} nats lower"
             return replace(fit, status=best.health.status, message=message)
-        if run.status == "fell":
-            fall, name = run.trace[-2] - run.trace[-1], self.settings.family.name
-            message = (
-                f"EM stopped where rounding lowered the log-likelihood by {fall:.3g}: covariance_type {name!r} turns its axes, and the "
-                "columns are in units too unlike for that. Divide each column by its standard deviation, and fit again"
-            )
-            return replace(fit, status="max_iter", message=message)
         if run.status == "max_iter":
             gain = run.trace[-1] - run.trace[-2] if run.n_iter else np.inf
             climbed = "log-likelihood" if self.settings.penalty is None else "log-posterior"

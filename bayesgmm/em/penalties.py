@@ -53,8 +53,11 @@ class Penalty(ABC):
     family: Family
 
     @abstractmethod
-    def log_density(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> float:
-        """Return the log of the prior density of weights (K,), means (K, D) and covariances (K, D, D)."""
+    def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
+        """Return the log of the prior density of weights (K,), means (K, D) and covariances, given by their Cholesky factors (K, D, D).
+
+        These have a determinant where rounding leaves a nearly singular matrix none.
+        """
 
     @abstractmethod
     def update(
@@ -135,14 +138,14 @@ class ModelPenalty(Penalty):
         return 2.0 * (self.priors.eta - 1.0) if self.family.has_correlations(self.n_features) else 0.0
 
     @override
-    def log_density(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> float:
+    def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
         z = (means - self.priors.means_loc) / self.priors.means_scale
         normal = -0.5 * float((z**2).sum()) - float(np.log(self.priors.means_scale).sum()) - 0.5 * z.size * _LOG_2PI
-        blocks = self._blocks(covariances)
+        blocks = self._blocks(scale_tril @ np.swapaxes(scale_tril, -1, -2))
         value = self._log_dirichlet(weights) + normal + float(self._sds.logpdf(self._free(_sds_of(blocks))).sum())
         if not self.family.has_correlations(self.n_features):
             return value
-        log_det = np.linalg.slogdet(blocks)[1] - 2.0 * np.log(_sds_of(blocks)).sum(-1)
+        log_det = _log_det(scale_tril[: len(blocks)]) - 2.0 * np.log(_sds_of(blocks)).sum(-1)
         constant = lkj_log_constant(self.priors.eta, self.n_features)
         return value + float(0.5 * self._from_lkj * log_det.sum() + len(blocks) * constant)
 
@@ -267,27 +270,26 @@ class ConjugatePenalty(Penalty):
         return bool((self.priors.concentration == self.priors.concentration[0]).all())
 
     @override
-    def log_density(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> float:
+    def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
         p, (K, D) = self.priors, means.shape
-        off = means - p.means_loc
-        quadratic = (off * np.linalg.solve(covariances, off[..., None])[..., 0]).sum()
-        log_det = np.linalg.slogdet(covariances)[1]
-        normal = 0.5 * (K * D * (np.log(p.shrinkage) - _LOG_2PI) - log_det.sum() - p.shrinkage * quadratic)
-        return self._log_dirichlet(weights) + float(normal) + self._log_spread(covariances, log_det)
+        quadratic = (np.linalg.solve(scale_tril, (means - p.means_loc)[..., None]) ** 2).sum()
+        normal = 0.5 * (K * D * (np.log(p.shrinkage) - _LOG_2PI) - _log_det(scale_tril).sum() - p.shrinkage * quadratic)
+        return self._log_dirichlet(weights) + float(normal) + self._log_spread(scale_tril)
 
-    def _log_spread(self, covariances: FloatArray, log_det: FloatArray) -> float:
-        p, D = self.priors, covariances.shape[-1]
+    def _log_spread(self, scale_tril: FloatArray) -> float:
+        p, D = self.priors, scale_tril.shape[-1]
         if self.family.diagonal:
             spherical = self.family.sds_dims == ("component",)
-            variances = covariances[:, 0, 0] if spherical else diagonals(covariances)
+            variances = scale_tril[:, 0, 0] ** 2 if spherical else diagonals(scale_tril) ** 2
             scale = np.trace(p.scale) / D if spherical else np.diag(p.scale)
             shape = 0.5 * p.df
             logs = shape * np.log(0.5 * scale) - gammaln(shape) - (shape + 1.0) * np.log(variances) - 0.5 * scale / variances
             return float(np.sum(logs))
-        free = slice(0, 1) if self.family.sds_dims == ("feature",) else slice(None)
-        trace = np.trace(np.linalg.solve(covariances[free], np.broadcast_to(p.scale, covariances[free].shape)), axis1=1, axis2=2)
+        free = scale_tril[:1] if self.family.sds_dims == ("feature",) else scale_tril
+        half = np.linalg.solve(free, np.broadcast_to(p.scale, free.shape))
+        trace = np.trace(np.linalg.solve(free, np.swapaxes(half, -1, -2)), axis1=1, axis2=2)
         constant = 0.5 * p.df * (np.linalg.slogdet(p.scale)[1] - D * np.log(2.0)) - multigammaln(0.5 * p.df, D)
-        return float((constant - 0.5 * (p.df + D + 1.0) * log_det[free] - 0.5 * trace).sum())
+        return float((constant - 0.5 * (p.df + D + 1.0) * _log_det(free) - 0.5 * trace).sum())
 
     @override
     def update(
@@ -308,6 +310,11 @@ class ConjugatePenalty(Penalty):
             return means, np.broadcast_to(_raised(tied[None], smallest), scatter.shape)
         # The prior's scale is that of the rows: where these are collinear it holds nothing up.
         return means, _raised((p.scale + scatter) / (p.df + n + D + 2.0)[:, None, None], smallest)
+
+
+def _log_det(scale_tril: FloatArray) -> FloatArray:
+    """Return the logs (K,) of the determinants of covariances."""
+    return 2.0 * np.log(diagonals(scale_tril)).sum(-1)
 
 
 def penalty_of(

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bayesgmm.covariance import Family
-from bayesgmm.em.degeneracy import AT_FLOOR, least_variance, smallest_sds
+from bayesgmm.em.degeneracy import AT_FLOOR, least_variance, sds_of_digits, smallest_sds
 from bayesgmm.em.fit import Start, fit_em
 from bayesgmm.em.iterate import EMRun, compiled_runs, is_compiled
 from bayesgmm.em.steps import Mixture, Settings
@@ -116,7 +116,8 @@ class Refit:
     def of(cls, data: Original, family: Family, tol: float, max_iter: int, reg_covar: float | None) -> Refit:
         """Return what refits replicates of these data under the settings of a fit."""
         smallest = smallest_sds(data.X, data.weight)
-        settings = Settings(family, tol, max_iter, smallest, reg_covar is None, float(reg_covar or 0.0))
+        digits = float(sds_of_digits(data.X).max())
+        settings = Settings(family, tol, max_iter, smallest, reg_covar is None, float(reg_covar or 0.0), digits=digits)
         return cls(data, settings, reg_covar, is_compiled(rows_of(data.X), settings))
 
     def __call__(self, replicates: list[Replicate]) -> list[Refitted]:

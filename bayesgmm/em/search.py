@@ -341,9 +341,13 @@ class Search:
         """
         found = [end for end in ended if np.isfinite(end.height)]
         if not found:
+            remedy = (
+                "leave reg_covar at None, so that variances have a floor"
+                if self.settings.penalty is None
+                else "leave out columns that follow from others, beside which the prior has no density"
+            )
             raise InvalidParameterError(
-                "every start of EM ended in a component without spread: ask for fewer components, "
-                "or leave reg_covar at None, so that variances have a floor"
+                f"every start of EM ended in a component without spread: ask for fewer components, or {remedy}"
             )
         return found
 

@@ -19,7 +19,7 @@ from sklearn import config_context
 from sklearn.cluster import KMeans
 
 from bayesgmm.covariance import family
-from bayesgmm.em.degeneracy import smallest_sds
+from bayesgmm.em.degeneracy import sds_of_digits, smallest_sds
 from bayesgmm.em.hierarchy import hierarchical_labels
 from bayesgmm.em.iterate import run_each
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities, mixture_of
@@ -111,6 +111,11 @@ class Sample:
     @cached_property
     def _smallest_of_some(self) -> FloatArray:
         return smallest_sds(self._observed, self.weight)
+
+    @cached_property
+    def digits(self) -> float:
+        """Smallest standard deviation that doubles can tell apart in every column."""
+        return float(sds_of_digits(self._observed).max())
 
     @property
     def _observed(self) -> FloatArray:

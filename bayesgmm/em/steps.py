@@ -60,6 +60,8 @@ class Settings:
     max_iter : int
     smallest : array of shape (D,)
         Smallest standard deviation of each column. Components with less are degenerate, and M-steps take place in these units.
+    digits : float
+        Smallest standard deviation that families with one scale for all columns are allowed: what doubles can tell apart in the widest.
     has_floor : bool
         Whether no covariance may have a standard deviation below one such unit in any direction.
     ridge : float
@@ -87,11 +89,14 @@ class Settings:
     equal_weights: bool = False
     noise: Noise | None = None
     in_one_call: bool = True
+    digits: float = 0.0
 
     @cached_property
     def units(self) -> FloatArray:
-        """Units (D,) in which the floor is one in every direction: of each column, or one for all in families that turn their axes."""
-        return np.full_like(self.smallest, self.smallest.min()) if self.family.invariance == "scale" else self.smallest
+        """Units (D,) in which the floor is one in every direction: of each column, or one for all in families with one scale for all."""
+        if self.family.invariance != "scale":
+            return self.smallest
+        return np.full_like(self.smallest, max(self.smallest.min(), self.digits))
 
     @cached_property
     def _squared_units(self) -> FloatArray:
@@ -129,7 +134,11 @@ class Settings:
         return covariances if raised is inside else self.outside(raised)
 
     def started(self, mixture: Mixture) -> Mixture:
-        """Return a starting mixture with some weight for the noise, where there is to be any."""
+        """Return a starting mixture as the model has it: with equal weights, or with some weight for the noise, where that is asked for."""
+        if self.equal_weights:
+            K, logs = len(mixture.means), mixture.log_weights.copy()
+            logs[:K] = np.logaddexp.reduce(logs[:K]) - np.log(K)
+            mixture = mixture._replace(log_weights=logs)
         if self.noise is None or len(mixture.log_weights) > len(mixture.means):
             return mixture
         return mixture._replace(log_weights=np.append(mixture.log_weights + np.log1p(-START), np.log(START)))
@@ -154,7 +163,7 @@ class Settings:
         if self.penalty is None:
             return 0.0
         weights = np.exp(mixture.log_weights[: len(mixture.means)])
-        return self.penalty.log_density(weights / weights.sum(), mixture.means, mixture.covariances)
+        return self.penalty.log_density(weights / weights.sum(), mixture.means, mixture.scale_tril)
 
     def covariances(self, scatter: FloatArray, counts: FloatArray, previous: Mixture | None, rounds: int = A_FEW) -> FloatArray:
         """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""

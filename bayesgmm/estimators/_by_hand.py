@@ -63,7 +63,8 @@ class ByHand(MixtureEstimator):
     def precisions_(self) -> FloatArray:
         """Inverses of the covariances, in scikit-learn's shape for the covariance type."""
         check_is_fitted(self, "params_")
-        return self._family.pack(np.linalg.inv(self.params_.covariances))
+        roots = self._inverse_factors()
+        return self._family.pack(roots @ np.swapaxes(roots, -1, -2))
 
     @precisions_.setter
     def precisions_(self, value: ArrayLike) -> None:
@@ -73,9 +74,12 @@ class ByHand(MixtureEstimator):
     def precisions_cholesky_(self) -> FloatArray:
         """Upper triangular square roots of the precisions, in scikit-learn's shape for the covariance type."""
         check_is_fitted(self, "params_")
+        return self._family.pack(self._inverse_factors())
+
+    def _inverse_factors(self) -> FloatArray:
+        """Return upper triangular roots (K, D, D) of the precisions; there are some where a covariance is singular to rounding, too."""
         identity = np.eye(self.params_.n_features)
-        factors = np.stack([solve_triangular(L, identity, lower=True).T for L in self.params_.scale_tril])
-        return self._family.pack(factors)
+        return np.stack([solve_triangular(L, identity, lower=True).T for L in self.params_.scale_tril])
 
     @precisions_cholesky_.setter
     def precisions_cholesky_(self, value: ArrayLike) -> None:

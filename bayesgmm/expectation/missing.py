@@ -10,11 +10,14 @@ missing at random: what is missing may depend on what was seen, but not on the m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm.expectation import core, draws
+from bayesgmm.expectation._gaps import gapped_statistics
+from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.expectation.core import Statistics
 from bayesgmm.expectation.draws import DrawMoments, ResponsibilitySummary
 from bayesgmm.typing import FloatArray, IntArray
@@ -34,6 +37,9 @@ __all__ = [
     "responsibility_summary",
     "rows_of",
 ]
+
+
+_NO_WEIGHTS = np.empty(0)
 
 
 def has_gaps(X: FloatArray) -> bool:
@@ -67,6 +73,21 @@ class Pattern:
     X: FloatArray
 
 
+class Flat(NamedTuple):
+    """Patterns one after the other."""
+
+    order: IntArray
+    """(N,): numbers of the rows."""
+    values: FloatArray
+    """Those that are there."""
+    n_rows: IntArray
+    """(P,)"""
+    columns: IntArray
+    """(P, D): which columns a pattern has, in its first entries."""
+    n_columns: IntArray
+    """(P,)"""
+
+
 @dataclass(frozen=True, eq=False)
 class Gaps:
     """Data with missing values, sorted by what is missing.
@@ -96,6 +117,20 @@ class Gaps:
 
     def __len__(self) -> int:
         return self.n_rows
+
+    @cached_property
+    def flat(self) -> Flat:
+        """The patterns one after the other, as compiled passes take them."""
+        columns = np.zeros((len(self.patterns), self.n_features), np.int64)
+        for p, part in enumerate(self.patterns):
+            columns[p, : len(part.columns)] = part.columns
+        return Flat(
+            np.concatenate([part.rows for part in self.patterns]),
+            np.concatenate([part.X.ravel() for part in self.patterns]),
+            np.array([len(part.rows) for part in self.patterns], np.int64),
+            columns,
+            np.array([len(part.columns) for part in self.patterns], np.int64),
+        )
 
     def table(self) -> FloatArray:
         """Return the rows (N, D) in their order, with NaN where values are missing."""
@@ -136,6 +171,11 @@ def expectation(
         return core.expectation(X, log_weights, means, scale_tril, sample_weight=sample_weight, diagonal=diagonal)
     K, D = means.shape
     total, counts, first, second = 0.0, np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
+    if len(X) <= core.chunk_size(len(X)):
+        flat, mixture = X.flat, tuple(map(core.writable, (log_weights, means, scale_tril)))
+        weight = _NO_WEIGHTS if sample_weight is None else sample_weight[flat.order]
+        total = gapped_statistics(STATISTICS, *flat[1:], weight, mixture, diagonal, counts, first, second)
+        return Statistics(total, counts, first, second)
     for part in X.patterns:
         weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[part.rows])
         if len(part.columns) == 0:

@@ -286,7 +286,7 @@ def _has_nan(value: Any) -> bool:
 
 def _arithmetic(model: bg.GaussianMixture, X: np.ndarray, weight: np.ndarray, point: Point, settings: dict[str, Any]) -> list[str]:
     told = float(model.log_likelihood_)
-    slack = judges.rounding(X, point, weight)
+    slack = 2.0 * judges.rounding(X, point, weight)
     if model.noise:
         here = float(model.score_samples(X) @ weight)
         return [] if abs(here - told) <= slack else [f"log_likelihood_ is {told:.6f}, score_samples give {here:.6f}"]

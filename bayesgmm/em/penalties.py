@@ -25,7 +25,7 @@ from bayesgmm.typing import FloatArray
 
 __all__ = ["ConjugatePenalty", "ModelPenalty", "Moments", "Penalty", "penalty_of"]
 
-_INNER_STEPS = 4  # of one M-step; EM itself comes back
+_INNER_STEPS = 2  # of one M-step; EM itself comes back
 _HALVINGS = 30
 _STILL = 1e-12
 _UNSEEN = 1e-13

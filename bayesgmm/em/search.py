@@ -42,6 +42,8 @@ _TOGETHER = 4
 """Moves from one mixture that are judged in one call."""
 _MOVES, _MOVES_A_COMPONENT = 8, 4
 """Moves without success after which looking on does not pay, and so many more for each component."""
+_FEW_COLUMNS = 8
+"""Columns up to which this holds; with more, directions to look in are more, and moves in proportion."""
 _HOPE = 3.0
 """How many times what seems to be left to gain a move may stay below the best to be followed."""
 _FROM_ALL_ROWS = 3
@@ -220,7 +222,8 @@ class Search:
         """Return the best maximum that moves lead to, and how many from there led nowhere."""
         slow = self.settings.penalty is not None or not self.sample.is_complete  # where an iteration takes a hundred times as long
         each = _MOVES_A_COMPONENT / 2 if slow else _MOVES_A_COMPONENT
-        patience = max(1, round(effort * (_MOVES + each * len(best.run.mixture.means))))
+        K, D = best.run.mixture.means.shape
+        patience = max(1, round(effort * (_MOVES + each * K) * max(1.0, D / _FEW_COLUMNS)))
         failed, moves = 0, Moves(best.run.mixture, self.sample, self.loose)
         while failed < patience:
             made = moves.some(min(_TOGETHER, patience - failed), rng)

@@ -16,9 +16,9 @@ from bayesgmm.em.moves import neighbours
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
-from bayesgmm.em.starts import filled, some_rows, starting_points
+from bayesgmm.em.starts import Sample, filled, some_rows, starting_points
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities
-from bayesgmm.em.view import view_of
+from bayesgmm.em.view import View, view_of
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.expectation import Chunked, Gaps, rows_of
 from bayesgmm.frame import total_moments
@@ -178,12 +178,13 @@ class Fitting:
         self._seeds = seeds or np.random.SeedSequence()
         if isinstance(X, Chunked):
             checkpoint = _told_of(checkpoint, on_iteration)
-        self._view = view = view_of(X, sample_weight, checkpoint) if like is None else like._view
+        self._view: View = view_of(X, sample_weight, checkpoint) if like is None else like._view
+        view = self._view
         if view.origin.any():
             start = start.seen_from(view.origin)
             penalty = None if penalty is None else penalty.seen_from(view.origin)
             noise = None if noise is None else noise.seen_from(view.origin)
-        self._sample = some_rows(view.rows, view.weight, self._seeds) if like is None else like._sample
+        self._sample: Sample = some_rows(view.rows, view.weight, self._seeds) if like is None else like._sample
         self._settings = settings = Settings(
             single(family) if n_components == 1 and penalty is None else family,
             tol,

@@ -164,6 +164,7 @@ class _Compiled(_Climbed):
     @cached_property
     def _data(self) -> tuple[Any, ...]:
         weight = NO_WEIGHTS[0] if self.sample_weight is None else plain(self.sample_weight)
+        assert isinstance(self.X, np.ndarray), "a compiled run has complete rows"
         return plain(self.X), weight, STATISTICS, self.settings.family.diagonal
 
     @cached_property

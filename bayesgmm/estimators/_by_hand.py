@@ -76,14 +76,14 @@ class ByHand(MixtureEstimator):
         check_is_fitted(self, "params_")
         return self._family.pack(self._inverse_factors())
 
+    @precisions_cholesky_.setter
+    def precisions_cholesky_(self, value: ArrayLike) -> None:
+        self._set("covariances", "precisions_cholesky_", value)
+
     def _inverse_factors(self) -> FloatArray:
         """Return upper triangular roots (K, D, D) of the precisions; there are some where a covariance is singular to rounding, too."""
         identity = np.eye(self.params_.n_features)
         return np.stack([solve_triangular(L, identity, lower=True).T for L in self.params_.scale_tril])
-
-    @precisions_cholesky_.setter
-    def precisions_cholesky_(self, value: ArrayLike) -> None:
-        self._set("covariances", "precisions_cholesky_", value)
 
     def _point(self, name: str) -> FloatArray:
         # What has been set can be read before the rest is.

@@ -170,12 +170,13 @@ def expectation(
     if not isinstance(X, Gaps):
         return core.expectation(X, log_weights, means, scale_tril, sample_weight=sample_weight, diagonal=diagonal)
     K, D = means.shape
-    total, counts, first, second = 0.0, np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
+    counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
     if len(X) <= core.chunk_size(len(X)):
         flat, mixture = X.flat, tuple(map(core.writable, (log_weights, means, scale_tril)))
-        weight = _NO_WEIGHTS if sample_weight is None else sample_weight[flat.order]
-        total = gapped_statistics(STATISTICS, *flat[1:], weight, mixture, diagonal, counts, first, second)
+        in_order = _NO_WEIGHTS if sample_weight is None else sample_weight[flat.order]
+        total = float(gapped_statistics(STATISTICS, *flat[1:], in_order, mixture, diagonal, counts, first, second))
         return Statistics(total, counts, first, second)
+    total = 0.0
     for part in X.patterns:
         weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[part.rows])
         if len(part.columns) == 0:

@@ -226,8 +226,9 @@ class _Grid:
         """Take a step with each of some models, side by side where that is quicker."""
         parts = chunks(len(wave), 1)
 
-        def task(i: int, _: int) -> None:
+        def task(i: int, _: int) -> int:
             step(wave[i])
+            return i
 
         for _ in map_in_turns(task, parts) if self.together else (task(*part) for part in parts):
             advance()

@@ -193,7 +193,7 @@ class TestConjugateDensities:
         else:
             jacobian = (D + 1) * log_sds.sum(-1) + log_sds.shape[1] * np.log(2)
         for t in range(3):
-            natural = params.weights[t], params.means[t], params.covariances[t]
+            natural = params.weights[t], params.means[t], params.scale_tril[t]
             theirs = ConjugatePenalty(conjugate, kind).log_density(*natural) + jacobian[t]
             assert log_conjugate_prior(params, conjugate, kind)[t] == pytest.approx(theirs, rel=1e-9)
             ours = ModelPenalty(model, kind, D).log_density(*natural) + log_sds[t].sum()

@@ -354,7 +354,7 @@ class _Told:
         )
         lower = np.inf
         if not best.health.is_regular:
-            lower = best.height - max((end.height for end in seen if end.is_sound), default=-np.inf)
+            lower = best.height - max((end.height for end in seen if end.is_sound and end.run.converged), default=-np.inf)
         return self._with_message(fit, best, lower, is_from_known=is_from_known).seen_from(-self.origin)
 
     def _as_far_as_rounding_lets_it(self, best: Ended) -> Ended:

@@ -154,7 +154,9 @@ class ModelPenalty(Penalty):
         self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         loc, scale = self.priors.means_loc, self.priors.means_scale
-        pull = moments.counts[:, None, None] * np.linalg.inv(covariances)
+        sds = _sds_of(covariances)
+        units = sds[:, :, None] * sds[:, None, :]
+        pull = moments.counts[:, None, None] * np.linalg.inv(covariances / units) / units
         towards = pull @ (moments.means - loc)[..., None]
         means = loc + np.linalg.solve(pull + as_matrices(scale**-2.0), towards)[..., 0]
         counts, scatter = self._pooled(moments.counts, moments.about(means))
@@ -198,19 +200,24 @@ class ModelPenalty(Penalty):
         return new, new_value, not worse.all()
 
     def _value(self, blocks: FloatArray, m: FloatArray, scatter: FloatArray) -> FloatArray:
-        """Return what the M-step climbs, for each block; minus infinity where a matrix is not positive definite."""
+        """Return what the M-step climbs, for each block; minus infinity where a matrix is not positive definite.
+
+        In units of the standard deviations: columns of very unlike size would leave determinants no digits.
+        """
         out = np.full(len(blocks), -np.inf)
-        sign, log_det = np.linalg.slogdet(blocks)
-        good = (sign > 0) & (diagonals(blocks) > 0).all(-1)
-        if blocks.shape[-1] > 1:
-            good &= np.linalg.eigvalsh(blocks)[:, 0] > 0
+        good = (diagonals(blocks) > 0).all(-1) & np.isfinite(blocks).all((-2, -1))
+        blocks = np.where(good[:, None, None], blocks, np.eye(blocks.shape[-1]))
+        sds = _sds_of(blocks)
+        units = sds[:, :, None] * sds[:, None, :]
+        values, vectors = np.linalg.eigh(blocks / units)
+        good &= values[:, 0] > 0
         if not good.any():
             return out
-        sds = _sds_of(np.where(good[:, None, None], blocks, np.eye(blocks.shape[-1])))
+        values = np.where(good[:, None], values, 1.0)
+        log_det = np.log(values).sum(-1) + 2.0 * np.log(sds).sum(-1)
+        trace = ((vectors * ((scatter / units) @ vectors)).sum(-2) / values).sum(-1)
         prior = self._like(blocks, self.priors.sds.log_kernel(self._free(sds))).sum(-1) - self._from_lkj * np.log(sds).sum(-1)
-        trace = np.trace(np.linalg.solve(blocks[good], scatter[good]), axis1=1, axis2=2)
-        out[good] = -0.5 * m[good] * log_det[good] - 0.5 * trace + prior[good]
-        return out
+        return np.where(good, -0.5 * m * log_det - 0.5 * trace + prior, out)
 
     def _blocks(self, covariances: FloatArray) -> FloatArray:
         """Return the free matrices (B, d, d): one per component, one for all, or one number per component."""

@@ -42,8 +42,8 @@ _TOGETHER = 4
 """Moves from one mixture that are judged in one call."""
 _MOVES, _MOVES_A_COMPONENT = 8, 4
 """Moves without success after which looking on does not pay, and so many more for each component."""
-_FEW_COLUMNS = 8
-"""Columns up to which this holds; with more, directions to look in are more, and moves in proportion."""
+_FEW_COLUMNS, _MOST_TIMES = 8, 5.0
+"""Columns up to which this holds; with more, directions to look in are more, and moves in proportion, up to so many times as many."""
 _HOPE = 3.0
 """How many times what seems to be left to gain a move may stay below the best to be followed."""
 _FROM_ALL_ROWS = 3
@@ -223,7 +223,7 @@ class Search:
         slow = self.settings.penalty is not None or not self.sample.is_complete  # where an iteration takes a hundred times as long
         each = _MOVES_A_COMPONENT / 2 if slow else _MOVES_A_COMPONENT
         K, D = best.run.mixture.means.shape
-        patience = max(1, round(effort * (_MOVES + each * K) * max(1.0, D / _FEW_COLUMNS)))
+        patience = max(1, round(effort * (_MOVES + each * K) * min(max(1.0, D / _FEW_COLUMNS), _MOST_TIMES)))
         failed, moves = 0, Moves(best.run.mixture, self.sample, self.loose)
         while failed < patience:
             made = moves.some(min(_TOGETHER, patience - failed), rng)
@@ -275,8 +275,12 @@ class Search:
         if not best.is_sound:  # the last digits of what means nothing are not worth an iteration
             return [Ended(best.run, self._state_of)]
         # The others, too: where a run of the search stands still for a while need not be a maximum.
-        most = _OPTIMA if isinstance(self.X, np.ndarray) else 1  # a pass over other rows may take minutes
-        return self.in_order([Ended(self._to_the_end(end.run), self._state_of) for end in self._distinct(best, most)])
+        ended: list[Ended] = []
+        for end in self._distinct(best, _OPTIMA):
+            ended.append(Ended(self._to_the_end(end.run), self._state_of))
+            if not isinstance(self.X, np.ndarray) and ended[-1].is_sound:  # a pass over other rows may take minutes
+                break
+        return self.in_order(ended)
 
     def _distinct(self, best: Ended, most: int) -> list[Ended]:
         """Return the best and other runs to different maxima, the highest first, which may be chosen unless the best may not either."""

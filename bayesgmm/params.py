@@ -263,14 +263,29 @@ class MixtureParams:
         ----------
         shift : array of shape (D,)
         factor : array of shape (D, D)
-            Lower triangular, with a positive diagonal.
+            Of full rank.
 
         Returns
         -------
         MixtureParams
+
+        Raises
+        ------
+        InvalidParameterError
+            If the factor is not a matrix of numbers of full rank: the mixture would have no density.
+
+        Examples
+        --------
+        >>> one = MixtureParams.from_covariances([1.0], [[1.0, 0.0]], [[[4.0, 0.0], [0.0, 1.0]]])
+        >>> turned = one.transform([0.0, 0.0], [[0.0, -1.0], [1.0, 0.0]])
+        >>> turned.means, turned.sds
+        (array([[0., 1.]]), array([[1., 2.]]))
         """
         factor = np.asarray(factor, dtype=float)
-        return MixtureParams(self.weights, self.means @ factor.T + shift, factor @ self.scale_tril)
+        D = self.n_features
+        if factor.shape != (D, D) or not _has_full_rank(factor):
+            raise InvalidParameterError(f"factor must be a {D} x {D} matrix of full rank")
+        return MixtureParams(self.weights, self.means @ factor.T + shift, _lower(factor @ self.scale_tril))
 
     def thin(self, most: int) -> MixtureParams:
         """Return at most so many mixtures of a batch, evenly spaced, as a flat batch.
@@ -410,6 +425,21 @@ def generator(random_state: RandomState) -> np.random.Generator:
     if random_state is None or isinstance(random_state, (int, np.integer)):
         return np.random.default_rng(random_state)
     return np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
+
+
+def _has_full_rank(matrix: FloatArray) -> bool:
+    """Whether a matrix (D, D) has an inverse; in what units its rows are does not count."""
+    size = np.abs(matrix).max(axis=1, keepdims=True)
+    return bool(np.isfinite(matrix).all() and (size > 0).all() and np.linalg.matrix_rank(matrix / size) == len(matrix))
+
+
+def _lower(roots: FloatArray) -> FloatArray:
+    """Return the lower triangular factors (..., D, D) of ``A A'`` for matrices A (..., D, D), without forming it."""
+    if not np.triu(roots, 1).any() and (np.diagonal(roots, axis1=-2, axis2=-1) > 0).all():
+        return roots
+    right = np.linalg.qr(np.swapaxes(roots, -1, -2), mode="r")
+    sign = np.where(np.diagonal(right, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return np.tril(np.swapaxes(right * sign[..., None], -1, -2))
 
 
 def cholesky(covariances: FloatArray) -> FloatArray:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.stats import ortho_group
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams, generator
@@ -82,13 +83,34 @@ def test_canonical_order_is_by_weight_then_means():
     assert params.canonical_order().tolist() == [1, 2, 0]
 
 
-def test_change_of_coordinates_is_the_jacobian(rng):
-    params = random_mixture(rng, 3, 2)
-    shift, factor = np.array([5.0, -3.0]), np.array([[2.0, 0.0], [0.7, 0.5]])
-    X = rng.normal(size=(20, 2))
-    moved = params.transform(shift, factor)
-    log_det = np.log(np.diag(factor)).sum()
-    np.testing.assert_allclose(moved.log_density(shift + X @ factor.T), params.log_density(X) - log_det, rtol=1e-12)
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), D=st.integers(1, 5), triangular=st.booleans(), units=st.integers(0, 12))
+def test_change_of_coordinates_is_the_jacobian(seed, D, triangular, units):
+    """For any linear map of full rank, whatever the units of the columns."""
+    rng = np.random.default_rng(seed)
+    params = random_mixture(rng, 3, D, batch=(2,))
+    shift, factor = (
+        rng.normal(size=D),
+        ortho_group.rvs(D, random_state=seed) * rng.uniform(0.2, 3.0, D) if D > 1 else np.array([[-2.0]]),
+    )
+    if triangular:
+        factor = np.tril(factor, -1) + np.diag(rng.uniform(0.2, 3.0, D))
+    factor = (10.0 ** rng.integers(-units, units + 1, D))[:, None] * factor
+    X = rng.normal(size=(20, D))
+    moved = params.transform(shift * np.abs(factor).sum(1), factor)
+    there = params.log_density(X) - np.linalg.slogdet(factor)[1]
+    np.testing.assert_allclose(moved.log_density(shift * np.abs(factor).sum(1) + X @ factor.T), there, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(
+        moved.covariances, factor @ params.covariances @ factor.T, rtol=1e-9, atol=1e-9 * np.abs(factor).max() ** 2
+    )
+    assert (np.diagonal(moved.scale_tril, axis1=-2, axis2=-1) > 0).all()
+    assert not np.triu(moved.scale_tril, 1).any()
+
+
+@pytest.mark.parametrize("factor", [np.zeros((2, 2)), np.ones((2, 2)), np.eye(3), [[1.0, np.nan], [0.0, 1.0]], np.ones(2)])
+def test_a_change_of_coordinates_that_loses_a_direction_is_refused(rng, factor):
+    with pytest.raises(InvalidParameterError, match="2 x 2 matrix of full rank"):
+        random_mixture(rng, 3, 2).transform([0.0, 0.0], factor)
 
 
 def test_samples_have_the_mixture_s_moments(rng):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy import stats
-from scipy.special import gammaln
+from scipy.special import gammaln, multigammaln
 
 from bayesgmm import prior_draws
 from bayesgmm.covariance import Family
@@ -649,6 +649,10 @@ class ResolvedPriors:
         )
 
 
+_OF_ALL = 0.25
+"""Share of the data's covariance that groups are expected to have each: half of the standard deviation."""
+
+
 @dataclass(frozen=True, eq=False)
 class ConjugatePriors:
     """Fraley and Raftery's conjugate prior, with which EM's M-step stays a closed formula.
@@ -667,8 +671,13 @@ class ConjugatePriors:
         How many rows the belief in that centre is worth.
     df : float, optional
         Degrees of freedom of the covariances; by default D + 2.
-    scale : float or array of shape (D, D), optional
-        Scale matrix of the covariances (a number times the identity); by default the data's covariance matrix over ``K^(2/D)``.
+    scale : float, array of shape (D, D) or "learned", optional
+        Scale matrix of the covariances (a number times the identity); by default the data's covariance matrix over ``K^(2/D)``, which
+        makes groups that lie far apart too wide. "learned" leaves it to the data: it then has a Wishart distribution with as few degrees
+        of freedom as columns, about a quarter of the data's covariance matrix (Richardson and Green 1997, Journal of the Royal
+        Statistical Society B 59, 731-792; Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021, Bayesian Analysis 16, 1279-1307). That
+        prior goes along with any linear map of the data and is the same for every number of components, but holds up no component
+        that closes in on repeated rows: the scale closes in with it.
 
     Examples
     --------
@@ -680,9 +689,11 @@ class ConjugatePriors:
     means_loc: ArrayLike | None = None
     shrinkage: float = 0.01
     df: float | None = None
-    scale: ArrayLike | None = None
+    scale: ArrayLike | str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.scale, str) and self.scale != "learned":
+            raise InvalidParameterError(f"ConjugatePriors: scale must be a number, a matrix or 'learned', got {self.scale!r}")
         for name in ("concentration", "shrinkage", "df"):
             value = getattr(self, name)
             if value is not None and not _positive(value):
@@ -708,15 +719,22 @@ class ConjugatePriors:
         df = float(D + 2 if self.df is None else self.df)
         if df <= D - 1:
             raise InvalidParameterError(f"ConjugatePriors: df must be above {D - 1} for {D} columns, got {df:g}")
-        scale = covariance / n_components ** (2 / D) if self.scale is None else np.asarray(self.scale, dtype=float)
+        is_learned = isinstance(self.scale, str)
+        if is_learned:
+            scale = _OF_ALL * covariance
+        else:
+            scale = covariance / n_components ** (2 / D) if self.scale is None else np.asarray(self.scale, dtype=float)
         scale = scale * np.eye(D) if scale.ndim == 0 else scale
         if scale.shape != (D, D) or not np.allclose(scale, scale.T) or not np.linalg.eigvalsh(scale)[0] > 0:
+            singular = ", and the data's covariance matrix is none: leave out columns that follow from others"
             raise InvalidParameterError(
                 f"ConjugatePriors: scale must be a positive number or a symmetric positive definite matrix of shape ({D}, {D})"
+                + (singular if is_learned or self.scale is None else "")
             )
         loc = _broadcast("means_loc", mean if self.means_loc is None else self.means_loc, (D,))
         return ResolvedConjugatePriors(
-            _broadcast("concentration", self.concentration, (n_components,)), loc, self.shrinkage, df, scale
+            _broadcast("concentration", self.concentration, (n_components,)),
+            *(loc, self.shrinkage, df, scale, float(D) if is_learned else None),
         )
 
 
@@ -730,6 +748,9 @@ class ResolvedConjugatePriors:
     means_loc : array of shape (D,)
     shrinkage, df : float
     scale : array of shape (D, D)
+        Scale of the covariances; where it is learned, its expectation.
+    scale_df : float, optional
+        Degrees of freedom of the Wishart distribution that a learned scale has; none where the scale is given.
 
     Examples
     --------
@@ -744,6 +765,63 @@ class ResolvedConjugatePriors:
     shrinkage: float
     df: float
     scale: FloatArray
+    scale_df: float | None = None
+
+    def scale_given(self, scale_tril: FloatArray, family: Family) -> FloatArray:
+        """Return the scale (D, D) as it is, or the expectation of a learned one given Cholesky factors (K, D, D) of covariances.
+
+        Given the covariances, a scale with a Wishart distribution has one again: with ``df`` degrees of freedom more for each, and the
+        inverse of its own scale plus the sum of their inverses. In diagonal families the same holds for each column.
+        """
+        if self.scale_df is None:
+            return self.scale
+        df, inverse = self.learned(scale_tril, family)
+        return df * np.linalg.inv(inverse)
+
+    def log_density_of_covariances(self, scale_tril: FloatArray, family: Family) -> FloatArray:
+        """Return the log-density of covariances given by Cholesky factors ``(..., K, D, D)``, a learned scale integrated out.
+
+        The measure is that of the free matrices, of diagonal families that of the free variances.
+        """
+        df, own, D = self.df, self.scale_df, scale_tril.shape[-1]
+        diagonal = np.diagonal(scale_tril, axis1=-2, axis2=-1)
+        if family.diagonal:  # every variance is a matrix of one row
+            spherical = family.sds_dims == ("component",)
+            variances = diagonal[..., :1] ** 2 if spherical else diagonal**2
+            scale = np.atleast_1d(np.trace(self.scale) / D if spherical else np.diag(self.scale))
+            each = -0.5 * df * np.log(2.0) - gammaln(0.5 * df) - (0.5 * df + 1.0) * np.log(variances)
+            if own is None:
+                return (each + 0.5 * df * np.log(scale) - 0.5 * scale / variances).sum((-2, -1))
+            total, inverse = self.learned(scale_tril, family)
+            left = np.log(np.diagonal(inverse, axis1=-2, axis2=-1)[..., : len(scale)])
+            constant = -0.5 * own * np.log(2.0 * scale / own) - gammaln(0.5 * own)
+            return each.sum((-2, -1)) + (constant + 0.5 * total * (np.log(2.0) - left) + gammaln(0.5 * total)).sum(-1)
+        free = slice(0, 1) if family.sds_dims == ("feature",) else slice(None)
+        log_det = 2.0 * np.log(diagonal[..., free, :]).sum(-1)
+        each = -0.5 * df * D * np.log(2.0) - multigammaln(0.5 * df, D) - 0.5 * (df + D + 1.0) * log_det
+        if own is None:
+            trace = np.square(np.linalg.solve(scale_tril[..., free, :, :], np.linalg.cholesky(self.scale))).sum((-2, -1))
+            return (each + 0.5 * df * np.linalg.slogdet(self.scale)[1] - 0.5 * trace).sum(-1)
+        total, inverse = self.learned(scale_tril, family)
+        constant = -0.5 * own * (D * np.log(2.0) + np.linalg.slogdet(self.scale / own)[1]) - multigammaln(0.5 * own, D)
+        integral = 0.5 * total * (D * np.log(2.0) - np.linalg.slogdet(inverse)[1]) + multigammaln(0.5 * total, D)
+        return each.sum(-1) + constant + integral
+
+    def learned(self, scale_tril: FloatArray, family: Family) -> tuple[float, FloatArray]:
+        """Return the degrees of freedom and the inverse scale ``(..., D, D)`` of a learned scale given covariances."""
+        assert self.scale_df is not None, "the scale is given"
+        D = scale_tril.shape[-1]
+        own = self.scale / self.scale_df
+        if family.sds_dims == ("feature",):
+            scale_tril = scale_tril[..., :1, :, :]
+        df = self.scale_df + self.df * scale_tril.shape[-3]
+        if not family.diagonal:
+            roots = np.linalg.inv(scale_tril)
+            return df, np.linalg.inv(own) + (np.swapaxes(roots, -1, -2) @ roots).sum(-3)
+        precisions = (np.diagonal(scale_tril, axis1=-2, axis2=-1) ** -2.0).sum(-2)
+        if family.sds_dims == ("component",):
+            return df, (D / np.trace(own) + precisions[..., :1, None]) * np.eye(D)
+        return df, (1.0 / np.diag(own) + precisions)[..., None] * np.eye(D)
 
 
 def lkj_log_constant(eta: float, n_features: int) -> float:

@@ -86,11 +86,27 @@ def test_the_models_own_slope_vanishes_at_the_mode(rng):
     np.testing.assert_allclose(slope(point), 0.0, atol=1e-3)
 
 
+def log_density_of_a_learned_scale(covariances, p, name):
+    """Return the density of covariances by Bayes' theorem: joint density with any scale, over that of the scale given them."""
+    g, df, c = p.scale_df, p.df, p.scale
+    if name in ("spherical", "diag"):
+        columns = np.diagonal(covariances, axis1=1, axis2=2)
+        columns, c = (columns[:, :1], np.array([np.trace(c) / 2])) if name == "spherical" else (columns, np.diag(c))
+        after = g / c + (1 / columns).sum(0)
+        value = stats.invgamma.logpdf(columns, df / 2, scale=c).sum() + stats.gamma.logpdf(2 * c, g / 2, scale=2 * c / g).sum()
+        return value - stats.gamma.logpdf(2 * c, (g + df * len(columns)) / 2, scale=2 / after).sum()
+    free = covariances[:1] if name == "tied" else covariances
+    after = np.linalg.inv(c / g) + sum(np.linalg.inv(S) for S in free)
+    value = sum(stats.invwishart.logpdf(S, df, 2 * c) for S in free) + stats.wishart.logpdf(2 * c, g, c / g)
+    return value - stats.wishart.logpdf(2 * c, g + df * len(free), np.linalg.inv(after))
+
+
+@pytest.mark.parametrize("scale", [None, "learned"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_conjugate_mode_beats_its_neighbours(name, rng):
+def test_the_conjugate_mode_beats_its_neighbours(name, scale, rng):
     """The penalised likelihood, written with SciPy's distributions, is lower wherever one looks around the fit."""
     X, labels = two_groups(rng, 50, 2)
-    priors = bg.ConjugatePriors(concentration=2.0, shrinkage=0.5)
+    priors = bg.ConjugatePriors(concentration=2.0, shrinkage=0.5, scale=scale)
     em = bg.GaussianMixture(2, covariance_type=name, priors=priors, tol=1e-14, init_params=labels).fit(X)
     p = priors.resolve(X.mean(0), np.cov(X.T, bias=True), 2)
 
@@ -99,7 +115,9 @@ def test_the_conjugate_mode_beats_its_neighbours(name, rng):
         value += sum(
             stats.multivariate_normal.logpdf(m, p.means_loc, S / p.shrinkage) for m, S in zip(means, covariances, strict=True)
         )
-        if name == "spherical":
+        if scale == "learned":
+            value += log_density_of_a_learned_scale(covariances, p, name)
+        elif name == "spherical":
             value += stats.invgamma.logpdf(covariances[:, 0, 0], p.df / 2, scale=np.trace(p.scale) / 4).sum()
         elif name == "diag":
             value += stats.invgamma.logpdf(np.diagonal(covariances, axis1=1, axis2=2), p.df / 2, scale=np.diag(p.scale) / 2).sum()

@@ -247,6 +247,43 @@ class TestGibbs:
         spread = np.sqrt(np.diag(expected) / (N + 2.0))
         np.testing.assert_allclose(drawn.means[:, 0].std(0), spread, rtol=0.06)
 
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_draws_under_a_learned_scale_agree_with_its_density(self, name, faithful):
+        """Weighted to a fixed scale by the ratio of the densities, they are draws under that."""
+        learned, fixed = (
+            fit(faithful, sampler="gibbs", covariance_type=name, priors=ConjugatePriors(2.0, scale=scale), tune=100)
+            for scale in ("learned", None)
+        )
+        kind, flat = family(name), learned.params_.reshape(-1)
+        ratio = log_conjugate_prior(flat, fixed.priors_, kind) - log_conjugate_prior(flat, learned.priors_, kind)
+        weights = pareto_smoothed(ratio)
+        assert weights.pareto_k < 0.7
+        draws = parameters(learned.params_)
+        share = array_stats.ess(draws, method="mean", chain_axis=0, draw_axis=1) / draws[..., 0].size
+        mean = weights.weights @ draws.reshape(-1, draws.shape[-1])
+        expected, error, sd = mean_and_error(fixed.params_)
+        assert (np.abs(mean - expected) < 4.5 * np.hypot(error, sd / np.sqrt(weights.ess * share))).all()
+
+    def test_a_learned_scale_leaves_groups_far_apart_as_narrow_as_they_are(self, rng):
+        """Fixed at the spread of all rows, a scale makes them wide; in any linear coordinates alike."""
+        X = np.vstack([rng.normal(size=(40, 2)), rng.normal(size=(40, 2)) + 30.0])
+        turn = np.array([[3.0, 1.0], [-2.0, 0.1]])
+        own, wide, turned = (
+            fit(rows, sampler="gibbs", priors=ConjugatePriors(scale=scale), tune=100)
+            for rows, scale in ((X, "learned"), (X, None), (X @ turn.T, "learned"))
+        )
+        truth = np.stack([X[:40].std(0), X[40:].std(0)]).mean()
+        assert np.abs(own.params_.sds.mean((0, 1)) / truth - 1).max() < 0.25
+        assert (wide.params_.sds.mean((0, 1)) > 1.3 * truth).all()
+        back = turned.params_.transform(np.zeros(2), np.linalg.inv(turn))
+        if (back.means[..., 0, 0].mean() > back.means[..., 1, 0].mean()) != (
+            own.params_.means[..., 0, 0].mean() > own.params_.means[..., 1, 0].mean()
+        ):
+            back = back.permute(np.array([1, 0]))
+        expected, error, _ = mean_and_error(own.params_)
+        found, other, _ = mean_and_error(back)
+        assert (np.abs(found - expected) < 4.5 * np.hypot(error, other)).all()
+
     def test_reweighted_to_the_models_priors_it_agrees_with_nuts(self, faithful, posterior_faithful):
         gibbs = fit(faithful, sampler="gibbs", priors=ConjugatePriors(2.0, shrinkage=0.16), tune=100)
         nuts = posterior_faithful

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import gammaln, multigammaln, xlogy
+from scipy.special import gammaln, xlogy
 from scipy.stats import norm
 
 from bayesgmm.bayes.importance import Weights, pareto_smoothed
@@ -48,7 +48,9 @@ def log_conjugate_prior(params: MixtureParams, priors: ResolvedConjugatePriors, 
     D, shrinkage = params.n_features, priors.shrinkage
     z = np.linalg.solve(params.scale_tril, (params.means - priors.means_loc)[..., None])[..., 0]
     normal = 0.5 * D * np.log(shrinkage / (2 * np.pi)) - 0.5 * _log_det(params) - 0.5 * shrinkage * np.square(z).sum(-1)
-    spread = _log_inverse_gamma(params, priors, family) if family.diagonal else _log_inverse_wishart(params, priors, family)
+    logs = np.log(Space(params.n_components, D, family).free_sds(params))
+    each = np.log(2.0) + (2.0 if family.diagonal else D + 1.0) * logs.reshape(*params.batch_shape, -1)
+    spread = priors.log_density_of_covariances(params.scale_tril, family) + each.sum(-1)
     return _log_dirichlet(params.weights, priors.concentration) + normal.sum(-1) + spread
 
 
@@ -97,22 +99,3 @@ def _log_dirichlet(weights: FloatArray, concentration: FloatArray) -> FloatArray
 
 def _log_det(params: MixtureParams) -> FloatArray:
     return 2.0 * np.log(diagonals(params.scale_tril)).sum(-1)
-
-
-def _log_inverse_wishart(params: MixtureParams, priors: ResolvedConjugatePriors, family: Family) -> FloatArray:
-    D, df = params.n_features, priors.df
-    free = slice(0, 1) if family.sds_dims == ("feature",) else slice(None)
-    trace = np.square(np.linalg.solve(params.scale_tril, np.linalg.cholesky(priors.scale))).sum((-2, -1))
-    jacobian = D * np.log(2.0) + (D + 1.0) * np.log(params.sds).sum(-1)
-    constant = 0.5 * df * (np.linalg.slogdet(priors.scale)[1] - D * np.log(2.0)) - multigammaln(0.5 * df, D)
-    each = constant - 0.5 * (df + D + 1.0) * _log_det(params) - 0.5 * trace + jacobian
-    return each[..., free].sum(-1)
-
-
-def _log_inverse_gamma(params: MixtureParams, priors: ResolvedConjugatePriors, family: Family) -> FloatArray:
-    D, shape = params.n_features, 0.5 * priors.df
-    spherical = family.sds_dims == ("component",)
-    rate = 0.5 * (np.trace(priors.scale) / D if spherical else np.diag(priors.scale))
-    sds = params.sds[..., :1] if spherical else params.sds
-    each = shape * np.log(rate) - gammaln(shape) + np.log(2.0) - 2.0 * shape * np.log(sds) - rate / sds**2
-    return each.sum((-2, -1))

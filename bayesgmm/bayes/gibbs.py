@@ -88,8 +88,10 @@ def _chain(
     """Return a chain's weights, means, factors and log-likelihoods, warm-up left out."""
     kept, heights = [], []
     responsibilities, _ = sweep.groups((start.weights, start.means, start.scale_tril))
+    scale = sweep.priors.scale_given(start.scale_tril, sweep.family)
     for t in range(settings.tune + settings.draws):
-        parameters = sweep.parameters(responsibilities)
+        parameters = sweep.parameters(responsibilities, scale)
+        scale = sweep.scale(parameters[2])
         responsibilities, log_likelihood = sweep.groups(parameters)
         if t >= settings.tune:
             kept.append(parameters)
@@ -128,8 +130,21 @@ class _Sweep:
         chosen = (self.rng.uniform(size=(len(self.X), 1)) * edges[:, -1:] >= edges).sum(1)
         return np.eye(len(weights))[np.minimum(chosen, len(weights) - 1)], float(log_density.sum())
 
-    def parameters(self, groups: FloatArray) -> Parameters:
-        """Draw weights, covariances and means given the groups (N, K)."""
+    def scale(self, scale_tril: FloatArray) -> FloatArray:
+        """Draw the scale (D, D) of the covariances given their Cholesky factors (K, D, D), if it is learned."""
+        p, D = self.priors, scale_tril.shape[-1]
+        if p.scale_df is None:
+            return p.scale
+        df, inverse = p.learned(scale_tril, self.family)
+        if not self.family.diagonal:
+            root = np.linalg.solve(np.linalg.cholesky(inverse).T, self._bartlett(np.array([df]), D)[0])
+            return root @ root.T
+        if self.family.sds_dims == ("component",):
+            return self.rng.chisquare(df) / inverse[0, 0] * np.eye(D)
+        return np.diag(self.rng.chisquare(df, size=D) / np.diag(inverse))
+
+    def parameters(self, groups: FloatArray, scale: FloatArray) -> Parameters:
+        """Draw weights, covariances and means given the groups (N, K) and the covariances' scale (D, D)."""
         p = self.priors
         n = groups.sum(0)
         weights = self.rng.dirichlet(p.concentration + n)
@@ -138,24 +153,24 @@ class _Sweep:
         scatter = np.swapaxes(groups.T[..., None] * centred, 1, 2) @ centred
         off = own - p.means_loc
         scatter += (p.shrinkage * n / (p.shrinkage + n))[:, None, None] * off[:, :, None] * off[:, None, :]
-        factors = self._factors(n, scatter)
+        factors = self._factors(n, scatter, scale)
         center = p.means_loc + (n / (p.shrinkage + n))[:, None] * off
         noise = factors @ self.rng.standard_normal((*own.shape, 1))
         return weights, center + noise[..., 0] / np.sqrt(p.shrinkage + n)[:, None], factors
 
-    def _factors(self, n: FloatArray, scatter: FloatArray) -> FloatArray:
+    def _factors(self, n: FloatArray, scatter: FloatArray, scale: FloatArray) -> FloatArray:
         """Draw the covariances' Cholesky factors (K, D, D), given counts and scatter with the means' share of it."""
         p, (K, D) = self.priors, scatter.shape[:2]
         if self.family.sds_dims == ("component",):
-            rate = np.trace(p.scale) / D + np.trace(scatter, axis1=1, axis2=2)
+            rate = np.trace(scale) / D + np.trace(scatter, axis1=1, axis2=2)
             return np.sqrt(rate / self.rng.chisquare(p.df + D * n))[:, None, None] * np.eye(D)
         if self.family.diagonal:
-            rate = np.diag(p.scale) + diagonals(scatter)
+            rate = np.diag(scale) + diagonals(scatter)
             return np.sqrt(rate / self.rng.chisquare(p.df + n[:, None], size=(K, D)))[:, None] * np.eye(D)
         if self.family.sds_dims == ("feature",):
-            one = self._wishart(np.array([p.df + n.sum()]), (p.scale + scatter.sum(0))[None])
+            one = self._wishart(np.array([p.df + n.sum()]), (scale + scatter.sum(0))[None])
             return np.broadcast_to(one, scatter.shape)
-        return self._wishart(p.df + n, p.scale + scatter)
+        return self._wishart(p.df + n, scale + scatter)
 
     def _wishart(self, df: FloatArray, scale: FloatArray) -> FloatArray:
         """Draw Cholesky factors of inverse Wishart matrices with degrees of freedom (B,) and scales (B, D, D).
@@ -163,8 +178,12 @@ class _Sweep:
         Bartlett's decomposition: with ``scale = P P'`` and A lower triangular, chi-distributed on the diagonal and normal below it,
         ``P (A A')^-1 P'`` has the distribution.
         """
-        B, D = scale.shape[:2]
-        A = np.tril(self.rng.standard_normal((B, D, D)), -1)
-        A[:, np.arange(D), np.arange(D)] = np.sqrt(self.rng.chisquare(df[:, None] - np.arange(D)))
+        A = self._bartlett(df, scale.shape[-1])
         root = np.linalg.cholesky(scale) @ np.swapaxes(np.linalg.inv(A), -1, -2)
         return np.linalg.cholesky(root @ np.swapaxes(root, -1, -2))
+
+    def _bartlett(self, df: FloatArray, D: int) -> FloatArray:
+        """Draw lower triangular roots (B, D, D) of Wishart matrices with the identity as their scale."""
+        A = np.tril(self.rng.standard_normal((len(df), D, D)), -1)
+        A[:, np.arange(D), np.arange(D)] = np.sqrt(self.rng.chisquare(df[:, None] - np.arange(D)))
+        return A

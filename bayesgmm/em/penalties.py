@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Self, override
 
 import numpy as np
-from scipy.special import gammaln, multigammaln
+from scipy.special import gammaln
 
 from bayesgmm.covariance import WITH_PRIORS, Family
 from bayesgmm.covariance.base import as_matrices, diagonals
@@ -248,7 +248,7 @@ class ModelPenalty(Penalty):
 
 @dataclass(frozen=True, eq=False)
 class ConjugatePenalty(Penalty):
-    """Fraley and Raftery's prior: inverse Wishart covariances, and means that are normal given them.
+    """Inverse Wishart covariances, whose scale may be learned, and means that are normal given them.
 
     Its M-step is closed (Fraley and Raftery 2007, Journal of Classification 24, 155-181, section 3). The measure is that of weights, means
     and covariance matrices (variances, for diagonal and spherical ones).
@@ -281,42 +281,36 @@ class ConjugatePenalty(Penalty):
         p, (K, D) = self.priors, means.shape
         quadratic = (np.linalg.solve(scale_tril, (means - p.means_loc)[..., None]) ** 2).sum()
         normal = 0.5 * (K * D * (np.log(p.shrinkage) - _LOG_2PI) - _log_det(scale_tril).sum() - p.shrinkage * quadratic)
-        return self._log_dirichlet(weights) + float(normal) + self._log_spread(scale_tril)
-
-    def _log_spread(self, scale_tril: FloatArray) -> float:
-        p, D = self.priors, scale_tril.shape[-1]
-        if self.family.diagonal:
-            spherical = self.family.sds_dims == ("component",)
-            variances = scale_tril[:, 0, 0] ** 2 if spherical else diagonals(scale_tril) ** 2
-            scale = np.trace(p.scale) / D if spherical else np.diag(p.scale)
-            shape = 0.5 * p.df
-            logs = shape * np.log(0.5 * scale) - gammaln(shape) - (shape + 1.0) * np.log(variances) - 0.5 * scale / variances
-            return float(np.sum(logs))
-        free = scale_tril[:1] if self.family.sds_dims == ("feature",) else scale_tril
-        half = np.linalg.solve(free, np.broadcast_to(p.scale, free.shape))
-        trace = np.trace(np.linalg.solve(free, np.swapaxes(half, -1, -2)), axis1=1, axis2=2)
-        constant = 0.5 * p.df * (np.linalg.slogdet(p.scale)[1] - D * np.log(2.0)) - multigammaln(0.5 * p.df, D)
-        return float((constant - 0.5 * (p.df + D + 1.0) * _log_det(free) - 0.5 * trace).sum())
+        spread = float(p.log_density_of_covariances(scale_tril, self.family))
+        return self._log_dirichlet(weights) + float(normal) + spread
 
     @override
     def update(
         self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         p, n, (K, D) = self.priors, moments.counts, moments.means.shape
+        # A learned scale is one more thing that is not seen: what is expected of it, given the covariances before, is all that counts.
+        scale = p.scale_given(_roots(covariances), self.family)
         means = p.means_loc + (n / (n + p.shrinkage))[:, None] * (moments.means - p.means_loc)
         off = moments.means - p.means_loc
         pull = (p.shrinkage * n / (p.shrinkage + n))[:, None, None] * off[:, :, None] * off[:, None, :]
         scatter = moments.scatter + pull
         if self.family.sds_dims == ("component",):
-            total = np.trace(p.scale) / D + np.trace(scatter, axis1=1, axis2=2)
+            total = np.trace(scale) / D + np.trace(scatter, axis1=1, axis2=2)
             return means, (total / (p.df + D * (n + 1.0) + 2.0))[:, None, None] * np.eye(D)
         if self.family.diagonal:
-            return means, as_matrices((np.diag(p.scale) + diagonals(scatter)) / (p.df + n + 3.0)[:, None])
+            return means, as_matrices((np.diag(scale) + diagonals(scatter)) / (p.df + n + 3.0)[:, None])
         if self.family.sds_dims == ("feature",):
-            tied = (p.scale + scatter.sum(0)) / (p.df + D + 1.0 + n.sum() + K)
+            tied = (scale + scatter.sum(0)) / (p.df + D + 1.0 + n.sum() + K)
             return means, np.broadcast_to(_raised(tied[None], smallest), scatter.shape)
         # The prior's scale is that of the rows: where these are collinear it holds nothing up.
-        return means, _raised((p.scale + scatter) / (p.df + n + D + 2.0)[:, None, None], smallest)
+        return means, _raised((scale + scatter) / (p.df + n + D + 2.0)[:, None, None], smallest)
+
+
+def _roots(covariances: FloatArray) -> FloatArray:
+    """Return Cholesky factors (K, D, D) of covariances, in whose units columns are on one scale."""
+    sds = _sds_of(covariances)
+    return sds[:, :, None] * np.linalg.cholesky(covariances / (sds[:, :, None] * sds[:, None, :]))
 
 
 def _log_det(scale_tril: FloatArray) -> FloatArray:

@@ -99,8 +99,12 @@ def _conjugate(priors: ResolvedConjugatePriors) -> list[dict[str, str]]:
     return [
         _row("weights", "", _dirichlet(priors.concentration)),
         _row("means", "", f"normal about ({centre}), worth {priors.shrinkage:.4g} rows"),
-        _row("covariances", "", f"inverse Wishart with {priors.df:.4g} degrees of freedom"),
+        _row("covariances", "", f"inverse Wishart with {priors.df:.4g} degrees of freedom, {_learned(priors)}"),
     ]
+
+
+def _learned(priors: ResolvedConjugatePriors) -> str:
+    return "of a given scale" if priors.scale_df is None else "of a scale that is learned from the data"
 
 
 def sensitivity(posterior: Any) -> tuple[list[dict[str, Any]], str]:

@@ -768,10 +768,20 @@ class ResolvedConjugatePriors:
     scale_df: float | None = None
 
     def scale_given(self, scale_tril: FloatArray, family: Family) -> FloatArray:
-        """Return the scale (D, D) as it is, or the expectation of a learned one given Cholesky factors (K, D, D) of covariances.
+        """Return the scale as it is, or the expectation of a learned one given the covariances.
 
-        Given the covariances, a scale with a Wishart distribution has one again: with ``df`` degrees of freedom more for each, and the
-        inverse of its own scale plus the sum of their inverses. In diagonal families the same holds for each column.
+        Given these, a scale with a Wishart distribution has one again: with ``df`` degrees of freedom more for each, and the inverse of its
+        own scale plus the sum of their inverses. In diagonal families the same holds for each column.
+
+        Parameters
+        ----------
+        scale_tril : array of shape (K, D, D)
+            Cholesky factors of the covariances.
+        family : Family
+
+        Returns
+        -------
+        array of shape (D, D)
         """
         if self.scale_df is None:
             return self.scale
@@ -779,9 +789,18 @@ class ResolvedConjugatePriors:
         return df * np.linalg.inv(inverse)
 
     def log_density_of_covariances(self, scale_tril: FloatArray, family: Family) -> FloatArray:
-        """Return the log-density of covariances given by Cholesky factors ``(..., K, D, D)``, a learned scale integrated out.
+        """Return the log-density of covariances, a learned scale integrated out.
 
-        The measure is that of the free matrices, of diagonal families that of the free variances.
+        Parameters
+        ----------
+        scale_tril : array of shape (..., K, D, D)
+            Their Cholesky factors.
+        family : Family
+
+        Returns
+        -------
+        array of shape (...)
+            In the measure of the free matrices, in diagonal families of the free variances.
         """
         df, own, D = self.df, self.scale_df, scale_tril.shape[-1]
         diagonal = np.diagonal(scale_tril, axis1=-2, axis2=-1)
@@ -808,7 +827,19 @@ class ResolvedConjugatePriors:
         return each.sum(-1) + constant + integral
 
     def learned(self, scale_tril: FloatArray, family: Family) -> tuple[float, FloatArray]:
-        """Return the degrees of freedom and the inverse scale ``(..., D, D)`` of a learned scale given covariances."""
+        """Return the distribution of a learned scale given the covariances.
+
+        Parameters
+        ----------
+        scale_tril : array of shape (..., K, D, D)
+            Cholesky factors of the covariances.
+        family : Family
+
+        Returns
+        -------
+        float, array of shape (..., D, D)
+            Degrees of freedom of the Wishart distribution, and the inverse of its scale.
+        """
         assert self.scale_df is not None, "the scale is given"
         D = scale_tril.shape[-1]
         own = self.scale / self.scale_df

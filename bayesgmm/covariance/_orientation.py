@@ -62,9 +62,28 @@ def common_axes(scatter, counts, previous, rounds, variant, smallest, out):
     else:
         _first_axes(scatter, counts, same_volume, smallest, least, axes)
     variances = _turn_axes(scatter, axes, counts, same_volume, smallest, least, rounds if rounds > 0 else MOST_SWEEPS)
+    if rounds == 0 and smallest > 0.0 and meets(variances, smallest):
+        variances = _from_free_axes(scatter, axes, variances, counts, same_volume, smallest, least)
     for k in range(K):
         compose(axes, variances[k], smallest, out[k])
     return meets(variances, smallest)
+
+
+@compiled()
+def _from_free_axes(scatter, axes, variances, counts, same_volume, smallest, least):
+    """Search once more from the axes that are best without the bound; fill the better axes (D, D) and return their variances (K, D)."""
+    never_inline()
+    others, free = np.empty_like(axes), least_spreads(scatter, counts, 0.0)
+    _first_axes(scatter, counts, same_volume, 0.0, free, others)
+    _turn_axes(scatter, others, counts, same_volume, 0.0, free, MOST_SWEEPS)
+    found = _turn_axes(scatter, others, counts, same_volume, smallest, least, MOST_SWEEPS)
+    better = _value_along(scatter, others, counts, same_volume, smallest, least) < _value_along(
+        scatter, axes, counts, same_volume, smallest, least
+    )
+    if better:
+        axes[:] = others
+        return found
+    return variances
 
 
 @compiled()

@@ -290,7 +290,7 @@ class ConjugatePenalty(Penalty):
     ) -> tuple[FloatArray, FloatArray]:
         p, n, (K, D) = self.priors, moments.counts, moments.means.shape
         # A learned scale is one more thing that is not seen: what is expected of it, given the covariances before, is all that counts.
-        scale = p.scale_given(_roots(covariances), self.family)
+        scale = p.scale if p.scale_df is None else p.scale_given(_roots(covariances), self.family)
         means = p.means_loc + (n / (n + p.shrinkage))[:, None] * (moments.means - p.means_loc)
         off = moments.means - p.means_loc
         pull = (p.shrinkage * n / (p.shrinkage + n))[:, None, None] * off[:, :, None] * off[:, None, :]

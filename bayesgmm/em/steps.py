@@ -181,7 +181,10 @@ class Settings:
         else:
             means, covariances = previous.means, previous.covariances
         bound = self.outside(self.floor * np.eye(means.shape[1]))
-        return self.penalty.update(moments, means, covariances, bound)
+        try:
+            return self.penalty.update(moments, means, covariances, bound)
+        except np.linalg.LinAlgError:
+            raise Collapse from None
 
 
 def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixture:

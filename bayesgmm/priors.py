@@ -819,7 +819,9 @@ class ResolvedConjugatePriors:
         log_det = 2.0 * np.log(diagonal[..., free, :]).sum(-1)
         each = -0.5 * df * D * np.log(2.0) - multigammaln(0.5 * df, D) - 0.5 * (df + D + 1.0) * log_det
         if own is None:
-            trace = np.square(np.linalg.solve(scale_tril[..., free, :, :], np.linalg.cholesky(self.scale))).sum((-2, -1))
+            roots = scale_tril[..., free, :, :]
+            half = np.linalg.solve(roots, np.broadcast_to(self.scale, roots.shape))
+            trace = np.trace(np.linalg.solve(roots, np.swapaxes(half, -1, -2)), axis1=-2, axis2=-1)
             return (each + 0.5 * df * np.linalg.slogdet(self.scale)[1] - 0.5 * trace).sum(-1)
         total, inverse = self.learned(scale_tril, family)
         constant = -0.5 * own * (D * np.log(2.0) + np.linalg.slogdet(self.scale / own)[1]) - multigammaln(0.5 * own, D)

@@ -23,7 +23,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -184,8 +183,7 @@ def one(task: tuple[int, str, int]) -> Result:
     draws = fit.params_.reshape(-1)
     means = draws.means @ factor.T + center
     covariances = factor @ draws.covariances @ factor.T
-    order = linear_sum_assignment(((means.mean(0)[:, None] - truth.means) ** 2).sum(-1))[0]
-    order = np.argsort(linear_sum_assignment(((means.mean(0)[:, None] - truth.means) ** 2).sum(-1))[1]) if cell.K > 1 else order
+    order = np.argsort(linear_sum_assignment(((means.mean(0)[:, None] - truth.means) ** 2).sum(-1))[1])
     means, covariances, weights = means[:, order], covariances[:, order], draws.weights[:, order]
     sds = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
     i, j = np.tril_indices(cell.D, -1)
@@ -223,7 +221,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     tasks = [(cell, frame, seed) for cell in options.cells for seed in range(options.n) for frame in options.frames]
-    found = list(judges.over(partial(one), tasks, options.processes))
+    found = list(judges.over(one, tasks, options.processes))
     print("| N, D, K, correlations, distance | frame | weights | means | sds | corr | bias of sds % | gain on EM | s |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     for cell in options.cells:

@@ -129,3 +129,29 @@ def test_the_e_step_on_gaps_is_the_definition(seed, D, K, N, diagonal, weighted)
     expected = (total, counts, first, second * np.eye(D) if diagonal else second)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
+
+
+def test_rows_with_gaps_are_summed_in_pieces(rng, monkeypatch):
+    X = rng.normal(size=(60, 3))
+    X[rng.random((60, 3)) < 0.3] = np.nan
+    mixture = np.log([0.4, 0.6]), rng.normal(size=(2, 3)), np.stack([np.eye(3), 2.0 * np.eye(3)])
+    weight = rng.integers(1, 4, 60).astype(float)
+    whole = expectation(rows_of(X), *mixture, sample_weight=weight)
+    monkeypatch.setattr("bayesgmm.expectation.core.chunk_size", lambda _: 7)
+    rows = rows_of(X)
+    assert len(rows.pieces) > 5
+    assert max(len(piece.order) for piece in rows.pieces) < 14
+    for one, other in zip(expectation(rows, *mixture, sample_weight=weight), whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_noise_starts_where_the_user_says(rng, monkeypatch):
+    """Starts in dense places are for fits that look for their own."""
+    X = np.vstack([rng.normal(size=(60, 2)), 6.0 + rng.normal(size=(60, 2)), rng.uniform(-9, 15, size=(10, 2))])
+
+    def unwanted(*_):
+        raise AssertionError("the user has given a start")
+
+    monkeypatch.setattr("bayesgmm.estimators.em.groups_in_dense_places", unwanted)
+    em = bg.GaussianMixture(2, noise=True, means_init=[[6.0, 6.0], [0.0, 0.0]], random_state=1).fit(X)
+    assert em.means_[0, 0] > em.means_[1, 0]

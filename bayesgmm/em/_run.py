@@ -440,7 +440,6 @@ def moments_at(X, weight, e_step, diagonal, base, mixture, sums, out):
         shares[k] = counts[k] / total
         factor = base_factors[k].reshape(D * D)
         for i in range(D):
-            first[k, i] /= counts[k]
             points[k, i] = means[k, i] - base_means[k, i]
             for j in range(D):
                 turn[i, j] = scale_tril[k, i, j] if j <= i else 0.0
@@ -448,21 +447,11 @@ def moments_at(X, weight, e_step, diagonal, base, mixture, sums, out):
         flat = turn.reshape(D * D)
         for j in range(D):
             _solve(factor, flat[j:], D, D)
+        _move(counts[k], first[k], turn, False, points[k])
+        _scatter(counts[k], first[k], second[k], turn, False, half, covariances[k])
         for i in range(D):
-            for j in range(i + 1):
-                points[k, i] += turn[i, j] * first[k, j]
             for j in range(D):
-                s = 0.0
-                for m in range(i + 1):
-                    s += turn[i, m] * (second[k, m, j] / counts[k] - first[k, m] * first[k, j])
-                half[i, j] = s
-        for i in range(D):
-            for j in range(i + 1):
-                s = 0.0
-                for m in range(j + 1):
-                    s += half[i, m] * turn[j, m]
-                covariances[k, i, j] = s
-                covariances[k, j, i] = s
+                covariances[k, i, j] /= counts[k]
     return value
 
 

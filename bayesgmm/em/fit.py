@@ -28,11 +28,12 @@ from bayesgmm.typing import FloatArray
 AUTO_STARTS = 6
 """Independent starts at effort 1; their number grows with the square root of the effort."""
 FEW_ITERATIONS = 50
+AGREEMENT = 3
+"""Independent starts that must have ended at the maximum before nothing is said of a higher one."""
 _UNSEEN = 1e-3
 """Nats that rounding may take from a log-likelihood before nothing is told of its maximum."""
 _ROUNDING = 10 * float(np.finfo(float).eps)
-AGREEMENT = 3
-"""Independent starts that must have ended at the maximum before nothing is said of a higher one."""
+"""Share of a matrix's largest eigenvalue that is lost of its smallest when it is formed."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,11 @@ class Fitting:
         """Whether the package chooses where to start."""
         return self._n_init == "auto" and isinstance(self._init_params, str) and not self._start.is_complete
 
+    @property
+    def starts_anywhere(self) -> bool:
+        """Whether it alone does, and the user has given no starting value."""
+        return self.searches and not self._start.is_given
+
     def search(self, known: Sequence[MixtureParams] = (), effort: float = 1.0) -> None:
         """Search for the maximum.
 
@@ -383,7 +389,7 @@ class _Told:
             f"covariance_type {family.name!r} turns its axes, and the columns are in units too unlike for that: divide each column by its "
             "standard deviation"
             if family.invariance == "scale"
-            else "columns are nearly the same but for a factor, in some component: leave one out"
+            else "the covariance of a component is nearly singular: leave out a column that nearly follows from others"
         )
         raise InvalidDataError(f"Rounding lowered the log-likelihood by {fall:.3g}, more than EM can tell maxima apart by: {why}")
 

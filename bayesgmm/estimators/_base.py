@@ -76,10 +76,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _start_fit(self, X: Any, sample_weight: Any = None) -> FloatArray | Chunked:
         """Check settings, data and weights, then remember the data, or of data in chunks their sizes."""
-        try:
-            self._validate_params()
-        except SklearnParameterError as error:
-            raise InvalidParameterError(str(error)) from None
+        self._check_settings()
         if is_chunked(X):
             rows = opened(self, X, sample_weight, reset=True)
             check_worth(rows.summary.weight, len(rows), self.n_components, rows.n_features)
@@ -89,9 +86,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         values = check_data(self, X, reset=True, allow_missing=self._takes_missing)
         names = column_names(X, values.shape[1])
         weight = check_weights(sample_weight, len(values))
-        check_fittable(values if weight is None else values[weight > 0], names, self.n_components)
-        if weight is not None:
-            check_worth(float(weight.sum()), int((weight > 0).sum()), self.n_components, values.shape[1])
+        self._check_rows(values, names, weight)
         self.feature_names_ = names
         # Copies: what the fit says later must not change when the caller's arrays do.
         self._fit_rows = values = np.array(values, order="C")
@@ -101,18 +96,24 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _start_like(self, other: MixtureEstimator) -> FloatArray | Chunked:
         """Remember the data that another estimator has checked; they are never written to, so all may have the same."""
+        self._check_settings()
+        for name in ("n_features_in_", "feature_names_in_", "feature_names_", "_fit_rows", "_fit_weight", "_fit_obs"):
+            if hasattr(other, name):
+                setattr(self, name, getattr(other, name))
+        self._check_rows(self._fit_X, self.feature_names_, self._fit_weight)
+        return self._fit_X
+
+    def _check_settings(self) -> None:
         try:
             self._validate_params()
         except SklearnParameterError as error:
             raise InvalidParameterError(str(error)) from None
-        for name in ("n_features_in_", "feature_names_in_", "feature_names_", "_fit_rows", "_fit_weight", "_fit_obs"):
-            if hasattr(other, name):
-                setattr(self, name, getattr(other, name))
-        values, weight = self._fit_X, self._fit_weight
-        check_fittable(values if weight is None else values[weight > 0], self.feature_names_, self.n_components)
+
+    def _check_rows(self, values: FloatArray, names: list[str], weight: FloatArray | None) -> None:
+        """Raise InvalidDataError unless these rows and weights suffice for the components."""
+        check_fittable(values if weight is None else values[weight > 0], names, self.n_components)
         if weight is not None:
             check_worth(float(weight.sum()), int((weight > 0).sum()), self.n_components, values.shape[1])
-        return values
 
     def __sklearn_clone__(self) -> Self:
         """Return an unfitted estimator with the same settings; a fit among these stays fitted, for it is a value here, not a step."""

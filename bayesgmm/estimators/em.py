@@ -75,7 +75,7 @@ class Begun:
     def search(self, known: Sequence[MixtureParams] = (), share: float = 1.0) -> None:
         """Search for the maximum, from other fits to the same rows as well; ``share`` is that of the effort asked for."""
         effort, model = share * self.model.effort, self.model
-        if self.noise is not None and not isinstance(self.values, Chunked) and self.fitting.searches:
+        if self.noise is not None and not isinstance(self.values, Chunked) and self.fitting.starts_anywhere:
             settings = {**self.settings, "effort": effort}
             known = [*known, *groups_in_dense_places(self.values, model.n_components, model._family, self.weight, settings)]
         self.fitting.search(known, effort)

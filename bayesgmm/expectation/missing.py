@@ -18,6 +18,7 @@ import numpy as np
 from bayesgmm.expectation import core, draws
 from bayesgmm.expectation._gaps import gapped_statistics
 from bayesgmm.expectation._kernel import STATISTICS
+from bayesgmm.expectation._threads import run_shared
 from bayesgmm.expectation.core import Statistics
 from bayesgmm.expectation.draws import DrawMoments, ResponsibilitySummary
 from bayesgmm.typing import FloatArray, IntArray
@@ -73,11 +74,11 @@ class Pattern:
     X: FloatArray
 
 
-class Flat(NamedTuple):
+class Piece(NamedTuple):
     """Patterns one after the other."""
 
     order: IntArray
-    """(N,): numbers of the rows."""
+    """(n,): numbers of the rows."""
     values: FloatArray
     """Those that are there."""
     n_rows: IntArray
@@ -86,6 +87,20 @@ class Flat(NamedTuple):
     """(P, D): which columns a pattern has, in its first entries."""
     n_columns: IntArray
     """(P,)"""
+
+    @classmethod
+    def of(cls, parts: list[Pattern], n_features: int) -> Piece:
+        """Lay patterns one after the other."""
+        columns = np.zeros((len(parts), n_features), np.int64)
+        for p, part in enumerate(parts):
+            columns[p, : len(part.columns)] = part.columns
+        return cls(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.X.ravel() for part in parts]),
+            np.array([len(part.rows) for part in parts], np.int64),
+            columns,
+            np.array([len(part.columns) for part in parts], np.int64),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,18 +134,17 @@ class Gaps:
         return self.n_rows
 
     @cached_property
-    def flat(self) -> Flat:
-        """The patterns one after the other, as compiled passes take them."""
-        columns = np.zeros((len(self.patterns), self.n_features), np.int64)
-        for p, part in enumerate(self.patterns):
-            columns[p, : len(part.columns)] = part.columns
-        return Flat(
-            np.concatenate([part.rows for part in self.patterns]),
-            np.concatenate([part.X.ravel() for part in self.patterns]),
-            np.array([len(part.rows) for part in self.patterns], np.int64),
-            columns,
-            np.array([len(part.columns) for part in self.patterns], np.int64),
-        )
+    def pieces(self) -> tuple[Piece, ...]:
+        """The rows as compiled passes take them, whose statistics are summed apart: as many as of complete rows, and as large."""
+        size = core.chunk_size(self.n_rows)
+        parts = [
+            Pattern(part.columns, part.rows[i : i + size], part.X[i : i + size])
+            for part in self.patterns
+            for i in range(0, len(part.rows), size)
+        ]
+        ends = np.cumsum([len(part.rows) for part in parts])
+        which = (ends - 1) // size
+        return tuple(Piece.of([parts[p] for p in np.flatnonzero(which == piece)], self.n_features) for piece in np.unique(which))
 
     def table(self) -> FloatArray:
         """Return the rows (N, D) in their order, with NaN where values are missing."""
@@ -170,33 +184,18 @@ def expectation(
     if not isinstance(X, Gaps):
         return core.expectation(X, log_weights, means, scale_tril, sample_weight=sample_weight, diagonal=diagonal)
     K, D = means.shape
-    counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
-    if len(X) <= core.chunk_size(len(X)):
-        flat, mixture = X.flat, tuple(map(core.writable, (log_weights, means, scale_tril)))
-        in_order = _NO_WEIGHTS if sample_weight is None else sample_weight[flat.order]
-        total = float(gapped_statistics(STATISTICS, *flat[1:], in_order, mixture, diagonal, counts, first, second))
-        return Statistics(total, counts, first, second)
-    total = 0.0
-    for part in X.patterns:
-        weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[part.rows])
-        if len(part.columns) == 0:
-            # Nothing seen: the row is in component k with probability w_k and tells nothing about it.
-            n = np.exp(log_weights) * (len(part.rows) if weight is None else weight.sum())
-            counts += n
-            second += n[:, None, None] * np.eye(D)
-            continue
-        factors, back = _marginal(scale_tril, part.columns)
-        marginal = (log_weights, np.ascontiguousarray(means[:, part.columns]), factors)
-        stats = core.expectation(part.X, *marginal, sample_weight=weight, diagonal=diagonal)
-        forward = np.swapaxes(back, -1, -2)
-        unseen = np.eye(D) - back @ forward  # covariance of z given what was seen
-        total += stats.log_likelihood
-        counts += stats.counts
-        first += (back @ stats.first[..., None])[..., 0]
-        second += back @ stats.second @ forward + stats.counts[:, None, None] * unseen
-    if diagonal:
-        second = second * np.eye(D)
-    return Statistics(total, counts, first, second)
+    pieces, mixture = X.pieces, tuple(map(core.writable, (log_weights, means, scale_tril)))
+    n = len(pieces)
+    totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))
+
+    def task(start: int, stop: int) -> None:
+        for i in range(start, stop):
+            order, *rows = pieces[i]
+            weight = _NO_WEIGHTS if sample_weight is None else sample_weight[order]
+            totals[i] = gapped_statistics(STATISTICS, *rows, weight, mixture, diagonal, counts[i], first[i], second[i])
+
+    run_shared(task, n)
+    return Statistics(float(totals.sum()), counts.sum(0), first.sum(0), second.sum(0))
 
 
 def evaluate(

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from bayesgmm.expectation._compile import Pointer
+from bayesgmm.expectation._compile import Pointer, plain
 from bayesgmm.typing import FloatArray
 
 __all__ = ["A_FEW", "TO_THE_END", "Family", "as_matrices", "diagonals"]
@@ -71,9 +71,9 @@ class Family(ABC):
         Celeux and Govaert (1995), Pattern Recognition 28, 781-793, table 1.
         """
         # What is compiled for writable, contiguous arrays should not be compiled again for others.
-        scatter, counts = _plain(scatter), _plain(counts)
+        scatter, counts = plain(scatter), plain(counts)
         out = np.empty_like(scatter)
-        before = scatter if previous is None else _plain(previous)
+        before = scatter if previous is None else plain(previous)
         self._m_step.function(scatter, counts, before, 0 if previous is None else rounds, self._variant, float(smallest), out)
         return out
 
@@ -117,11 +117,6 @@ class Family(ABC):
         """Return the number of free parameters of a mixture: weights, means and covariances."""
         K, D = n_components, n_features
         return K - 1 + K * D + self.n_covariance_parameters(K, D)
-
-
-def _plain(array: FloatArray) -> FloatArray:
-    """Return the array itself if it is as compiled functions take it, otherwise one that is."""
-    return array if array.flags.carray and array.dtype == np.float64 else np.require(array, np.float64, ["C", "A", "W"])
 
 
 def diagonals(matrices: FloatArray) -> FloatArray:

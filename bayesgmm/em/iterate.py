@@ -13,6 +13,7 @@ from bayesgmm.em._run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
 from bayesgmm.em.points import mixture_at, point_of
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step, total_weight
 from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
+from bayesgmm.expectation._compile import plain
 from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.expectation._threads import beside_others
 from bayesgmm.expectation.core import chunk_size
@@ -176,11 +177,6 @@ def m_step_of(settings: Settings) -> tuple[Any, ...]:
     """Return what a compiled M-step needs to know of the family and of the units of the floor."""
     family = settings.family
     return *family.compiled_update, family.diagonal, family.letters == "VVV", np.diag(1.0 / settings.units), np.diag(settings.units)
-
-
-def plain(array: FloatArray) -> FloatArray:
-    """Return the array as one for which everything is compiled: writable and in C's order."""
-    return array if array.flags.carray and array.dtype == np.float64 else np.require(array, np.float64, ["C", "A", "W"])
 
 
 def as_row(mixture: Mixture) -> FloatArray:

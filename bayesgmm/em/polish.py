@@ -16,10 +16,11 @@ import numpy as np
 
 from bayesgmm.covariance.base import TO_THE_END
 from bayesgmm.em._run import EMPTY, maximised, moments_at
-from bayesgmm.em.iterate import NO_WEIGHTS, EMRun, as_row, from_row, is_compiled, m_step_of, plain
+from bayesgmm.em.iterate import NO_WEIGHTS, EMRun, as_row, from_row, is_compiled, m_step_of
 from bayesgmm.em.penalties import Moments
 from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, assemble, moments_of, total_weight
 from bayesgmm.expectation import expectation
+from bayesgmm.expectation._compile import plain
 from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.typing import FloatArray
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numba.experimental.function_type  # noqa: F401 - teaches numba what a pointer is
+import numpy as np
 from numba import njit, types
 from numba.core import cgutils, sigutils, typing
 from numba.core.caching import FunctionCache, IndexDataCacheFile
@@ -111,6 +112,11 @@ def prefer_wide_vectors(typingctx: Any) -> Any:
     nothing. The attribute is a string one, for which llvmlite has no method of its own.
     """
     return types.void(), _with_attribute('"prefer-vector-width"="512"')
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Return an array as one for which everything is compiled, itself if it is: doubles, writable and in C's order."""
+    return array if array.flags.carray and array.dtype == np.float64 else np.require(array, np.float64, ["C", "A", "W"])
 
 
 @intrinsic

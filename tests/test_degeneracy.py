@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import bayesgmm as bg
@@ -164,6 +164,7 @@ def test_one_gross_row_sets_no_floor_for_the_groups(seed, gross, name):
 # Floors
 
 
+@example(seed=350, name="full", n=6, D=4, K=2, kind="tight", unit=0.0)
 @settings(max_examples=120, deadline=None)
 @given(
     seed=SEEDS,

@@ -14,6 +14,7 @@ from bayesgmm.em._run import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
 from bayesgmm.expectation import Chunked, Gaps, Statistics
+from bayesgmm.frame import factor_of
 from bayesgmm.typing import FloatArray
 
 type Rows = FloatArray | Gaps | Chunked
@@ -248,5 +249,8 @@ def mixture_of(counts: FloatArray, means: FloatArray, covariances: FloatArray, s
     try:
         factors = np.linalg.cholesky(settings.outside(inside))
     except np.linalg.LinAlgError:
-        raise Collapse from None
+        if not settings.has_floor:
+            raise Collapse from None
+        # At the floor rounding may leave a matrix no factor: to start from, one that is hardly another will do.
+        factors = np.stack([factor_of(covariance) for covariance in settings.outside(inside)])
     return Mixture(np.log(counts / counts.sum()), np.array(means), factors)

@@ -91,6 +91,23 @@ class MixtureParams:
         return cls(np.asarray(weights, float), np.asarray(means, float), cholesky(covariances))
 
     @classmethod
+    def from_roots(cls, weights: ArrayLike, means: ArrayLike, roots: ArrayLike) -> MixtureParams:
+        """Build the value from square roots of the covariances, without forming these: nearly singular ones keep their digits.
+
+        Parameters
+        ----------
+        weights, means : arrays of shape (..., K) and (..., K, D)
+        roots : array of shape (..., K, D, M)
+            Matrices A of full rank with covariances ``A A'``.
+
+        Examples
+        --------
+        >>> MixtureParams.from_roots([1.0], [[0.0]], [[[3.0, 4.0]]]).sds
+        array([[5.]])
+        """
+        return cls(np.asarray(weights, float), np.asarray(means, float), lower_factor(np.asarray(roots, float)))
+
+    @classmethod
     def from_parameters(
         cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: build.CovarianceShape = "full"
     ) -> MixtureParams:
@@ -285,7 +302,7 @@ class MixtureParams:
         D = self.n_features
         if factor.shape != (D, D) or not _has_full_rank(factor):
             raise InvalidParameterError(f"factor must be a {D} x {D} matrix of full rank")
-        return MixtureParams(self.weights, self.means @ factor.T + shift, _lower(factor @ self.scale_tril))
+        return MixtureParams(self.weights, self.means @ factor.T + shift, lower_factor(factor @ self.scale_tril))
 
     def thin(self, most: int) -> MixtureParams:
         """Return at most so many mixtures of a batch, evenly spaced, as a flat batch.
@@ -433,9 +450,9 @@ def _has_full_rank(matrix: FloatArray) -> bool:
     return bool(np.isfinite(matrix).all() and (size > 0).all() and np.linalg.matrix_rank(matrix / size) == len(matrix))
 
 
-def _lower(roots: FloatArray) -> FloatArray:
-    """Return the lower triangular factors (..., D, D) of ``A A'`` for matrices A (..., D, D), without forming it."""
-    if not np.triu(roots, 1).any() and (np.diagonal(roots, axis1=-2, axis2=-1) > 0).all():
+def lower_factor(roots: FloatArray) -> FloatArray:
+    """Return the lower triangular factors (..., D, D) of ``A A'`` for matrices A (..., D, M), without forming it."""
+    if roots.shape[-1] == roots.shape[-2] and not np.triu(roots, 1).any() and (np.diagonal(roots, axis1=-2, axis2=-1) > 0).all():
         return roots
     right = np.linalg.qr(np.swapaxes(roots, -1, -2), mode="r")
     sign = np.where(np.diagonal(right, axis1=-2, axis2=-1) < 0, -1.0, 1.0)

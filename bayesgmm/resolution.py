@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["MOST_ROWS", "Repeats", "advice_on_repeats", "repeats", "resolution", "smallest_sds"]
 
@@ -61,8 +61,8 @@ def resolution(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatA
        that do not repeat are taken with zero among them, for two numbers have any difference.
     2. Else, if all gaps are multiples of one number to a millionth of it, this is the step: inches turned into centimetres, values divided
        by their standard deviation or counted from their mean.
-    3. Else, if values repeat (more than 2 % of them equal another, and at least two): zeros in a continuous column, or a bootstrap's
-       copies. A quarter of the gaps between neighbouring distinct values are below the step.
+    3. Else, if values repeat (more than 2 % of them equal another, and at least two; or one value is there five times): zeros in a
+       continuous column, or a bootstrap's copies. A quarter of the gaps between neighbouring distinct values are below the step.
     4. Else the column is continuous.
 
     A column of one distinct value has no step. Of more than a million rows, a million evenly spaced ones are looked at.
@@ -285,7 +285,14 @@ def _step(values: FloatArray, weight: FloatArray | None) -> float:
     gaps = np.diff(distinct)
     if step == 0.0 and (repeated or len(gaps) > 1):
         step = _grid_step(gaps, _SLACK * _EPS64 * _size(distinct)[1:])
-    return float(np.quantile(gaps, 0.25)) if step == 0.0 and repeated else step
+    ties = repeated or _commonest(starts, len(values), weight) >= _COPIES
+    return float(np.quantile(gaps, 0.25)) if step == 0.0 and ties else step
+
+
+def _commonest(starts: IntArray, n: int, weight: FloatArray | None) -> float:
+    """Return how often the commonest value is there."""
+    counts = np.diff(np.r_[starts, n]) if weight is None else np.add.reduceat(weight, starts)
+    return float(counts.max())
 
 
 def _is_float32(values: FloatArray) -> bool:

@@ -343,7 +343,7 @@ def test_density_and_gradient_in_chunks_are_those_in_memory(tmp_path):
     from bayesgmm.bayes.space import Space
     from bayesgmm.bayes.streamed import StreamedPosterior
     from bayesgmm.covariance import family
-    from bayesgmm.frame import Frame
+    from bayesgmm.frame import Frame, total_moments
     from bayesgmm.priors import Priors
 
     X = three_groups(200, np.random.default_rng(1), offset=1e3, missing=0.05)
@@ -351,7 +351,7 @@ def test_density_and_gradient_in_chunks_are_those_in_memory(tmp_path):
     for name in ("full", "tied", "diag", "spherical"):
         kind = family(name)
         frame = Frame.of(rows_of(X), "scale" if kind.invariance == "scale" else "columns")
-        priors = Priors().resolve(X, 2, kind).standardised(frame.center, np.diag(frame.factor))
+        priors = Priors().resolve(X, 2, kind).standardised(*total_moments(rows_of(X))).seen_in(frame)
         space = Space(2, 3, kind)
         inside = LogPosterior(frame.standardise(X), space, priors)
         chunked = StreamedPosterior(open_rows(tmp_path / "x.npy", chunk_rows=60), space, priors, None, frame)

@@ -16,17 +16,19 @@ from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import prior_sensitivity
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.prior_draws import draw_mixtures
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfStudentT, Priors
+from bayesgmm.priors.draws import draw_mixtures
 
 LEAST_P = 1e-4  # p-values below it fail: seeds are fixed, so a test that passes once passes always
 DATA = np.random.default_rng(5).normal(size=(20, 3)) * [1.0, 10.0, 0.1] + [0.0, 50.0, -1.0]
-TERMS = [  # the last number is the smallest standard deviation
+TERMS = [  # the last number is what rounding adds
     ("full", 2, 3, None),
     ("tied", 3, 2, HalfCauchy(0.5)),
     ("diag", 2, 2, HalfStudentT(3.0, 0.7)),
     ("spherical", 3, 2, Gamma(2.0, 3.0)),
     ("full", 1, 1, Exponential(1.7)),
+    ("tied", 3, 3, None),
+    ("diag", 3, 2, None),
     ("full", 2, 2, HalfStudentT(3.0, 0.7), 0.4),
     ("tied", 2, 2, None, [0.3, 0.0]),
     ("spherical", 2, 2, Gamma(2.0, 3.0), 0.5),
@@ -56,10 +58,11 @@ def test_terms_and_jacobians_are_the_compiled_density_without_data(name, K, D, s
 
 def log_jacobian(params, space):
     """Of the softmax with its last entry left out, of the exponential, and of rows (i from 0) of norm one: L_ii to the power i + 2."""
+    params = space.in_frame(params)
     corr_diagonal = np.diagonal(params.scale_tril / params.sds[..., None], axis1=-2, axis2=-1)[: space.n_matrices]
     rows = (np.arange(2, space.n_features + 2) * np.log(corr_diagonal)).sum()
     softmax = np.log(space.n_components) + params.log_weights.sum() if space.n_components > 1 else 0.0
-    return softmax + np.log(space.free_sds(params) - space.sds_lower).sum() + rows
+    return softmax + np.log(space.free_sds(params)).sum() + rows
 
 
 @pytest.mark.parametrize(("name", "K", "D", "sds", "lower"), [(*term, 0.0)[:5] for term in TERMS])
@@ -71,7 +74,7 @@ def test_terms_are_those_of_the_pymc_model(name, K, D, sds, lower):
     model = build_resolved(X, K, fam, priors, [f"x{d}" for d in range(D)])
     draws = draw_mixtures(priors, fam, 3, np.random.default_rng(1))
     terms = log_prior_terms(draws, priors, fam)
-    assert list(terms) == [variable.name.removesuffix("_cholesky") for variable in model.free_RVs]
+    assert list(terms) == [variable.name.removesuffix("_in_frame").removesuffix("_cholesky") for variable in model.free_RVs]
     logp = model.compile_fn(model.logp(vars=model.free_RVs, jacobian=False, sum=False))
     start = model.initial_point()
     for t in range(3):
@@ -107,9 +110,9 @@ def test_the_tree_s_terms_add_up_to_the_sampler_s_density(posterior_faithful):
     tree, params = posterior_faithful.datatree_, posterior_faithful.params_
     terms = tree["log_prior"].to_dataset()
     assert list(terms.data_vars) == ["weights", "means", "sds", "corr"]
-    rho = params.correlations[..., 0, 1]
-    excess = params.sds - posterior_faithful.priors_.sds.lower
-    jacobian = np.log(2) + params.log_weights.sum(-1) + np.log(excess).sum((-2, -1)) + 1.5 * np.log1p(-(rho**2)).sum(-1)
+    inside = posterior_faithful.priors_.from_data(params)
+    rho = inside.correlations[..., 0, 1]
+    jacobian = np.log(2) + params.log_weights.sum(-1) + np.log(inside.sds).sum((-2, -1)) + 1.5 * np.log1p(-(rho**2)).sum(-1)
     total = tree["label_free"]["log_likelihood"] + sum(terms.data_vars.values()) + jacobian
     np.testing.assert_allclose(total, tree["sample_stats"]["lp"], rtol=1e-8)
 
@@ -121,7 +124,7 @@ def test_terms_of_components_with_priors_of_their_own_are_those_of_the_sampler_s
     fit = bg.BayesianGaussianMixture(2, priors=priors, draws=100, tune=200, chains=2, random_state=1, progressbar=False)
     tree = fit.fit(X, sample_weight=times).datatree_
     assert not tree["posterior"].to_dataset().equals(tree["unlabelled_posterior"].to_dataset())
-    jacobian = np.log(2) + fit.params_.log_weights.sum(-1) + np.log(fit.params_.sds - fit.priors_.sds.lower).sum((-2, -1))
+    jacobian = np.log(2) + fit.params_.log_weights.sum(-1) + np.log(fit.priors_.from_data(fit.params_).sds).sum((-2, -1))
     total = tree["label_free"]["log_likelihood"] + sum(tree["log_prior"].to_dataset().data_vars.values()) + jacobian
     np.testing.assert_allclose(total, tree["sample_stats"]["lp"], rtol=1e-8)
 

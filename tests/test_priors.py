@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
 
+import bayesgmm as bg
 from bayesgmm.covariance import family
-from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.frame import Frame, invariant_frame
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
 
 EVERY = [HalfNormal(0.7), HalfCauchy(0.7), HalfStudentT(4.0, 0.7), LogNormal(-0.3, 0.8), Exponential(0.7), Gamma(2.5, 1.5)]
@@ -35,15 +40,140 @@ def test_each_is_a_density_and_its_draws_follow_it(prior):
 def test_defaults_follow_the_data(name, rng):
     X = rng.normal(size=(100, 2)) * [1.0, 50.0] + [3.0, -7.0]
     K, fam = 3, family(name)
-    here = Priors().resolve(X, K, fam)
+    priors = Priors(frame="columns")
+    here = priors.resolve(X, K, fam)
     np.testing.assert_allclose(here.means_loc, np.tile(X.mean(0), (K, 1)))
     np.testing.assert_allclose(here.means_scale, np.tile(2.5 * X.std(0), (K, 1)))
     assert here.sds.parameters()[0].shape == fam.sds_shape(K, 2)
     scale = np.full(2, 10.0) if name == "spherical" else np.array([10.0, 0.1])
-    there = Priors().resolve(X * scale + 5, K, fam)
-    back = there.standardised(np.full(2, 5.0), scale)
-    for a, b in [(back.means_loc, here.means_loc), (back.means_scale, here.means_scale), (back.sds.mu, here.sds.mu)]:
-        np.testing.assert_allclose(a, b)
+    there = priors.resolve(X * scale + 5, K, fam)
+    back = there.seen_in(Frame(np.full(2, 5.0), np.diag(scale)))
+    assert back.frame.is_along_columns
+    for one in (here, back, there):
+        moments = (
+            ((X * scale + 5).mean(0), np.cov((X * scale + 5).T, bias=True)) if one is there else (X.mean(0), np.cov(X.T, bias=True))
+        )
+        own = one.standardised(*moments) if one is not back else here.standardised(*moments)
+        np.testing.assert_allclose(own.means_loc, 0.0, atol=1e-9)
+        np.testing.assert_allclose(own.means_scale, 2.5, rtol=1e-9) if name != "spherical" else None
+        np.testing.assert_allclose(own.sds.mu, -0.5, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["full", "tied", "diag", "spherical"])
+def test_defaults_are_the_same_for_every_number_of_components(name, rng):
+    X, fam = rng.normal(size=(60, 3)), family(name)
+    one, two, many = (Priors().resolve(X, K, fam) for K in (1, 2, 7))
+    np.testing.assert_allclose(two.frame.factor, many.frame.factor)
+    np.testing.assert_allclose(two.means_scale[0], many.means_scale[0])
+    assert two.sds.shared == many.sds.shared
+    # Of one component, of two and of seven, the distribution of a component's own standard deviation is one and the same.
+    x = np.linspace(0.1, 3.0, 7)[:, None]
+    densities = [p.sds.frozen().logpdf(x if name == "spherical" else x[..., None])[:, 0].ravel()[:7] for p in (one, two, many)]
+    np.testing.assert_allclose(densities[1], densities[0])
+    np.testing.assert_allclose(densities[2], densities[0])
+
+
+def test_what_components_share_is_in_the_joint_density_and_in_the_draws(rng):
+    """SciPy's multivariate normal of the logs; and what draws have in common has the variance that was asked for."""
+    prior = LogNormal(np.array([[0.1, -0.4], [0.3, 0.0], [0.2, 0.5]]), np.array([[0.4, 0.9], [0.5, 0.7], [0.6, 0.3]]), shared=0.8)
+    sds = rng.gamma(2.0, size=(5, 3, 2))
+    logs = np.log(sds)
+    expected = sum(
+        stats.multivariate_normal(prior.mu[:, d], np.diag(prior.sigma[:, d] ** 2) + 0.64).logpdf(logs[:, :, d])
+        - logs[:, :, d].sum(1)
+        for d in range(2)
+    )
+    np.testing.assert_allclose(prior.log_density(sds, 2), expected, rtol=1e-12)
+    drawn = np.log(prior.draw((3, 2), 20_000, rng))
+    for d in range(2):
+        covariance = np.cov(drawn[:, :, d], rowvar=False)
+        np.testing.assert_allclose(covariance, np.diag(prior.sigma[:, d] ** 2) + 0.64, atol=0.06)
+        np.testing.assert_allclose(drawn[:, :, d].mean(0), prior.mu[:, d], atol=0.03)
+    # Given all of them, the mean of what they share is that of the normal distribution's regression.
+    given = prior.given(sds[0])
+    for d in range(2):
+        joint = np.diag(prior.sigma[:, d] ** 2) + 0.64
+        shift = 0.64 * np.ones(3) @ np.linalg.solve(joint, logs[0, :, d] - prior.mu[:, d])
+        np.testing.assert_allclose(given.mu[:, d], prior.mu[:, d] + shift)
+    assert given.shared == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), D=st.integers(2, 6), log_condition=st.floats(0.0, 3.0), missing=st.booleans())
+def test_the_invariant_frame_goes_along_with_linear_maps(seed, D, log_condition, missing):
+    rng = np.random.default_rng(seed)
+    X = rng.gamma(2.0, size=(12 * D, D)) @ rng.normal(size=(D, D))
+    if missing:
+        # Gaps cannot be turned, but they can be scaled.
+        X[rng.random(X.shape) < 0.1] = np.nan
+        A = np.diag(np.exp(rng.normal(size=D)))
+        mapped = X * np.diag(A) + 3.0
+    else:
+        left, right = (np.linalg.qr(rng.normal(size=(D, D)))[0] for _ in range(2))
+        A = left @ np.diag(10.0 ** np.linspace(0.0, log_condition, D)) @ right
+        mapped = X @ A + 3.0
+    here, there = invariant_frame(X), invariant_frame(mapped)
+    np.testing.assert_allclose(there.factor, A.T @ here.factor, atol=1e-5 * np.abs(there.factor).max())
+    if not missing:
+        Z = here.standardise(X)
+        np.testing.assert_allclose(Z.T @ Z / len(Z), np.eye(D), atol=1e-8)
+        direction = Z / np.linalg.norm(Z, axis=1, keepdims=True)
+        second = direction.T @ direction
+        np.testing.assert_allclose(second, np.diag(np.diag(second)), atol=1e-7 * len(Z))
+        assert (np.diff(np.diag(second)) <= 1e-9).all()
+
+
+def test_the_frame_weighs_rows_by_how_often_they_were_seen(rng):
+    X, weight = rng.gamma(2.0, size=(50, 3)), rng.integers(0, 4, 50)
+    np.testing.assert_allclose(
+        invariant_frame(X, weight.astype(float)).factor, invariant_frame(np.repeat(X, weight, axis=0)).factor, rtol=1e-6
+    )
+
+
+def test_of_chunks_the_frame_is_that_of_the_rows(rng, tmp_path):
+    X = rng.gamma(2.0, size=(500, 3))
+    X[::17, 1] = np.nan
+    np.save(tmp_path / "rows.npy", X)
+    chunked = bg.open_rows(tmp_path / "rows.npy", chunk_rows=128)
+    np.testing.assert_allclose(invariant_frame(chunked).factor, invariant_frame(X).factor, rtol=1e-6)
+
+
+def test_a_frame_is_the_columns_where_something_is_stated_of_them(rng):
+    X, full = rng.normal(size=(30, 2)), family("full")
+    assert not Priors().resolve(X, 2, full).frame.is_identity
+    assert not Priors(means_loc=1.0).resolve(X, 2, full).frame.is_identity
+    for priors in (Priors(frame="columns"), Priors(sds=HalfNormal(1.0)), Priors(means_scale=2.0)):
+        assert priors.resolve(X, 2, full).frame.is_identity
+    assert not Priors(sds=HalfNormal(1.0), frame="invariant").resolve(X, 2, full).frame.is_identity
+    assert Priors().resolve(X, 2, family("diag")).frame.is_identity
+    F = np.array([[1.0, 2.0], [0.0, -3.0]])
+    given = Priors(frame=F, means_loc=[1.0, 2.0]).resolve(X, 1, full)
+    np.testing.assert_array_equal(given.frame.factor, F)
+    # A centre is stated in the columns, and is where it was when it is carried back.
+    np.testing.assert_allclose(given.frame.center + F @ given.means_loc[0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda X: Priors(frame="rotated"), InvalidParameterError, "frame must be 'invariant', 'columns' or a square matrix"),
+        (lambda X: Priors(frame=[[1.0, 2.0], [2.0, 4.0]]), InvalidParameterError, "square matrix of full rank"),
+        (lambda X: Priors(frame=[1.0, 2.0]), InvalidParameterError, "square matrix of full rank"),
+        (lambda X: Priors(frame=[[np.nan]]), InvalidParameterError, "square matrix of full rank"),
+        (lambda X: Priors(frame=np.eye(2)).resolve(X, 2, family("full")), InvalidParameterError, r"shape \(3, 3\) for 3 columns"),
+        (lambda X: Priors(frame="invariant").resolve(X, 2, family("diag")), InvalidParameterError, "has no correlations"),
+        (lambda X: Priors().resolve(X[:3], 2, family("full")), InvalidDataError, "3 rows do not vary in 3 directions.*'diag'"),
+        (
+            lambda X: Priors().resolve(X @ [[1, 0, 1], [0, 1, 1], [0, 0, 0]], 2, family("full")),
+            InvalidDataError,
+            "some columns follow",
+        ),
+        (lambda X: Priors().resolve(X * [1, 0, 1], 2, family("tied")), InvalidDataError, "covariance_type='diag'"),
+    ],
+)
+def test_what_is_no_frame_is_refused(make, error, words, rng):
+    with pytest.raises(error, match=words):
+        make(rng.normal(size=(20, 3)))
 
 
 def test_arrays_are_taken_in_every_shape_that_fits(rng):

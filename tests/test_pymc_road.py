@@ -35,14 +35,14 @@ def problem(name, D, K, N=30):
 def draw(problem, sampler, **changes):
     how = {"jitter": 0.05, "draws": 6, "tune": 8, "chains": 2, "cores": 1, "seed": 4, "progressbar": False} | changes
     X, K, kind, priors, start = problem
-    q = Space(K, X.shape[1], kind).unconstrain(start)
+    q = Space.under(priors, kind).unconstrain(start)
     return sample_pymc(X, K, kind, priors, np.tile(q, (how["chains"], 1)), SamplerSettings(**how), sampler=sampler)
 
 
 @pytest.mark.parametrize(("name", "D", "K"), [("full", 3, 2), ("tied", 2, 2), ("diag", 2, 3), ("spherical", 2, 2), ("full", 1, 1)])
 def test_chains_start_where_they_are_told(name, D, K, interpreted):
     X, K, kind, priors, start = problem(name, D, K)
-    space = Space(K, D, kind)
+    space = Space.under(priors, kind)
     model = build_resolved(X, K, kind, priors, [f"x{d}" for d in range(D)])
     point = make_initial_point_fn(model=model, overrides=pymc_road.point(start, space), return_transformed=True)(0)
     q = np.concatenate([np.ravel(value) for value in point.values()])

@@ -7,19 +7,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
 
 import bayesgmm as bg
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.laplace import find_mode
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
-from bayesgmm.exceptions import DataAdvice, InvalidParameterError
-from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors, Truncated
+from bayesgmm.exceptions import DataAdvice
+from bayesgmm.priors import HalfNormal, Priors
 from bayesgmm.resolution import advice_on_repeats, repeats, smallest_sds
-
-EVERY = [HalfNormal(0.8), HalfCauchy(0.7), HalfStudentT(4.0, 0.5), LogNormal(0.1, 0.8), Exponential(2.0), Gamma(2.0, 3.0)]
-LEAST_P = 1e-4
 
 
 def rounded(rng: np.random.Generator, step: float = 0.5) -> np.ndarray:
@@ -27,47 +23,26 @@ def rounded(rng: np.random.Generator, step: float = 0.5) -> np.ndarray:
     return step * np.rint(X / step)
 
 
-@pytest.mark.parametrize("prior", EVERY, ids=lambda prior: type(prior).__name__)
-def test_a_prior_that_is_cut_off_is_the_whole_one_given_that_it_is_above(prior, rng):
-    cut = Truncated(prior, 0.6).frozen()
-    mass, _ = integrate.quad(lambda sd: float(np.exp(cut.logpdf(sd))), 0.6, np.inf, epsabs=1e-10)
-    assert mass == pytest.approx(1.0, abs=1e-6)
-    assert np.isneginf(cut.logpdf(0.59))
-    whole = np.asarray(prior.frozen().rvs(size=20_000, random_state=rng))
-    draws = cut.rvs(size=4000, random_state=rng)
-    assert draws.min() >= 0.6
-    assert stats.ks_2samp(draws, whole[whole > 0.6]).pvalue > LEAST_P
-    np.testing.assert_allclose(stats.ecdf(draws).cdf.evaluate(cut.ppf([0.1, 0.5, 0.9])), [0.1, 0.5, 0.9], atol=0.03)
-
-
-@pytest.mark.parametrize("prior", EVERY, ids=lambda prior: type(prior).__name__)
-def test_a_cut_prior_changes_its_units(prior):
-    here, there = Truncated(prior, 0.3), Truncated(prior, 0.3).scaled(10.0)
-    np.testing.assert_allclose(there.frozen().logpdf(7.0) + np.log(10.0), here.frozen().logpdf(0.7), rtol=1e-9)
-
-
-def test_a_prior_without_mass_above_the_rounding_is_refused(rng):
-    with pytest.raises(InvalidParameterError, match=r"Gamma.* no mass above .*smallest_sd=0"):
-        Priors(sds=Gamma(2.0, 1e6)).resolve(rounded(rng), 2, family("full"))
-
-
 @pytest.mark.parametrize("name", ["full", "tied", "diag", "spherical"])
-def test_the_rounding_of_each_column_bounds_its_sds(name, rng):
+def test_the_rounding_of_each_column_is_added_to_every_component(name, rng):
     X = np.c_[rng.normal(size=100), 10.0 * rng.normal(size=100).round(1), rng.normal(size=100).round(1)]
-    lower = Priors().resolve(X, 2, family(name)).sds.lower
-    expected = 0.0 if name == "spherical" else smallest_sds(X)
-    np.testing.assert_allclose(lower, np.broadcast_to(expected, np.shape(lower)))
-    np.testing.assert_allclose(smallest_sds(X), [0.0, 1.0 / 12**0.5, 0.1 / 12**0.5])
+    smallest = smallest_sds(X)
+    np.testing.assert_allclose(smallest, [0.0, 1.0 / 12**0.5, 0.1 / 12**0.5])
+    rounding = Priors().resolve(X, 2, family(name)).rounding
+    assert rounding is None if name == "spherical" else np.allclose(rounding, np.diag(smallest**2), rtol=1e-12, atol=0)
     draws = Priors().sample(X, 2, name, n_draws=200, random_state=1)
-    assert (draws.sds >= lower).all() if name in ("full", "diag") else (draws.sds > 0).all()
-    given = Priors(smallest_sd=[0.5, 0.0, 0.3]).resolve(X, 2, family("diag")).sds.lower
-    np.testing.assert_array_equal(given, [[0.5, 0.0, 0.3]] * 2)
+    assert (draws.sds > (0.0 if name == "spherical" else smallest)).all()
+    # No direction is narrower than rounding makes it: what is left is still a covariance.
+    left = draws.covariances - (0.0 if rounding is None else rounding)
+    assert (np.linalg.eigvalsh(left) > -1e-9 * np.abs(left).max()).all()
+    given = Priors(smallest_sd=[0.5, 0.0, 0.3]).resolve(X, 2, family("diag")).rounding
+    np.testing.assert_allclose(given, np.diag([0.25, 0.0, 0.09]))
 
 
-def test_without_visible_rounding_nothing_is_cut_off(rng):
+def test_without_visible_rounding_nothing_is_added(rng):
     X = rng.normal(size=(60, 2))
-    assert type(Priors().resolve(X, 2, family("full")).sds) is LogNormal
-    assert type(Priors(smallest_sd=0.0).resolve(X.round(1), 2, family("full")).sds) is LogNormal
+    assert Priors().resolve(X, 2, family("full")).rounding is None
+    assert Priors(smallest_sd=0.0).resolve(X.round(1), 2, family("full")).rounding is None
 
 
 @settings(max_examples=10, deadline=None)
@@ -110,17 +85,24 @@ def test_zeros_are_told_of_before_sampling_and_make_a_group_of_their_own():
     sds = fit.params_.sds[..., zeros, 0]
     smallest = smallest_sds(table.to_numpy())[0]
     assert smallest < sds.min()
-    # Of 120 equal values the sd's posterior falls from the bound with a rate of about 120 in its logarithm.
-    assert np.log(sds / smallest).mean() == pytest.approx(1 / 120, rel=0.25)
+    # The posterior of what is beside the rounding, given 120 equal values and the other group's sd, is an integral over one number.
+    prior, other = fit.priors_.sds, np.log(rest.std())
+    total = prior.sigma[0] ** 2 + prior.shared**2
+    middle = prior.mu[0] + prior.shared**2 / total * (other - prior.mu[1])
+    spread = np.sqrt(total - prior.shared**4 / total)
+    logs = np.linspace(np.log(smallest) - 8, np.log(smallest) + 2, 20_001)
+    wider = 0.5 * np.log1p(np.exp(2 * (logs - np.log(smallest))))
+    mass = np.exp(-0.5 * ((logs - middle) / spread) ** 2 - 119 * wider + 0.5 * ((logs[-1] - middle) / spread) ** 2)
+    assert np.log(sds / smallest).mean() == pytest.approx((mass @ wider / mass.sum()).item(), rel=0.15)
 
 
 @pytest.mark.parametrize("sampler", ["laplace", "auto"])
-def test_other_roads_know_the_bound(sampler):
+def test_other_roads_know_the_rounding(sampler):
     X = rounded(np.random.default_rng(3))
     fit = bg.BayesianGaussianMixture(2, sampler=sampler, draws=300, tune=300, random_state=1, progressbar=False).fit(X)
     assert fit.diagnose()[0].passed
-    assert (fit.params_.sds > fit.priors_.sds.lower).all()
-    np.testing.assert_allclose(fit.priors_.sds.lower, 0.5 / 12**0.5)
+    assert (np.linalg.eigvalsh(fit.params_.covariances) > 0.25 / 12).all()
+    np.testing.assert_allclose(fit.priors_.rounding, 0.25 / 12 * np.eye(2))
 
 
 def test_a_questionnaire_is_called_one():

@@ -234,8 +234,7 @@ class TestBeliefs:
     def test_in_the_data_s_units(self, posterior_faithful, faithful):
         rows = {(row["of"], row["column"]): row["belief"] for row in beliefs(posterior_faithful.priors_, tuple(faithful), "full")}
         assert rows["weights", ""] == "Dirichlet(2, 2)"
-        prior = posterior_faithful.priors_
-        lower, upper = stats.norm(prior.means_loc[0, 1], prior.means_scale[0, 1]).ppf([0.025, 0.975])
+        lower, upper = stats.norm(faithful["waiting"].mean(), 2.5 * faithful["waiting"].std(ddof=0)).ppf([0.025, 0.975])
         said = rows["means", "waiting"].replace("−", "-").split()
         assert float(said[said.index("between") + 1]) == pytest.approx(lower, rel=1e-2)
         assert float(said[-1]) == pytest.approx(upper, rel=1e-2)

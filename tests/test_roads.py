@@ -19,8 +19,9 @@ from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.em.penalties import ConjugatePenalty, ModelPenalty
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ConjugatePriors, HalfNormal, Priors
+from bayesgmm.priors import ConjugatePriors, HalfNormal, LogNormal, Priors, without_rounding
 from tests.conftest import random_mixture, scipy_log_likelihood
 
 FAMILIES = ["full", "tied", "diag", "spherical"]
@@ -185,7 +186,7 @@ class TestConjugateDensities:
         params, kind = random_mixture(rng, K, D, batch=(3,), covariance_type=name), family(name)
         X = rng.normal(size=(50, D))
         conjugate = ConjugatePriors(2.0, shrinkage=0.3).resolve(X.mean(0), np.cov(X.T).reshape(D, D), K)
-        model = Priors(eta=3.0).resolve(X, K, kind)
+        model = Priors(eta=3.0, frame="columns").resolve(X, K, kind)
         space = Space(K, D, kind)
         log_sds = np.log(space.free_sds(params)).reshape(3, -1)
         if kind.diagonal:
@@ -204,13 +205,17 @@ class TestConjugateDensities:
         X, kind, start, density = small_problem()
 
         def natural(q):
-            one = density.space.constrain(q)
+            one = density.space.in_frame(density.space.constrain(q))
             return np.concatenate([one.weights[:1], one.means.ravel(), np.log(one.sds).ravel(), one.correlations[:, 1, 0]])
 
         q = density.space.unconstrain(start)
         steps = 1e-6 * np.eye(len(q))
         jacobian = np.stack([(natural(q + h) - natural(q - h)) / 2e-6 for h in steps])
-        expected = scipy_log_likelihood(X, start) + log_model_prior(start, density.priors, kind) + np.linalg.slogdet(jacobian)[1]
+        expected = (
+            scipy_log_likelihood(X, start)
+            + log_model_prior(density.space.in_frame(start), density.priors, kind)
+            + np.linalg.slogdet(jacobian)[1]
+        )
         assert density(q)[0] == pytest.approx(expected, abs=1e-5)
 
     def test_a_change_of_units_changes_densities_by_a_constant(self, rng):
@@ -218,7 +223,9 @@ class TestConjugateDensities:
         priors = ConjugatePriors().resolve(np.array([1.0, 2.0]), np.array([[2.0, 0.3], [0.3, 1.0]]), 2)
         center, scale = np.array([3.0, -1.0]), np.array([2.0, 0.1])
         inside = params.transform(-center / scale, np.diag(1 / scale))
-        shift = log_conjugate_prior(inside, in_frame(priors, center, scale), kind) - log_conjugate_prior(params, priors, kind)
+        shift = log_conjugate_prior(inside, in_frame(priors, Frame(center, np.diag(scale))), kind) - log_conjugate_prior(
+            params, priors, kind
+        )
         np.testing.assert_allclose(shift, 2 * np.log(scale).sum(), rtol=1e-9)
 
 
@@ -252,9 +259,9 @@ class TestGibbs:
         """Weighted to a fixed scale by the ratio of the densities, they are draws under that."""
         learned, fixed = (
             fit(faithful, sampler="gibbs", covariance_type=name, priors=ConjugatePriors(2.0, scale=scale), tune=100)
-            for scale in ("learned", None)
+            for scale in ("learned", 0.5 * np.cov(faithful.T))
         )
-        kind, flat = family(name), learned.params_.reshape(-1)
+        kind, flat = family(name), without_rounding(learned.params_.reshape(-1), learned.priors_.rounding)
         ratio = log_conjugate_prior(flat, fixed.priors_, kind) - log_conjugate_prior(flat, learned.priors_, kind)
         weights = pareto_smoothed(ratio)
         assert weights.pareto_k < 0.7
@@ -270,7 +277,7 @@ class TestGibbs:
         turn = np.array([[3.0, 1.0], [-2.0, 0.1]])
         own, wide, turned = (
             fit(rows, sampler="gibbs", priors=ConjugatePriors(scale=scale), tune=100)
-            for rows, scale in ((X, "learned"), (X, None), (X @ turn.T, "learned"))
+            for rows, scale in ((X, None), (X, 0.5 * np.cov(X.T)), (X @ turn.T, "learned"))
         )
         truth = np.stack([X[:40].std(0), X[40:].std(0)]).mean()
         assert np.abs(own.params_.sds.mean((0, 1)) / truth - 1).max() < 0.25
@@ -301,12 +308,33 @@ class TestGibbs:
         unweighted = flat.mean(0)
         assert (np.abs(unweighted - expected) > 4.5 * np.hypot(error, sd / np.sqrt(share * len(flat)))).any()
 
+    @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.DataAdvice")
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_rows_that_were_rounded_coarsely_have_the_posterior_that_nuts_finds(self, name, rng):
+        """Steps as wide as a standard deviation: NUTS adds the rounding to the covariances, Gibbs sampling draws the rows before it."""
+        X = np.round(rng.normal(size=(80, 2)) @ np.array([[1.0, 0.5], [0.0, 0.8]]))
+        priors = Priors(means_scale=2.0, sds=LogNormal(0.0, 0.7))
+        gibbs = fit(X, K=1, sampler="gibbs", priors=ConjugatePriors(shrinkage=0.2), covariance_type=name, tune=100)
+        nuts = fit(X, K=1, sampler="auto", priors=priors, covariance_type=name)
+        weights = weights_to_priors(gibbs.params_, gibbs.priors_, nuts.priors_, family(name))
+        assert weights.pareto_k < 0.7
+        draws = parameters(gibbs.params_)[..., 1:]  # one weight never moves
+        share = array_stats.ess(draws, method="mean", chain_axis=0, draw_axis=1) / draws[..., 0].size
+        theirs = parameters(nuts.params_)[..., 1:]
+        error = theirs.std((0, 1)) / np.sqrt(array_stats.ess(theirs, method="mean", chain_axis=0, draw_axis=1))
+        mean = weights.weights @ draws.reshape(-1, draws.shape[-1])
+        other = theirs.std((0, 1)) / np.sqrt(weights.ess * share)
+        assert (np.abs(mean - theirs.mean((0, 1))) < 4.5 * np.hypot(error, other)).all()
+        # The test can fail: without the rounding the groups are wider by far.
+        assert (nuts.params_.sds.mean((0, 1)) - without_rounding(nuts.params_, nuts.priors_.rounding).sds.mean((0, 1)) > 0.02).all()
+
     def test_what_it_has_for_a_prior(self, faithful):
         found = fit(faithful, sampler="gibbs", draws=50, tune=20)
         assert found.datatree_.attrs["prior"] == "conjugate"
         assert found.priors_.df == 4.0
         lp = found.datatree_["sample_stats"]["lp"].values
-        expected = log_conjugate_prior(found.params_, found.priors_, family("full"))
+        before = without_rounding(found.params_, found.priors_.rounding)
+        expected = log_conjugate_prior(before, found.priors_, family("full"))
         expected = expected + found.datatree_["label_free"]["log_likelihood"].values
         np.testing.assert_allclose(lp, expected, rtol=1e-9)
 

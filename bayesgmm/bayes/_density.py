@@ -20,7 +20,9 @@ FIRST_ADDRESS = 7
 """Where the addresses of STATISTICS, of the score and of the log-posterior itself lie, in the bits of three doubles."""
 LENGTH = FIRST_ADDRESS + 3
 """Where the length of the whole array is."""
-HEADER = LENGTH + 1
+SHARED = LENGTH + 1
+"""Where the standard deviation of what the logs of the standard deviations share is; then whether there are a frame and rounding."""
+HEADER = SHARED + 3
 """Before them: D, K, family, kind of the standard deviations' prior, eta, additive constant, number of weights."""
 
 _statistics_at, _score_at = function_at(STATISTICS), function_at(SCORE)
@@ -47,21 +49,28 @@ def sd_prior(kind, a, b, log_sd):
     return a * log_sd - b * sd, a - b * sd  # gamma
 
 
-@njit(inline="always")
-def sd_at(lower, u):
-    """Return the standard deviation that exceeds its bound by exp(u)."""
-    return lower + math.exp(u)
-
-
 @compiled()
-def truncated_sd_prior(kind, a, b, lower, u):
-    """Return log-density (without constants) and its derivative in u, the Jacobian of ``sd = lower + exp(u)`` included."""
-    if lower == 0.0:
-        return sd_prior(kind, a, b, u)
-    sd = sd_at(lower, u)
-    log_sd = math.log(sd)
-    log_density, slope = sd_prior(kind, a, b, log_sd)
-    return log_density - log_sd + u, (slope - 1.0) * (math.exp(u) / sd) + 1.0
+def shared_sd_prior(a, b, shared, log_sd, n_components, gradient):
+    """Return the log-density of log-normal standard deviations whose logs have a part in common, and add its slopes to the gradient.
+
+    Constants are left out; the Jacobian of the log is included. Components come first; what they share is one number for each column.
+    """
+    value = 0.0
+    n = log_sd.shape[0] // n_components
+    for i in range(n):
+        precision = off = squares = 0.0
+        for k in range(n_components):
+            p = k * n + i
+            u = (log_sd[p] - a[p]) / b[p]
+            squares += u * u
+            off += u / b[p]
+            precision += 1.0 / (b[p] * b[p])
+        common = shared * shared * off / (1.0 + shared * shared * precision)
+        value -= 0.5 * (squares - common * off)
+        for k in range(n_components):
+            p = k * n + i
+            gradient[p] -= (log_sd[p] - a[p] - common) / (b[p] * b[p])
+    return value
 
 
 @njit(inline="always")
@@ -124,14 +133,19 @@ class Problem(NamedTuple):
     scale: np.ndarray
     prior_a: np.ndarray
     prior_b: np.ndarray
-    lower: np.ndarray
+    shared: float
+    in_frame: bool
+    is_rounded: bool
+    center: np.ndarray
+    turn: np.ndarray
+    rounding: np.ndarray
     order: np.ndarray
     weight: np.ndarray
     rows: np.ndarray
 
 
 class Point(NamedTuple):
-    """The mixture at q, with what the chain rule needs to come back."""
+    """The mixture at q in the frame, before rounding, with what the chain rule needs to come back."""
 
     log_weights: np.ndarray
     means: np.ndarray
@@ -146,17 +160,21 @@ def unpack(user):
     D, K, family = int(user[0]), int(user[1]), int(user[2])
     n_sds = D if family == TIED else (K if family == SPHERICAL else K * D)
     n_matrices = 0 if D == 1 or family >= DIAGONAL else (K if family == FULL else 1)
+    in_frame, is_rounded = user[SHARED + 1] > 0.0, user[SHARED + 2] > 0.0
     a = HEADER + K
     b = a + K * D
     c = b + K * D
     d = c + n_sds
     e = d + n_sds
-    f = e + n_sds
-    g = f + D * (D - 1)
-    h = g + int(user[6])
+    f = e + (D if in_frame else 0)
+    g = f + (D * D if in_frame else 0)
+    h = g + (D * D if is_rounded else 0)
+    i = h + D * (D - 1)
+    j = i + int(user[6])
     head = (K, D, n_sds, n_matrices, family, int(user[3]), user[4], user[5])
-    priors = (user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e], user[e:f])
-    return Problem(*head, *priors, user[f:g], user[g:h], user[h:])
+    priors = (user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e])
+    frame = (user[SHARED], in_frame, is_rounded, user[e:f], user[f:g], user[g:h])
+    return Problem(*head, *priors, *frame, user[h:i], user[i:j], user[j:])
 
 
 @njit(inline="always")
@@ -198,7 +216,7 @@ def place(q, problem):
         factor = factors[matrix_position(problem.n_matrices, k)]
         for i in range(D):
             p = sd_position(problem.family, k, i, D)
-            sd = sd_at(problem.lower[p], q[first_sd + p])
+            sd = math.exp(q[first_sd + p])
             for j in range(i + 1):
                 scale_tril[k, i, j] = sd * factor[i, j]
     means = q[K - 1 : first_sd].copy().reshape((K, D))
@@ -215,12 +233,114 @@ def add_location_and_scale_priors(q, problem, gradient):
         u = (q[first_mean + p] - problem.loc[p]) / problem.scale[p]
         value -= 0.5 * u * u
         gradient[first_mean + p] -= u / problem.scale[p]
+    end = first_sd + problem.n_sds
+    if problem.shared > 0.0:
+        args = (problem.prior_a, problem.prior_b, problem.shared, q[first_sd:end], problem.K, gradient[first_sd:end])
+        return value + shared_sd_prior(*args)
     for p in range(problem.n_sds):
-        prior = (problem.kind, problem.prior_a[p], problem.prior_b[p], problem.lower[p])
-        log_density, slope = truncated_sd_prior(*prior, q[first_sd + p])
+        log_density, slope = sd_prior(problem.kind, problem.prior_a[p], problem.prior_b[p], q[first_sd + p])
         value += log_density
         gradient[first_sd + p] += slope
     return value
+
+
+@compiled()
+def carry(means, scale_tril, problem):
+    """Return means and Cholesky factors of the mixture of the data: carried out of the frame, with the rounding added."""
+    K, D = means.shape
+    out_means, out = np.zeros((K, D)), np.zeros((K, D, D))
+    for k in range(K):
+        for i in range(D):
+            if problem.in_frame:
+                out_means[k, i] = problem.center[i]
+                for j in range(D):
+                    out_means[k, i] += problem.turn[i * D + j] * means[k, j]
+            else:
+                out_means[k, i] = means[k, i]
+        if problem.n_matrices == 0:
+            for i in range(D):
+                sd = scale_tril[k, i, i] * (problem.turn[i * D + i] if problem.in_frame else 1.0)
+                out[k, i, i] = math.sqrt(sd * sd + problem.rounding[i * D + i]) if problem.is_rounded else sd
+            continue
+        root = turned(scale_tril[k], problem)
+        for i in range(D):
+            for j in range(i + 1):
+                s = problem.rounding[i * D + j] if problem.is_rounded else 0.0
+                for m in range(D):
+                    s += root[i, m] * root[j, m]
+                for m in range(j):
+                    s -= out[k, i, m] * out[k, j, m]
+                # What rounding leaves no root is not a number, and so is the density.
+                out[k, i, j] = math.sqrt(s) if i == j else s / out[k, j, j]
+    return out_means, out
+
+
+@njit(inline="always")
+def turned(factor, problem):
+    """Return the frame's matrix times a lower triangular factor (D, D)."""
+    D = factor.shape[0]
+    if not problem.in_frame:
+        return factor
+    root = np.zeros((D, D))
+    for i in range(D):
+        for j in range(D):
+            for m in range(j, D):
+                root[i, j] += problem.turn[i * D + m] * factor[m, j]
+    return root
+
+
+@compiled()
+def carry_back(means, scale_tril, out, g_means, g_scale, problem):
+    """Turn gradients in the mixture of the data, of means (K, D) and factors (K, D, D), into those in the mixture in the frame.
+
+    For a factor L of ``Sigma = C C' + H`` the gradient in C is ``L'^-1 S L^-1 C`` with the symmetric matrix S whose lower triangle is that
+    of ``L' G`` (Murray 2016, arXiv:1602.07527, section 3.2).
+    """
+    K, D = means.shape
+    for k in range(K):
+        if problem.in_frame:
+            own = g_means[k].copy()
+            for j in range(D):
+                g_means[k, j] = 0.0
+                for i in range(D):
+                    g_means[k, j] += problem.turn[i * D + j] * own[i]
+        if problem.n_matrices == 0:
+            for i in range(D):
+                unit = problem.turn[i * D + i] if problem.in_frame else 1.0
+                g_scale[k, i, i] *= unit * unit * scale_tril[k, i, i] / out[k, i, i]
+            continue
+        root = turned(scale_tril[k], problem)
+        S = np.zeros((D, D))
+        for i in range(D):
+            for j in range(i + 1):
+                for m in range(i, D):
+                    S[i, j] += out[k, m, i] * g_scale[k, m, j]
+                S[j, i] = S[i, j]
+        # L^-1 C, then S times it, then L'^-1 times that.
+        half = np.zeros((D, D))
+        for c in range(D):
+            for i in range(D):
+                s = root[i, c]
+                for m in range(i):
+                    s -= out[k, i, m] * half[m, c]
+                half[i, c] = s / out[k, i, i]
+        g_root = np.zeros((D, D))
+        for c in range(D):
+            for i in range(D - 1, -1, -1):
+                s = 0.0
+                for m in range(D):
+                    s += S[i, m] * half[m, c]
+                for m in range(i + 1, D):
+                    s -= out[k, m, i] * g_root[m, c]
+                g_root[i, c] = s / out[k, i, i]
+        for i in range(D):
+            for j in range(i + 1):
+                if problem.in_frame:
+                    g_scale[k, i, j] = 0.0
+                    for m in range(D):
+                        g_scale[k, i, j] += problem.turn[m * D + i] * g_root[m, j]
+                else:
+                    g_scale[k, i, j] = g_root[i, j]
 
 
 @njit(inline="always")
@@ -246,10 +366,9 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
         m = matrix_position(problem.n_matrices, k)
         for i in range(D):
             p = sd_position(problem.family, k, i, D)
-            excess = math.exp(q[first_sd + p])
-            sd = problem.lower[p] + excess
+            sd = math.exp(q[first_sd + p])
             for j in range(i + 1):
-                gradient[first_sd + p] += g_scale[k, i, j] * point.factors[m, i, j] * excess
+                gradient[first_sd + p] += g_scale[k, i, j] * point.factors[m, i, j] * sd
                 g_factors[m, i, j] += g_scale[k, i, j] * sd
     T = D * (D - 1) // 2
     exponent = lkj_exponent(D, problem.eta)
@@ -271,6 +390,10 @@ def log_posterior(q, user, gradient):
     gradient[:] = 0.0
     point, value = place(q, problem)
     value += problem.constant + add_location_and_scale_priors(q, problem, gradient)
+    carried = problem.in_frame or problem.is_rounded
+    means, scale_tril = point.means, point.scale_tril
+    if carried:
+        means, scale_tril = carry(point.means, point.scale_tril, problem)
     addresses = user[FIRST_ADDRESS : FIRST_ADDRESS + 2].view(np.int64)
     # By Fisher's identity the E-step's statistics are the gradient of the likelihood; the rest is the chain rule.
     log_likelihood, counts, g_means, g_scale = _score_at(addresses[1])(
@@ -278,10 +401,12 @@ def log_posterior(q, user, gradient):
         problem.rows,
         problem.weight,
         point.log_weights,
-        point.means,
-        point.scale_tril,
+        means,
+        scale_tril,
         problem.n_matrices == 0,
     )
+    if carried:
+        carry_back(point.means, point.scale_tril, scale_tril, g_means, g_scale, problem)
     pull_back_weights(counts, problem, point, gradient)
     for k in range(K):
         for d in range(D):

@@ -12,6 +12,7 @@ from bayesgmm.bayes.importance import Weights, pareto_smoothed
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import Family
 from bayesgmm.covariance.base import diagonals
+from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
@@ -19,9 +20,11 @@ from bayesgmm.typing import FloatArray
 __all__ = ["in_frame", "log_conjugate_prior", "log_model_prior", "weights_to_priors"]
 
 
-def in_frame(priors: ResolvedConjugatePriors, center: FloatArray, scale: FloatArray) -> ResolvedConjugatePriors:
-    """Return the priors of the same mixture in the coordinates ``(x - center) / scale``, with ``scale`` of shape (D,)."""
-    return replace(priors, means_loc=(priors.means_loc - center) / scale, scale=priors.scale / np.outer(scale, scale))
+def in_frame(priors: ResolvedConjugatePriors, frame: Frame) -> ResolvedConjugatePriors:
+    """Return the priors of the same mixture in the coordinates of a frame."""
+    loc, scale = frame.standardise(priors.means_loc[None])[0], frame.covariance_in(priors.scale)
+    rounding = None if priors.rounding is None else frame.covariance_in(priors.rounding)
+    return replace(priors, means_loc=loc, scale=scale, rounding=rounding)
 
 
 def log_conjugate_prior(params: MixtureParams, priors: ResolvedConjugatePriors, family: Family) -> FloatArray:
@@ -30,7 +33,7 @@ def log_conjugate_prior(params: MixtureParams, priors: ResolvedConjugatePriors, 
     Parameters
     ----------
     params : MixtureParams
-        Any batch shape.
+        Any batch shape; before rounding, if the priors know of any.
     priors : ResolvedConjugatePriors
         In the coordinates of the mixtures.
     family : Family
@@ -55,11 +58,10 @@ def log_conjugate_prior(params: MixtureParams, priors: ResolvedConjugatePriors, 
 
 
 def log_model_prior(params: MixtureParams, priors: ResolvedPriors, family: Family) -> FloatArray:
-    """Return the log-density of mixtures under the model's priors, in the measure of :func:`log_conjugate_prior`."""
+    """Return the log-density of mixtures in the frame of the model's priors, in the measure of :func:`log_conjugate_prior`."""
     space = Space(params.n_components, params.n_features, family)
-    batch = params.batch_shape
     sds = space.free_sds(params)
-    log_sds = (priors.sds.frozen().logpdf(sds) + np.log(sds)).reshape(*batch, -1).sum(-1)
+    log_sds = priors.sds.log_density(sds, len(family.sds_dims)) + np.log(sds).reshape(*params.batch_shape, -1).sum(-1)
     means = norm.logpdf(params.means, priors.means_loc, priors.means_scale).sum((-2, -1))
     value: FloatArray = _log_dirichlet(params.weights, priors.concentration) + means + log_sds
     if space.n_matrices:
@@ -88,8 +90,10 @@ def weights_to_priors(
         One for each draw, in the order of the flattened batch. The likelihood is the same under both priors, so the weights are the
         ratio of the priors; where they differ much, ``pareto_k`` says so.
     """
-    flat = params.reshape(-1)
-    return pareto_smoothed(log_model_prior(flat, priors, family) - log_conjugate_prior(flat, drawn_under, family))
+    # In the model's frame both are densities in one measure.
+    inside = Space.under(priors, family).in_frame(params.reshape(-1))
+    theirs = in_frame(drawn_under, priors.frame)
+    return pareto_smoothed(log_model_prior(inside, priors, family) - log_conjugate_prior(inside, theirs, family))
 
 
 def _log_dirichlet(weights: FloatArray, concentration: FloatArray) -> FloatArray:

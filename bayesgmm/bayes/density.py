@@ -37,8 +37,9 @@ class LogPosterior:
     X : array of shape (N, D)
         NaN stands for a missing value: such a row has the marginal density of what it has.
     space : Space
-        Its smallest standard deviations become those of the priors.
+        Its frame and rounding become those of the priors.
     priors : ResolvedPriors
+        For data in the coordinates of X.
     sample_weight : array of shape (N,), optional
         How often each row counts.
     """
@@ -53,8 +54,8 @@ class LogPosterior:
     _n_dim: int = field(init=False)
 
     def __post_init__(self) -> None:
-        # Where standard deviations begin is the prior's matter, and the space's too.
-        object.__setattr__(self, "space", replace(self.space, sds_lower=self.priors.sds.lower))
+        # In which frame parameters are is the prior's matter, and the space's too.
+        object.__setattr__(self, "space", replace(self.space, priors=self.priors))
         object.__setattr__(self, "user_data", self._pack())
         object.__setattr__(self, "_n_dim", self.space.n_dim)
 
@@ -98,12 +99,16 @@ class LogPosterior:
         spreads = self._spreads()
         order = spiral(D) if D > 1 else np.empty(0)
         weight, rows = self._rows()
-        pieces = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, *spreads, order, weight, rows)
-        body = np.concatenate([np.ravel(piece).astype(float) for piece in pieces])
-        kinds = [_CODES[self.space.family.name], self.priors.sds.untruncated.kind]
+        frame, rounding = self.priors.frame, self.priors.rounding
+        carried = () if frame.is_identity else (frame.center, frame.factor)
+        carried = carried if rounding is None else (*carried, rounding)
+        of_priors = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, *spreads)
+        body = np.concatenate([np.ravel(piece).astype(float) for piece in (*of_priors, *carried, order, weight, rows)])
+        kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
         functions = (STATISTICS, self._score(), _density.LOG_POSTERIOR)
         addresses = np.array([function.address for function in functions]).view(float)
         head = [D, K, *kinds, self.priors.eta, self._constant(), len(weight), *addresses, _density.HEADER + len(body)]
+        head += [self.priors.sds.shared, not frame.is_identity, rounding is not None]
         return np.concatenate([head, body])
 
     def _rows(self) -> tuple[FloatArray, FloatArray]:
@@ -126,13 +131,16 @@ class LogPosterior:
         return float(dirichlet + normal + self._sds_constant() + self.space.n_matrices * lkj_log_constant(self.priors.eta, D))
 
     def _spreads(self) -> tuple[FloatArray, ...]:
-        """Return the two parameters of the standard deviations' prior and their bounds, each in the family's shape."""
-        sds = self.priors.sds
-        return tuple(np.broadcast_to(p, self.space.sds_shape) for p in (*sds.parameters(), sds.lower))
+        """Return the two parameters of the standard deviations' prior, each in the family's shape."""
+        return tuple(np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
 
     def _sds_constant(self) -> float:
-        """One above its bound the compiled density leaves out exactly what it always leaves out."""
-        sds, spreads = self.priors.sds, self._spreads()
-        kind = sds.untruncated.kind
-        without = [_density.truncated_sd_prior(kind, *numbers, 0.0)[0] for numbers in zip(*(p.flat for p in spreads), strict=True)]
-        return float(np.sum(sds.frozen().logpdf(spreads[2] + 1.0)) - np.sum(without))
+        """At standard deviations of one the compiled density leaves out exactly what it always leaves out."""
+        sds, spreads = self.priors.sds, [np.ravel(p).astype(float) for p in self._spreads()]
+        zeros = np.zeros(len(spreads[0]))
+        if sds.shared:
+            without = _density.shared_sd_prior(*spreads, float(sds.shared), zeros, self.space.n_components, zeros.copy())
+        else:
+            without = sum(_density.sd_prior(sds.kind, *numbers, 0.0)[0] for numbers in zip(*spreads, strict=True))
+        ones = np.ones(self.space.sds_shape)
+        return float(sds.log_density(ones, ones.ndim) - without)

@@ -3,6 +3,10 @@
 Each sweep draws the rows' groups given the parameters, then weights, covariances and means given the groups (Diebolt and Robert 1994,
 Journal of the Royal Statistical Society B 56, 363-375). The prior is that of :class:`bayesgmm.ConjugatePriors`: Dirichlet weights;
 inverse Wishart covariances (inverse gamma variances for the diagonal families); means that are normal given them.
+
+Rows that were rounded are first drawn as they may have been before: normal about what was recorded, given their group (data augmentation:
+Tanner and Wong 1987, Journal of the American Statistical Association 82, 528-540). The parameters are then those of rows that no value
+repeats in, and the rounding is added to every covariance at the end.
 """
 
 from __future__ import annotations
@@ -20,9 +24,9 @@ from bayesgmm.covariance.base import diagonals
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import evaluate, has_gaps
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ResolvedConjugatePriors
+from bayesgmm.priors import ResolvedConjugatePriors, with_rounding, without_rounding
 from bayesgmm.progress import steps
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["sample_gibbs"]
 
@@ -77,8 +81,9 @@ def sample_gibbs(
             sweep = _Sweep(X, family, priors, np.random.default_rng(seed))
             chains.append(_chain(sweep, starts[c], settings, tell))
     weights, means, scale_tril, log_likelihood = (np.stack(parts) for parts in zip(*chains, strict=True))
-    params = MixtureParams(weights, means, scale_tril)
-    lp = log_likelihood + log_conjugate_prior(params, priors, family)
+    before = MixtureParams(weights, means, scale_tril)
+    lp = log_likelihood + log_conjugate_prior(before, priors, family)
+    params = before if priors.rounding is None else with_rounding(before, priors.rounding)
     return Draws(params, {"lp": lp}, "gibbs", time.perf_counter() - began, settings.tune)
 
 
@@ -87,12 +92,14 @@ def _chain(
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return a chain's weights, means, factors and log-likelihoods, warm-up left out."""
     kept, heights = [], []
-    responsibilities, _ = sweep.groups((start.weights, start.means, start.scale_tril))
+    if sweep.priors.rounding is not None:
+        start = without_rounding(start, sweep.priors.rounding)
+    groups, rows, _ = sweep.rows((start.weights, start.means, start.scale_tril))
     scale = sweep.priors.scale_given(start.scale_tril, sweep.family)
     for t in range(settings.tune + settings.draws):
-        parameters = sweep.parameters(responsibilities, scale)
+        parameters = sweep.parameters(groups, rows, scale)
         scale = sweep.scale(parameters[2])
-        responsibilities, log_likelihood = sweep.groups(parameters)
+        groups, rows, log_likelihood = sweep.rows(parameters)
         if t >= settings.tune:
             kept.append(parameters)
             heights.append(log_likelihood)
@@ -118,9 +125,12 @@ class _Sweep:
     priors: ResolvedConjugatePriors
     rng: np.random.Generator
 
-    def groups(self, parameters: Parameters) -> tuple[FloatArray, float]:
-        """Draw each row's group: zeros and ones (N, K); and return the log-likelihood."""
+    def rows(self, parameters: Parameters) -> tuple[FloatArray, FloatArray, float]:
+        """Draw each row's group, zeros and ones (N, K), and the rows (N, D) before rounding; and return the log-likelihood."""
         weights, means, scale_tril = parameters
+        rounding = self.priors.rounding
+        if rounding is not None:
+            scale_tril = with_rounding(MixtureParams(weights, means, scale_tril), rounding).scale_tril
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
         probability, log_density = evaluate(
@@ -128,7 +138,20 @@ class _Sweep:
         )
         edges = np.cumsum(probability, axis=1)
         chosen = (self.rng.uniform(size=(len(self.X), 1)) * edges[:, -1:] >= edges).sum(1)
-        return np.eye(len(weights))[np.minimum(chosen, len(weights) - 1)], float(log_density.sum())
+        chosen = np.minimum(chosen, len(weights) - 1)
+        rows = self.X if rounding is None else self._before_rounding(chosen, means, scale_tril, rounding)
+        return np.eye(len(weights))[chosen], rows, float(log_density.sum())
+
+    def _before_rounding(self, chosen: IntArray, means: FloatArray, scale_tril: FloatArray, rounding: FloatArray) -> FloatArray:
+        """Draw rows as they may have been: normal given what was recorded, their group, and its covariance with the rounding."""
+        rows, noise = np.empty_like(self.X), self.rng.standard_normal(self.X.shape)
+        for k in np.unique(chosen):
+            here = chosen == k
+            share = np.linalg.solve(scale_tril[k] @ scale_tril[k].T, rounding)
+            values, vectors = np.linalg.eigh(rounding - rounding @ share)
+            root = vectors * np.sqrt(np.maximum(values, 0.0))
+            rows[here] = self.X[here] - (self.X[here] - means[k]) @ share + noise[here] @ root.T
+        return rows
 
     def scale(self, scale_tril: FloatArray) -> FloatArray:
         """Draw the scale (D, D) of the covariances given their Cholesky factors (K, D, D), if it is learned."""
@@ -143,13 +166,13 @@ class _Sweep:
             return self.rng.chisquare(df) / inverse[0, 0] * np.eye(D)
         return np.diag(self.rng.chisquare(df, size=D) / np.diag(inverse))
 
-    def parameters(self, groups: FloatArray, scale: FloatArray) -> Parameters:
-        """Draw weights, covariances and means given the groups (N, K) and the covariances' scale (D, D)."""
+    def parameters(self, groups: FloatArray, rows: FloatArray, scale: FloatArray) -> Parameters:
+        """Draw weights, covariances and means given the rows' groups (N, K), the rows (N, D) and the covariances' scale (D, D)."""
         p = self.priors
         n = groups.sum(0)
         weights = self.rng.dirichlet(p.concentration + n)
-        own = groups.T @ self.X / np.maximum(n, 1.0)[:, None]
-        centred = self.X[None] - own[:, None]
+        own = groups.T @ rows / np.maximum(n, 1.0)[:, None]
+        centred = rows[None] - own[:, None]
         scatter = np.swapaxes(groups.T[..., None] * centred, 1, 2) @ centred
         off = own - p.means_loc
         scatter += (p.shrinkage * n / (p.shrinkage + n))[:, None, None] * off[:, :, None] * off[:, None, :]

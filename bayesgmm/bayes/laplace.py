@@ -14,7 +14,7 @@ from bayesgmm.bayes.importance import Normal, sample_weighted
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.typing import FloatArray
 
-__all__ = ["find_mode", "hessian", "laplace", "sample_laplace"]
+__all__ = ["climb", "find_mode", "hessian", "laplace", "log_mass", "sample_laplace"]
 
 _STEP = float(np.cbrt(np.finfo(float).eps))
 _NEWTON_STEPS = 8
@@ -82,13 +82,8 @@ def laplace(density: LogPosterior, starts: FloatArray) -> Normal:
     return Normal(mode, np.ascontiguousarray(solve_triangular(lower, np.eye(len(mode)), lower=True).T))
 
 
-def find_mode(density: LogPosterior, start: FloatArray) -> FloatArray:
-    """Climb the log-posterior from a start (n_dim,): L-BFGS first, then Newton's steps.
-
-    Returns
-    -------
-    array of shape (n_dim,)
-    """
+def climb(density: LogPosterior, start: FloatArray) -> FloatArray:
+    """Return the end (n_dim,) of a quasi-Newton climb of the log-posterior from a start (n_dim,): L-BFGS."""
 
     def descend(q: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = density(q)
@@ -96,7 +91,25 @@ def find_mode(density: LogPosterior, start: FloatArray) -> FloatArray:
             return _IMPOSSIBLE, np.zeros(len(q))
         return -value, -gradient
 
-    q: FloatArray = minimize(descend, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "gtol": 1e-7, "ftol": 1e-14}).x
+    options = {"maxiter": 2000, "gtol": 1e-7, "ftol": 1e-14}
+    found: FloatArray = minimize(descend, start, jac=True, method="L-BFGS-B", options=options).x
+    return found
+
+
+def log_mass(density: LogPosterior, mode: FloatArray) -> float:
+    """Return the log of the posterior mass about a mode (n_dim,), up to the posterior's constant, by Laplace's approximation."""
+    value, curvature = density(mode)[0], _positive(-hessian(density, mode))
+    return float(value - 0.5 * np.linalg.slogdet(curvature)[1] + 0.5 * len(mode) * np.log(2 * np.pi))
+
+
+def find_mode(density: LogPosterior, start: FloatArray) -> FloatArray:
+    """Climb the log-posterior from a start (n_dim,): L-BFGS first, then Newton's steps.
+
+    Returns
+    -------
+    array of shape (n_dim,)
+    """
+    q = climb(density, start)
     value, gradient = density(q)
     for _ in range(_NEWTON_STEPS):
         step = np.linalg.solve(_positive(-hessian(density, q)), gradient)

@@ -9,6 +9,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions.transforms import CholeskyCorrTransform
+from pymc.logprob.transforms import LogTransform
 from pytensor.tensor.variable import TensorVariable
 from sklearn.base import BaseEstimator
 
@@ -26,14 +27,13 @@ from bayesgmm.priors import (
     Priors,
     ResolvedPriors,
     ScalePrior,
-    Truncated,
 )
 from bayesgmm.tables import column_names
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
 from bayesgmm.validation import check_data, check_fittable
 
-__all__ = ["build_model", "build_resolved"]
+__all__ = ["build_model", "build_resolved", "variable_names"]
 
 _SCALE_PRIORS: dict[type[ScalePrior], Callable[..., TensorVariable]] = {
     HalfNormal: lambda p, name, **kw: pm.HalfNormal(name, sigma=p.scale, **kw),
@@ -42,16 +42,6 @@ _SCALE_PRIORS: dict[type[ScalePrior], Callable[..., TensorVariable]] = {
     LogNormal: lambda p, name, **kw: pm.LogNormal(name, mu=p.mu, sigma=p.sigma, **kw),
     Exponential: lambda p, name, **kw: pm.Exponential(name, lam=1 / p.scale, **kw),
     Gamma: lambda p, name, **kw: pm.Gamma(name, alpha=p.alpha, beta=p.beta, **kw),
-}
-
-_WHOLE: dict[type[ScalePrior], Callable[..., TensorVariable]] = {
-    HalfNormal: lambda p: pm.HalfNormal.dist(sigma=p.scale),
-    HalfCauchy: lambda p: pm.HalfCauchy.dist(beta=p.scale),
-    # Above a bound that is not negative, a Student t is a half-Student-t, whose distribution function PyMC does not know.
-    HalfStudentT: lambda p: pm.StudentT.dist(nu=p.nu, mu=0.0, sigma=p.scale),
-    LogNormal: lambda p: pm.LogNormal.dist(mu=p.mu, sigma=p.sigma),
-    Exponential: lambda p: pm.Exponential.dist(lam=1 / p.scale),
-    Gamma: lambda p: pm.Gamma.dist(alpha=p.alpha, beta=p.beta),
 }
 
 
@@ -63,6 +53,13 @@ class _CholeskyCorr(CholeskyCorrTransform):
     """
 
     name = "choleskycorr"
+
+
+class _JointLog(LogTransform):
+    """The logarithm of many numbers that have one density together, so that the Jacobian is one number, too."""
+
+    def log_jac_det(self, value: TensorVariable, *inputs: Any) -> TensorVariable:
+        return value.sum()
 
 
 def build_model(
@@ -89,10 +86,13 @@ def build_model(
     Returns
     -------
     pymc.Model
-        Free variables ``weights (component)``, ``means (component, feature)``, ``sds`` (``component, feature``;
-        ``feature`` for tied, ``component`` for spherical) and, where there are correlations to estimate,
-        ``corr_cholesky`` (K, D, D), or (D, D) for tied: the Cholesky factors of correlation matrices. Deterministic
-        ``covariances (component, feature, feature_bis)``, and ``corr`` of the same dims where there are correlations.
+        Free variables ``weights (component)``; ``means_in_frame (component, axis)``, ``sds_in_frame`` (``component, axis``; ``axis`` for
+        tied) and ``corr_cholesky_in_frame`` (K, D, D), or (D, D) for tied: means, standard deviations and Cholesky factors of the
+        correlation matrices along the axes of the priors' frame, before rounding (:class:`bayesgmm.Priors`). Deterministic ``means
+        (component, feature)``, ``sds (component, feature)``, ``covariances (component, feature, feature_bis)`` and, where there are
+        correlations, ``corr`` of the same dims: those of the columns. Where there is neither a frame nor visible rounding, ``means``,
+        ``sds`` (``component, feature``; ``feature`` for tied, ``component`` for spherical) and ``corr_cholesky`` are the free variables
+        themselves.
         Observed ``x (obs, feature)``. The data are ``pm.Data`` named ``X``, so ``pm.set_data`` gives a compiled model
         other rows; priors stay those of the first. With one component ``weights`` is a constant 1.
 
@@ -114,7 +114,9 @@ def build_model(
     --------
     >>> model = build_model([[1.0], [2.0], [8.0], [9.0]], n_components=2)
     >>> [variable.name for variable in model.free_RVs]
-    ['weights', 'means', 'sds']
+    ['weights', 'means_in_frame', 'sds_in_frame']
+    >>> [variable.name for variable in model.deterministics]
+    ['means', 'sds', 'covariances']
     """
     _check_n_components(n_components)
     kind = family(covariance_type)
@@ -139,30 +141,87 @@ def build_resolved(X: FloatArray, n_components: int, kind: Family, priors: Resol
     """Return the model of checked data (N, D), in whatever coordinates the data and the priors share."""
     D = X.shape[1]
     coords = {"component": range(n_components), "feature": list(names), "feature_bis": list(names)}
-    with pm.Model(coords=coords) as model:
+    along = "feature" if priors.frame.is_identity else "axis"
+    with pm.Model(coords=coords if along == "feature" else {**coords, "axis": range(D)}) as model:
         data = pm.Data("X", X, dims=("obs", "feature"))
         weights = _weights(priors.concentration)
         # Shapes beside dims: what PyTensor knows beforehand it need not compute.
         loc, scale = priors.means_loc, priors.means_scale
-        means = pm.Normal("means", mu=loc, sigma=scale, shape=loc.shape, dims=("component", "feature"))
-        sds_shape = kind.sds_shape(n_components, D)
-        sds = _standard_deviations(priors.sds, shape=sds_shape, dims=kind.sds_dims)
+        name = variable_names(priors)
+        means = pm.Normal(name["means"], mu=loc, sigma=scale, shape=loc.shape, dims=("component", along))
+        sds_dims = tuple(along if dim == "feature" else dim for dim in kind.sds_dims)
+        sds = _standard_deviations(priors.sds, name["sds"], kind.sds_shape(n_components, D), sds_dims)
         diagonal = not kind.has_correlations(D)
-        factors = pt.eye(D) if diagonal else _correlation_factors(n_components, D, kind, priors.eta)
+        factors = pt.eye(D) if diagonal else _correlation_factors(name["corr_cholesky"], n_components, D, kind, priors.eta)
         scale_tril = _scale_tril(sds, factors, kind, (n_components, D))
+        if not priors.is_direct:
+            means, scale_tril = _to_data(means, scale_tril, priors, diagonal)
+            pm.Deterministic("means", means, dims=("component", "feature"))
+            pm.Deterministic("sds", pt.sqrt((scale_tril**2).sum(-1)), dims=("component", "feature"))
         dims = ("component", "feature", "feature_bis")
         pm.Deterministic("covariances", scale_tril @ scale_tril.mT, dims=dims)
         if not diagonal:
-            corr = factors @ factors.mT
-            pm.Deterministic("corr", pt.broadcast_to(corr, (n_components, D, D)), dims=dims)
+            unit = scale_tril / pt.sqrt((scale_tril**2).sum(-1, keepdims=True))
+            pm.Deterministic("corr", unit @ unit.mT, dims=dims)
         _observe(data, weights, means, scale_tril, diagonal)
     return model
 
 
-def _standard_deviations(prior: ScalePrior, **kwargs: Any) -> TensorVariable:
-    if isinstance(prior, Truncated):
-        return pm.Truncated("sds", _WHOLE[type(prior.prior)](prior.prior), lower=prior.lower, **kwargs)
-    return _SCALE_PRIORS[type(prior)](prior, "sds", **kwargs)
+def variable_names(priors: ResolvedPriors | None) -> dict[str, str]:
+    """Return the names of the free variables that priors are of: those that are not the mixture's own say so."""
+    return {name: name if priors is None or priors.is_direct else f"{name}_in_frame" for name in ("means", "sds", "corr_cholesky")}
+
+
+def _to_data(
+    means: TensorVariable, scale_tril: TensorVariable, priors: ResolvedPriors, diagonal: bool
+) -> tuple[TensorVariable, TensorVariable]:
+    """Carry means (K, D) and Cholesky factors (K, D, D) out of the priors' frame, and add the rounding."""
+    frame, rounding = priors.frame, priors.rounding
+    if diagonal:
+        unit = np.diag(frame.factor)
+        added = 0.0 if rounding is None else np.diag(rounding)
+        sds = pt.sqrt((unit * pt.diagonal(scale_tril, axis1=-2, axis2=-1)) ** 2 + added)
+        return frame.center + unit * means, sds[..., None] * pt.eye(len(unit))
+    if frame.is_identity:
+        roots = scale_tril
+    else:
+        means, roots = frame.center + means @ frame.factor.T, pt.constant(frame.factor) @ scale_tril
+    covariances = roots @ roots.mT
+    return means, pt.linalg.cholesky(covariances if rounding is None else covariances + rounding)
+
+
+def _standard_deviations(prior: ScalePrior, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
+    if not prior.shared:
+        return _SCALE_PRIORS[type(prior)](prior, name, shape=shape, dims=dims)
+    return _shared_log_normal(prior, name, shape, dims)
+
+
+def _shared_log_normal(prior: Any, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
+    """Return log-normal standard deviations whose logs have a part in common over components, which come first."""
+
+    def logp(value: TensorVariable, mu: Any, sigma: Any, shared: Any) -> TensorVariable:
+        precision, off = sigma**-2, pt.log(value) - mu
+        apart = -0.5 * precision * off**2 - pt.log(sigma) - 0.5 * np.log(2 * np.pi) - pt.log(value)
+        total, towards = precision.sum(0), (precision * off).sum(0)
+        common = 1.0 + shared**2 * total
+        return apart.sum() + (0.5 * shared**2 * towards**2 / common - 0.5 * pt.log(common)).sum()
+
+    def dist(mu: Any, sigma: Any, shared: Any, size: Any) -> TensorVariable:
+        common = pm.Normal.dist(size=(1, *shape[1:]))
+        return pt.exp(mu + sigma * pm.Normal.dist(size=shape) + shared * common)
+
+    core = ",".join("kd"[: len(shape)])
+    return pm.CustomDist(
+        name,
+        *(np.broadcast_to(value, shape) for value in prior.parameters()),
+        float(prior.shared),
+        logp=logp,
+        dist=dist,
+        signature=f"({core}),({core}),()->({core})",
+        shape=shape,
+        dims=dims,
+        default_transform=_JointLog(),
+    )
 
 
 def _weights(concentration: FloatArray) -> TensorVariable:
@@ -172,11 +231,11 @@ def _weights(concentration: FloatArray) -> TensorVariable:
     return pm.Dirichlet("weights", a=concentration, shape=concentration.shape, dims="component")
 
 
-def _correlation_factors(K: int, D: int, kind: Family, eta: float) -> TensorVariable:
+def _correlation_factors(name: str, K: int, D: int, kind: Family, eta: float) -> TensorVariable:
     """Return Cholesky factors of correlation matrices: (K, D, D), or (D, D) where all components share one."""
     shape = (K, D, D) if "component" in kind.sds_dims else (D, D)
     # LKJCorr fails with dims: its shape says the same.
-    return pm.LKJCorr("corr_cholesky", n=D, eta=eta, shape=shape, default_transform=_CholeskyCorr(D))
+    return pm.LKJCorr(name, n=D, eta=eta, shape=shape, default_transform=_CholeskyCorr(D))
 
 
 def _scale_tril(sds: TensorVariable, factors: TensorVariable, kind: Family, shape: tuple[int, int]) -> TensorVariable:

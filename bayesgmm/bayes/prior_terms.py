@@ -19,7 +19,8 @@ def log_prior_terms(params: MixtureParams, priors: ResolvedPriors, family: Famil
     """Return the log prior density of weights, means, standard deviations and correlations, each summed over the mixture.
 
     They are densities of the parameters themselves, without the Jacobians of the sampler's transforms: what ``pm.compute_log_prior``
-    gives for the model of :func:`bayesgmm.build_model`. Correlations are taken as Cholesky factors there, and so they are here.
+    gives for the model of :func:`bayesgmm.build_model`. They are those in the frame of the priors, and correlations are taken as Cholesky
+    factors, as there.
 
     Parameters
     ----------
@@ -44,11 +45,11 @@ def log_prior_terms(params: MixtureParams, priors: ResolvedPriors, family: Famil
     >>> {name: round(float(term), 3) for name, term in log_prior_terms(mixture, priors, family("full")).items()}
     {'weights': 0.0, 'means': -1.838, 'sds': -1.452}
     """
-    space = Space(params.n_components, params.n_features, family)
+    space = Space.under(priors, family)
+    params = space.in_frame(params)
     terms = {} if params.n_components == 1 else {"weights": _dirichlet(params.weights, priors.concentration)}
     terms["means"] = stats.norm.logpdf(params.means, priors.means_loc, priors.means_scale).sum((-2, -1))
-    sds = priors.sds.frozen().logpdf(space.free_sds(params))
-    terms["sds"] = sds.sum(tuple(range(len(params.batch_shape), sds.ndim)))
+    terms["sds"] = priors.sds.log_density(space.free_sds(params), len(family.sds_dims))
     if space.n_matrices:
         terms["corr"] = _lkj(params, space.n_matrices, priors.eta)
     return terms

@@ -10,7 +10,7 @@ import pymc as pm
 import xarray as xr
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings, sampler_statistics
-from bayesgmm.bayes.model import build_resolved
+from bayesgmm.bayes.model import build_resolved, variable_names
 from bayesgmm.bayes.roads import ROADS
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import Family
@@ -44,7 +44,7 @@ def sample_pymc(
     n_components : int
     family : Family
     priors : ResolvedPriors
-        In the coordinates of X.
+        For data in the coordinates of X.
     starts : array of shape (chains, n_dim)
         On the unconstrained space. Under "nutpie", to which ``pm.sample`` gives one start only, all chains share the first, jittered.
     settings : SamplerSettings
@@ -124,22 +124,28 @@ def _each(batch: MixtureParams) -> list[MixtureParams]:
 
 def point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
     """Return the values of the model's free variables at a mixture."""
-    free = {"weights": mixture.weights, "means": mixture.means, "sds": space.free_sds(mixture)}
+    mixture, name = space.in_frame(mixture), _names(space)
+    free = {"weights": mixture.weights, name["means"]: mixture.means, name["sds"]: space.free_sds(mixture)}
     if space.n_components == 1:
         del free["weights"]
     if space.n_matrices:
         factors = mixture.scale_tril / mixture.sds[..., None]
-        free["corr_cholesky"] = factors if space.n_matrices > 1 or "component" in space.family.sds_dims else factors[0]
+        free[name["corr_cholesky"]] = factors if space.n_matrices > 1 or "component" in space.family.sds_dims else factors[0]
     return free
+
+
+def _names(space: Space) -> dict[str, str]:
+    return variable_names(space.priors)
 
 
 def params_of(posterior: xr.Dataset, space: Space) -> MixtureParams:
     """Return the draws as mixtures of batch shape (chain, draw)."""
     values = {name: posterior[name].transpose("chain", "draw", ...).to_numpy() for name in posterior.data_vars}
-    means = values["means"]
+    name = _names(space)
+    means = values[name["means"]]
     weights = values.get("weights", np.ones((*means.shape[:2], 1)))
     factors = np.eye(space.n_features)
     if space.n_matrices:
-        factors = values["corr_cholesky"]
+        factors = values[name["corr_cholesky"]]
         factors = factors[:, :, None] if factors.ndim == 4 else factors
-    return MixtureParams(weights, means, space.spread(values["sds"])[..., None] * factors)
+    return space.to_data(MixtureParams(weights, means, space.spread(values[name["sds"]])[..., None] * factors))

@@ -1,9 +1,9 @@
 """The unconstrained space on which NUTS moves: the one PyMC gives the model of ``build_model``.
 
 One vector q holds, in this order, the weights (K - 1 numbers, PyMC's simplex transform), the means (K, D), the logs of the
-standard deviations (in the family's shape) or, under a prior that is cut off, of their excess over the smallest (PyMC's interval
-transform), and, where there are correlations, D (D - 1) / 2 numbers for each Cholesky factor of a correlation matrix (PyMC's
-Cholesky-correlation transform, which stores the lower triangle in a spiral).
+standard deviations (in the family's shape) and, where there are correlations, D (D - 1) / 2 numbers for each Cholesky factor of a
+correlation matrix (PyMC's Cholesky-correlation transform, which stores the lower triangle in a spiral). All but the weights are those of
+the mixture in the frame of the priors, before rounding.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ __all__ = ["FAMILIES", "Space", "spiral"]
 FAMILIES = WITH_PRIORS
 """Names of the covariance families that a posterior can have: those made of free standard deviations and correlations."""
 
-_JUST_ABOVE = 1e-3  # parts of the smallest standard deviation by which one that is too small is put above it
-
 
 @dataclass(frozen=True)
 class Space:
@@ -33,20 +31,20 @@ class Space:
     ----------
     n_components, n_features : int
     family : Family
-    sds_lower : float or array
-        The smallest standard deviations that the prior allows, in a shape that fits theirs; zero without a bound.
+    priors : ResolvedPriors, optional
+        Those whose frame and rounding lie between q and a mixture of the data; without them there are none.
     """
 
     n_components: int
     n_features: int
     family: Family
-    sds_lower: FloatArray | float = field(default=0.0, compare=False)
+    priors: ResolvedPriors | None = field(default=None, compare=False)
 
     @classmethod
     def under(cls, priors: ResolvedPriors, family: Family) -> Space:
         """Return the space of mixtures under a prior."""
         K, D = priors.means_loc.shape
-        return cls(K, D, family, priors.sds.lower)
+        return cls(K, D, family, priors)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -78,24 +76,23 @@ class Space:
 
     def constrain(self, q: FloatArray) -> MixtureParams:
         """Return the mixtures of vectors q ``(..., n_dim)``."""
-        y, means, log_excess, corr = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
+        y, means, log_sds, corr = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
         z = np.concatenate([y, -y.sum(-1, keepdims=True)], axis=-1)
         weights = np.exp(z - z.max(-1, keepdims=True))
         batch, K, D = q.shape[:-1], self.n_components, self.n_features
-        sds = self.spread(self.sds_lower + np.exp(log_excess).reshape(*batch, *self.sds_shape))
+        sds = self.spread(np.exp(log_sds).reshape(*batch, *self.sds_shape))
         scale_tril = sds[..., None] * self._correlation_factors(corr, batch)
-        return MixtureParams(weights / weights.sum(-1, keepdims=True), means.reshape(*batch, K, D), scale_tril)
+        mixture = MixtureParams(weights / weights.sum(-1, keepdims=True), means.reshape(*batch, K, D), scale_tril)
+        return self.to_data(mixture)
 
     def unconstrain(self, params: MixtureParams) -> FloatArray:
-        """Return the vectors q ``(..., n_dim)`` of mixtures that belong to the family.
-
-        Of a standard deviation that is too small for the prior, this is the vector of one just above the smallest.
-        """
+        """Return the vectors q ``(..., n_dim)`` of mixtures that belong to the family."""
+        params = self.in_frame(params)
         batch = params.batch_shape
         with np.errstate(divide="ignore"):
             log_weights = np.maximum(np.log(params.weights), -700.0)
         z = log_weights - log_weights.mean(-1, keepdims=True)
-        parts = [z[..., :-1], params.means.reshape(*batch, -1), np.log(self._excess(params)).reshape(*batch, -1)]
+        parts = [z[..., :-1], params.means.reshape(*batch, -1), np.log(self.free_sds(params)).reshape(*batch, -1)]
         if self.n_matrices:
             factors = params.scale_tril[..., : self.n_matrices, :, :] / params.sds[..., : self.n_matrices, :, None]
             ratios = factors / np.diagonal(factors, axis1=-2, axis2=-1)[..., None]
@@ -112,15 +109,18 @@ class Space:
         return np.broadcast_to(sds, (*sds.shape[:-2], self.n_components, self.n_features))
 
     def free_sds(self, params: MixtureParams) -> FloatArray:
-        """Return the free standard deviations, in the family's shape, of mixtures that belong to it."""
+        """Return the standard deviations, in the family's shape, of mixtures that belong to it; they are not carried into the frame."""
         if self.family.sds_dims == ("feature",):
             return params.sds[..., 0, :]
         return params.sds[..., 0] if self.family.sds_dims == ("component",) else params.sds
 
-    def _excess(self, params: MixtureParams) -> FloatArray:
-        """Return by how much the free standard deviations exceed the smallest."""
-        sds, lower = self.free_sds(params), self.sds_lower
-        return np.where(sds > lower, sds - lower, _JUST_ABOVE * lower)
+    def to_data(self, params: MixtureParams) -> MixtureParams:
+        """Return the mixtures of the data that belong to mixtures in the frame of the priors, before rounding."""
+        return params if self.priors is None else self.priors.to_data(params)
+
+    def in_frame(self, params: MixtureParams) -> MixtureParams:
+        """Return mixtures in the frame of the priors, before rounding."""
+        return params if self.priors is None else self.priors.from_data(params)
 
     def _correlation_factors(self, corr: FloatArray, batch: tuple[int, ...]) -> FloatArray:
         D = self.n_features

@@ -1,4 +1,4 @@
-"""Where chains start: in the modes that EM found, by their height."""
+"""Where chains start: in the modes that EM found, by the posterior mass about them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ import numpy as np
 from scipy.special import softmax
 
 from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.laplace import climb, log_mass
+from bayesgmm.bayes.streamed import StreamedPosterior
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
 __all__ = ["chain_starts"]
 
 CREDIBLE = 5.0
-"""Nats below the highest mode at which another may still hold posterior mass worth a chain: 1/150, were both as wide. A chain in a lower
-one would stand for a quarter of the draws and for next to nothing of the posterior."""
+"""Nats below the heaviest mode at which another still has posterior mass worth a chain: 1/150. A chain in a lower one would stand for a
+quarter of the draws and for next to nothing of the posterior."""
+_HOPELESS = 50.0
+"""Nats below the highest start at which another is not looked at."""
 
 
 def chain_starts(density: LogPosterior, X: FloatArray, modes: Sequence[MixtureParams], chains: int, seed: int) -> FloatArray:
     """Choose a mode for each chain to start in.
 
-    The first chain starts in the highest mode. If another mode is credible, the last chain starts in the highest of these, so that a
-    posterior with several modes shows itself; the chains between choose by the modes' heights. Of a mode that no chain starts in, nothing
-    would be seen: chains hardly ever cross from one to another.
+    Every maximum of the likelihood is followed to the posterior's own mode, whose mass is that of Laplace's approximation. The first chain
+    starts in the heaviest mode. If another mode is credible, the last chain starts in the heaviest of these, so that a posterior with
+    several modes shows itself; the chains between choose by mass. Of a mode that no chain starts in, nothing would be seen: chains hardly
+    ever cross from one to another. Of rows in chunks, each step of a climb would be a pass over them, and heights alone decide.
 
     Parameters
     ----------
@@ -38,18 +43,31 @@ def chain_starts(density: LogPosterior, X: FloatArray, modes: Sequence[MixturePa
     Returns
     -------
     array of shape (chains, n_dim)
-        Unconstrained starts; chains that start in one mode stand together, the highest mode first.
+        Unconstrained starts; chains that start in one mode stand together, the heaviest mode first.
+
+    Notes
+    -----
+    Laplace's approximation: Tierney and Kadane (1986), Journal of the American Statistical Association 81, 82-86.
     """
     points = [density.space.unconstrain(mode) for mode in modes]
     heights = np.array([density(point)[0] for point in points])
     heights[~np.isfinite(heights)] = -np.inf
-    order = [int(m) for m in np.argsort(-heights, kind="stable")]
-    best = heights[order[0]]
-    credible = order[:1]
-    for m in order[1:]:
-        if best - heights[m] < CREDIBLE and not any(modes[m].resembles(modes[other], X) for other in credible):
-            credible.append(m)
-    if chains == 1 or len(credible) == 1:
-        return np.tile(points[order[0]], (chains, 1))
-    between = np.random.default_rng(seed).choice(len(credible), chains - 2, p=softmax(heights[credible]))
-    return np.stack([points[credible[i]] for i in sorted([0, 1, *(int(i) for i in between)])])
+    best = heights.max()
+    in_chunks = isinstance(density, StreamedPosterior)
+    distinct: list[tuple[FloatArray, FloatArray, MixtureParams]] = []  # where to start, the mode that leads to, and its mixture
+    for m in np.argsort(-heights, kind="stable"):
+        if distinct and not best - heights[m] < _HOPELESS:
+            continue
+        top = points[m] if in_chunks else climb(density, points[m])
+        mixture = density.space.constrain(top)
+        if not any(mixture.resembles(other, X) for _, _, other in distinct):
+            distinct.append((points[m], top, mixture))
+    if (chains == 1 and in_chunks) or len(distinct) == 1:
+        return np.tile(distinct[0][0], (chains, 1))
+    masses = np.array([density(top)[0] if in_chunks else log_mass(density, top) for _, top, _ in distinct])
+    order = [int(m) for m in np.argsort(-masses, kind="stable") if masses.max() - masses[m] < CREDIBLE]
+    starts = [distinct[m][0] for m in order]
+    if chains == 1 or len(order) == 1:
+        return np.tile(starts[0], (chains, 1))
+    between = np.random.default_rng(seed).choice(len(order), chains - 2, p=softmax(masses[order]))
+    return np.stack([starts[i] for i in sorted([0, 1, *(int(i) for i in between)])])

@@ -27,10 +27,9 @@ TOGETHER = 64
 
 @dataclass(frozen=True, eq=False)
 class StreamedPosterior(LogPosterior):
-    """Log-posterior density and gradient, in a frame's coordinates, of rows that stay in the user's.
+    """Log-posterior density and gradient, in scaled columns, of rows that stay in the user's units.
 
-    Whitened by a component, a row is the same in either coordinates, and so are the statistics; only the density changes, by the volume
-    of the frame's unit cube.
+    Whitened by a component, a row is the same in either units, and so are the statistics; only the density changes, by the scales.
 
     Parameters
     ----------
@@ -38,8 +37,9 @@ class StreamedPosterior(LogPosterior):
         None for the prior alone (:func:`log_prior`).
     space : Space
     priors : ResolvedPriors
-        In the frame's coordinates.
+        For data in the coordinates of the frame.
     frame : Frame
+        Along the columns.
     """
 
     X: Chunked | None  # type: ignore[assignment]

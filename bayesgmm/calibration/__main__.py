@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bayesgmm.calibration.coverage import measure_coverage
 from bayesgmm.calibration.page import write
 from bayesgmm.calibration.reliability import measure_reliability
 from bayesgmm.calibration.run import calibrate
@@ -20,12 +21,15 @@ __all__ = ["main"]
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--replicates", default=200, show_default=True, type=click.IntRange(min=1), help="Data sets of each kind.")
 @click.option("--samples", default=40, show_default=True, type=click.IntRange(min=1), help="Small samples of each kind.")
+@click.option(
+    "--sets", default=100, show_default=True, type=click.IntRange(min=0), help="Data sets of each fixed truth; 0 for none."
+)
 @click.option("--random-state", default=1, show_default=True, type=click.IntRange(min=0), help="The same number, the same ranks.")
 @click.option("--output", default="reports/calibration", show_default=True, metavar="DIR", help="Folder for index.html.")
 @click.option("--jobs", default=None, type=click.IntRange(min=1), help="Processes; by default one for each core.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
-def main(replicates: int, samples: int, random_state: int, output: str, jobs: int | None, quiet: bool) -> None:
-    """Check that intervals hold what they claim, on data simulated from the prior, and that responsibilities from few rows do.
+def main(replicates: int, samples: int, sets: int, random_state: int, output: str, jobs: int | None, quiet: bool) -> None:
+    """Check that intervals hold what they claim, on data simulated from the prior and from fixed truths, and responsibilities, too.
 
     The exit status is 1 if a check failed; the page is written all the same.
     """
@@ -33,6 +37,8 @@ def main(replicates: int, samples: int, random_state: int, output: str, jobs: in
         check_writable(output, folder=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs, "progressbar": not quiet}
         found = replace(calibrate(replicates, **settings), reliability=measure_reliability(samples, **settings))
+        if sets:
+            found = replace(found, coverage=measure_coverage(sets, **settings))
         click.echo(write(found, output))
     except (InvalidParameterError, OSError) as error:
         raise click.ClickException(str(error)) from None

@@ -14,6 +14,8 @@ __all__ = ["CONTROLS", "DESIGNS", "Design"]
 
 _TRUE = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(0.0, 0.3), eta=2.0)
 _TOO_WIDE = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(0.5, 0.15), eta=2.0)
+_MIXED = tuple(tuple(float(i == j) + 0.8 * (i > j) for j in range(5)) for i in range(5))
+_IN_FRAME = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(-0.2, 0.2, shared=0.3), eta=1.0, frame=_MIXED)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ DESIGNS = (
     Design("3 groups in 1 column", 3, 1, 150),
     Design("2 groups in 2 columns", 2, 2, 100),
     Design("3 groups in 2 columns", 3, 2, 150),
+    Design("2 groups in 5 columns", 2, 5, 150),
+    Design("2 groups in 5 columns, in a frame that mixes them", 2, 5, 150, priors=_IN_FRAME),
 )
 """What must come out calibrated."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import jinja2
 import pandas as pd
 
 from bayesgmm import __version__
+from bayesgmm.calibration.coverage import ALL_LIMITS, CELL_LIMITS, LEVEL, PARTS, Coverage
 from bayesgmm.calibration.figures import draw_coverage, draw_ranks, draw_reliability
 from bayesgmm.calibration.reliability import MEASURES, METHODS, Reliability
 from bayesgmm.calibration.replicate import LEVELS, N_DRAWS
@@ -43,6 +45,8 @@ def page(calibration: Calibration) -> str:
         concerns=[check for check in calibration.checks if not check.passed],
         groups=[_section(group) for group in calibration.groups],
         reliability=None if calibration.reliability is None else _reliability(calibration.reliability),
+        coverage=None if calibration.coverage is None else _coverage(calibration.coverage),
+        seconds=calibration.seconds + sum(study.seconds for study in (calibration.reliability, calibration.coverage) if study),
         levels=LEVELS,
         n_draws=N_DRAWS,
         least_p=LEAST_P,
@@ -102,6 +106,34 @@ def _reliability(found: Reliability) -> dict[str, Any]:
         "methods": METHODS,
         "cells": cells,
     }
+
+
+def _coverage(found: Coverage) -> dict[str, Any]:
+    low, high = CELL_LIMITS
+    rows = [
+        {
+            "cell": row["cell"],
+            "shares": [_percent(row[name], low, high) for name in PARTS],
+            "bias": f"{100 * row['bias']:+.1f}%",
+            "gain": f"{row['gain']:+.3f}",
+        }
+        for row in found.table.to_dict("records")
+    ]
+    overall = [_percent(value, *ALL_LIMITS) for value in found.overall.values()]
+    return {
+        "n_sets": len(found.held[0]),
+        "level": LEVEL,
+        "parts": PARTS,
+        "rows": rows,
+        "overall": overall,
+        "low": low,
+        "high": high,
+    }
+
+
+def _percent(share: float, low: float, high: float) -> tuple[str, bool]:
+    """Return a share in words, and whether it lies where it should."""
+    return ("", True) if math.isnan(share) else (f"{100 * share:.0f}%", low <= share <= high)
 
 
 def _rows(group: Group) -> Iterator[dict[str, Any]]:

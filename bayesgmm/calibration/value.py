@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesgmm.calibration.coverage import Coverage
 from bayesgmm.calibration.designs import Design
 from bayesgmm.calibration.reliability import Reliability
 from bayesgmm.calibration.replicate import LEVELS, N_DRAWS, Outcome
@@ -131,6 +132,8 @@ class Calibration:
     seconds : float
     reliability : Reliability, optional
         How reliable responsibilities from few rows are, where that was measured.
+    coverage : Coverage, optional
+        How often intervals hold truths that were fixed by design, where that was measured.
 
     Examples
     --------
@@ -143,12 +146,14 @@ class Calibration:
     random_state: int
     seconds: float
     reliability: Reliability | None = None
+    coverage: Coverage | None = None
 
     @property
     def checks(self) -> tuple[Check, ...]:
         """The checks of all designs."""
         of_groups = tuple(check for group in self.groups for check in group.checks)
-        return of_groups if self.reliability is None else (*of_groups, *self.reliability.checks)
+        studies = (study for study in (self.reliability, self.coverage) if study is not None)
+        return (*of_groups, *(check for study in studies for check in study.checks))
 
     @property
     def passed(self) -> bool:
@@ -164,6 +169,7 @@ class Calibration:
             "checks": [vars(check) for check in self.checks],
             "designs": [_group_summary(group) for group in self.groups],
             "reliability": None if self.reliability is None else self.reliability.summary(),
+            "coverage": None if self.coverage is None else self.coverage.summary(),
         }
 
 

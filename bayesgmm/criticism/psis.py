@@ -15,8 +15,6 @@ from bayesgmm.criticism.weights import times_each, without
 from bayesgmm.diagnostics import require_valid
 from bayesgmm.estimators import BayesianGaussianMixture
 from bayesgmm.estimators._base import seed_sequence
-from bayesgmm.expectation import rows_of
-from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 from bayesgmm.progress import steps
@@ -105,7 +103,7 @@ def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> Mixture
     assert isinstance(priors, ResolvedPriors)
     # The same posterior by a sampler that knows weights.
     model.random_state, model.progressbar, model.sampler = seed, False, "auto"
-    model._fit_weight = weight = without(fit._fit_weight, len(X), row)
-    frame = Frame.of(rows_of(X), "scale" if fit._family.invariance == "scale" else "columns", weight)
-    draws = model._sample(frame, X, priors, None, [fit.em_.params_])
+    model._fit_weight = without(fit._fit_weight, len(X), row)
+    frame, inside = model._coordinates(X, priors)
+    draws = model._sample(frame, X, inside, None, [fit.em_.params_])
     return frame.params_out(draws.params).reshape(-1)

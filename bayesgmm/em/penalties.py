@@ -1,7 +1,8 @@
 """What a prior adds to EM: a log-density to climb with the log-likelihood, and an M-step that climbs both.
 
 EM then ends at the mode of the posterior density (Dempster, Laird and Rubin 1977, section 1.3). A mode depends on the measure: it is meant
-here for weights, means, standard deviations and correlation matrices themselves, without the Jacobian of any transform. Means are
+here for weights, means, standard deviations and correlation matrices themselves, along the axes of the priors' frame and without the
+Jacobian of any transform. Means are
 updated given the old covariances and covariances given the new means (ECM: Meng and Rubin 1993, Biometrika 80, 267-278).
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self, override
+from typing import NamedTuple, Self, override
 
 import numpy as np
 from scipy.special import gammaln
@@ -19,8 +20,8 @@ from bayesgmm.covariance import WITH_PRIORS, Family
 from bayesgmm.covariance.base import as_matrices, diagonals
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Chunked, rows_of
-from bayesgmm.frame import total_moments
-from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors, lkj_log_constant
+from bayesgmm.frame import Frame, total_moments
+from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors, ScalePrior, lkj_log_constant
 from bayesgmm.typing import FloatArray
 
 __all__ = ["ConjugatePenalty", "ModelPenalty", "Moments", "Penalty", "penalty_of"]
@@ -39,6 +40,10 @@ class Moments(NamedTuple):
     counts: FloatArray
     means: FloatArray
     scatter: FloatArray
+
+    def seen_in(self, frame: Frame) -> Moments:
+        """Return the moments in the coordinates of a frame."""
+        return Moments(self.counts, frame.standardise(self.means), frame.covariance_in(self.scatter))
 
     def about(self, centres: FloatArray) -> FloatArray:
         """Return the scatters about other centres (K, D)."""
@@ -117,7 +122,11 @@ class ModelPenalty(Penalty):
 
     @override
     def seen_from(self, origin: FloatArray) -> Self:
-        return replace(self, priors=replace(self.priors, means_loc=self.priors.means_loc - origin))
+        return replace(self, priors=self.priors.seen_in(Frame(origin, np.eye(len(origin)))))
+
+    @property
+    def _frame(self) -> Frame:
+        return self.priors.frame
 
     @property
     @override
@@ -129,20 +138,18 @@ class ModelPenalty(Penalty):
         return all((a == a[:1]).all() for a in of_components)
 
     @cached_property
-    def _sds(self) -> Any:
-        return self.priors.sds.frozen()
-
-    @cached_property
     def _from_lkj(self) -> float:
         """``2 (eta - 1)``: the LKJ density is ``|R|^(eta - 1)``, with ``|R| = |Sigma| / prod sd^2``."""
         return 2.0 * (self.priors.eta - 1.0) if self.family.has_correlations(self.n_features) else 0.0
 
     @override
     def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
-        z = (means - self.priors.means_loc) / self.priors.means_scale
+        scale_tril = self._frame.factor_in(scale_tril)
+        z = (self._frame.standardise(means) - self.priors.means_loc) / self.priors.means_scale
         normal = -0.5 * float((z**2).sum()) - float(np.log(self.priors.means_scale).sum()) - 0.5 * z.size * _LOG_2PI
         blocks = self._blocks(scale_tril @ np.swapaxes(scale_tril, -1, -2))
-        value = self._log_dirichlet(weights) + normal + float(self._sds.logpdf(self._free(_sds_of(blocks))).sum())
+        spread = float(self.priors.sds.log_density(self._free(_sds_of(blocks)), len(self.family.sds_dims)))
+        value = self._log_dirichlet(weights) + normal + spread
         if not self.family.has_correlations(self.n_features):
             return value
         log_det = _log_det(scale_tril[: len(blocks)]) - 2.0 * np.log(_sds_of(blocks)).sum(-1)
@@ -153,7 +160,8 @@ class ModelPenalty(Penalty):
     def update(
         self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        loc, scale = self.priors.means_loc, self.priors.means_scale
+        frame, loc, scale = self._frame, self.priors.means_loc, self.priors.means_scale
+        moments, covariances = moments.seen_in(frame), frame.covariance_in(covariances)
         sds = _sds_of(covariances)
         units = sds[:, :, None] * sds[:, None, :]
         pull = moments.counts[:, None, None] * np.linalg.inv(covariances / units) / units
@@ -161,7 +169,7 @@ class ModelPenalty(Penalty):
         means = loc + np.linalg.solve(pull + as_matrices(scale**-2.0), towards)[..., 0]
         counts, scatter = self._pooled(moments.counts, moments.about(means))
         blocks = self._climb(self._blocks(covariances), counts, scatter, smallest)
-        return means, self._expanded(blocks, len(means))
+        return frame.center + means @ frame.factor.T, frame.covariance_out(self._expanded(blocks, len(means)))
 
     def _climb(self, blocks: FloatArray, counts: FloatArray, scatter: FloatArray, smallest: FloatArray) -> FloatArray:
         """Climb from the old covariances by natural-gradient steps, each halved until it does not descend.
@@ -171,27 +179,29 @@ class ModelPenalty(Penalty):
         """
         m = counts - self._from_lkj
         size = np.maximum(m, 1.0)[:, None, None]
-        value = self._value(blocks, m, scatter)
+        # What all standard deviations share is one more thing that is not seen: what is expected of it, given those before, is all that
+        # counts.
+        prior = self.priors.sds.given(self._free(_sds_of(blocks)))
+        value = self._value(blocks, m, scatter, prior)
         for _ in range(_INNER_STEPS):
             sds = _sds_of(blocks)
-            slopes = self._like(blocks, self.priors.sds.slope(self._free(sds)))
+            slopes = self._like(blocks, prior.slope(self._free(sds)))
             h = (slopes - self._from_lkj) / sds**2
             step = (scatter + blocks @ (h[..., None] * blocks) - m[:, None, None] * blocks) / size
-            blocks, value, moved = self._line_search(blocks, value, step, (m, scatter, smallest))
+            blocks, value, moved = self._line_search(blocks, value, step, (m, scatter, smallest, prior))
             if not moved:
                 break
         return blocks
 
     def _line_search(
-        self, blocks: FloatArray, value: FloatArray, step: FloatArray, rest: tuple[FloatArray, FloatArray, FloatArray]
+        self, blocks: FloatArray, value: FloatArray, step: FloatArray, rest: tuple[FloatArray, FloatArray, FloatArray, ScalePrior]
     ) -> tuple[FloatArray, FloatArray, bool]:
         """Go a step, or the half of it and so on, raised to the bound where it leads below, until no block is worse than before."""
-        m, scatter, smallest = rest
-        bound = self._blocks(smallest[None])[0]
+        m, scatter, smallest, prior = rest
         length = np.ones(len(blocks))
         for _ in range(_HALVINGS):
-            new = _raised(blocks + length[:, None, None] * step, bound)
-            new_value = self._value(new, m, scatter)
+            new = self._above(blocks + length[:, None, None] * step, smallest)
+            new_value = self._value(new, m, scatter, prior)
             worse = ~((new_value >= value - _UNSEEN * np.abs(value)) & np.isfinite(new_value))
             if not worse.any():
                 return new, new_value, bool((np.abs(new - blocks) > _STILL * np.abs(blocks)).any())
@@ -199,7 +209,15 @@ class ModelPenalty(Penalty):
         new[worse], new_value[worse] = blocks[worse], value[worse]
         return new, new_value, not worse.all()
 
-    def _value(self, blocks: FloatArray, m: FloatArray, scatter: FloatArray) -> FloatArray:
+    def _above(self, blocks: FloatArray, smallest: FloatArray) -> FloatArray:
+        """Return the free matrices raised to the bound (D, D), which is one along the columns."""
+        if not smallest.any():
+            return blocks
+        if self._frame.is_along_columns:
+            return _raised(blocks, self._blocks(self._frame.covariance_in(smallest[None]))[0])
+        return self._frame.covariance_in(_raised(self._frame.covariance_out(blocks), smallest))
+
+    def _value(self, blocks: FloatArray, m: FloatArray, scatter: FloatArray, prior: ScalePrior) -> FloatArray:
         """Return what the M-step climbs, for each block; minus infinity where a matrix is not positive definite.
 
         In units of the standard deviations: columns of very unlike size would leave determinants no digits.
@@ -216,8 +234,8 @@ class ModelPenalty(Penalty):
         values = np.where(good[:, None], values, 1.0)
         log_det = np.log(values).sum(-1) + 2.0 * np.log(sds).sum(-1)
         trace = ((vectors * ((scatter / units) @ vectors)).sum(-2) / values).sum(-1)
-        prior = self._like(blocks, self.priors.sds.log_kernel(self._free(sds))).sum(-1) - self._from_lkj * np.log(sds).sum(-1)
-        return np.where(good, -0.5 * m * log_det - 0.5 * trace + prior, out)
+        of_prior = self._like(blocks, prior.log_kernel(self._free(sds))).sum(-1) - self._from_lkj * np.log(sds).sum(-1)
+        return np.where(good, -0.5 * m * log_det - 0.5 * trace + of_prior, out)
 
     def _blocks(self, covariances: FloatArray) -> FloatArray:
         """Return the free matrices (B, d, d): one per component, one for all, or one number per component."""

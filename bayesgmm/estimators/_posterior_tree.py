@@ -22,6 +22,8 @@ from bayesgmm.typing import FloatArray
 
 __all__ = ["posterior_tree"]
 
+type Inside = tuple[Frame, ResolvedPriors]
+
 MOST_POINTWISE = 5e7
 """Most numbers of draws x rows for which the pointwise log-likelihood is kept (400 MB)."""
 
@@ -33,7 +35,7 @@ _EXACT_LP = ("auto", "laplace")
 
 
 def posterior_tree(
-    fit: Any, draws: Draws, raw: MixtureParams, frame: Frame, some: FloatArray, rows: FloatArray | Chunked
+    fit: Any, draws: Draws, raw: MixtureParams, inside: Inside, some: FloatArray, rows: FloatArray | Chunked
 ) -> xr.DataTree:
     """Return the tree of a fit whose ``params_`` are the draws with EM's labels, and ``raw`` those with the sampler's own.
 
@@ -45,7 +47,8 @@ def posterior_tree(
         As the sampler gave them, in the frame's coordinates.
     raw : MixtureParams
         The same in the user's units.
-    frame : Frame
+    inside : (Frame, ResolvedPriors)
+        The sampler's coordinates, and the priors for data in them.
     some : array of shape (n, D)
         Rows that are looked at closely where there are too many to do so with all.
     rows : array of shape (N, D), or Chunked
@@ -54,7 +57,7 @@ def posterior_tree(
     """
     names, family, in_chunks = fit.feature_names_, fit._family, isinstance(rows, Chunked)
     shape, seen = raw.batch_shape, _seen(fit, rows)
-    statistics = _statistics(fit, draws, frame, seen)
+    statistics = _statistics(fit, draws, inside, seen)
     all_looked_at = False
     if not isinstance(rows, Chunked):
         all_looked_at = bool(np.prod(shape) * len(rows) <= MOST_RESPONSIBILITIES) or fit.sampler not in _EXACT_LP
@@ -63,7 +66,7 @@ def posterior_tree(
     if all_looked_at:
         log_likelihood = _log_likelihoods(fit, moments.draw_log_likelihood).reshape(shape)
     else:
-        log_likelihood = _from_lp(fit, draws, raw, frame, seen)
+        log_likelihood = _from_lp(fit, draws, raw, inside, seen)
     groups = {
         "posterior": _trees.parameters(fit.params_, family, names, ("chain", "draw")),
         "unlabelled_posterior": _trees.parameters(raw, family, names, ("chain", "draw")),
@@ -95,17 +98,25 @@ def posterior_tree(
         "sampler": draws.sampler,
         "sampling_time": draws.sampling_time,
         "tuning_steps": draws.tuning_steps,
-        **_details(fit, draws, frame),
+        **_details(draws, inside[0], seen),
         **_trees.provenance(fit),
     }
     return _trees.tree(groups, attrs)
 
 
-def _details(fit: Any, draws: Draws, frame: Frame) -> dict[str, Any]:
+def _volume(frame: Frame, seen: FloatArray) -> float:
+    """Return the log of the volume of what was seen, in the user's units, where it has unit volume in a frame: of values (D,) by column.
+
+    Where the frame mixes columns, no row lacks a value.
+    """
+    return float(seen @ np.log(np.diag(frame.factor))) if frame.is_along_columns else float(seen[0] * frame.log_det)
+
+
+def _details(draws: Draws, frame: Frame, seen: FloatArray) -> dict[str, Any]:
     """Return what else is to be said of the draws, in the user's units: an evidence is a density of the data."""
     details = dict(draws.details)
     if "log_marginal_likelihood" in details:
-        details["log_marginal_likelihood"] -= float((~np.isnan(fit._fit_X)).sum(0) @ np.log(np.diag(frame.factor)))
+        details["log_marginal_likelihood"] -= _volume(frame, seen)
     return details
 
 
@@ -130,19 +141,21 @@ def _seen(fit: Any, rows: FloatArray | Chunked) -> FloatArray:
     return weight @ ~np.isnan(rows)
 
 
-def _from_lp(fit: Any, draws: Draws, raw: MixtureParams, frame: Frame, seen: FloatArray) -> FloatArray:
+def _from_lp(fit: Any, draws: Draws, raw: MixtureParams, inside: Inside, seen: FloatArray) -> FloatArray:
     """Return each draw's log-likelihood of all rows without another pass over them: what the prior leaves of the log-posterior."""
     flat = draws.params.reshape(-1)
-    standardised = fit.priors_.standardised(frame.center, np.diag(frame.factor))
-    space = Space.under(standardised, fit._family)
-    prior = log_prior(space.unconstrain(flat), space, standardised).reshape(raw.batch_shape)
-    return draws.statistics["lp"] - prior - float(seen @ np.log(np.diag(frame.factor)))
+    frame, priors = inside
+    space = Space.under(priors, fit._family)
+    prior = log_prior(space.unconstrain(flat), space, priors).reshape(raw.batch_shape)
+    return draws.statistics["lp"] - prior - _volume(frame, seen)
 
 
-def _statistics(fit: Any, draws: Draws, frame: Frame, seen: FloatArray) -> dict[str, FloatArray]:
+def _statistics(fit: Any, draws: Draws, inside: Inside, seen: FloatArray) -> dict[str, FloatArray]:
     """Return the sampler's statistics with the log-posterior density in the user's units, as PyMC's model has it there."""
-    # The densities of all values and of K means each change by the Jacobian of the scaling; those of logs of scales do not.
-    shift = float((seen + fit.n_components) @ np.log(np.diag(frame.factor)))
+    # The density of all values changes by the Jacobian of the frame, and those of K means by that of the units of their axes.
+    frame, priors = inside
+    own = fit.priors_.frame.log_det if isinstance(fit.priors_, ResolvedPriors) else priors.frame.log_det
+    shift = _volume(frame, seen) + fit.n_components * (frame.log_det + priors.frame.log_det - own)
     statistics = dict(draws.statistics)
     if "lp" in statistics:
         statistics["lp"] = statistics["lp"] - shift

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -25,7 +26,7 @@ from bayesgmm.estimators._size import advise, advise_on_values
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
-from bayesgmm.expectation import Chunked, libraries_on_one_thread, responsibility_summary, rows_of
+from bayesgmm.expectation import Chunked, has_gaps, libraries_on_one_thread, responsibility_summary, rows_of
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.labels import align
@@ -68,8 +69,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     covariance_type : {"full", "tied", "diag", "spherical"} or mclust's names of these, "VVV", "EEE", "VVI", "VII"
         As in :class:`GaussianMixture`.
     priors : Priors, optional
-        What is believed before the data, in the data's units; by default `Priors()`, scaled by the data. ``sampler="gibbs"`` takes
-        `ConjugatePriors` instead.
+        What is believed before the data; by default `Priors()`, scaled by the data and the same whatever linear map these went through.
+        ``sampler="gibbs"`` takes `ConjugatePriors` instead.
     draws, tune, chains : int
         Kept draws and warm-up draws of each chain, and number of chains. Independent draws come as one chain of ``chains * draws``.
     cores : int, optional
@@ -105,7 +106,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         of parameters), log_likelihood (unless it would be very large), responsibilities, observed_data. With more than 2e8 rows times
         draws, as with rows in chunks, responsibilities are left to :meth:`responsibilities`.
     priors_ : ResolvedPriors or ResolvedConjugatePriors
-        The priors in full, in the data's units.
+        The priors in full, in the data's units or in the frame that they name.
     weights_, means_, covariances_ : array
         Posterior means, in scikit-learn's shapes.
     feature_names_ : list of str
@@ -117,8 +118,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         From :meth:`fit`, once, if the draws cannot be relied on or sampling was interrupted; the
         message is the verdict of :meth:`diagnose`.
     DataAdvice
-        From :meth:`fit`, before it samples, if one value fills a large share of a column or a column has few distinct values. Below what
-        the rounding of a column lets be told its standard deviations are not sampled at all: see ``smallest_sd`` of :class:`Priors`.
+        From :meth:`fit`, before it samples, if one value fills a large share of a column or a column has few distinct values. What
+        the rounding of a column adds to every group is part of the model: see ``smallest_sd`` of :class:`Priors`.
 
     Notes
     -----
@@ -218,15 +219,14 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(f"keep_interrupted is for sampler='auto'; sampler={self.sampler!r} cannot keep what it has")
         priors, conjugate = self._priors(values)
         em = self._em(values if isinstance(values, Chunked) else X)
-        # Priors are given column by column, so the sampler's frame may scale columns but not mix them.
-        frame = Frame.of(rows_of(values), "scale" if self._family.invariance == "scale" else "columns", weight)
-        draws = self._sample(frame, values, priors, conjugate, [em.params_, *(params for _, params in getattr(em, "optima_", ()))])
+        frame, inside = self._coordinates(values, priors)
+        draws = self._sample(frame, values, inside, conjugate, [em.params_, *(params for _, params in getattr(em, "optima_", ()))])
         raw = frame.params_out(draws.params)
         self.em_ = em
         self.priors_ = priors if conjugate is None else conjugate
         some, counts = _some_rows(values, weight)
         self.params_ = raw.permute(align(some, raw, em.params_.responsibilities(some), counts))
-        self.datatree_ = posterior_tree(self, draws, raw, frame, some, values)
+        self.datatree_ = posterior_tree(self, draws, raw, (frame, inside), some, values)
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
@@ -301,7 +301,22 @@ class BayesianGaussianMixture(MixtureEstimator):
         if not gibbs:
             return resolved, None
         conjugate = given if isinstance(given, ConjugatePriors) else ConjugatePriors()
-        return resolved, conjugate.resolve(*total_moments(rows_of(X), weight), self.n_components)
+        conjugate = replace(conjugate, scale="learned") if conjugate.scale is None else conjugate
+        of_rows = conjugate.resolve(*total_moments(rows_of(X), weight), self.n_components)
+        return resolved, replace(of_rows, rounding=resolved.rounding)
+
+    def _coordinates(self, X: FloatArray | Chunked, priors: ResolvedPriors) -> tuple[Frame, ResolvedPriors]:
+        """Return the frame of the sampler's data, and the priors for data in it.
+
+        Complete rows are turned into the priors' own axes. Rows with gaps, rows in chunks and those for Gibbs sampling, whose priors
+        have no axes, have their columns scaled only, and every mixture is turned instead.
+        """
+        center, covariance = total_moments(rows_of(X), self._fit_weight)
+        own = priors.standardised(center, covariance)
+        if self.sampler != "gibbs" and not isinstance(X, Chunked) and not has_gaps(X):
+            return own.frame, own.seen_in(own.frame)
+        frame = Frame.from_moments(center, covariance, "scale" if self._family.invariance == "scale" else "columns")
+        return frame, own.seen_in(frame)
 
     def _sample(
         self,
@@ -324,17 +339,16 @@ class BayesianGaussianMixture(MixtureEstimator):
             jitter=JITTER,
             keep_interrupted=self.keep_interrupted,
         )
-        scale = np.diag(frame.factor)
         return sample(
             X if isinstance(X, Chunked) else frame.standardise(X),
             self.n_components,
             self._family,
-            priors.standardised(frame.center, scale),
+            priors,
             [frame.params_in(mode) for mode in modes],
             settings,
             sampler=self.sampler,
             sample_weight=self._fit_weight,
-            conjugate=None if conjugate is None else in_frame(conjugate, frame.center, scale),
+            conjugate=None if conjugate is None else in_frame(conjugate, frame),
             frame=frame,
         )
 

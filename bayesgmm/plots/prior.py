@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from scipy.stats import norm
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams, generator
+from bayesgmm.plots.geometry import ellipse
+from bayesgmm.plots.groups import some_rows
 from bayesgmm.plots.style import colour, feature_names_or_default, new_axes, plain, tidy
 from bayesgmm.priors import Priors
 from bayesgmm.tables import numbers_in
@@ -32,11 +35,13 @@ def plot_prior(
     feature_names: Sequence[str] | None = None,
     axs: Any = None,
 ) -> Any:
-    """Draw what the prior believes: weights, how many components have rows at all, and how wide components are.
+    """Draw what the prior believes: weights, how many components have rows at all, how wide components are, and what they look like.
 
-    Left, the weights from the largest to the smallest. Middle, how many components hold at least one row of a data set as long as
-    X. Right, the standard deviations of the components in each column, in standard deviations of the column: right of 1 a component
+    First, the weights from the largest to the smallest. Second, how many components hold at least one row of a data set as long as
+    X. Third, the standard deviations of the components in each column, in standard deviations of the column: right of 1 a component
     is wider than all the data. Dots are medians; thick lines hold 50 % of the prior, thin lines 90 %. At most twelve lines are drawn.
+    Fourth, the rows in the two columns that go together most, and in them a dozen components of the prior as outlines that hold 90 % of
+    their rows; of a single column, their densities.
 
     Parameters
     ----------
@@ -50,21 +55,21 @@ def plot_prior(
     n_draws : int
     random_state : int, Generator, RandomState or None
     feature_names : sequence of str, optional
-    axs : array of three Axes, optional
+    axs : array of four Axes, optional
 
     Returns
     -------
-    array of three matplotlib.axes.Axes
+    array of four matplotlib.axes.Axes
 
     Raises
     ------
     InvalidParameterError, InvalidDataError
-        As for :meth:`bayesgmm.Priors.sample`, or if ``axs`` are not three.
+        As for :meth:`bayesgmm.Priors.sample`, or if ``axs`` are not four.
 
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> weights, occupied, spread = plot_prior(bg.datasets.load_faithful(), 4, n_draws=200)
+    >>> weights, occupied, spread, groups = plot_prior(bg.datasets.load_faithful(), 4, n_draws=200)
     >>> occupied.get_xlabel()
     'occupied components, for 272 rows'
     """
@@ -74,16 +79,18 @@ def plot_prior(
     axes = _axes(axs)
     _weights(axes[0], mixtures.weights)
     _occupied(axes[1], rng.multinomial(len(X), mixtures.weights), len(X))
-    _spread(axes[2], mixtures, np.nanstd(numbers_in(X), axis=0), names)
+    values = np.asarray(numbers_in(X), dtype=float)
+    _spread(axes[2], mixtures, np.nanstd(values, axis=0), names)
+    _groups(axes[3], values, mixtures[:_MOST_LINES], names, rng)
     return np.asarray(axes)
 
 
 def _axes(axs: Any) -> list[Axes]:
     if axs is None:
-        return list(new_axes(1, 3, size=(11.0, 3.6))[1].ravel())
+        return list(new_axes(2, 2, size=(9.6, 7.2))[1].ravel())
     given = list(np.ravel(axs))
-    if len(given) != 3:
-        raise InvalidParameterError(f"axs must hold three axes, got {len(given)}.")
+    if len(given) != 4:
+        raise InvalidParameterError(f"axs must hold four axes, got {len(given)}.")
     return given
 
 
@@ -129,6 +136,45 @@ def _spread(ax: Axes, mixtures: MixtureParams, column_sd: FloatArray, names: lis
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlabel("component sd / column sd" + _of(len(names), total))
     tidy(ax)
+
+
+def _groups(ax: Axes, X: FloatArray, mixtures: MixtureParams, names: list[str], rng: np.random.Generator) -> None:
+    """Draw one component of each mixture over the rows, in the columns that go together most."""
+    chosen = rng.integers(mixtures.n_components, size=len(mixtures.weights))
+    every = np.arange(len(chosen))
+    means, covariances = mixtures.means[every, chosen], mixtures.covariances[every, chosen]
+    rows = X[some_rows(len(X))]
+    if X.shape[1] == 1:
+        grid = np.linspace(float(np.nanmin(rows)), float(np.nanmax(rows)), 200)
+        ax.plot(grid, norm.pdf(grid[:, None], means[:, 0], np.sqrt(covariances[:, 0, 0])), color=colour(0), lw=1)
+        ax.plot(rows[:, 0], np.zeros(len(rows)), "|", color="#66707a", ms=8)
+        ax.set_xlabel(plain(names[0]))
+        ax.set_ylabel("density of components")
+        tidy(ax)
+        return
+    a, b = _most_together(rows)
+    pair = np.ix_((a, b), (a, b))
+    ax.plot(rows[:, a], rows[:, b], ".", color="#9aa4ab", ms=3, zorder=0)
+    for mean, covariance in zip(means[:, [a, b]], covariances[(slice(None), *pair)], strict=True):
+        ax.plot(*ellipse(mean, np.linalg.cholesky(covariance), 0.9).T, color=colour(0), lw=1)
+    # Of components far out the part near the rows is enough.
+    low, high = np.nanquantile(rows[:, [a, b]], [0.0, 1.0], axis=0)
+    ax.set_xlim(low[0] - (high - low)[0], high[0] + (high - low)[0])
+    ax.set_ylim(low[1] - (high - low)[1], high[1] + (high - low)[1])
+    ax.set_xlabel(plain(names[a]))
+    ax.set_ylabel(plain(names[b]))
+    tidy(ax)
+
+
+def _most_together(X: FloatArray) -> tuple[int, int]:
+    """Return the two columns with the largest correlation in size, over the rows that have all; the first two where there are none."""
+    complete = X[~np.isnan(X).any(1)]
+    sd = complete.std(0) if len(complete) > 2 else np.zeros(X.shape[1])
+    if not (sd > 0).all():
+        return 0, 1
+    size = np.abs(np.tril(np.corrcoef(complete, rowvar=False), -1))
+    row, column = np.unravel_index(int(size.argmax()), size.shape)
+    return int(column), int(row)
 
 
 def _line(ax: Axes, values: FloatArray, place: int, *, vertical: bool) -> None:

@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.comparison.value import jsonable
+from bayesgmm.covariance import family
 from bayesgmm.diagnostics import does_not_apply, prior_sensitivity
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.priors.draws import draw_mixtures
 from bayesgmm.report.words import number
 
 __all__ = ["beliefs", "sensitivity"]
 
 _TAILS = (0.025, 0.5, 0.975)
 _MOST_COLUMNS = 12
+_DRAWS = 4000
 
 
 def beliefs(priors: Any, features: tuple[str, ...], covariance_type: str) -> list[dict[str, str]]:
@@ -39,10 +42,14 @@ def beliefs(priors: Any, features: tuple[str, ...], covariance_type: str) -> lis
         return []
     rows = [_row("weights", "", _dirichlet(priors.concentration))]
     shown = list(enumerate(features))[:_MOST_COLUMNS]
-    rows += [_row("means", name, _normal(priors.means_loc[:, d], priors.means_scale[:, d])) for d, name in shown]
-    rows += _spreads(priors, features)
+    # Along the columns, the means are sums of independent normal numbers.
+    loc = priors.frame.center + priors.means_loc @ priors.frame.factor.T
+    scale = np.sqrt(priors.means_scale**2 @ (priors.frame.factor**2).T)
+    rows += [_row("means", name, _normal(loc[:, d], scale[:, d])) for d, name in shown]
+    rows += _spreads(priors, features, covariance_type)
     if covariance_type in ("full", "tied") and len(features) > 1:
-        rows.append(_row("correlations", "", f"LKJ({priors.eta:.4g}): {_lkj(priors.eta)}"))
+        along = "" if priors.frame.is_identity else " along axes that the data's own correlations do not tilt"
+        rows.append(_row("correlations", "", f"LKJ({priors.eta:.4g}){along}: {_lkj(priors.eta)}"))
     return rows
 
 
@@ -69,23 +76,30 @@ def _each(said: list[str]) -> str:
     return said[0] if len(set(said)) == 1 else "; ".join(f"group {k}: {text}" for k, text in enumerate(said))
 
 
-def _spreads(priors: ResolvedPriors, features: tuple[str, ...]) -> list[dict[str, str]]:
+def _spreads(priors: ResolvedPriors, features: tuple[str, ...], covariance_type: str) -> list[dict[str, str]]:
     """Median and 95 % range of standard deviations, for each column that has its own."""
-    family = type(priors.sds.untruncated).__name__
-    lower, middle, upper = (np.asarray(priors.sds.frozen().ppf(q)) if hasattr(priors.sds.frozen(), "ppf") else None for q in _TAILS)
-    if lower is None or middle is None or upper is None:
-        return [_row("standard deviations", "", family)]
-    table = np.vectorize(_spread, otypes=[object])(family, priors.sds.lower, lower, middle, upper)
+    name, rounding = type(priors.sds).__name__, np.zeros(len(features))
+    if priors.frame.is_identity:
+        lower, middle, upper = (np.asarray(priors.sds.frozen().ppf(q)) for q in _TAILS)
+        if priors.rounding is not None:
+            rounding = np.sqrt(np.diag(priors.rounding))
+        rounding = rounding if "feature" in priors.sds_dims else rounding[:1]
+    else:  # along the columns they have no name
+        name = ""
+        drawn = draw_mixtures(priors, family(covariance_type), _DRAWS, np.random.default_rng(0)).sds
+        lower, middle, upper = np.quantile(drawn if "component" in priors.sds_dims else drawn[:, 0], _TAILS, axis=0)
+    table = np.vectorize(_spread, otypes=[object])(name, rounding, lower, middle, upper)
     if "feature" not in priors.sds_dims:
         return [_row("standard deviations", "", _each(list(np.atleast_1d(table))))]
     table = np.atleast_2d(table)
     shown = list(enumerate(features))[:_MOST_COLUMNS]
-    return [_row("standard deviations", name, _each(list(table[:, d]))) for d, name in shown]
+    return [_row("standard deviations", column, _each(list(table[:, d]))) for d, column in shown]
 
 
-def _spread(family: str, bound: float, lower: float, middle: float, upper: float) -> str:
-    above = f" above {number(bound)} (the rounding of the data)" if bound > 0 else ""
-    return f"{family}{above}, half below {number(middle)}, 95% between {number(lower)} and {number(upper)}"
+def _spread(name: str, rounding: float, lower: float, middle: float, upper: float) -> str:
+    said = f"half below {number(middle)}, 95% between {number(lower)} and {number(upper)}"
+    said = f"{name}, {said}" if name else said
+    return said if rounding == 0 else f"{said}, and {number(rounding)} from the rounding of the data"
 
 
 def _lkj(eta: float) -> str:

@@ -101,10 +101,10 @@ def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.ra
     weights = rng.dirichlet(priors.concentration, n_draws)
     means = priors.means_loc + priors.means_scale * rng.standard_normal((n_draws, K, D))
     with np.errstate(over="ignore"):  # what overflows is refused below
-        drawn = priors.sds.frozen().rvs(size=(n_draws, *kind.sds_shape(K, D)), random_state=rng)
+        drawn = priors.sds.draw(kind.sds_shape(K, D), n_draws, rng)
     _refuse_overflow(means, drawn)
     sds = _full_shape(np.maximum(drawn, _LEAST), kind, (n_draws, K, D))
-    return MixtureParams(weights, means, sds[..., None] * _factors(priors.eta, kind, (n_draws, K, D), rng))
+    return priors.to_data(MixtureParams(weights, means, sds[..., None] * _factors(priors.eta, kind, (n_draws, K, D), rng)))
 
 
 def draw_correlation_factors(eta: float, n_features: int, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:

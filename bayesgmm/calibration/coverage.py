@@ -1,0 +1,332 @@
+"""Do intervals of the posterior under default priors hold what they claim, whatever the truth? Truths are fixed, not drawn from the prior."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from scipy.special import logsumexp
+
+from bayesgmm.calibration.jobs import run_jobs
+from bayesgmm.diagnostics import Check
+from bayesgmm.estimators import BayesianGaussianMixture
+from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
+from bayesgmm.expectation._threads import n_threads
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import Priors
+from bayesgmm.progress import steps
+from bayesgmm.typing import FloatArray
+
+__all__ = ["CELLS", "Cell", "Coverage", "Held", "measure_coverage", "run_cell"]
+
+LEVEL = 0.9
+PARTS = ("weights", "means", "sds", "correlations")
+CELL_LIMITS, ALL_LIMITS = (0.83, 0.96), (0.87, 0.93)
+"""Between which the share of intervals that hold the truth must be: in every cell, and over all of them."""
+_FRESH = 500
+_DRAWS_OF_DENSITY = 200
+_SAMPLER: dict[str, Any] = {"draws": 150, "tune": 250, "chains": 4, "cores": 1, "progressbar": False}
+_TASK = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A true mixture, and how many rows of it are fitted.
+
+    Standard deviations are one. Groups lie at equal distances from each other, in directions drawn once for all.
+
+    Parameters
+    ----------
+    n_rows, n_features, n_components : int
+    correlations : {"mild", "0.9 shared", "0.9 own"}
+        Those of two factors with loadings of 0.6, of each group its own; 0.9 everywhere; or 0.9 in size, with signs of each group's own.
+    distance : float
+        Between the groups' means, in standard deviations.
+
+    Examples
+    --------
+    >>> str(Cell(60, 2, 2, "mild", 4.0))
+    '60 rows, 2 columns, 2 groups 4 sds apart, mild correlations'
+    """
+
+    n_rows: int
+    n_features: int
+    n_components: int
+    correlations: str
+    distance: float
+
+    def __str__(self) -> str:
+        K = self.n_components
+        groups = "1 group" if K == 1 else f"{K} groups {self.distance:g} sds apart"
+        return f"{self.n_rows} rows, {self.n_features} columns, {groups}, {self.correlations} correlations"
+
+    @property
+    def truth(self) -> MixtureParams:
+        """The true mixture, batch shape ``()``."""
+        K, D = self.n_components, self.n_features
+        axes = np.linalg.qr(np.random.default_rng(17).normal(size=(D, D)))[0]
+        means = np.zeros((K, D))
+        for k in range(1, K):  # an edge of an equilateral triangle each
+            angle = np.pi / 3 * (k - 1)
+            means[k] = self.distance * (np.cos(angle) * axes[0] + np.sin(angle) * axes[1])
+        weights = np.arange(K + 1.0, 1.0, -1.0)
+        return MixtureParams.from_covariances(weights / weights.sum(), means, [self._correlations(k) for k in range(K)])
+
+    def _correlations(self, k: int) -> FloatArray:
+        D = self.n_features
+        if self.correlations == "0.9 shared":
+            R = np.full((D, D), 0.9)
+        elif self.correlations == "0.9 own":
+            sign = np.where(np.arange(D) % (k + 2) == 0, -1.0, 1.0)
+            R = 0.9 * np.outer(sign, sign)
+        else:
+            loadings = np.random.default_rng([k, D]).normal(size=(D, 2))
+            loadings *= 0.6 / np.linalg.norm(loadings, axis=1, keepdims=True)
+            R = loadings @ loadings.T
+        np.fill_diagonal(R, 1.0)
+        return R
+
+
+def _cells() -> list[Cell]:
+    kinds = ("mild", "0.9 shared", "0.9 own")
+    return [
+        Cell(N, D, K, kind, distance)
+        for N in (60, 150, 500)
+        for D in (2, 5, 8)
+        for K in (1, 2, 3)
+        for kind in kinds
+        for distance in ((4.0, 30.0) if K > 1 else (0.0,))
+        if N > 60 or (D <= 5 and K <= 2)
+    ]
+
+
+CELLS = tuple(_cells())
+
+
+@dataclass(frozen=True)
+class Held:
+    """What became of one data set.
+
+    Parameters
+    ----------
+    share : dict of str to float
+        Share of a part's intervals that hold the truth; NaN where there are none.
+    bias : float
+        Mean log of the posterior means of the standard deviations over the true ones.
+    gain : float
+        Mean log-density of fresh rows under the posterior predictive less that under EM, in nats a row.
+
+    Examples
+    --------
+    >>> Held({"weights": 1.0}, 0.01, 0.2).gain
+    0.2
+    """
+
+    share: dict[str, float]
+    bias: float
+    gain: float
+
+
+def run_cell(
+    cell: Cell,
+    seed: np.random.SeedSequence,
+    priors: Callable[[FloatArray], Priors] | None = None,
+    spoil: Callable[[FloatArray, np.random.Generator], FloatArray] | None = None,
+) -> Held:
+    """Simulate a data set and fit it under default priors.
+
+    Parameters
+    ----------
+    cell : Cell
+    seed : SeedSequence
+        The same seed gives the same outcome.
+    priors : callable, optional
+        Return the priors of rows (N, D); by default `Priors`.
+    spoil : callable, optional
+        Return rows in the place of those that were simulated, given these and a generator.
+
+    Returns
+    -------
+    Held
+
+    Examples
+    --------
+    >>> held = run_cell(CELLS[0], np.random.SeedSequence(1))
+    >>> 0 <= held.share["means"] <= 1
+    True
+    """
+    simulation, fits = seed.spawn(2)
+    rng, start, truth = np.random.default_rng(simulation), int(fits.generate_state(1)[0]), cell.truth
+    X, _ = truth.sample(cell.n_rows, rng)
+    fresh, _ = truth.sample(_FRESH, rng)
+    X = X if spoil is None else spoil(X, rng)
+    of_rows = None if priors is None else priors(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # what the answers are worth is what is measured here
+        fit = BayesianGaussianMixture(cell.n_components, priors=of_rows, random_state=start, **_SAMPLER).fit(X)
+    draws = fit.params_.reshape(-1)
+    away = np.linalg.norm(draws.means.mean(0)[:, None] - truth.means, axis=-1)
+    draws = draws.permute(np.argsort(linear_sum_assignment(away)[1]))
+    few = draws.thin(_DRAWS_OF_DENSITY)
+    ours = float((logsumexp(few.log_density(fresh), axis=0) - np.log(len(few.weights))).mean())
+    theirs = float(fit.em_.params_.log_density(fresh).mean())
+    share = {name: _share(values, true) for name, values, true in zip(PARTS, _parts(draws), _parts(truth), strict=True)}
+    return Held(share, float(np.log(draws.sds.mean(0) / truth.sds).mean()), ours - theirs)
+
+
+def _parts(params: MixtureParams) -> tuple[FloatArray, ...]:
+    rows, columns = np.tril_indices(params.n_features, -1)
+    weights = params.weights if params.n_components > 1 else params.weights[..., :0]
+    return weights, params.means, params.sds, params.correlations[..., rows, columns]
+
+
+def _share(draws: FloatArray, truth: FloatArray) -> float:
+    if truth.size == 0:
+        return float("nan")
+    low, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """How often intervals hold the truth in every cell.
+
+    Parameters
+    ----------
+    cells : tuple of Cell
+    held : tuple of tuple of Held
+        The data sets of each cell.
+    random_state : int
+    seconds : float
+    """
+
+    cells: tuple[Cell, ...]
+    held: tuple[tuple[Held, ...], ...]
+    random_state: int
+    seconds: float
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row for each cell: the shares of each part's intervals that hold the truth, bias of the sds, gain on EM and its error."""
+        rows = []
+        for cell, held in zip(self.cells, self.held, strict=True):
+            shares = {name: float(np.mean([one.share[name] for one in held])) for name in PARTS}
+            gain = np.array([one.gain for one in held])
+            error = float(gain.std() / np.sqrt(len(gain)))
+            bias = float(np.mean([one.bias for one in held]))
+            rows.append({"cell": str(cell), **shares, "bias": bias, "gain": float(gain.mean()), "gain_error": error})
+        return pd.DataFrame(rows)
+
+    @property
+    def overall(self) -> dict[str, float]:
+        """Mean over the cells, of each part."""
+        return {name: float(self.table[name].mean()) for name in PARTS}
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Whether every cell, all of them and the predictive density are as they must be."""
+        low, high = CELL_LIMITS
+        table, n_sets = self.table, len(self.held[0])
+        shares = [(cell, name, float(table[name].iloc[i])) for i, cell in enumerate(table["cell"]) for name in PARTS]
+        shares = [one for one in shares if not np.isnan(one[2])]
+        outside = [one for one in shares if not low <= one[2] <= high]
+        worst = max(outside, key=lambda one: abs(one[2] - LEVEL), default=None)
+        where = "" if worst is None else f"; the worst is {worst[2]:.0%} for the {worst[1]} of {worst[0]}"
+        each = Check(
+            "coverage by cell",
+            float(len(outside)),
+            0.0,
+            not outside,
+            f"Of {len(shares)} shares of 90% intervals that hold the truth ({len(self.cells)} cells, {n_sets} data sets each) "
+            f"{len(outside)} are outside {low:.0%} to {high:.0%}{where}.",
+        )
+        overall = {name: value for name, value in self.overall.items() if not np.isnan(value)}
+        away = max(abs(value - LEVEL) for value in overall.values())
+        words = ", ".join(f"{value:.0%} of the {name}" for name, value in overall.items())
+        most = ALL_LIMITS[1] - LEVEL
+        whole = Check("coverage over all", away, most, away <= most, f"Over all cells 90% intervals hold {words}.")
+        worse = int((table["gain"] < -2.0 * table["gain_error"]).sum())
+        gain = Check(
+            "predictive density",
+            float(worse),
+            0.0,
+            worse == 0,
+            f"In {worse} of {len(self.cells)} cells the posterior predicts fresh rows worse than EM, by more than two standard errors.",
+        )
+        return each, whole, gain
+
+    def summary(self) -> dict[str, Any]:
+        """What a file keeps of it."""
+        return {
+            "random_state": self.random_state,
+            "seconds": self.seconds,
+            "n_data_sets": len(self.held[0]),
+            "level": LEVEL,
+            "cells": [{str(key): _or_none(value) for key, value in row.items()} for row in self.table.to_dict("records")],
+            "overall": {name: _or_none(value) for name, value in self.overall.items()},
+        }
+
+
+def _or_none(value: Any) -> Any:
+    """Return None for what is not a number: JSON has no word for it."""
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def measure_coverage(
+    n_replicates: int = 100,
+    *,
+    cells: Sequence[Cell] = CELLS,
+    random_state: int = 1,
+    n_jobs: int | None = None,
+    progressbar: bool = False,
+) -> Coverage:
+    """Simulate data sets of every cell, fit them, and count how often intervals hold the truth.
+
+    Parameters
+    ----------
+    n_replicates : int
+        Data sets of each cell.
+    cells : sequence of Cell
+    random_state : int
+        The same number gives the same outcomes, for any number of processes.
+    n_jobs : int, optional
+        Processes; by default as many as there are cores.
+    progressbar : bool
+
+    Returns
+    -------
+    Coverage
+
+    Raises
+    ------
+    InvalidParameterError
+        If a number is below 1 or there are no cells.
+
+    Examples
+    --------
+    >>> measure_coverage(2, cells=CELLS[:1], n_jobs=1).table.shape
+    (1, 8)
+    """
+    for name, value in (("n_replicates", n_replicates), ("cells", len(cells)), ("n_jobs", 1 if n_jobs is None else n_jobs)):
+        if value < 1:
+            raise InvalidParameterError(f"{name} must be at least 1, got {value}")
+    began = time.perf_counter()
+    seeds = [np.random.SeedSequence([random_state, number]).spawn(n_replicates) for number in range(len(cells))]
+    jobs = [(cell, own[i : i + _TASK]) for cell, own in zip(cells, seeds, strict=True) for i in range(0, n_replicates, _TASK)]
+    with steps("Covering", len(jobs), shown=progressbar) as step:
+        parts = iter(chain.from_iterable(run_jobs(_do, jobs, n_jobs or n_threads(), step)))
+    held = tuple(tuple(islice(parts, n_replicates)) for _ in cells)
+    return Coverage(tuple(cells), held, random_state, time.perf_counter() - began)
+
+
+def _do(job: tuple[Cell, list[np.random.SeedSequence]]) -> list[Held]:
+    cell, seeds = job
+    return [run_cell(cell, seed) for seed in seeds]

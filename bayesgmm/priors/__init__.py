@@ -1,0 +1,23 @@
+"""What is believed before the data: values, with defaults scaled by the data."""
+
+from bayesgmm.priors.conjugate import ConjugatePriors, ResolvedConjugatePriors
+from bayesgmm.priors.model import Priors, ResolvedPriors, lkj_log_constant
+from bayesgmm.priors.rounding import with_rounding, without_rounding
+from bayesgmm.priors.scales import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, ScalePrior
+
+__all__ = [
+    "ConjugatePriors",
+    "Exponential",
+    "Gamma",
+    "HalfCauchy",
+    "HalfNormal",
+    "HalfStudentT",
+    "LogNormal",
+    "Priors",
+    "ResolvedConjugatePriors",
+    "ResolvedPriors",
+    "ScalePrior",
+    "lkj_log_constant",
+    "with_rounding",
+    "without_rounding",
+]

@@ -1,0 +1,331 @@
+"""Priors of the PyMC model: Dirichlet weights; normal means, standard deviations and LKJ correlations along the axes of a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import gammaln
+
+from bayesgmm.covariance import Family
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import Chunked, rows_of
+from bayesgmm.expectation.chunks import spread_rows
+from bayesgmm.frame import Frame, invariant_frame, total_moments
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import draws
+from bayesgmm.priors._checks import broadcast, finite, positive
+from bayesgmm.priors.rounding import with_rounding, without_rounding
+from bayesgmm.priors.scales import LogNormal, ScalePrior
+from bayesgmm.resolution import MOST_ROWS, smallest_sds
+from bayesgmm.typing import ArrayLike, FloatArray
+from bayesgmm.underflow import guard
+
+__all__ = ["Priors", "ResolvedPriors", "lkj_log_constant"]
+
+DEFAULT_MEANS_SCALE = 2.5  # prior standard deviation of a component's mean, in standard deviations of all rows
+DEFAULT_LOG_SD = -0.5  # what is expected of the log of a component's standard deviation, in standard deviations of all rows
+DEFAULT_SHARED, DEFAULT_OWN = (
+    1.0,
+    0.5,
+)  # standard deviations of its parts: what all components have in common, and each has for itself
+DEFAULT_ETA = {True: 2.0, False: 0.5}  # along the columns, and along axes that the data chose
+_INVARIANT, _COLUMNS = "invariant", "columns"
+_LEAST_RANK = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Priors:
+    """Priors of a Gaussian mixture; ``None`` stands for a default scaled by the data, the same for every number of components.
+
+    A mixture is drawn in coordinates z of its own and carried to the data by ``x = center + F z``: means are normal, standard deviations
+    have the prior ``sds`` and correlations an LKJ distribution along the axes of z, so that a covariance matrix of the data is
+    ``F diag(sd) R diag(sd) F'``.
+
+    Parameters
+    ----------
+    concentration : float or array of shape (K,)
+        Of the weights' Dirichlet distribution. The default 2 is the least whole number that keeps every weight away from zero; it adds a
+        row to every component, which draws a group of 2 % in 100 rows up by half of its posterior standard deviation.
+        1 is uniform and does not, and Frühwirth-Schnatter (2006, Finite Mixture and Markov Switching Models, section 3.2) uses 4.
+    means_loc : float or array of shape (D,) or (K, D), optional
+        Centre of the Normal prior of the means, in the units of the columns; by default the column means.
+    means_scale : float or array of shape (D,) or (K, D), optional
+        Standard deviations of that prior along the axes; by default 2.5 times those of all rows, the weakly informative scale of rstanarm
+        (Goodrich, Gabry, Ali and Brilleman), which covers the range of most data as Richardson and Green (1997) do.
+    sds : ScalePrior, optional
+        Prior of the standard deviations along the axes. By default ``LogNormal(log(s) - 0.5, 0.5, shared=1)`` with the standard deviation
+        s of all rows: on which scale the components are is left to the data, and what is common to all of them counts for little.
+        It vanishes at zero faster than any power, so that the likelihood's infinite peaks at repeated rows cannot make the posterior
+        improper.
+    eta : float, optional
+        Of the LKJ distribution of the correlations (Lewandowski, Kurowicka and Joe 2009); 1 is uniform over correlation matrices, and
+        2 keeps a little away from the singular ones. By default 2 along the columns and 1 along other axes, where correlations are
+        small by themselves.
+    smallest_sd : float or array of shape (D,), optional
+        What the rounding of each column adds to every component: its variance is the square of this, and no component is narrower. By
+        default ``h / sqrt(12)`` for values recorded in steps of h (:func:`bayesgmm.resolution.smallest_sds`), and 0 for columns without
+        visible rounding; spherical components take the smallest of the columns'. EM has floors of its own.
+    frame : {"invariant", "columns"} or array of shape (D, D), optional
+        The axes. "invariant" takes those of :func:`bayesgmm.frame.invariant_frame`, along which all rows have unit variance: whatever the
+        units of the columns and however they are combined, the posterior is the same, and columns that go together are no matter. An
+        array is F itself. With "columns" z is x. By default "invariant" for full and tied covariances of two columns and more, and
+        "columns" where ``sds`` or ``means_scale`` are given, for diagonal and spherical covariances and for a single column.
+
+    Examples
+    --------
+    >>> from bayesgmm.priors import HalfNormal
+    >>> Priors(concentration=1, sds=HalfNormal(2.0)).sds.kind
+    0
+    """
+
+    concentration: ArrayLike = 2.0
+    means_loc: ArrayLike | None = None
+    means_scale: ArrayLike | None = None
+    sds: ScalePrior | None = None
+    eta: float | None = None
+    smallest_sd: ArrayLike | None = None
+    frame: str | ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        if self.eta is not None and np.ndim(self.eta) > 0:
+            raise InvalidParameterError(f"Priors: eta must be one number for all components, got {self.eta!r}")
+        for name in ("concentration", "means_scale", "eta"):
+            value = getattr(self, name)
+            if value is not None and not positive(value):
+                raise InvalidParameterError(f"Priors: {name} must be positive and finite, got {value!r}")
+        if self.means_loc is not None and not finite(self.means_loc):
+            raise InvalidParameterError(f"Priors: means_loc must be finite, got {self.means_loc!r}")
+        if self.smallest_sd is not None and not (finite(self.smallest_sd) and (np.asarray(self.smallest_sd) >= 0).all()):
+            raise InvalidParameterError(f"Priors: smallest_sd must be finite and at least zero, got {self.smallest_sd!r}")
+        if self.sds is not None and not isinstance(self.sds, ScalePrior):
+            raise InvalidParameterError(
+                f"Priors: sds must be a prior from bayesgmm.priors, such as HalfNormal(1.0), got {self.sds!r}"
+            )
+        if isinstance(self.frame, str):
+            known = self.frame in (_INVARIANT, _COLUMNS)
+        else:
+            known = self.frame is None or (finite(self.frame) and _has_full_rank(np.asarray(self.frame, dtype=float)))
+        if not known:
+            raise InvalidParameterError(
+                f"Priors: frame must be 'invariant', 'columns' or a square matrix of full rank, got {self.frame!r}"
+            )
+
+    sample = draws.sample
+
+    def resolve(
+        self, X: FloatArray | Chunked, n_components: int, family: Family, sample_weight: FloatArray | None = None
+    ) -> ResolvedPriors:
+        """Return these priors with every default filled in from the data and every array in its full shape.
+
+        Parameters
+        ----------
+        X : array of shape (N, D)
+            NaN stands for a missing value.
+        n_components : int
+        family : Family
+            Decides how many standard deviations there are.
+        sample_weight : array of shape (N,), optional
+            Frequencies of the rows.
+
+        Raises
+        ------
+        InvalidParameterError
+            If an array does not have a shape that fits K and D, or a frame is given to a family without correlations.
+        InvalidDataError
+            If the columns are collinear, so that there is no invariant frame.
+        """
+        D = X.shape[1]
+        concentration = broadcast("concentration", self.concentration, (n_components,))
+        frame = self._frame(X, family, sample_weight)
+        center, spread = _columns(X, sample_weight)
+        if not frame.is_identity:
+            covariance = total_moments(X if isinstance(X, Chunked) else rows_of(X), sample_weight)[1]
+            center, spread = np.zeros(D), np.sqrt(np.diag(frame.covariance_in(covariance)))
+        loc = center if self.means_loc is None else broadcast("means_loc", self.means_loc, (n_components, D))
+        if self.means_loc is not None and not frame.is_identity:
+            loc = frame.standardise(loc)
+        scale = DEFAULT_MEANS_SCALE * spread if self.means_scale is None else self.means_scale
+        of_all = spread if "feature" in family.sds_dims else np.sqrt(np.mean(spread**2))
+        default = LogNormal(np.log(of_all) + DEFAULT_LOG_SD, DEFAULT_OWN, DEFAULT_SHARED)
+        sds = default if self.sds is None else self.sds
+        if "component" not in family.sds_dims or n_components == 1:
+            sds = sds.without_components()
+        return ResolvedPriors(
+            concentration=concentration,
+            means_loc=broadcast("means_loc", loc, (n_components, D)),
+            means_scale=broadcast("means_scale", scale, (n_components, D)),
+            sds=sds.broadcast(family.sds_shape(n_components, D)),
+            eta=float(DEFAULT_ETA[frame.is_identity] if self.eta is None else self.eta),
+            sds_dims=family.sds_dims,
+            frame=frame,
+            rounding=self._rounding(X, sample_weight, family),
+        )
+
+    def _frame(self, X: FloatArray | Chunked, family: Family, sample_weight: FloatArray | None) -> Frame:
+        D, given = X.shape[1], self.frame
+        if given is None:
+            stated = self.sds is not None or self.means_scale is not None
+            given = _COLUMNS if stated or not family.has_correlations(D) else _INVARIANT
+        if isinstance(given, str) and given == _COLUMNS:
+            return Frame.identity(D)
+        if family.diagonal:
+            raise InvalidParameterError(
+                f"Priors: covariance_type={family.name!r} has no correlations, and its standard deviations are those of the columns: "
+                "leave frame out, or take covariance_type 'full' or 'tied'"
+            )
+        if isinstance(given, str):
+            return invariant_frame(X, sample_weight)
+        factor = np.asarray(given, dtype=float)
+        if factor.shape != (D, D):
+            raise InvalidParameterError(f"Priors: frame must be of shape ({D}, {D}) for {D} columns, got {factor.shape}")
+        return Frame(total_moments(X if isinstance(X, Chunked) else rows_of(X), sample_weight)[0], factor)
+
+    def _rounding(self, X: FloatArray | Chunked, sample_weight: FloatArray | None, family: Family) -> FloatArray | None:
+        """Return the covariance (D, D) of the rounding, None where there is none."""
+        D = X.shape[1]
+        if self.smallest_sd is not None:
+            smallest = broadcast("smallest_sd", self.smallest_sd, (D,))
+        elif isinstance(X, Chunked):
+            smallest = smallest_sds(*X.take(spread_rows(len(X), MOST_ROWS)))
+        else:
+            smallest = smallest_sds(X, sample_weight)
+        if "feature" not in family.sds_dims:
+            smallest = np.full(D, smallest.min())
+        return np.diag(smallest**2) if smallest.any() else None
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedPriors:
+    """Priors with nothing left to decide.
+
+    Parameters
+    ----------
+    concentration : array of shape (K,)
+    means_loc, means_scale : arrays of shape (K, D)
+        Along the axes of the frame.
+    sds : ScalePrior
+        Along the axes of the frame; parameters in the shape of the family's standard deviations: (K, D) for full and diag, (D,) for tied,
+        (K,) for spherical.
+    eta : float
+    sds_dims : tuple of str
+        Names of the axes of the standard deviations.
+    frame : Frame
+        The coordinates z in which these priors hold, ``x = center + factor z``.
+    rounding : array of shape (D, D), optional
+        Covariance that is added to every component's, in the coordinates of the data.
+
+    Examples
+    --------
+    >>> from bayesgmm.covariance import family
+    >>> resolved = Priors().resolve(np.array([[1.0], [2.0], [8.0], [9.0]]), 2, family("full"))
+    >>> resolved.means_loc
+    array([[5.],
+           [5.]])
+    """
+
+    concentration: FloatArray
+    means_loc: FloatArray
+    means_scale: FloatArray
+    sds: ScalePrior
+    eta: float
+    sds_dims: tuple[str, ...]
+    frame: Frame
+    rounding: FloatArray | None = None
+
+    def standardised(self, center: FloatArray, covariance: FloatArray) -> ResolvedPriors:
+        """Return the same priors with axes along which data of a mean (D,) and a covariance (D, D) have mean zero and unit variance.
+
+        Standard deviations of the spherical family belong to no axis: all are divided by one number, the root mean square.
+        """
+        frame = self.frame
+        sd = np.sqrt(np.diag(frame.covariance_in(covariance)))
+        sd = np.where(sd > 0, sd, 1.0)
+        if "feature" not in self.sds_dims:
+            sd = np.full(len(sd), np.sqrt(np.mean(sd**2)))
+        origin = frame.standardise(center[None])[0]
+        return replace(
+            self,
+            means_loc=(self.means_loc - origin) / sd,
+            means_scale=self.means_scale / sd,
+            sds=self.sds.scaled(1 / sd if "feature" in self.sds_dims else 1 / sd[0]),
+            frame=Frame(center, frame.factor * sd),
+        )
+
+    def seen_in(self, frame: Frame) -> ResolvedPriors:
+        """Return the same priors for data in the coordinates of a frame."""
+        rounding = None if self.rounding is None else frame.covariance_in(self.rounding)
+        return replace(self, frame=self.frame.seen_in(frame), rounding=rounding)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the parameters that these priors are of are those of the mixture itself: there is neither frame nor rounding."""
+        return self.frame.is_identity and self.rounding is None
+
+    def to_data(self, mixture: MixtureParams) -> MixtureParams:
+        """Return the mixture of the data that belongs to one in the frame, before rounding."""
+        if not self.frame.is_identity:
+            mixture = self.frame.params_out(mixture)
+        return mixture if self.rounding is None else with_rounding(mixture, self.rounding)
+
+    def from_data(self, mixture: MixtureParams) -> MixtureParams:
+        """Return the mixture in the frame, before rounding, that belongs to one of the data.
+
+        Components that are no wider than rounding alone makes them are given a little of their own in every direction.
+        """
+        if self.rounding is not None:
+            mixture = without_rounding(mixture, self.rounding)
+        return mixture if self.frame.is_identity else self.frame.params_in(mixture)
+
+
+def lkj_log_constant(eta: float, n_features: int) -> float:
+    """Return the log of the LKJ density's normalising constant.
+
+    Parameters
+    ----------
+    eta : float
+        The density is proportional to ``|R|^(eta - 1)``.
+    n_features : int
+        Rows of the correlation matrix R.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Lewandowski, Kurowicka and Joe (2009), Journal of Multivariate Analysis 100, 1989-2001, equation 16.
+
+    Examples
+    --------
+    Uniform over the one correlation of two columns, whose density is 1/2:
+
+    >>> round(float(lkj_log_constant(1.0, 2)), 4) == round(-float(np.log(2)), 4)
+    True
+    """
+    k = np.arange(1, n_features)
+    pis = np.sum(0.5 * k * np.log(np.pi) + gammaln(eta + 0.5 * (n_features - 1 - k)))
+    return float((n_features - 1) * gammaln(eta + 0.5 * (n_features - 1)) - pis)
+
+
+def _columns(X: FloatArray | Chunked, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """Return means and standard deviations (D,) of what is there in each column."""
+    if isinstance(X, Chunked):
+        return X.summary.mean, X.summary.sd
+    if sample_weight is None and not np.isnan(X).any():
+        return X.mean(0), X.std(0)
+    weight = np.where(np.isnan(X), 0.0, 1.0 if sample_weight is None else sample_weight[:, None])
+    filled = np.nan_to_num(X)
+    mean = (weight * filled).sum(0) / weight.sum(0)
+    return mean, np.sqrt((weight * (filled - mean) ** 2).sum(0) / weight.sum(0))
+
+
+def _has_full_rank(matrix: FloatArray) -> bool:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        return False
+    # Rows of very unlike size, as in columns of unlike units, are no lack of rank.
+    rows = np.abs(matrix).max(1, keepdims=True)
+    return bool((rows > 0).all() and np.linalg.cond(matrix / np.where(rows > 0, rows, 1.0)) < 1 / _LEAST_RANK)
+
+
+guard(globals())

@@ -1,0 +1,459 @@
+"""Priors of standard deviations: the menu."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import stats
+
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.priors._checks import finite, positive
+from bayesgmm.typing import FloatArray
+from bayesgmm.underflow import guard
+
+__all__ = ["Exponential", "Gamma", "HalfCauchy", "HalfNormal", "HalfStudentT", "LogNormal", "ScalePrior"]
+
+Numbers = float | FloatArray
+Pair = tuple[Numbers, Numbers]
+
+
+class ScalePrior(ABC):
+    """A prior for standard deviations. Its parameters are numbers, or arrays that broadcast to the standard deviations' shape.
+
+    Examples
+    --------
+    A change of units, from metres to millimetres:
+
+    >>> prior = HalfNormal(0.5)
+    >>> float(prior.scaled(1000.0).parameters()[0])
+    500.0
+    """
+
+    kind: ClassVar[int]
+    """Number under which the compiled density knows the family."""
+
+    shared: float = 0.0
+    """Standard deviation of what the logs of the components' standard deviations have in common; zero where they are independent."""
+
+    @abstractmethod
+    def parameters(self) -> Pair:
+        """Return the two parameters that the compiled density takes (the second is zero where there is one only)."""
+
+    @abstractmethod
+    def slope(self, sd: FloatArray) -> FloatArray:
+        """Return the derivative of the log-density of a standard deviation ``sd`` in log ``sd``, without the Jacobian of the log."""
+
+    @abstractmethod
+    def log_kernel(self, sd: FloatArray) -> FloatArray:
+        """Return the log-density at a standard deviation ``sd``, but for a constant: cheap, for searches that look at differences."""
+
+    @abstractmethod
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        """Return the prior of ``sd * factor`` when this is the prior of ``sd``: a change of units."""
+
+    @abstractmethod
+    def frozen(self) -> Any:
+        """Return the distribution in SciPy's terms."""
+
+    def log_density(self, sds: FloatArray, axes: int) -> FloatArray:
+        """Return the joint log-density of all standard deviations of a mixture.
+
+        Parameters
+        ----------
+        sds : array of shape (..., *family's shape)
+        axes : int
+            Length of the family's shape.
+
+        Returns
+        -------
+        array of shape (...)
+        """
+        total: FloatArray = self.frozen().logpdf(sds).sum(tuple(range(-axes, 0)))
+        return total
+
+    def draw(self, shape: tuple[int, ...], n_draws: int, rng: np.random.Generator) -> FloatArray:
+        """Draw standard deviations of mixtures.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The family's.
+        n_draws : int
+        rng : Generator
+
+        Returns
+        -------
+        array of shape (n_draws, *shape)
+        """
+        drawn: FloatArray = self.frozen().rvs(size=(n_draws, *shape), random_state=rng)
+        return drawn
+
+    def given(self, sds: FloatArray) -> ScalePrior:
+        """Return the prior of each standard deviation apart, where what components have in common is as expected given those of all.
+
+        Parameters
+        ----------
+        sds : array of the family's shape, components first
+        """
+        return self
+
+    def without_components(self) -> ScalePrior:
+        """Return the prior of standard deviations that no two components have: nothing is shared then."""
+        return self
+
+    def broadcast(self, shape: tuple[int, ...]) -> ScalePrior:
+        """Return the same prior with every parameter an array of that shape.
+
+        Parameters
+        ----------
+        shape : tuple of int
+
+        Returns
+        -------
+        ScalePrior
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter has a shape that does not fit.
+        """
+        try:
+            own = {f.name: np.broadcast_to(getattr(self, f.name), shape) for f in fields(self) if f.name != "shared"}  # type: ignore[arg-type]
+            return replace(self, **own)  # type: ignore[type-var]
+        except ValueError:
+            raise InvalidParameterError(
+                f"{type(self).__name__}: parameters must be numbers or have a shape that fits {shape}, the standard deviations' shape"
+            ) from None
+
+    def _require_positive(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            if field.name == "shared":
+                continue
+            given = getattr(self, field.name)
+            finite_only = field.name == "mu"
+            if not (finite(given) if finite_only else positive(given)):
+                wanted = "a finite number" if finite_only else "a positive, finite number"
+                raise InvalidParameterError(f"{type(self).__name__}: {field.name} must be {wanted}, got {given!r}")
+            object.__setattr__(self, field.name, np.asarray(given, dtype=float))
+
+
+@dataclass(frozen=True, eq=False)
+class HalfNormal(ScalePrior):
+    """Half-normal with the given scale (the standard deviation of the normal that is folded).
+
+    Parameters
+    ----------
+    scale : float or array
+        In the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> float(HalfNormal(2.0).frozen().mean().round(3))
+    1.596
+    """
+
+    scale: Numbers
+    kind = 0
+
+    def __post_init__(self) -> None:
+        self._require_positive()
+
+    def parameters(self) -> Pair:
+        return self.scale, np.zeros_like(self.scale)
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return -np.square(sd / self.scale)
+
+    def log_kernel(self, sd: FloatArray) -> FloatArray:
+        return -0.5 * np.square(sd / self.scale)
+
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        return HalfNormal(self.scale * factor)
+
+    def frozen(self) -> Any:
+        return stats.halfnorm(scale=self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class HalfCauchy(ScalePrior):
+    """Half-Cauchy with the given scale (its median).
+
+    Parameters
+    ----------
+    scale : float or array
+        In the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> float(HalfCauchy(2.0).frozen().median().round(3))
+    2.0
+    """
+
+    scale: Numbers
+    kind = 1
+
+    def __post_init__(self) -> None:
+        self._require_positive()
+
+    def parameters(self) -> Pair:
+        return self.scale, np.zeros_like(self.scale)
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        t = np.square(sd / self.scale)
+        return -2.0 * t / (1.0 + t)
+
+    def log_kernel(self, sd: FloatArray) -> FloatArray:
+        return -np.log1p(np.square(sd / self.scale))
+
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        return HalfCauchy(self.scale * factor)
+
+    def frozen(self) -> Any:
+        return stats.halfcauchy(scale=self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class HalfStudentT(ScalePrior):
+    """Half-Student-t with ``nu`` degrees of freedom and the given scale.
+
+    Parameters
+    ----------
+    nu : float or array
+        Degrees of freedom.
+    scale : float or array
+        In the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> HalfStudentT(3.0, 2.0).parameters()
+    (array(3.), array(2.))
+    """
+
+    nu: Numbers
+    scale: Numbers
+    kind = 2
+
+    def __post_init__(self) -> None:
+        self._require_positive()
+
+    def parameters(self) -> Pair:
+        return self.nu, self.scale
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        t = np.square(sd / self.scale) / self.nu
+        return -(self.nu + 1.0) * t / (1.0 + t)
+
+    def log_kernel(self, sd: FloatArray) -> FloatArray:
+        return -0.5 * (self.nu + 1.0) * np.log1p(np.square(sd / self.scale) / self.nu)
+
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        return HalfStudentT(self.nu, self.scale * factor)
+
+    def frozen(self) -> Any:
+        return FoldedT(self.nu, self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class LogNormal(ScalePrior):
+    """Log-normal: the log of the standard deviation is normal with mean ``mu`` and standard deviation ``sigma``.
+
+    Parameters
+    ----------
+    mu, sigma : float or array
+        Of the logarithm.
+    shared : float
+        Standard deviation of a part of the logarithm that all components have in common, so that the data say on which scale groups are:
+        the logs are ``mu + shared u + sigma e_k`` with independent standard normal u (one for each column or axis) and e_k. The
+        default 0 makes components independent.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number, or shared is negative.
+
+    Examples
+    --------
+    >>> float(LogNormal(0.0, 1.0).frozen().median().round(3))
+    1.0
+    """
+
+    mu: Numbers
+    sigma: Numbers
+    shared: float = 0.0
+    kind = 3
+
+    def __post_init__(self) -> None:
+        self._require_positive()
+        if not (np.ndim(self.shared) == 0 and finite(self.shared) and self.shared >= 0):
+            raise InvalidParameterError(f"LogNormal: shared must be one finite number of at least zero, got {self.shared!r}")
+
+    def parameters(self) -> Pair:
+        return self.mu, self.sigma
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return -1.0 - (np.log(sd) - self.mu) / np.square(self.sigma)
+
+    def log_kernel(self, sd: FloatArray) -> FloatArray:
+        log_sd = np.log(sd)
+        return -log_sd - 0.5 * np.square((log_sd - self.mu) / self.sigma)
+
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        return LogNormal(self.mu + np.log(factor), self.sigma, self.shared)
+
+    def frozen(self) -> Any:
+        return stats.lognorm(s=np.hypot(self.sigma, self.shared), scale=np.exp(self.mu))
+
+    def log_density(self, sds: FloatArray, axes: int) -> FloatArray:
+        if self.shared == 0:
+            return super().log_density(sds, axes)
+        # Normal logs whose covariance over components is diag(sigma^2) + shared^2: Sherman and Morrison's inverse, and its determinant.
+        logs = np.log(sds)
+        apart = stats.norm.logpdf(logs, self.mu, self.sigma)
+        precision, off = self._from_common(logs, axes)
+        joint = -0.5 * np.log1p(self.shared**2 * precision) + 0.5 * self.shared**2 * off**2 / (1.0 + self.shared**2 * precision)
+        total: FloatArray = (apart - logs).sum(tuple(range(-axes, 0))) + joint.sum(tuple(range(1 - axes, 0)))
+        return total
+
+    def _from_common(self, logs: FloatArray, axes: int) -> tuple[FloatArray, FloatArray]:
+        """Return sums over components of the precisions, and of precisions times what logs are away from their means."""
+        precision = np.broadcast_to(np.square(self.sigma) ** -1.0, logs.shape)
+        return precision.sum(-axes), (precision * (logs - self.mu)).sum(-axes)
+
+    def draw(self, shape: tuple[int, ...], n_draws: int, rng: np.random.Generator) -> FloatArray:
+        own = self.mu + self.sigma * rng.standard_normal((n_draws, *shape))
+        return np.exp(own + self.shared * rng.standard_normal((n_draws, 1, *shape[1:]))) if self.shared else np.exp(own)
+
+    def given(self, sds: FloatArray) -> ScalePrior:
+        if self.shared == 0:
+            return self
+        precision, off = self._from_common(np.log(sds), np.ndim(sds))
+        return LogNormal(self.mu + self.shared**2 * off / (1.0 + self.shared**2 * precision), self.sigma)
+
+    def without_components(self) -> ScalePrior:
+        return LogNormal(self.mu, np.hypot(self.sigma, self.shared))
+
+
+@dataclass(frozen=True, eq=False)
+class Exponential(ScalePrior):
+    """Exponential with the given scale (its mean).
+
+    Parameters
+    ----------
+    scale : float or array
+        In the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> float(Exponential(2.0).frozen().mean().round(3))
+    2.0
+    """
+
+    scale: Numbers
+    kind = 4
+
+    def __post_init__(self) -> None:
+        self._require_positive()
+
+    def parameters(self) -> Pair:
+        return self.scale, np.zeros_like(self.scale)
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return -sd / self.scale
+
+    def log_kernel(self, sd: FloatArray) -> FloatArray:
+        return -sd / self.scale
+
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        return Exponential(self.scale * factor)
+
+    def frozen(self) -> Any:
+        return stats.expon(scale=self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Gamma(ScalePrior):
+    """Gamma with shape ``alpha`` and rate ``beta`` (PyMC's and Stan's parameters): mean ``alpha / beta``.
+
+    Parameters
+    ----------
+    alpha, beta : float or array
+        Shape, and rate in one over the units of the standard deviations.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero.
+
+    Examples
+    --------
+    >>> float(Gamma(3.0, 2.0).frozen().mean().round(3))
+    1.5
+    """
+
+    alpha: Numbers
+    beta: Numbers
+    kind = 5
+
+    def __post_init__(self) -> None:
+        self._require_positive()
+
+    def parameters(self) -> Pair:
+        return self.alpha, self.beta
+
+    def slope(self, sd: FloatArray) -> FloatArray:
+        return self.alpha - 1.0 - self.beta * sd
+
+    def log_kernel(self, sd: FloatArray) -> FloatArray:
+        return (self.alpha - 1.0) * np.log(sd) - self.beta * sd
+
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        return Gamma(self.alpha, self.beta / factor)
+
+    def frozen(self) -> Any:
+        return stats.gamma(self.alpha, scale=1 / self.beta)
+
+
+@dataclass(frozen=True)
+class FoldedT:
+    """The absolute value of a scaled Student t, in the methods of SciPy's distributions that are used here."""
+
+    nu: Numbers
+    scale: Numbers
+
+    def logpdf(self, x: Numbers) -> FloatArray:
+        """Log-density at x >= 0."""
+        return np.log(2.0) + stats.t(self.nu, scale=self.scale).logpdf(x)
+
+    def ppf(self, q: Numbers) -> FloatArray:
+        """Quantiles."""
+        return np.asarray(stats.t(self.nu, scale=self.scale).ppf(0.5 + 0.5 * np.asarray(q)))
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> FloatArray:
+        """Random draws."""
+        return np.abs(stats.t(self.nu, scale=self.scale).rvs(size=size, random_state=random_state))
+
+
+guard(globals())

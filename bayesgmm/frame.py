@@ -231,7 +231,7 @@ def _refuse_collinear(covariance: FloatArray, sd: FloatArray, n_rows: int) -> No
     if singular:
         why = f"{n_rows} rows do" if n_rows <= D else "some columns follow from others, and the rows do"
         raise InvalidDataError(
-            f"{why} not vary in {D} directions, which a prior of correlations needs: leave out columns, or take covariance_type='diag'"
+            f"{why} not vary in {D} directions, which a prior of correlations needs: leave out columns, or take covariance_type='diag'."
         )
 
 

@@ -100,6 +100,10 @@ class MixtureParams:
         roots : array of shape (..., K, D, M)
             Matrices A of full rank with covariances ``A A'``.
 
+        Returns
+        -------
+        MixtureParams
+
         Examples
         --------
         >>> MixtureParams.from_roots([1.0], [[0.0]], [[[3.0, 4.0]]]).sds

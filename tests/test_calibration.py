@@ -13,6 +13,7 @@ from scipy import stats
 
 from bayesgmm.calibration import CONTROLS, DESIGNS, LEVELS, N_DRAWS, Calibration, calibrate, envelope, judge_ranks, run_replicate
 from bayesgmm.calibration.__main__ import main
+from bayesgmm.calibration.coverage import CELLS, Cell, Coverage, Held, run_cell
 from bayesgmm.calibration.page import page, write
 from bayesgmm.calibration.quantities import quantities, quantities_of_truth
 from bayesgmm.calibration.replicate import _held, _held_by_normal, _rank
@@ -21,6 +22,7 @@ from bayesgmm.covariance import family
 from bayesgmm.diagnostics import label_free
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
+from bayesgmm.priors import Priors
 from bayesgmm.report.figures import Figure
 from tests.conftest import scipy_log_likelihood
 
@@ -259,6 +261,7 @@ def test_files_of_others_are_left_alone(small: Calibration, tmp_path) -> None:
 def test_the_command_writes_the_page(small: Calibration, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("bayesgmm.calibration.__main__.calibrate", lambda *args, **kwargs: small)
     monkeypatch.setattr("bayesgmm.calibration.__main__.measure_reliability", lambda *args, **kwargs: None)
+    monkeypatch.setattr("bayesgmm.calibration.__main__.measure_coverage", lambda *args, **kwargs: None)
     result = CliRunner().invoke(main, ["--replicates", "16", "--output", str(tmp_path / "out"), "--quiet"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "index.html").exists()
@@ -274,7 +277,7 @@ def test_the_command_fails_when_a_check_fails(small: Calibration, tmp_path, monk
     failed = Calibration((Group(SMALL, small.groups[1].outcomes),), 16, 3, 1.0)
     monkeypatch.setattr("bayesgmm.calibration.__main__.calibrate", lambda *args, **kwargs: failed)
     monkeypatch.setattr("bayesgmm.calibration.__main__.measure_reliability", lambda *args, **kwargs: None)
-    result = CliRunner().invoke(main, ["--output", str(tmp_path / "out"), "--quiet"])
+    result = CliRunner().invoke(main, ["--output", str(tmp_path / "out"), "--sets", "0", "--quiet"])
     assert result.exit_code == 1
     assert "LOOK" in result.output
 
@@ -300,3 +303,51 @@ def test_processes_give_the_same_ranks(small: Calibration) -> None:
         found = calibrate(10, designs=[SMALL, CONTROLS[1]], n_jobs=2, random_state=3)
     assert found.groups[0].ranks.equals(small.groups[0].ranks.head(10))
     assert all(check.passed for check in found.groups[1].checks)
+
+
+# --- truths that are fixed ---
+
+
+def test_truths_of_the_cells_are_as_they_say() -> None:
+    assert len(CELLS) == 108
+    assert len({str(cell) for cell in CELLS}) == 108
+    for cell in CELLS:
+        truth, K = cell.truth, cell.n_components
+        np.testing.assert_allclose(truth.sds, 1.0)
+        away = np.linalg.norm(truth.means[:, None] - truth.means, axis=-1)[np.triu_indices(K, 1)]
+        np.testing.assert_allclose(away, cell.distance)
+        off = np.abs(truth.correlations[..., *np.tril_indices(cell.n_features, -1)])
+        assert (off < 0.6).all() if cell.correlations == "mild" else np.allclose(off, 0.9)
+
+
+def test_coverage_counts_what_is_held_and_says_what_is_outside(tmp_path) -> None:
+    cells = CELLS[:2]
+    good = Held({"weights": np.nan, "means": 0.9, "sds": 0.9, "correlations": 0.9}, 0.01, 0.1)
+    bad = Held({"weights": np.nan, "means": 0.2, "sds": 0.9, "correlations": 0.9}, -0.5, -0.3)
+    found = Coverage(cells, ((good, good, good), (bad, bad, good)), 1, 60.0)
+    assert found.table["means"].tolist() == pytest.approx([0.9, 1.3 / 3])
+    assert found.table["bias"].tolist() == pytest.approx([0.01, -0.33])
+    each, whole, gain = found.checks
+    assert not each.passed
+    assert "6 shares" in each.sentence
+    assert "1 are outside 83% to 96%" in each.sentence
+    assert f"43% for the means of {cells[1]}" in each.sentence
+    assert not whole.passed
+    assert gain.passed  # a mean of -0.17 with an error of 0.11
+    assert all(check.passed for check in Coverage(cells, ((good,), (good,)), 1, 1.0).checks)
+    assert json.loads(json.dumps(found.summary(), allow_nan=False))["cells"][0]["weights"] is None
+    text = page(Calibration((), 16, 1, 1.0, coverage=found))
+    assert "43% !" in text
+    assert str(cells[0]) in text
+
+
+def test_a_default_posterior_of_one_group_holds_what_it_should_where_columns_go_together() -> None:
+    """Eight columns with correlations of 0.9: along the columns, intervals of the sds hold the truth in 1 of 100 data sets."""
+    cell = Cell(100, 8, 1, "0.9 shared", 0.0)
+    held = [run_cell(cell, np.random.SeedSequence([4, i])) for i in range(24)]
+    old = [run_cell(cell, np.random.SeedSequence([4, i]), lambda X: Priors(frame="columns")) for i in range(4)]
+    assert 0.8 < np.mean([one.share["sds"] for one in held]) <= 1.0
+    assert 0.8 < np.mean([one.share["correlations"] for one in held]) <= 1.0
+    assert abs(np.mean([one.bias for one in held])) < 0.05
+    assert np.mean([one.share["sds"] for one in old]) < 0.4
+    assert np.mean([one.gain for one in held]) > 0 > np.mean([one.bias for one in old]) + 0.1

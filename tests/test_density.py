@@ -26,6 +26,7 @@ BOUNDS = [0.0, 0.2, [0.0, 0.3, 0.1, 0.0]]
 SDS = [
     None,
     LogNormal(-0.2, 0.6, shared=1.5),
+    LogNormal(0.1, 0.5, factors=(1.0, 3.0)),
     HalfNormal(1.0),
     HalfCauchy(0.7),
     HalfStudentT(3.0, 0.5),
@@ -177,7 +178,7 @@ def test_lkj_integrates_to_one(rng):
     With no information in q but the correlation's element v, value(v) - likelihood - other priors is LKJ plus Jacobian: integrate
     exp of it over v.
     """
-    density = log_posterior(rng, 1, 2, "full", N=2, frame="columns")
+    density = log_posterior(rng, 1, 2, "full", LogNormal(0.1, 0.8), N=2, frame="columns")
     space = density.space
     base = np.zeros(space.n_dim)
     values = []

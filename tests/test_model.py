@@ -30,7 +30,7 @@ CASES = [
     ("tied", 3, 2, None, 0.3),
     ("full", 2, 2, HalfNormal(0.8), 0.1, [[2.0, 1.0], [-1.0, 0.5]]),
     ("diag", 3, 3, LogNormal(0.2, [[0.4], [0.9], [1.3]], shared=0.8)),
-    ("spherical", 2, 3, LogNormal([0.2, 0.1, -0.5], 0.7, shared=0.8), 0.1),
+    ("spherical", 2, 3, LogNormal([0.2, 0.1, -0.5], 0.7, shared=0.8, factors=(0.5, 1.0)), 0.1),
     ("full", 2, 3, HalfNormal(0.8)),
     ("tied", 3, 2, HalfCauchy([0.5, 1.0, 2.0])),
     ("diag", 3, 2, HalfStudentT(3.0, 0.7)),
@@ -100,13 +100,17 @@ class Case:
     def log_density_of_sds(self, sds):
         """Independent ones by SciPy; logs that have a part in common are a multivariate normal for each column."""
         prior = self.priors.sds
-        if not prior.shared:
+        if not prior.is_joint:
             return prior.frozen().logpdf(sds).sum()
         logs, mu, sigma = (a.reshape(self.K, -1) for a in np.broadcast_arrays(np.log(sds), prior.mu, prior.sigma))
-        return sum(
-            stats.multivariate_normal(mu[:, i], np.diag(sigma[:, i] ** 2) + prior.shared**2).logpdf(logs[:, i]) - logs[:, i].sum()
-            for i in range(logs.shape[1])
-        )
+        each = [
+            sum(
+                stats.multivariate_normal(mu[:, i], np.diag((f * sigma[:, i]) ** 2) + prior.shared**2).logpdf(logs[:, i])
+                for i in range(logs.shape[1])
+            )
+            for f in prior.factors
+        ]
+        return logsumexp(each) - np.log(len(each)) - logs.sum()
 
 
 def simplex(y):

@@ -8,7 +8,7 @@ from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm.covariance import family
-from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterError
 from bayesgmm.frame import Frame, invariant_frame
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
 
@@ -153,6 +153,19 @@ def test_a_frame_is_the_columns_where_something_is_stated_of_them(rng):
     np.testing.assert_allclose(given.frame.center + F @ given.means_loc[0], [1.0, 2.0])
 
 
+INVARIANT = Priors(frame="invariant")
+SUM = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]])  # the last column is the sum of the others
+
+
+@pytest.mark.parametrize("spoil", [lambda X: X @ SUM, lambda X: X[:3]])
+def test_without_an_invariant_frame_the_prior_says_that_it_holds_along_the_columns(spoil, rng):
+    X = spoil(rng.normal(size=(20, 3)))
+    with pytest.warns(
+        DataAdvice, match=r"do not vary in 3 directions.* take covariance_type='diag'\. As it is, .* along the columns"
+    ):
+        assert Priors().resolve(X, 2, family("full")).frame.is_identity
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -162,13 +175,9 @@ def test_a_frame_is_the_columns_where_something_is_stated_of_them(rng):
         (lambda X: Priors(frame=[[np.nan]]), InvalidParameterError, "square matrix of full rank"),
         (lambda X: Priors(frame=np.eye(2)).resolve(X, 2, family("full")), InvalidParameterError, r"shape \(3, 3\) for 3 columns"),
         (lambda X: Priors(frame="invariant").resolve(X, 2, family("diag")), InvalidParameterError, "has no correlations"),
-        (lambda X: Priors().resolve(X[:3], 2, family("full")), InvalidDataError, "3 rows do not vary in 3 directions.*'diag'"),
-        (
-            lambda X: Priors().resolve(X @ [[1, 0, 1], [0, 1, 1], [0, 0, 0]], 2, family("full")),
-            InvalidDataError,
-            "some columns follow",
-        ),
-        (lambda X: Priors().resolve(X * [1, 0, 1], 2, family("tied")), InvalidDataError, "covariance_type='diag'"),
+        (lambda X: INVARIANT.resolve(X[:3], 2, family("full")), InvalidDataError, "3 rows do not vary in 3 directions.*'diag'"),
+        (lambda X: INVARIANT.resolve(X @ SUM, 2, family("full")), InvalidDataError, "some columns follow"),
+        (lambda X: INVARIANT.resolve(X * [1, 0, 1], 2, family("tied")), InvalidDataError, "covariance_type='diag'"),
     ],
 )
 def test_what_is_no_frame_is_refused(make, error, words, rng):

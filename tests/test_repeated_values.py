@@ -99,7 +99,7 @@ def test_zeros_are_told_of_before_sampling_and_make_a_group_of_their_own():
 @pytest.mark.parametrize("sampler", ["laplace", "auto"])
 def test_other_roads_know_the_rounding(sampler):
     X = rounded(np.random.default_rng(3))
-    fit = bg.BayesianGaussianMixture(2, sampler=sampler, draws=300, tune=300, random_state=1, progressbar=False).fit(X)
+    fit = bg.BayesianGaussianMixture(2, sampler=sampler, draws=600, tune=300, random_state=1, progressbar=False).fit(X)
     assert fit.diagnose()[0].passed
     assert (np.linalg.eigvalsh(fit.params_.covariances) > 0.25 / 12).all()
     np.testing.assert_allclose(fit.priors_.rounding, 0.25 / 12 * np.eye(2))

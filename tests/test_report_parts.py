@@ -96,7 +96,10 @@ class TestAnswers:
     def test_a_prior_that_shows_is_said(self, comparison):
         rows = [{"part": p, "prior": v} for p, v in (("weights", 0.01), ("means", 0.2), ("sds", 0.05), ("corr", None))]
         *_, trust = answers(comparison, comparison.groups, None, rows)
-        assert trust.sentences[-1] == "The result leans on the prior of the means and standard deviations: see Priors."
+        assert trust.sentences[-1] == (
+            "The result leans on the prior of the means and standard deviations: more rows, fewer groups or a stated belief would help. "
+            "See Priors."
+        )
         assert len(answers(comparison, comparison.groups, None, rows[:1])[2].sentences) == 1
 
     def test_groups_that_are_not_there_are_said(self, comparison):
@@ -239,7 +242,7 @@ class TestBeliefs:
         assert float(said[said.index("between") + 1]) == pytest.approx(lower, rel=1e-2)
         assert float(said[-1]) == pytest.approx(upper, rel=1e-2)
         assert "half below" in rows["standard deviations", "eruptions"]
-        assert rows["correlations", ""].startswith("LKJ(2)")
+        assert rows["correlations", ""].startswith("LKJ(0.5): about those of all rows")
 
     def test_every_family_has_words(self, faithful):
         X = np.asarray(faithful)

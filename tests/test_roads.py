@@ -21,7 +21,8 @@ from bayesgmm.em.penalties import ConjugatePenalty, ModelPenalty
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ConjugatePriors, HalfNormal, LogNormal, Priors, without_rounding
+from bayesgmm.priors import ConjugatePriors, HalfNormal, LogNormal, Priors
+from bayesgmm.priors.rounding import without_rounding
 from tests.conftest import random_mixture, scipy_log_likelihood
 
 FAMILIES = ["full", "tied", "diag", "spherical"]

@@ -21,8 +21,9 @@ FIRST_ADDRESS = 7
 LENGTH = FIRST_ADDRESS + 3
 """Where the length of the whole array is."""
 SHARED = LENGTH + 1
-"""Where the standard deviation of what the logs of the standard deviations share is; then whether there are a frame and rounding."""
-HEADER = SHARED + 3
+"""Where the standard deviation of what the logs of the standard deviations share is; then whether there are a frame and rounding, and the
+number of factors of a joint prior of standard deviations, 0 where there is none."""
+HEADER = SHARED + 4
 """Before them: D, K, family, kind of the standard deviations' prior, eta, additive constant, number of weights."""
 
 _statistics_at, _score_at = function_at(STATISTICS), function_at(SCORE)
@@ -50,27 +51,35 @@ def sd_prior(kind, a, b, log_sd):
 
 
 @compiled()
-def shared_sd_prior(a, b, shared, log_sd, n_components, gradient):
-    """Return the log-density of log-normal standard deviations whose logs have a part in common, and add its slopes to the gradient.
+def joint_sd_prior(a, b, shared, factors, log_sd, n_components, gradient):
+    """Return the log-density of log-normal standard deviations that depend on each other, and add its slopes to the gradient.
 
-    Constants are left out; the Jacobian of the log is included. Components come first; what they share is one number for each column.
+    Constants are left out; the Jacobian of the log is included. Components come first; the logs of one column have a part in common, and
+    all logs have one of the factors in common. Either is integrated out.
     """
-    value = 0.0
-    n = log_sd.shape[0] // n_components
-    for i in range(n):
-        precision = off = squares = 0.0
-        for k in range(n_components):
-            p = k * n + i
-            u = (log_sd[p] - a[p]) / b[p]
-            squares += u * u
-            off += u / b[p]
-            precision += 1.0 / (b[p] * b[p])
-        common = shared * shared * off / (1.0 + shared * shared * precision)
-        value -= 0.5 * (squares - common * off)
-        for k in range(n_components):
-            p = k * n + i
-            gradient[p] -= (log_sd[p] - a[p] - common) / (b[p] * b[p])
-    return value
+    n, L = log_sd.shape[0] // n_components, factors.shape[0]
+    heights, common = np.zeros(L), np.zeros((L, n))
+    for f in range(L):
+        for i in range(n):
+            precision = off = 0.0
+            for k in range(n_components):
+                p = k * n + i
+                sigma = b[p] * factors[f]
+                u = (log_sd[p] - a[p]) / sigma
+                heights[f] -= 0.5 * u * u + math.log(factors[f])
+                off += u / sigma
+                precision += 1.0 / (sigma * sigma)
+            ratio = 1.0 + shared * shared * precision
+            common[f, i] = shared * shared * off / ratio
+            heights[f] += 0.5 * common[f, i] * off - 0.5 * math.log(ratio)
+    top, total = heights.max(), 0.0
+    for f in range(L):
+        total += math.exp(heights[f] - top)
+    for f in range(L):
+        share = math.exp(heights[f] - top) / total
+        for p in range(log_sd.shape[0]):
+            gradient[p] -= share * (log_sd[p] - a[p] - common[f, p % n]) / (b[p] * b[p] * factors[f] * factors[f])
+    return top + math.log(total)
 
 
 @njit(inline="always")
@@ -134,6 +143,7 @@ class Problem(NamedTuple):
     prior_a: np.ndarray
     prior_b: np.ndarray
     shared: float
+    factors: np.ndarray
     in_frame: bool
     is_rounded: bool
     center: np.ndarray
@@ -165,15 +175,16 @@ def unpack(user):
     b = a + K * D
     c = b + K * D
     d = c + n_sds
-    e = d + n_sds
+    d_end = d + n_sds
+    e = d_end + int(user[SHARED + 3])
     f = e + (D if in_frame else 0)
     g = f + (D * D if in_frame else 0)
     h = g + (D * D if is_rounded else 0)
     i = h + D * (D - 1)
     j = i + int(user[6])
     head = (K, D, n_sds, n_matrices, family, int(user[3]), user[4], user[5])
-    priors = (user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:e])
-    frame = (user[SHARED], in_frame, is_rounded, user[e:f], user[f:g], user[g:h])
+    priors = (user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:d_end])
+    frame = (user[SHARED], user[d_end:e], in_frame, is_rounded, user[e:f], user[f:g], user[g:h])
     return Problem(*head, *priors, *frame, user[h:i], user[i:j], user[j:])
 
 
@@ -234,9 +245,9 @@ def add_location_and_scale_priors(q, problem, gradient):
         value -= 0.5 * u * u
         gradient[first_mean + p] -= u / problem.scale[p]
     end = first_sd + problem.n_sds
-    if problem.shared > 0.0:
-        args = (problem.prior_a, problem.prior_b, problem.shared, q[first_sd:end], problem.K, gradient[first_sd:end])
-        return value + shared_sd_prior(*args)
+    if problem.factors.shape[0] > 0:
+        args = (problem.prior_a, problem.prior_b, problem.shared, problem.factors)
+        return value + joint_sd_prior(*args, q[first_sd:end], problem.K, gradient[first_sd:end])
     for p in range(problem.n_sds):
         log_density, slope = sd_prior(problem.kind, problem.prior_a[p], problem.prior_b[p], q[first_sd + p])
         value += log_density

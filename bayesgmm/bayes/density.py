@@ -16,7 +16,7 @@ from bayesgmm.expectation._compile import Pointer
 from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.expectation._score import SCORE, SCORE_OF_PARTS
 from bayesgmm.expectation._threads import chunks, ordered_map
-from bayesgmm.priors import ResolvedPriors, lkj_log_constant
+from bayesgmm.priors import LogNormal, ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LogPosterior"]
@@ -102,13 +102,14 @@ class LogPosterior:
         frame, rounding = self.priors.frame, self.priors.rounding
         carried = () if frame.is_identity else (frame.center, frame.factor)
         carried = carried if rounding is None else (*carried, rounding)
-        of_priors = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, *spreads)
+        factors = self._factors()
+        of_priors = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, *spreads, factors)
         body = np.concatenate([np.ravel(piece).astype(float) for piece in (*of_priors, *carried, order, weight, rows)])
         kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
         functions = (STATISTICS, self._score(), _density.LOG_POSTERIOR)
         addresses = np.array([function.address for function in functions]).view(float)
         head = [D, K, *kinds, self.priors.eta, self._constant(), len(weight), *addresses, _density.HEADER + len(body)]
-        head += [self.priors.sds.shared, not frame.is_identity, rounding is not None]
+        head += [getattr(self.priors.sds, "shared", 0.0), not frame.is_identity, rounding is not None, len(factors)]
         return np.concatenate([head, body])
 
     def _rows(self) -> tuple[FloatArray, FloatArray]:
@@ -134,12 +135,18 @@ class LogPosterior:
         """Return the two parameters of the standard deviations' prior, each in the family's shape."""
         return tuple(np.broadcast_to(p, self.space.sds_shape) for p in self.priors.sds.parameters())
 
+    def _factors(self) -> FloatArray:
+        """Return the factors of a joint prior of the standard deviations, none where these are independent."""
+        sds = self.priors.sds
+        return np.array(sds.factors) if isinstance(sds, LogNormal) and sds.is_joint else np.empty(0)
+
     def _sds_constant(self) -> float:
         """At standard deviations of one the compiled density leaves out exactly what it always leaves out."""
         sds, spreads = self.priors.sds, [np.ravel(p).astype(float) for p in self._spreads()]
         zeros = np.zeros(len(spreads[0]))
-        if sds.shared:
-            without = _density.shared_sd_prior(*spreads, float(sds.shared), zeros, self.space.n_components, zeros.copy())
+        if isinstance(sds, LogNormal) and sds.is_joint:
+            args = (*spreads, float(sds.shared), self._factors())
+            without = _density.joint_sd_prior(*args, zeros, self.space.n_components, zeros.copy())
         else:
             without = sum(_density.sd_prior(sds.kind, *numbers, 0.0)[0] for numbers in zip(*spreads, strict=True))
         ones = np.ones(self.space.sds_shape)

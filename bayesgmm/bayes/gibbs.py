@@ -24,7 +24,8 @@ from bayesgmm.covariance.base import diagonals
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import evaluate, has_gaps
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ResolvedConjugatePriors, with_rounding, without_rounding
+from bayesgmm.priors import ResolvedConjugatePriors
+from bayesgmm.priors.rounding import with_rounding, without_rounding
 from bayesgmm.progress import steps
 from bayesgmm.typing import FloatArray, IntArray
 

@@ -191,33 +191,37 @@ def _to_data(
 
 
 def _standard_deviations(prior: ScalePrior, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
-    if not prior.shared:
+    if not isinstance(prior, LogNormal) or not prior.is_joint:
         return _SCALE_PRIORS[type(prior)](prior, name, shape=shape, dims=dims)
-    return _shared_log_normal(prior, name, shape, dims)
+    return _joint_log_normal(prior, name, shape, dims)
 
 
-def _shared_log_normal(prior: Any, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
-    """Return log-normal standard deviations whose logs have a part in common over components, which come first."""
+def _joint_log_normal(prior: LogNormal, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
+    """Return log-normal standard deviations whose logs have a part and a factor in common; components come first."""
 
-    def logp(value: TensorVariable, mu: Any, sigma: Any, shared: Any) -> TensorVariable:
-        precision, off = sigma**-2, pt.log(value) - mu
-        apart = -0.5 * precision * off**2 - pt.log(sigma) - 0.5 * np.log(2 * np.pi) - pt.log(value)
+    def log_density(logs: TensorVariable, mu: Any, sigma: Any) -> TensorVariable:
+        precision, off = sigma**-2, logs - mu
+        apart = -0.5 * precision * off**2 - pt.log(sigma) - 0.5 * np.log(2 * np.pi) - logs
         total, towards = precision.sum(0), (precision * off).sum(0)
-        common = 1.0 + shared**2 * total
-        return apart.sum() + (0.5 * shared**2 * towards**2 / common - 0.5 * pt.log(common)).sum()
+        common = 1.0 + prior.shared**2 * total
+        return apart.sum() + (0.5 * prior.shared**2 * towards**2 / common - 0.5 * pt.log(common)).sum()
 
-    def dist(mu: Any, sigma: Any, shared: Any, size: Any) -> TensorVariable:
-        common = pm.Normal.dist(size=(1, *shape[1:]))
-        return pt.exp(mu + sigma * pm.Normal.dist(size=shape) + shared * common)
+    def logp(value: TensorVariable, mu: Any, sigma: Any) -> TensorVariable:
+        each = [log_density(pt.log(value), mu, factor * sigma) for factor in prior.factors]
+        return pt.logsumexp(pt.stack(each)) - np.log(len(each))
+
+    def dist(mu: Any, sigma: Any, size: Any) -> TensorVariable:
+        which = pm.Categorical.dist(p=np.full(len(prior.factors), 1 / len(prior.factors)))
+        own = sigma * pt.constant(np.array(prior.factors))[which] * pm.Normal.dist(size=shape)
+        return pt.exp(mu + own + prior.shared * pm.Normal.dist(size=(1, *shape[1:])))
 
     core = ",".join("kd"[: len(shape)])
     return pm.CustomDist(
         name,
         *(np.broadcast_to(value, shape) for value in prior.parameters()),
-        float(prior.shared),
         logp=logp,
         dist=dist,
-        signature=f"({core}),({core}),()->({core})",
+        signature=f"({core}),({core})->({core})",
         shape=shape,
         dims=dims,
         default_transform=_JointLog(),

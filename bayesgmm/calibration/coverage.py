@@ -1,4 +1,4 @@
-"""Do intervals of the posterior under default priors hold what they claim, whatever the truth? Truths are fixed, not drawn from the prior."""
+"""Do default intervals of the posterior hold what they claim, whatever the truth? Truths are fixed here, not drawn from the prior."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ class Coverage:
         worst = max(outside, key=lambda one: abs(one[2] - LEVEL), default=None)
         where = "" if worst is None else f"; the worst is {worst[2]:.0%} for the {worst[1]} of {worst[0]}"
         each = Check(
-            "coverage by cell",
+            "coverage_of_cells",
             float(len(outside)),
             0.0,
             not outside,
@@ -252,10 +252,10 @@ class Coverage:
         away = max(abs(value - LEVEL) for value in overall.values())
         words = ", ".join(f"{value:.0%} of the {name}" for name, value in overall.items())
         most = ALL_LIMITS[1] - LEVEL
-        whole = Check("coverage over all", away, most, away <= most, f"Over all cells 90% intervals hold {words}.")
+        whole = Check("coverage_over_all", away, most, away <= most, f"Over all cells 90% intervals hold {words}.")
         worse = int((table["gain"] < -2.0 * table["gain_error"]).sum())
         gain = Check(
-            "predictive density",
+            "predictive_density",
             float(worse),
             0.0,
             worse == 0,

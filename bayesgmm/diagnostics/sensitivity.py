@@ -135,5 +135,5 @@ def _sentence(part: str, parameter: str, prior: float, likelihood: float) -> str
         )
     return (
         f"The prior of the {part} decides {parameter} ({prior:.2f}), about which the data say little ({likelihood:.2f}): "
-        "report the prior with the result."
+        "report the prior with the result. More rows, fewer groups or a simpler covariance would help, longer chains would not."
     )

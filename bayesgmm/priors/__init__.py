@@ -2,7 +2,6 @@
 
 from bayesgmm.priors.conjugate import ConjugatePriors, ResolvedConjugatePriors
 from bayesgmm.priors.model import Priors, ResolvedPriors, lkj_log_constant
-from bayesgmm.priors.rounding import with_rounding, without_rounding
 from bayesgmm.priors.scales import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, ScalePrior
 
 __all__ = [
@@ -18,6 +17,4 @@ __all__ = [
     "ResolvedPriors",
     "ScalePrior",
     "lkj_log_constant",
-    "with_rounding",
-    "without_rounding",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
 
 from bayesgmm.covariance import Family
-from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, rows_of
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, invariant_frame, total_moments
@@ -25,11 +26,9 @@ __all__ = ["Priors", "ResolvedPriors", "lkj_log_constant"]
 
 DEFAULT_MEANS_SCALE = 2.5  # prior standard deviation of a component's mean, in standard deviations of all rows
 DEFAULT_LOG_SD = -0.5  # what is expected of the log of a component's standard deviation, in standard deviations of all rows
-DEFAULT_SHARED, DEFAULT_OWN = (
-    1.0,
-    0.5,
-)  # standard deviations of its parts: what all components have in common, and each has for itself
-DEFAULT_ETA = {True: 2.0, False: 0.5}  # along the columns, and along axes that the data chose
+DEFAULT_SHARED, DEFAULT_OWN = 1.0, 0.15  # standard deviations of its parts: what all components share, and each has for itself
+DEFAULT_FACTORS = (1.0, 2.0, 4.0, 8.0)  # by one of which the latter is multiplied: components are alike, or they are not
+DEFAULT_ETA = {True: 2.0, False: 1.0}  # along the columns, and along axes that the data chose
 _INVARIANT, _COLUMNS = "invariant", "columns"
 _LEAST_RANK = 1e-12
 
@@ -54,8 +53,8 @@ class Priors:
         Standard deviations of that prior along the axes; by default 2.5 times those of all rows, the weakly informative scale of rstanarm
         (Goodrich, Gabry, Ali and Brilleman), which covers the range of most data as Richardson and Green (1997) do.
     sds : ScalePrior, optional
-        Prior of the standard deviations along the axes. By default ``LogNormal(log(s) - 0.5, 0.5, shared=1)`` with the standard deviation
-        s of all rows: on which scale the components are is left to the data, and what is common to all of them counts for little.
+        Prior of the standard deviations along the axes. By default ``LogNormal(log(s) - 0.5, 0.15, shared=1, factors=(1, 2, 4, 8))`` with
+        the standard deviation s of all rows: on which scale the components are and how alike they are is left to the data.
         It vanishes at zero faster than any power, so that the likelihood's infinite peaks at repeated rows cannot make the posterior
         improper.
     eta : float, optional
@@ -70,7 +69,8 @@ class Priors:
         The axes. "invariant" takes those of :func:`bayesgmm.frame.invariant_frame`, along which all rows have unit variance: whatever the
         units of the columns and however they are combined, the posterior is the same, and columns that go together are no matter. An
         array is F itself. With "columns" z is x. By default "invariant" for full and tied covariances of two columns and more, and
-        "columns" where ``sds`` or ``means_scale`` are given, for diagonal and spherical covariances and for a single column.
+        "columns" where ``sds`` or ``means_scale`` are given, for diagonal and spherical covariances, for a single column, and, with a
+        warning, where columns are collinear.
 
     Examples
     --------
@@ -111,6 +111,12 @@ class Priors:
                 f"Priors: frame must be 'invariant', 'columns' or a square matrix of full rank, got {self.frame!r}"
             )
 
+    def __repr__(self) -> str:
+        """Say what was stated; the rest is by default."""
+        stated = {f.name: getattr(self, f.name) for f in fields(self)}
+        said = [f"{f.name}={stated[f.name]!r}" for f in fields(self) if not _is_default(stated[f.name], f.default)]
+        return f"Priors({', '.join(said)})"
+
     sample = draws.sample
 
     def resolve(
@@ -133,7 +139,12 @@ class Priors:
         InvalidParameterError
             If an array does not have a shape that fits K and D, or a frame is given to a family without correlations.
         InvalidDataError
-            If the columns are collinear, so that there is no invariant frame.
+            If an invariant frame is asked for, and the columns are collinear.
+
+        Warns
+        -----
+        DataAdvice
+            If the columns are collinear, and the prior holds along them for want of an invariant frame.
         """
         D = X.shape[1]
         concentration = broadcast("concentration", self.concentration, (n_components,))
@@ -147,9 +158,9 @@ class Priors:
             loc = frame.standardise(loc)
         scale = DEFAULT_MEANS_SCALE * spread if self.means_scale is None else self.means_scale
         of_all = spread if "feature" in family.sds_dims else np.sqrt(np.mean(spread**2))
-        default = LogNormal(np.log(of_all) + DEFAULT_LOG_SD, DEFAULT_OWN, DEFAULT_SHARED)
+        default = LogNormal(np.log(of_all) + DEFAULT_LOG_SD, DEFAULT_OWN, DEFAULT_SHARED, DEFAULT_FACTORS)
         sds = default if self.sds is None else self.sds
-        if "component" not in family.sds_dims or n_components == 1:
+        if "component" not in family.sds_dims:
             sds = sds.without_components()
         return ResolvedPriors(
             concentration=concentration,
@@ -175,7 +186,14 @@ class Priors:
                 "leave frame out, or take covariance_type 'full' or 'tied'"
             )
         if isinstance(given, str):
-            return invariant_frame(X, sample_weight)
+            try:
+                return invariant_frame(X, sample_weight)
+            except InvalidDataError as error:
+                if self.frame is not None:
+                    raise
+                # Nothing was asked for: a fit along the columns is worth something still, and says so.
+                warn(f"{error} As it is, the prior holds along the columns, and correlations of one are not ruled out.", DataAdvice)
+                return Frame.identity(D)
         factor = np.asarray(given, dtype=float)
         if factor.shape != (D, D):
             raise InvalidParameterError(f"Priors: frame must be of shape ({D}, {D}) for {D} columns, got {factor.shape}")
@@ -237,6 +255,14 @@ class ResolvedPriors:
         """Return the same priors with axes along which data of a mean (D,) and a covariance (D, D) have mean zero and unit variance.
 
         Standard deviations of the spherical family belong to no axis: all are divided by one number, the root mean square.
+
+        Parameters
+        ----------
+        center, covariance : arrays of shape (D,) and (D, D)
+
+        Returns
+        -------
+        ResolvedPriors
         """
         frame = self.frame
         sd = np.sqrt(np.diag(frame.covariance_in(covariance)))
@@ -253,7 +279,16 @@ class ResolvedPriors:
         )
 
     def seen_in(self, frame: Frame) -> ResolvedPriors:
-        """Return the same priors for data in the coordinates of a frame."""
+        """Return the same priors for data in the coordinates of a frame.
+
+        Parameters
+        ----------
+        frame : Frame
+
+        Returns
+        -------
+        ResolvedPriors
+        """
         rounding = None if self.rounding is None else frame.covariance_in(self.rounding)
         return replace(self, frame=self.frame.seen_in(frame), rounding=rounding)
 
@@ -263,7 +298,17 @@ class ResolvedPriors:
         return self.frame.is_identity and self.rounding is None
 
     def to_data(self, mixture: MixtureParams) -> MixtureParams:
-        """Return the mixture of the data that belongs to one in the frame, before rounding."""
+        """Return the mixture of the data that belongs to one in the frame, before rounding.
+
+        Parameters
+        ----------
+        mixture : MixtureParams
+            Any batch shape.
+
+        Returns
+        -------
+        MixtureParams
+        """
         if not self.frame.is_identity:
             mixture = self.frame.params_out(mixture)
         return mixture if self.rounding is None else with_rounding(mixture, self.rounding)
@@ -272,6 +317,15 @@ class ResolvedPriors:
         """Return the mixture in the frame, before rounding, that belongs to one of the data.
 
         Components that are no wider than rounding alone makes them are given a little of their own in every direction.
+
+        Parameters
+        ----------
+        mixture : MixtureParams
+            Any batch shape.
+
+        Returns
+        -------
+        MixtureParams
         """
         if self.rounding is not None:
             mixture = without_rounding(mixture, self.rounding)
@@ -318,6 +372,11 @@ def _columns(X: FloatArray | Chunked, sample_weight: FloatArray | None) -> tuple
     filled = np.nan_to_num(X)
     mean = (weight * filled).sum(0) / weight.sum(0)
     return mean, np.sqrt((weight * (filled - mean) ** 2).sum(0) / weight.sum(0))
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether a setting is what it is without being given."""
+    return value is default or (np.ndim(value) == 0 and not isinstance(value, ScalePrior) and value == default)
 
 
 def _has_full_rank(matrix: FloatArray) -> bool:

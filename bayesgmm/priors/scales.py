@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy import stats
+from scipy.special import logsumexp, softmax
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.priors._checks import finite, positive
@@ -18,6 +19,7 @@ __all__ = ["Exponential", "Gamma", "HalfCauchy", "HalfNormal", "HalfStudentT", "
 
 Numbers = float | FloatArray
 Pair = tuple[Numbers, Numbers]
+_SCALARS = ("shared", "factors")  # of the prior as a whole, not of each standard deviation
 
 
 class ScalePrior(ABC):
@@ -35,8 +37,10 @@ class ScalePrior(ABC):
     kind: ClassVar[int]
     """Number under which the compiled density knows the family."""
 
-    shared: float = 0.0
-    """Standard deviation of what the logs of the components' standard deviations have in common; zero where they are independent."""
+    @property
+    def is_joint(self) -> bool:
+        """Whether standard deviations of different components depend on each other."""
+        return False
 
     @abstractmethod
     def parameters(self) -> Pair:
@@ -121,7 +125,7 @@ class ScalePrior(ABC):
             If a parameter has a shape that does not fit.
         """
         try:
-            own = {f.name: np.broadcast_to(getattr(self, f.name), shape) for f in fields(self) if f.name != "shared"}  # type: ignore[arg-type]
+            own = {f.name: np.broadcast_to(getattr(self, f.name), shape) for f in fields(self) if f.name not in _SCALARS}  # type: ignore[arg-type]
             return replace(self, **own)  # type: ignore[type-var]
         except ValueError:
             raise InvalidParameterError(
@@ -130,7 +134,7 @@ class ScalePrior(ABC):
 
     def _require_positive(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
-            if field.name == "shared":
+            if field.name in _SCALARS:
                 continue
             given = getattr(self, field.name)
             finite_only = field.name == "mu"
@@ -283,6 +287,9 @@ class LogNormal(ScalePrior):
         Standard deviation of a part of the logarithm that all components have in common, so that the data say on which scale groups are:
         the logs are ``mu + shared u + sigma e_k`` with independent standard normal u (one for each column or axis) and e_k. The
         default 0 makes components independent.
+    factors : tuple of float
+        ``sigma`` is multiplied by one of these, each as probable as the others and the same for all standard deviations of a mixture, so
+        that the data say how alike groups are.
 
     Raises
     ------
@@ -298,12 +305,20 @@ class LogNormal(ScalePrior):
     mu: Numbers
     sigma: Numbers
     shared: float = 0.0
+    factors: tuple[float, ...] = (1.0,)
     kind = 3
 
     def __post_init__(self) -> None:
         self._require_positive()
         if not (np.ndim(self.shared) == 0 and finite(self.shared) and self.shared >= 0):
             raise InvalidParameterError(f"LogNormal: shared must be one finite number of at least zero, got {self.shared!r}")
+        if not (np.ndim(self.factors) == 1 and positive(self.factors)):
+            raise InvalidParameterError(f"LogNormal: factors must be positive, finite numbers, got {self.factors!r}")
+        object.__setattr__(self, "factors", tuple(float(factor) for factor in self.factors))
+
+    @property
+    def is_joint(self) -> bool:
+        return self.shared > 0 or len(self.factors) > 1
 
     def parameters(self) -> Pair:
         return self.mu, self.sigma
@@ -316,39 +331,93 @@ class LogNormal(ScalePrior):
         return -log_sd - 0.5 * np.square((log_sd - self.mu) / self.sigma)
 
     def scaled(self, factor: Numbers) -> ScalePrior:
-        return LogNormal(self.mu + np.log(factor), self.sigma, self.shared)
+        return replace(self, mu=self.mu + np.log(factor))
 
     def frozen(self) -> Any:
-        return stats.lognorm(s=np.hypot(self.sigma, self.shared), scale=np.exp(self.mu))
+        return LogNormals(self.mu, [np.hypot(self.sigma * factor, self.shared) for factor in self.factors])
 
     def log_density(self, sds: FloatArray, axes: int) -> FloatArray:
-        if self.shared == 0:
+        if not self.is_joint:
             return super().log_density(sds, axes)
-        # Normal logs whose covariance over components is diag(sigma^2) + shared^2: Sherman and Morrison's inverse, and its determinant.
         logs = np.log(sds)
-        apart = stats.norm.logpdf(logs, self.mu, self.sigma)
-        precision, off = self._from_common(logs, axes)
-        joint = -0.5 * np.log1p(self.shared**2 * precision) + 0.5 * self.shared**2 * off**2 / (1.0 + self.shared**2 * precision)
-        total: FloatArray = (apart - logs).sum(tuple(range(-axes, 0))) + joint.sum(tuple(range(1 - axes, 0)))
+        each = np.stack([self._log_density(logs, axes, factor) for factor in self.factors])
+        total: FloatArray = logsumexp(each, axis=0) - np.log(len(self.factors)) - logs.sum(tuple(range(-axes, 0)))
         return total
 
-    def _from_common(self, logs: FloatArray, axes: int) -> tuple[FloatArray, FloatArray]:
+    def _log_density(self, logs: FloatArray, axes: int, factor: float) -> FloatArray:
+        """Return the log-density of logs under one factor: normal, with the covariance diag(sigma^2) + shared^2 over components.
+
+        Sherman and Morrison's formulae give its inverse and its determinant.
+        """
+        apart = stats.norm.logpdf(logs, self.mu, self.sigma * factor)
+        precision, off = self._from_common(logs, axes, factor)
+        ratio = 1.0 + self.shared**2 * precision
+        joint = -0.5 * np.log(ratio) + 0.5 * self.shared**2 * off**2 / ratio
+        total: FloatArray = apart.sum(tuple(range(-axes, 0))) + joint.sum(tuple(range(1 - axes, 0)))
+        return total
+
+    def _from_common(self, logs: FloatArray, axes: int, factor: float) -> tuple[FloatArray, FloatArray]:
         """Return sums over components of the precisions, and of precisions times what logs are away from their means."""
-        precision = np.broadcast_to(np.square(self.sigma) ** -1.0, logs.shape)
+        precision = np.broadcast_to(np.square(self.sigma * factor) ** -1.0, logs.shape)
         return precision.sum(-axes), (precision * (logs - self.mu)).sum(-axes)
 
     def draw(self, shape: tuple[int, ...], n_draws: int, rng: np.random.Generator) -> FloatArray:
-        own = self.mu + self.sigma * rng.standard_normal((n_draws, *shape))
-        return np.exp(own + self.shared * rng.standard_normal((n_draws, 1, *shape[1:]))) if self.shared else np.exp(own)
+        factor = rng.choice(self.factors, n_draws).reshape(-1, *[1] * len(shape))
+        common = self.shared * rng.standard_normal((n_draws, 1, *shape[1:]))
+        return np.exp(self.mu + self.sigma * factor * rng.standard_normal((n_draws, *shape)) + common)
 
     def given(self, sds: FloatArray) -> ScalePrior:
-        if self.shared == 0:
+        if not self.is_joint:
             return self
-        precision, off = self._from_common(np.log(sds), np.ndim(sds))
-        return LogNormal(self.mu + self.shared**2 * off / (1.0 + self.shared**2 * precision), self.sigma)
+        logs, axes = np.log(sds), np.ndim(sds)
+        weight = softmax([self._log_density(logs, axes, factor) for factor in self.factors])
+        precision, towards = np.zeros_like(logs), np.zeros_like(logs)
+        for share, factor in zip(weight, self.factors, strict=True):
+            total, off = self._from_common(logs, axes, factor)
+            own = np.square(self.sigma * factor) ** -1.0
+            precision = precision + share * own
+            towards = towards + share * own * (self.mu + self.shared**2 * off / (1.0 + self.shared**2 * total))
+        return LogNormal(towards / precision, precision**-0.5)
 
     def without_components(self) -> ScalePrior:
-        return LogNormal(self.mu, np.hypot(self.sigma, self.shared))
+        return LogNormal(self.mu, np.hypot(self.sigma * np.sqrt(np.mean(np.square(self.factors))), self.shared))
+
+
+@dataclass(frozen=True)
+class LogNormals:
+    """A mixture of log-normal distributions with equal weights, in the methods of SciPy's distributions that are used here."""
+
+    mu: Numbers
+    sigmas: list[Any]
+
+    def _parts(self) -> list[Any]:
+        return [stats.lognorm(s=sigma, scale=np.exp(self.mu)) for sigma in self.sigmas]
+
+    def logpdf(self, x: Numbers) -> FloatArray:
+        """Log-density."""
+        return np.asarray(logsumexp(np.stack([part.logpdf(x) for part in self._parts()]), axis=0) - np.log(len(self.sigmas)))
+
+    def ppf(self, q: float) -> FloatArray:
+        """Quantiles, by bisection of the logs between those of the narrowest and of the widest part."""
+        parts = self._parts()
+        low, high = (np.asarray(pick([part.ppf(q) for part in parts], axis=0)) for pick in (np.min, np.max))
+        for _ in range(60 if len(parts) > 1 else 0):
+            middle = np.sqrt(low * high)
+            below = np.mean([part.cdf(middle) for part in parts], axis=0) < q
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return np.asarray(low)
+
+    def median(self) -> FloatArray:
+        """The median, which all parts have in common."""
+        return np.exp(np.asarray(self.mu))
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> FloatArray:
+        """Random draws."""
+        rng = np.random.default_rng(random_state)
+        shape = np.shape(self.mu) if size is None else size
+        which = rng.integers(len(self.sigmas), size=shape)
+        sigma = np.choose(which, [np.broadcast_to(sigma, shape) for sigma in self.sigmas])
+        return np.exp(self.mu + sigma * rng.standard_normal(shape))
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,7 +90,7 @@ def _priors(sensitivity: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     parts = [PARTS[row["part"]] for row in sensitivity if (row["prior"] or 0.0) >= THRESHOLD]
     if parts:
         listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-        yield f"The result leans on the prior of the {listed}: see Priors."
+        yield f"The result leans on the prior of the {listed}: more rows, fewer groups or a stated belief would help. See Priors."
 
 
 def _how_many(comparison: Comparison, used: GroupsUsed, choice: Choice | None) -> Answer:

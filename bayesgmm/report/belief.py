@@ -48,8 +48,8 @@ def beliefs(priors: Any, features: tuple[str, ...], covariance_type: str) -> lis
     rows += [_row("means", name, _normal(loc[:, d], scale[:, d])) for d, name in shown]
     rows += _spreads(priors, features, covariance_type)
     if covariance_type in ("full", "tied") and len(features) > 1:
-        along = "" if priors.frame.is_identity else " along axes that the data's own correlations do not tilt"
-        rows.append(_row("correlations", "", f"LKJ({priors.eta:.4g}){along}: {_lkj(priors.eta)}"))
+        about = _lkj(priors.eta) if priors.frame.is_identity else "about those of all rows, a group's may be any"
+        rows.append(_row("correlations", "", f"LKJ({priors.eta:.4g}): {about}"))
     return rows
 
 

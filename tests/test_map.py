@@ -20,7 +20,7 @@ PRIORS = {
     "half-Cauchy": HalfCauchy(0.7),
     "half-t": HalfStudentT(4.0, 1.1),
     "log-normal": LogNormal(0.2, 0.8),
-    "shared log-normal": LogNormal(0.2, 0.5, shared=1.2),
+    "joint log-normal": LogNormal(0.2, 0.5, shared=1.2, factors=(0.4, 1.0, 2.0)),
     "exponential": Exponential(1.5),
     "gamma": Gamma(2.5, 1.2),
 }

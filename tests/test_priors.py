@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import logsumexp
 
 import bayesgmm as bg
 from bayesgmm.covariance import family
@@ -65,7 +66,7 @@ def test_defaults_are_the_same_for_every_number_of_components(name, rng):
     one, two, many = (Priors().resolve(X, K, fam) for K in (1, 2, 7))
     np.testing.assert_allclose(two.frame.factor, many.frame.factor)
     np.testing.assert_allclose(two.means_scale[0], many.means_scale[0])
-    assert two.sds.shared == many.sds.shared
+    assert (two.sds.shared, two.sds.factors) == (many.sds.shared, many.sds.factors)
     # Of one component, of two and of seven, the distribution of a component's own standard deviation is one and the same.
     x = np.linspace(0.1, 3.0, 7)[:, None]
     densities = [p.sds.frozen().logpdf(x if name == "spherical" else x[..., None])[:, 0].ravel()[:7] for p in (one, two, many)]
@@ -74,28 +75,37 @@ def test_defaults_are_the_same_for_every_number_of_components(name, rng):
 
 
 def test_what_components_share_is_in_the_joint_density_and_in_the_draws(rng):
-    """SciPy's multivariate normal of the logs; and what draws have in common has the variance that was asked for."""
-    prior = LogNormal(np.array([[0.1, -0.4], [0.3, 0.0], [0.2, 0.5]]), np.array([[0.4, 0.9], [0.5, 0.7], [0.6, 0.3]]), shared=0.8)
+    """SciPy's multivariate normal of the logs, averaged over the factors; draws have its moments, and its regression is `given`."""
+    mu = np.array([[0.1, -0.4], [0.3, 0.0], [0.2, 0.5]])
+    prior = LogNormal(mu, np.array([[0.4, 0.9], [0.5, 0.7], [0.6, 0.3]]), shared=0.8, factors=(0.5, 1.0, 2.0))
     sds = rng.gamma(2.0, size=(5, 3, 2))
     logs = np.log(sds)
-    expected = sum(
-        stats.multivariate_normal(prior.mu[:, d], np.diag(prior.sigma[:, d] ** 2) + 0.64).logpdf(logs[:, :, d])
-        - logs[:, :, d].sum(1)
-        for d in range(2)
-    )
+
+    def covariance(d, factor):
+        return np.diag((factor * prior.sigma[:, d]) ** 2) + 0.64
+
+    def normal(logs, factor):
+        return sum(stats.multivariate_normal(mu[:, d], covariance(d, factor)).logpdf(logs[..., d]) for d in range(2))
+
+    each = np.stack([normal(logs, factor) for factor in prior.factors])
+    expected = logsumexp(each, axis=0) - np.log(3) - logs.sum((1, 2))
     np.testing.assert_allclose(prior.log_density(sds, 2), expected, rtol=1e-12)
-    drawn = np.log(prior.draw((3, 2), 20_000, rng))
+    drawn = np.log(prior.draw((3, 2), 40_000, rng))
     for d in range(2):
-        covariance = np.cov(drawn[:, :, d], rowvar=False)
-        np.testing.assert_allclose(covariance, np.diag(prior.sigma[:, d] ** 2) + 0.64, atol=0.06)
-        np.testing.assert_allclose(drawn[:, :, d].mean(0), prior.mu[:, d], atol=0.03)
-    # Given all of them, the mean of what they share is that of the normal distribution's regression.
-    given = prior.given(sds[0])
-    for d in range(2):
-        joint = np.diag(prior.sigma[:, d] ** 2) + 0.64
-        shift = 0.64 * np.ones(3) @ np.linalg.solve(joint, logs[0, :, d] - prior.mu[:, d])
-        np.testing.assert_allclose(given.mu[:, d], prior.mu[:, d] + shift)
-    assert given.shared == 0
+        wanted = np.mean([covariance(d, factor) for factor in prior.factors], axis=0)
+        np.testing.assert_allclose(np.cov(drawn[:, :, d], rowvar=False), wanted, rtol=0.08)
+        np.testing.assert_allclose(drawn[:, :, d].mean(0), mu[:, d], atol=0.04)
+    # Any one standard deviation has the distribution that is told apart.
+    assert stats.ks_2samp(drawn[:4000, 1, 0], np.log(prior.frozen().rvs(size=(4000, 3, 2), random_state=rng)[:, 1, 0])).pvalue > 1e-4
+    assert np.mean(drawn[:, 1, 0] < np.log(prior.frozen().ppf(0.9)[1, 0])) == pytest.approx(0.9, abs=0.01)
+    # The slope of the joint density is that of the independent one that stands for it.
+    given, h = prior.given(sds[0]), 1e-6
+    assert not given.is_joint
+    for k in range(3):
+        for d in range(2):
+            up, down = (np.exp(logs[0] + sign * h * (np.arange(6).reshape(3, 2) == 2 * k + d)) for sign in (1, -1))
+            slope = (prior.log_density(up, 2) - prior.log_density(down, 2)) / (2 * h)
+            assert given.slope(sds[0])[k, d] == pytest.approx(slope, rel=1e-6, abs=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -207,6 +217,9 @@ def test_arrays_are_taken_in_every_shape_that_fits(rng):
         (lambda: HalfNormal(0), "HalfNormal: scale must be a positive"),
         (lambda: LogNormal(np.nan, 1), "LogNormal: mu must be a finite"),
         (lambda: Gamma(1, -1), "Gamma: beta must be a positive"),
+        (lambda: LogNormal(0, 1, shared=-1), "LogNormal: shared must be one finite number"),
+        (lambda: LogNormal(0, 1, factors=()), "LogNormal: factors must be positive, finite numbers"),
+        (lambda: LogNormal(0, 1, factors=(1, 0)), "LogNormal: factors must be positive, finite numbers"),
         (lambda: Priors(concentration=[1, 2]).resolve(np.eye(3), 3, family("full")), r"concentration .* fits \(3,\), got \(2,\)"),
         (lambda: Priors(sds=HalfNormal([1, 2])).resolve(np.eye(3), 3, family("full")), r"HalfNormal: .* fits \(3, 3\)"),
     ],

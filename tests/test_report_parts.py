@@ -242,7 +242,7 @@ class TestBeliefs:
         assert float(said[said.index("between") + 1]) == pytest.approx(lower, rel=1e-2)
         assert float(said[-1]) == pytest.approx(upper, rel=1e-2)
         assert "half below" in rows["standard deviations", "eruptions"]
-        assert rows["correlations", ""].startswith("LKJ(0.5): about those of all rows")
+        assert rows["correlations", ""].startswith("LKJ(1): about those of all rows")
 
     def test_every_family_has_words(self, faithful):
         X = np.asarray(faithful)

@@ -102,7 +102,7 @@ def _sensitivity(tree: xr.DataTree, group: str, variable: str) -> FloatArray:
     moving = np.ptp(draws, axis=(0, 1)).any()
     if not np.isfinite(term).all() or term.size < LEAST_DRAWS or not moving:
         return np.full(draws.shape[-1], np.nan)
-    if np.ptp(term) == 0:  # ArviZ warns about weights that are all equal, such as a flat density gives
+    if np.ptp(term) <= 1e-12 * np.abs(term).max():  # ArviZ warns about weights that are all equal, such as a flat density gives
         return np.zeros(draws.shape[-1])
     try:
         return np.asarray(arviz_stats.psense(tree, group=group, group_var_names=variable)["theta"], dtype=float)

@@ -132,9 +132,8 @@ def test_terms_of_components_with_priors_of_their_own_are_those_of_the_sampler_s
 def test_sensitivity_is_arviz_s_and_names_what_moves(posterior_faithful):
     table, tree = prior_sensitivity(posterior_faithful), posterior_faithful.datatree_
     assert list(table.index) == ["weights", "means", "sds", "corr"]
-    assert table.loc[["weights", "means"], "sentence"].str.contains("hardly matters").all()
+    assert table.loc[["weights", "means", "sds"], "sentence"].str.contains("hardly matters").all()
     assert "is flat" in table.loc["corr", "sentence"]  # uniform over the correlation of two columns
-    assert 0.03 < table.loc["sds", "prior"] < 0.1  # that groups may be alike shows a little
     assert prior_sensitivity(tree).equals(table)
     parts = [part for part in table.index if part != "corr"]
     by_part = [az.psense(tree, var_names=["means", "sds"], group_var_names=part) for part in parts]

@@ -26,8 +26,8 @@ __all__ = ["Priors", "ResolvedPriors", "lkj_log_constant"]
 
 DEFAULT_MEANS_SCALE = 2.5  # prior standard deviation of a component's mean, in standard deviations of all rows
 DEFAULT_LOG_SD = -0.5  # what is expected of the log of a component's standard deviation, in standard deviations of all rows
-DEFAULT_SHARED, DEFAULT_OWN = 1.0, 0.15  # standard deviations of its parts: what all components share, and each has for itself
-DEFAULT_FACTORS = (1.0, 2.0, 4.0)  # by one of which the latter is multiplied: components are alike, or they are not
+DEFAULT_SHARED, DEFAULT_OWN = 1.0, 0.2  # standard deviations of its parts: what all components share, and each has for itself
+DEFAULT_FACTORS = (1.0, 2.0, 3.0)  # by one of which the latter is multiplied: components are alike, or they are not
 DEFAULT_ETA = {True: 2.0, False: 1.0}  # along the columns, and along axes that the data chose
 _INVARIANT, _COLUMNS = "invariant", "columns"
 _LEAST_RANK = 1e-12
@@ -53,7 +53,7 @@ class Priors:
         Standard deviations of that prior along the axes; by default 2.5 times those of all rows, the weakly informative scale of rstanarm
         (Goodrich, Gabry, Ali and Brilleman), which covers the range of most data as Richardson and Green (1997) do.
     sds : ScalePrior, optional
-        Prior of the standard deviations along the axes. By default ``LogNormal(log(s) - 0.5, 0.15, shared=1, factors=(1, 2, 4))`` with
+        Prior of the standard deviations along the axes. By default ``LogNormal(log(s) - 0.5, 0.2, shared=1, factors=(1, 2, 3))`` with
         the standard deviation s of all rows: on which scale the components are and how alike they are is left to the data.
         It vanishes at zero faster than any power, so that the likelihood's infinite peaks at repeated rows cannot make the posterior
         improper.

@@ -96,7 +96,9 @@ def test_what_components_share_is_in_the_joint_density_and_in_the_draws(rng):
         np.testing.assert_allclose(np.cov(drawn[:, :, d], rowvar=False), wanted, rtol=0.08)
         np.testing.assert_allclose(drawn[:, :, d].mean(0), mu[:, d], atol=0.04)
     # Any one standard deviation has the distribution that is told apart.
-    assert stats.ks_2samp(drawn[:4000, 1, 0], np.log(prior.frozen().rvs(size=(4000, 3, 2), random_state=rng)[:, 1, 0])).pvalue > 1e-4
+    assert (
+        stats.ks_2samp(drawn[:4000, 1, 0], np.log(prior.frozen().rvs(size=(4000, 3, 2), random_state=rng)[:, 1, 0])).pvalue > 1e-4
+    )
     assert np.mean(drawn[:, 1, 0] < np.log(prior.frozen().ppf(0.9)[1, 0])) == pytest.approx(0.9, abs=0.01)
     # The slope of the joint density is that of the independent one that stands for it.
     given, h = prior.given(sds[0]), 1e-6

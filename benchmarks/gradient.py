@@ -16,9 +16,8 @@ from bayesgmm.bayes._density import log_posterior
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
-from bayesgmm.priors import Priors
 from benchmarks.em import problem
-from benchmarks.textbook import textbook_model
+from benchmarks.textbook import textbook_model, textbook_priors
 from benchmarks.timing import Curves, Row, clock, per_call
 
 SHAPES = [(1000, 2, 3), (2000, 4, 3), (10_000, 4, 4)]
@@ -45,7 +44,7 @@ def _pair(N: int, D: int, K: int) -> tuple[LogPosterior, Callable[[np.ndarray], 
     """Our density, the textbook model's, and a point to evaluate them at."""
     X, _, _ = problem(N, D, K)
     fam = family("full")
-    ours = LogPosterior(X, Space(K, D, fam), Priors().resolve(X, K, fam))
+    ours = LogPosterior(X, Space(K, D, fam), textbook_priors(X, K))
     model = textbook_model(X, K)
     with pytensor.config.change_flags(mode="NUMBA"):
         theirs = model.logp_dlogp_function(ravel_inputs=True)

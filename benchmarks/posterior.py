@@ -37,10 +37,10 @@ import time
 import jax, jax.numpy as jnp, numpyro, numpyro.distributions as dist
 from numpyro.infer import MCMC, NUTS
 import bayesgmm as bg
-from bayesgmm.covariance import family
+from benchmarks.textbook import textbook_priors
 jax.config.update("jax_enable_x64", True)
 X = bg.datasets.load_faithful().to_numpy(float)
-priors = bg.Priors().resolve(X, 2, family("full"))
+priors = textbook_priors(X, 2)
 
 def model(X):
     weights = numpyro.sample("weights", dist.Dirichlet(jnp.asarray(priors.concentration)))

@@ -1,6 +1,7 @@
 """The model most people would write: ``pm.Mixture`` of batched ``pm.MvNormal``, labels summed out by PyMC.
 
-Priors are our defaults, so the posterior is the same and results can be compared before times.
+Its priors are independent and along the columns. Ours can say the same, so that the posterior is one and results can be compared before
+times.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ import numpy as np
 import pymc as pm
 
 from bayesgmm.covariance import family
-from bayesgmm.priors import Priors
+from bayesgmm.priors import LogNormal, Priors, ResolvedPriors
+
+
+def textbook_priors(X: np.ndarray, K: int) -> ResolvedPriors:
+    """Return the priors of the textbook model of X (N, D) with K components."""
+    priors = Priors(sds=LogNormal(np.log(X.std(0)) - 0.5, 1.0), eta=2.0, smallest_sd=0.0)
+    return priors.resolve(X, K, family("full"))
 
 
 def textbook_model(X: np.ndarray, K: int) -> pm.Model:
     """Return the model of X (N, D) with K components."""
     D = X.shape[1]
-    priors = Priors().resolve(X, K, family("full"))
+    priors = textbook_priors(X, K)
     with pm.Model() as model:
         weights = pm.Dirichlet("weights", priors.concentration, shape=K)
         means = pm.Normal("means", priors.means_loc, priors.means_scale, shape=(K, D))

@@ -67,7 +67,7 @@ class ScalePrior(ABC):
 
         Parameters
         ----------
-        sds : array of shape (..., *family's shape)
+        sds : array of shape (..., *shape)
         axes : int
             Length of the family's shape.
 

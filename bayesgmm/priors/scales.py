@@ -67,7 +67,7 @@ class ScalePrior(ABC):
 
         Parameters
         ----------
-        sds : array of shape (..., *shape)
+        sds : array of shape ``(..., *shape)``
         axes : int
             Length of the family's shape.
 
@@ -90,7 +90,7 @@ class ScalePrior(ABC):
 
         Returns
         -------
-        array of shape (n_draws, *shape)
+        array of shape ``(n_draws, *shape)``
         """
         drawn: FloatArray = self.frozen().rvs(size=(n_draws, *shape), random_state=rng)
         return drawn

@@ -205,7 +205,7 @@ def invariant_frame(X: FloatArray | Chunked, sample_weight: FloatArray | None = 
     >>> bool(np.allclose(invariant_frame(X).standardise(X), invariant_frame(X @ A).standardise(X @ A)))
     True
     """
-    center, covariance = total_moments(rows_of(X) if not isinstance(X, Chunked) else X, sample_weight)
+    center, covariance = total_moments(rows_of(X), sample_weight)
     sd = np.sqrt(np.diag(covariance))
     _refuse_collinear(covariance, sd, len(X))
     white = Frame(center, sd[:, None] * np.linalg.cholesky(covariance / np.outer(sd, sd)))

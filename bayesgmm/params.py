@@ -304,7 +304,7 @@ class MixtureParams:
         """
         factor = np.asarray(factor, dtype=float)
         D = self.n_features
-        if factor.shape != (D, D) or not _has_full_rank(factor):
+        if factor.shape != (D, D) or not has_full_rank(factor):
             raise InvalidParameterError(f"factor must be a {D} x {D} matrix of full rank")
         return MixtureParams(self.weights, self.means @ factor.T + shift, lower_factor(factor @ self.scale_tril))
 
@@ -448,8 +448,8 @@ def generator(random_state: RandomState) -> np.random.Generator:
     return np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
 
 
-def _has_full_rank(matrix: FloatArray) -> bool:
-    """Whether a matrix (D, D) has an inverse; in what units its rows are does not count."""
+def has_full_rank(matrix: FloatArray) -> bool:
+    """Whether a square matrix (D, D) has an inverse; in what units its rows are does not count."""
     size = np.abs(matrix).max(axis=1, keepdims=True)
     return bool(np.isfinite(matrix).all() and (size > 0).all() and np.linalg.matrix_rank(matrix / size) == len(matrix))
 

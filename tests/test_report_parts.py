@@ -242,6 +242,8 @@ class TestBeliefs:
         assert float(said[said.index("between") + 1]) == pytest.approx(lower, rel=1e-2)
         assert float(said[-1]) == pytest.approx(upper, rel=1e-2)
         assert "half below" in rows["standard deviations", "eruptions"]
+        # Of both groups the same is believed, and so it is said once.
+        assert not any("group 1" in belief for belief in rows.values())
         assert rows["correlations", ""].startswith("LKJ(1): about those of all rows")
 
     def test_every_family_has_words(self, faithful):

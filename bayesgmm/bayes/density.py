@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import gammaln
@@ -16,7 +16,7 @@ from bayesgmm.expectation._compile import Pointer
 from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.expectation._score import SCORE, SCORE_OF_PARTS
 from bayesgmm.expectation._threads import chunks, ordered_map
-from bayesgmm.priors import LogNormal, ResolvedPriors, lkj_log_constant
+from bayesgmm.priors import ResolvedPriors, lkj_log_constant
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LogPosterior"]
@@ -50,6 +50,9 @@ class LogPosterior:
     sample_weight: FloatArray | None = None
     user_data: FloatArray = field(init=False)
     """The flat array that the compiled density reads."""
+
+    in_chunks: ClassVar[bool] = False
+    """Whether every evaluation is a pass over rows that are not in memory."""
 
     _n_dim: int = field(init=False)
 
@@ -109,7 +112,7 @@ class LogPosterior:
         functions = (STATISTICS, self._score(), _density.LOG_POSTERIOR)
         addresses = np.array([function.address for function in functions]).view(float)
         head = [D, K, *kinds, self.priors.eta, self._constant(), len(weight), *addresses, _density.HEADER + len(body)]
-        head += [getattr(self.priors.sds, "shared", 0.0), not frame.is_identity, rounding is not None, len(factors)]
+        head += [self.priors.sds.shared, not frame.is_identity, rounding is not None, len(factors)]
         return np.concatenate([head, body])
 
     def _rows(self) -> tuple[FloatArray, FloatArray]:
@@ -138,13 +141,13 @@ class LogPosterior:
     def _factors(self) -> FloatArray:
         """Return the factors of a joint prior of the standard deviations, none where these are independent."""
         sds = self.priors.sds
-        return np.array(sds.factors) if isinstance(sds, LogNormal) and sds.is_joint else np.empty(0)
+        return np.array(sds.factors) if sds.is_joint else np.empty(0)
 
     def _sds_constant(self) -> float:
         """At standard deviations of one the compiled density leaves out exactly what it always leaves out."""
         sds, spreads = self.priors.sds, [np.ravel(p).astype(float) for p in self._spreads()]
         zeros = np.zeros(len(spreads[0]))
-        if isinstance(sds, LogNormal) and sds.is_joint:
+        if sds.is_joint:
             args = (*spreads, float(sds.shared), self._factors())
             without = _density.joint_sd_prior(*args, zeros, self.space.n_components, zeros.copy())
         else:

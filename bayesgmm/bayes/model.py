@@ -191,12 +191,12 @@ def _to_data(
 
 
 def _standard_deviations(prior: ScalePrior, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
-    if not isinstance(prior, LogNormal) or not prior.is_joint:
+    if not prior.is_joint:
         return _SCALE_PRIORS[type(prior)](prior, name, shape=shape, dims=dims)
     return _joint_log_normal(prior, name, shape, dims)
 
 
-def _joint_log_normal(prior: LogNormal, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
+def _joint_log_normal(prior: ScalePrior, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
     """Return log-normal standard deviations whose logs have a part and a factor in common; components come first."""
 
     def log_density(logs: TensorVariable, mu: Any, sigma: Any) -> TensorVariable:

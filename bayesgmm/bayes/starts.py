@@ -9,7 +9,6 @@ from scipy.special import softmax
 
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.laplace import climb, log_mass
-from bayesgmm.bayes.streamed import StreamedPosterior
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
@@ -53,18 +52,17 @@ def chain_starts(density: LogPosterior, X: FloatArray, modes: Sequence[MixturePa
     heights = np.array([density(point)[0] for point in points])
     heights[~np.isfinite(heights)] = -np.inf
     best = heights.max()
-    in_chunks = isinstance(density, StreamedPosterior)
     distinct: list[tuple[FloatArray, FloatArray, MixtureParams]] = []  # where to start, the mode that leads to, and its mixture
     for m in np.argsort(-heights, kind="stable"):
         if distinct and not best - heights[m] < _HOPELESS:
             continue
-        top = points[m] if in_chunks else climb(density, points[m])
+        top = points[m] if density.in_chunks else climb(density, points[m])
         mixture = density.space.constrain(top)
         if not any(mixture.resembles(other, X) for _, _, other in distinct):
             distinct.append((points[m], top, mixture))
-    if (chains == 1 and in_chunks) or len(distinct) == 1:
+    if len(distinct) == 1:
         return np.tile(distinct[0][0], (chains, 1))
-    masses = np.array([density(top)[0] if in_chunks else log_mass(density, top) for _, top, _ in distinct])
+    masses = np.array([density(top)[0] if density.in_chunks else log_mass(density, top) for _, top, _ in distinct])
     order = [int(m) for m in np.argsort(-masses, kind="stable") if masses.max() - masses[m] < CREDIBLE]
     starts = [distinct[m][0] for m in order]
     if chains == 1 or len(order) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class StreamedPosterior(LogPosterior):
     frame : Frame
         Along the columns.
     """
+
+    in_chunks: ClassVar[bool] = True
 
     X: Chunked | None  # type: ignore[assignment]
     space: Space

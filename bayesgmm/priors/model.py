@@ -13,7 +13,7 @@ from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterEr
 from bayesgmm.expectation import Chunked, rows_of
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, invariant_frame, total_moments
-from bayesgmm.params import MixtureParams
+from bayesgmm.params import MixtureParams, has_full_rank
 from bayesgmm.priors import draws
 from bayesgmm.priors._checks import broadcast, finite, positive
 from bayesgmm.priors.rounding import with_rounding, without_rounding
@@ -28,9 +28,8 @@ DEFAULT_MEANS_SCALE = 2.5  # prior standard deviation of a component's mean, in 
 DEFAULT_LOG_SD = -0.5  # what is expected of the log of a component's standard deviation, in standard deviations of all rows
 DEFAULT_SHARED, DEFAULT_OWN = 1.0, 0.2  # standard deviations of its parts: what all components share, and each has for itself
 DEFAULT_FACTORS = (1.0, 2.0, 3.0)  # by one of which the latter is multiplied: components are alike, or they are not
-DEFAULT_ETA = {True: 2.0, False: 1.0}  # along the columns, and along axes that the data chose
+DEFAULT_ETA, ETA_OF_COLUMNS = 1.0, 2.0  # along axes that the data chose, and along the columns
 _INVARIANT, _COLUMNS = "invariant", "columns"
-_LEAST_RANK = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +104,7 @@ class Priors:
         if isinstance(self.frame, str):
             known = self.frame in (_INVARIANT, _COLUMNS)
         else:
-            known = self.frame is None or (finite(self.frame) and _has_full_rank(np.asarray(self.frame, dtype=float)))
+            known = self.frame is None or (finite(self.frame) and _is_regular(np.asarray(self.frame, dtype=float)))
         if not known:
             raise InvalidParameterError(
                 f"Priors: frame must be 'invariant', 'columns' or a square matrix of full rank, got {self.frame!r}"
@@ -148,14 +147,8 @@ class Priors:
         """
         D = X.shape[1]
         concentration = broadcast("concentration", self.concentration, (n_components,))
-        frame = self._frame(X, family, sample_weight)
-        center, spread = _columns(X, sample_weight)
-        if not frame.is_identity:
-            covariance = total_moments(X if isinstance(X, Chunked) else rows_of(X), sample_weight)[1]
-            center, spread = np.zeros(D), np.sqrt(np.diag(frame.covariance_in(covariance)))
-        loc = center if self.means_loc is None else broadcast("means_loc", self.means_loc, (n_components, D))
-        if self.means_loc is not None and not frame.is_identity:
-            loc = frame.standardise(loc)
+        frame, center, spread = self._axes(X, family, sample_weight)
+        loc = center if self.means_loc is None else frame.standardise(broadcast("means_loc", self.means_loc, (n_components, D)))
         scale = DEFAULT_MEANS_SCALE * spread if self.means_scale is None else self.means_scale
         of_all = spread if "feature" in family.sds_dims else np.sqrt(np.mean(spread**2))
         default = LogNormal(np.log(of_all) + DEFAULT_LOG_SD, DEFAULT_OWN, DEFAULT_SHARED, DEFAULT_FACTORS)
@@ -167,19 +160,22 @@ class Priors:
             means_loc=broadcast("means_loc", loc, (n_components, D)),
             means_scale=broadcast("means_scale", scale, (n_components, D)),
             sds=sds.broadcast(family.sds_shape(n_components, D)),
-            eta=float(DEFAULT_ETA[frame.is_identity] if self.eta is None else self.eta),
+            eta=float(self.eta if self.eta is not None else ETA_OF_COLUMNS if frame.is_identity else DEFAULT_ETA),
             sds_dims=family.sds_dims,
             frame=frame,
             rounding=self._rounding(X, sample_weight, family),
         )
 
-    def _frame(self, X: FloatArray | Chunked, family: Family, sample_weight: FloatArray | None) -> Frame:
+    def _axes(
+        self, X: FloatArray | Chunked, family: Family, sample_weight: FloatArray | None
+    ) -> tuple[Frame, FloatArray, FloatArray]:
+        """Return the frame, and mean and standard deviations (D,) of all rows along its axes."""
         D, given = X.shape[1], self.frame
         if given is None:
             stated = self.sds is not None or self.means_scale is not None
             given = _COLUMNS if stated or not family.has_correlations(D) else _INVARIANT
         if isinstance(given, str) and given == _COLUMNS:
-            return Frame.identity(D)
+            return Frame.identity(D), *_columns(X, sample_weight)
         if family.diagonal:
             raise InvalidParameterError(
                 f"Priors: covariance_type={family.name!r} has no correlations, and its standard deviations are those of the columns: "
@@ -187,17 +183,19 @@ class Priors:
             )
         if isinstance(given, str):
             try:
-                return invariant_frame(X, sample_weight)
+                return invariant_frame(X, sample_weight), np.zeros(D), np.ones(D)
             except InvalidDataError as error:
                 if self.frame is not None:
                     raise
                 # Nothing was asked for: a fit along the columns is worth something still, and says so.
                 warn(f"{error} As it is, the prior holds along the columns, and correlations of one are not ruled out.", DataAdvice)
-                return Frame.identity(D)
+                return Frame.identity(D), *_columns(X, sample_weight)
         factor = np.asarray(given, dtype=float)
         if factor.shape != (D, D):
             raise InvalidParameterError(f"Priors: frame must be of shape ({D}, {D}) for {D} columns, got {factor.shape}")
-        return Frame(total_moments(X if isinstance(X, Chunked) else rows_of(X), sample_weight)[0], factor)
+        mean, covariance = total_moments(rows_of(X), sample_weight)
+        frame = Frame(mean, factor)
+        return frame, np.zeros(D), np.sqrt(np.diag(frame.covariance_in(covariance)))
 
     def _rounding(self, X: FloatArray | Chunked, sample_weight: FloatArray | None, family: Family) -> FloatArray | None:
         """Return the covariance (D, D) of the rounding, None where there is none."""
@@ -379,12 +377,8 @@ def _is_default(value: Any, default: Any) -> bool:
     return value is default or (np.ndim(value) == 0 and not isinstance(value, ScalePrior) and value == default)
 
 
-def _has_full_rank(matrix: FloatArray) -> bool:
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        return False
-    # Rows of very unlike size, as in columns of unlike units, are no lack of rank.
-    rows = np.abs(matrix).max(1, keepdims=True)
-    return bool((rows > 0).all() and np.linalg.cond(matrix / np.where(rows > 0, rows, 1.0)) < 1 / _LEAST_RANK)
+def _is_regular(matrix: FloatArray) -> bool:
+    return matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and has_full_rank(matrix)
 
 
 guard(globals())

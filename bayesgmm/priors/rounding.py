@@ -22,7 +22,7 @@ def with_rounding(mixture: MixtureParams, rounding: FloatArray) -> MixtureParams
     >>> with_rounding(one, np.array([[16.0]])).sds
     array([[5.]])
     """
-    if mixture.is_diagonal and not np.any(rounding - np.diag(np.diag(rounding))):
+    if _along_columns(mixture, rounding):
         sds = np.sqrt(mixture.sds**2 + np.diag(rounding))
         return MixtureParams(mixture.weights, mixture.means, sds[..., None] * np.eye(mixture.n_features))
     values, vectors = np.linalg.eigh(rounding)
@@ -39,7 +39,7 @@ def without_rounding(mixture: MixtureParams, rounding: FloatArray) -> MixturePar
     >>> without_rounding(one, np.array([[16.0]])).sds
     array([[3.]])
     """
-    if mixture.is_diagonal and not np.any(rounding - np.diag(np.diag(rounding))):
+    if _along_columns(mixture, rounding):
         sds = mixture.sds
         left = np.sqrt(np.maximum(sds**2 - np.diag(rounding), (_LEAST_SD * sds) ** 2))
         return MixtureParams(mixture.weights, mixture.means, left[..., None] * np.eye(mixture.n_features))
@@ -50,6 +50,11 @@ def without_rounding(mixture: MixtureParams, rounding: FloatArray) -> MixturePar
     values, vectors = np.linalg.eigh(0.5 * (share + np.swapaxes(share, -1, -2)))
     roots = factors @ (vectors * np.sqrt(np.maximum(1.0 - values, _LEAST_SD**2))[..., None, :])
     return MixtureParams.from_roots(mixture.weights, mixture.means, roots)
+
+
+def _along_columns(mixture: MixtureParams, rounding: FloatArray) -> bool:
+    """Whether neither mixes columns, so that variances are all there is."""
+    return mixture.is_diagonal and not np.any(rounding - np.diag(np.diag(rounding)))
 
 
 guard(globals())

@@ -37,10 +37,14 @@ class ScalePrior(ABC):
     kind: ClassVar[int]
     """Number under which the compiled density knows the family."""
 
+    shared: float = 0.0
+    factors: tuple[float, ...] = (1.0,)
+    """What standard deviations have in common: see `LogNormal`. By default they are independent."""
+
     @property
     def is_joint(self) -> bool:
-        """Whether standard deviations of different components depend on each other."""
-        return False
+        """Whether the standard deviations of a mixture depend on each other."""
+        return self.shared > 0 or len(self.factors) > 1
 
     @abstractmethod
     def parameters(self) -> Pair:
@@ -315,10 +319,6 @@ class LogNormal(ScalePrior):
         if not (np.ndim(self.factors) == 1 and positive(self.factors)):
             raise InvalidParameterError(f"LogNormal: factors must be positive, finite numbers, got {self.factors!r}")
         object.__setattr__(self, "factors", tuple(float(factor) for factor in self.factors))
-
-    @property
-    def is_joint(self) -> bool:
-        return self.shared > 0 or len(self.factors) > 1
 
     def parameters(self) -> Pair:
         return self.mu, self.sigma

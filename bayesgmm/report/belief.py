@@ -87,7 +87,10 @@ def _spreads(priors: ResolvedPriors, features: tuple[str, ...], covariance_type:
     else:  # along the columns they have no name
         name = ""
         drawn = draw_mixtures(priors, family(covariance_type), _DRAWS, np.random.default_rng(0)).sds
-        lower, middle, upper = np.quantile(drawn if "component" in priors.sds_dims else drawn[:, 0], _TAILS, axis=0)
+        if all((np.asarray(p) == np.asarray(p)[:1]).all() for p in priors.sds.parameters()):
+            # Groups of which the same is believed are told alike: by themselves their draws would differ by chance.
+            drawn = drawn.reshape(-1, 1, len(features))
+        lower, middle, upper = np.quantile(drawn, _TAILS, axis=0)
     table = np.vectorize(_spread, otypes=[object])(name, rounding, lower, middle, upper)
     if "feature" not in priors.sds_dims:
         return [_row("standard deviations", "", _each(list(np.atleast_1d(table))))]

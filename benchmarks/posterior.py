@@ -47,7 +47,7 @@ def model(X):
     with numpyro.plate("component", 2):
         means = numpyro.sample("means", dist.Normal(jnp.asarray(priors.means_loc), jnp.asarray(priors.means_scale)).to_event(1))
         sds = numpyro.sample("sds", dist.LogNormal(jnp.asarray(priors.sds.mu), jnp.asarray(priors.sds.sigma)).to_event(1))
-        factor = numpyro.sample("factor", dist.LKJCholesky(2, priors.eta))
+        factor = numpyro.sample("factor", dist.LKJCholesky(2, priors.correlations.etas[0]))
     groups = dist.MultivariateNormal(means, scale_tril=sds[..., None] * factor)
     numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(weights), groups), obs=X)
 

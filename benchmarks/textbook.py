@@ -27,7 +27,7 @@ def textbook_model(X: np.ndarray, K: int) -> pm.Model:
         weights = pm.Dirichlet("weights", priors.concentration, shape=K)
         means = pm.Normal("means", priors.means_loc, priors.means_scale, shape=(K, D))
         sds = pm.LogNormal("sds", priors.sds.mu, priors.sds.sigma, shape=(K, D))
-        factor = pm.LKJCorr("corr_cholesky", n=D, eta=priors.eta, shape=(K, D, D))
+        factor = pm.LKJCorr("corr_cholesky", n=D, eta=priors.correlations.etas[0], shape=(K, D, D))
         components = pm.MvNormal.dist(mu=means, chol=sds[..., None] * factor)
         pm.Mixture("x", w=weights, comp_dists=components, observed=X)
     return model

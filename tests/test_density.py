@@ -18,7 +18,7 @@ from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.space import Space, spiral
 from bayesgmm.covariance import family
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
+from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors, lkj_log_constant
 from tests.conftest import random_mixture, scipy_log_likelihood
 
 NAMES = ["full", "tied", "diag", "spherical"]
@@ -40,7 +40,8 @@ def log_posterior(rng, K, D, name, sds=None, N=30, smallest_sd=0.0, frame=None):
     X = rng.normal(size=(N, D))
     fam = family(name)
     bounds = smallest_sd if np.ndim(smallest_sd) == 0 else smallest_sd[:D]
-    priors = Priors(sds=sds, eta=1.5, concentration=1.3, smallest_sd=bounds, frame=frame).resolve(X, K, fam)
+    eta = (0.5, 1.5, 6.0) if sds is None else 1.5
+    priors = Priors(sds=sds, eta=eta, concentration=1.3, smallest_sd=bounds, frame=frame).resolve(X, K, fam)
     return LogPosterior(X, Space(K, D, fam), priors)
 
 
@@ -183,7 +184,8 @@ def test_lkj_integrates_to_one(rng):
     base = np.zeros(space.n_dim)
     values = []
     grid = np.linspace(-300, 300, 200_001)
-    without = density._constant() - 0.5 * ((density.priors.means_loc / density.priors.means_scale) ** 2).sum()
+    lkj = lkj_log_constant(1.5, 2)
+    without = density._constant() + lkj - 0.5 * ((density.priors.means_loc / density.priors.means_scale) ** 2).sum()
     sds = density.priors.sds
     others = without - (0.5 * (sds.mu / sds.sigma) ** 2).sum()
     for v in (0.0, 1.3, -4.0):
@@ -193,9 +195,7 @@ def test_lkj_integrates_to_one(rng):
         values.append(rest)
     # eta = 1.5, D = 2: exponent 2 eta + D - 1 = 4 of the norm sqrt(1 + v^2)
     np.testing.assert_allclose(values, [-4 * 0.5 * np.log1p(v * v) for v in (0.0, 1.3, -4.0)], atol=1e-9)
-    from bayesgmm.priors import lkj_log_constant
-
-    mass = np.trapezoid((1 + grid**2) ** (-2.0), grid) * np.exp(lkj_log_constant(1.5, 2))
+    mass = np.trapezoid((1 + grid**2) ** (-2.0), grid) * np.exp(lkj)
     assert mass == pytest.approx(1.0, abs=1e-6)
 
 

@@ -64,7 +64,9 @@ class Case:
         self.K, self.D, self.family = K, D, family(name)
         self.X = random_mixture(rng, K, D).sample(N, rng)[0]
         concentration = np.linspace(0.7, 2.0, K)
-        priors = Priors(concentration=concentration, sds=sds, eta=1.7, smallest_sd=smallest_sd, frame=frame)
+        # Where the standard deviations have their default prior, which is joint, that of the correlations is as well.
+        eta = (0.6, 1.7, 4.0) if sds is None else 1.7
+        priors = Priors(concentration=concentration, sds=sds, eta=eta, smallest_sd=smallest_sd, frame=frame)
         self.priors = priors.resolve(self.X, K, self.family)
         self.space = Space.under(self.priors, self.family)
         self.model = build_resolved(self.X, K, self.family, self.priors, [f"x{d}" for d in range(D)])
@@ -88,10 +90,13 @@ class Case:
         total += log_sds.sum() + self.log_density_of_sds(sds)
         sds = {"tied": sds[None, :], "spherical": sds[:, None]}.get(self.family.name, sds) * np.ones((K, D))
         corr = np.tile(np.eye(D), (K, 1, 1))
+        etas = self.priors.correlations.etas
+        each = np.zeros(len(etas))
         for m, part in enumerate(v.reshape(-1, D * (D - 1) // 2) if v.size else []):
-            matrix, log_density = correlation(part, D, self.priors.eta)
-            corr[m if self.family.name == "full" else slice(None)] = matrix
-            total += log_density
+            pairs = [correlation(part, D, eta) for eta in etas]
+            corr[m if self.family.name == "full" else slice(None)] = pairs[0][0]
+            each += [log_density for _, log_density in pairs]
+        total += logsumexp(each) - np.log(len(each))
         F, rounding = self.priors.frame.factor, self.priors.rounding
         covariances = F @ (sds[:, :, None] * corr * sds[:, None, :]) @ F.T + (0.0 if rounding is None else rounding)
         params = MixtureParams.from_covariances(weights, self.priors.frame.center + means @ F.T, covariances)

@@ -15,8 +15,7 @@ from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.plots import plot_prior
 from bayesgmm.plots.prior import _ticks
-from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
-from bayesgmm.priors.draws import draw_correlation_factors
+from bayesgmm.priors import LKJ, Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
 
 LEAST_P = 1e-4  # p-values below it fail: seeds are fixed, so a test that passes once passes always
 SDS = [
@@ -42,7 +41,7 @@ def close_figures():
 @pytest.mark.parametrize("D", [2, 3, 6])
 def test_every_correlation_is_a_beta_variable(eta, D):
     """Lewandowski, Kurowicka and Joe (2009), section 3: (r + 1) / 2 is Beta(eta - 1 + D / 2, the same) for every pair."""
-    factors = draw_correlation_factors(eta, D, (3000,), np.random.default_rng(1))
+    factors = LKJ((eta,)).draw_factors(D, 3000, 1, np.random.default_rng(1))[:, 0]
     corr = factors @ np.swapaxes(factors, -1, -2)
     np.testing.assert_allclose(np.diagonal(corr, axis1=-2, axis2=-1), 1.0, rtol=1e-12)
     shape = eta - 1 + D / 2
@@ -51,7 +50,7 @@ def test_every_correlation_is_a_beta_variable(eta, D):
 
 
 def test_correlations_of_another_eta_are_told_apart():
-    factors = draw_correlation_factors(1.0, 3, (3000,), np.random.default_rng(1))
+    factors = LKJ((1.0,)).draw_factors(3, 3000, 1, np.random.default_rng(1))[:, 0]
     corr = (factors @ np.swapaxes(factors, -1, -2))[:, 1, 0]
     assert stats.kstest((corr + 1) / 2, stats.beta(2.0, 2.0).cdf).pvalue < LEAST_P
 
@@ -59,10 +58,21 @@ def test_correlations_of_another_eta_are_told_apart():
 def test_determinants_have_the_mean_of_the_density():
     """E det R from the LKJ constants: the density times the determinant is that of eta + 1, up to its constant."""
     eta, D = 1.5, 4
-    factors = draw_correlation_factors(eta, D, (20_000,), np.random.default_rng(2))
+    factors = LKJ((eta,)).draw_factors(D, 20_000, 1, np.random.default_rng(2))[:, 0]
     det = np.diagonal(factors, axis1=-2, axis2=-1).prod(-1) ** 2
     wanted = np.exp(bg.priors.lkj_log_constant(eta, D) - bg.priors.lkj_log_constant(eta + 1, D))
     assert abs(det.mean() - wanted) < 4 * det.std() / np.sqrt(len(det))
+
+
+def test_one_eta_holds_for_all_matrices_of_a_mixture():
+    """Under (0.5, 20) matrices of one mixture are alike: their determinants correlate as those of a mixture of two distributions do."""
+    prior, D, n = LKJ((0.5, 20.0)), 3, 20_000
+    factors = prior.draw_factors(D, n, 2, np.random.default_rng(3))
+    det = np.diagonal(factors, axis1=-2, axis2=-1).prod(-1) ** 2
+    means = [np.exp(bg.priors.lkj_log_constant(eta, D) - bg.priors.lkj_log_constant(eta + 1, D)) for eta in prior.etas]
+    assert abs(det.mean() - np.mean(means)) < 4 * det.std() / np.sqrt(n)
+    product = det[:, 0] * det[:, 1]
+    assert abs(product.mean() - np.mean(np.square(means))) < 4 * product.std() / np.sqrt(n)
 
 
 @pytest.mark.parametrize("name", ["full", "tied", "diag", "spherical"])
@@ -159,7 +169,6 @@ def test_nearly_singular_and_nearly_empty_draws_are_still_mixtures():
         (lambda: Priors(concentration=[]), "concentration must be positive and finite"),
         (lambda: Priors(concentration="flat"), "concentration must be positive and finite, got 'flat'"),
         (lambda: Priors(means_loc="here"), "means_loc must be finite, got 'here'"),
-        (lambda: Priors(eta=[1.0, 2.0]), "eta must be one number"),
         (lambda: HalfNormal(np.inf), "HalfNormal: scale must be a positive, finite number, got inf"),
         (lambda: HalfCauchy("wide"), "HalfCauchy: scale must be a positive, finite number, got 'wide'"),
         (lambda: plot_prior(DATA, 2, n_draws=20, axs=plt.subplots(1, 2)[1]), "axs must hold four axes, got 2"),

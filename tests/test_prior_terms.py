@@ -132,12 +132,10 @@ def test_terms_of_components_with_priors_of_their_own_are_those_of_the_sampler_s
 def test_sensitivity_is_arviz_s_and_names_what_moves(posterior_faithful):
     table, tree = prior_sensitivity(posterior_faithful), posterior_faithful.datatree_
     assert list(table.index) == ["weights", "means", "sds", "corr"]
-    assert table.loc[["weights", "means", "sds"], "sentence"].str.contains("hardly matters").all()
-    assert "is flat" in table.loc["corr", "sentence"]  # uniform over the correlation of two columns
+    assert table["sentence"].str.contains("hardly matters").all()
     assert prior_sensitivity(tree).equals(table)
-    parts = [part for part in table.index if part != "corr"]
-    by_part = [az.psense(tree, var_names=["means", "sds"], group_var_names=part) for part in parts]
-    assert all(table.loc[parts, "prior"] >= [max(float(values.max()) for values in found.values()) for found in by_part])
+    by_part = [az.psense(tree, var_names=["means", "sds"], group_var_names=part) for part in table.index]
+    assert all(table["prior"] >= [max(float(values.max()) for values in found.values()) for found in by_part])
     foreign = pd.concat(
         az.psense_summary(
             tree, var_names=["weights", "means", "sds"], coords={"component": k}, prior_var_names="means", round_to=12

@@ -10,8 +10,8 @@ from scipy.special import logsumexp
 import bayesgmm as bg
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterError
-from bayesgmm.frame import invariant_frame
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
+from bayesgmm.priors.axes import invariant_frame
 
 EVERY = [HalfNormal(0.7), HalfCauchy(0.7), HalfStudentT(4.0, 0.7), LogNormal(-0.3, 0.8), Exponential(0.7), Gamma(2.5, 1.5)]
 
@@ -213,6 +213,9 @@ def test_arrays_are_taken_in_every_shape_that_fits(rng):
     [
         (lambda: Priors(concentration=0), "concentration must be positive"),
         (lambda: Priors(eta=-1), "eta must be positive"),
+        (lambda: Priors(eta=(1.0, 0.0)), "eta must be positive"),
+        (lambda: Priors(eta=()), "eta must be one number, or several"),
+        (lambda: Priors(eta=[[1.0]]), "eta must be one number, or several"),
         (lambda: Priors(means_scale=[1.0, np.inf]), "means_scale must be positive and finite"),
         (lambda: Priors(means_loc=np.nan), "means_loc must be finite"),
         (lambda: Priors(sds=1.0), "must be a prior from bayesgmm.priors"),

@@ -244,7 +244,7 @@ class TestBeliefs:
         assert "half below" in rows["standard deviations", "eruptions"]
         # Of both groups the same is believed, and so it is said once.
         assert not any("group 1" in belief for belief in rows.values())
-        assert rows["correlations", ""].startswith("LKJ(1): about those of all rows")
+        assert rows["correlations", ""].startswith("LKJ(0.25) or LKJ(1) or LKJ(4): about those of all rows")
 
     def test_every_family_has_words(self, faithful):
         X = np.asarray(faithful)

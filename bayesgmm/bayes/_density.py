@@ -16,15 +16,15 @@ from bayesgmm.expectation._kernel import STATISTICS, VECTOR
 from bayesgmm.expectation._score import SCORE
 
 FULL, TIED, DIAGONAL, SPHERICAL = range(4)
-FIRST_ADDRESS = 7
+FIRST_ADDRESS = 6
 """Where the addresses of STATISTICS, of the score and of the log-posterior itself lie, in the bits of three doubles."""
 LENGTH = FIRST_ADDRESS + 3
 """Where the length of the whole array is."""
 SHARED = LENGTH + 1
 """Where the standard deviation of what the logs of the standard deviations share is; then whether there are a frame and rounding, and the
-number of factors of a joint prior of standard deviations, 0 where there is none."""
-HEADER = SHARED + 4
-"""Before them: D, K, family, kind of the standard deviations' prior, eta, additive constant, number of weights."""
+number of factors of a joint prior of standard deviations, 0 where there is none, and the number of etas of the correlations' prior."""
+HEADER = SHARED + 5
+"""Before them: D, K, family, kind of the standard deviations' prior, additive constant, number of weights."""
 
 _statistics_at, _score_at = function_at(STATISTICS), function_at(SCORE)
 
@@ -101,8 +101,8 @@ def _simplex(q, K, log_weights):
 
 
 @njit(inline="always")
-def _correlation_factor(v, order, D, eta, factor, norms):
-    """Fill a correlation's Cholesky factor from its spiral v; returns LKJ log-density plus log-Jacobian, without constants."""
+def _correlation_factor(v, order, D, factor, norms):
+    """Fill a correlation's Cholesky factor from its spiral v; returns the sum of the logs of its rows' norms."""
     for i in range(D):
         for j in range(D):
             factor[i, j] = 1.0 if i == j else 0.0
@@ -116,14 +116,27 @@ def _correlation_factor(v, order, D, eta, factor, norms):
         norms[i] = math.sqrt(s)
         for j in range(i + 1):
             factor[i, j] /= norms[i]
-        total -= lkj_exponent(D, eta) * math.log(norms[i])
+        total += math.log(norms[i])
     return total
 
 
-@njit(inline="always")
-def lkj_exponent(D, eta):
-    """Power of each diagonal element: 2 eta - 2 + D - (i + 1) from the LKJ density of row i, i + 2 from the transform's Jacobian."""
-    return 2.0 * eta + D - 1.0
+@compiled()
+def lkj(etas, constants, D, n_matrices, log_norms):
+    """Return the log-density of all correlations with the transform's Jacobian, and its slope in the sum of the logs of all norms.
+
+    The power of each diagonal element, one over a norm, is 2 eta - 2 + D - (i + 1) from the LKJ density of row i and i + 2 from the
+    Jacobian. Several etas, of which one holds for all matrices, are summed out.
+    """
+    n = etas.shape[0]
+    heights = np.empty(n)
+    for e in range(n):
+        heights[e] = n_matrices * constants[e] - (2.0 * etas[e] + D - 1.0) * log_norms
+    top, total, power = heights.max(), 0.0, 0.0
+    for e in range(n):
+        share = math.exp(heights[e] - top)
+        total += share
+        power += share * (2.0 * etas[e] + D - 1.0)
+    return top + math.log(total), power / total
 
 
 class Problem(NamedTuple):
@@ -135,7 +148,6 @@ class Problem(NamedTuple):
     n_matrices: int
     family: int
     kind: int
-    eta: float
     constant: float
     alpha: np.ndarray
     loc: np.ndarray
@@ -144,6 +156,8 @@ class Problem(NamedTuple):
     prior_b: np.ndarray
     shared: float
     factors: np.ndarray
+    etas: np.ndarray
+    eta_constants: np.ndarray
     in_frame: bool
     is_rounded: bool
     center: np.ndarray
@@ -161,6 +175,7 @@ class Point(NamedTuple):
     means: np.ndarray
     factors: np.ndarray
     norms: np.ndarray
+    power: float
     scale_tril: np.ndarray
 
 
@@ -176,15 +191,28 @@ def unpack(user):
     c = b + K * D
     d = c + n_sds
     d_end = d + n_sds
-    e = d_end + int(user[SHARED + 3])
+    n_etas = int(user[SHARED + 4])
+    d_factors = d_end + int(user[SHARED + 3])
+    d_etas = d_factors + n_etas
+    e = d_etas + n_etas
     f = e + (D if in_frame else 0)
     g = f + (D * D if in_frame else 0)
     h = g + (D * D if is_rounded else 0)
     i = h + D * (D - 1)
-    j = i + int(user[6])
-    head = (K, D, n_sds, n_matrices, family, int(user[3]), user[4], user[5])
+    j = i + int(user[5])
+    head = (K, D, n_sds, n_matrices, family, int(user[3]), user[4])
     priors = (user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:d_end])
-    frame = (user[SHARED], user[d_end:e], in_frame, is_rounded, user[e:f], user[f:g], user[g:h])
+    frame = (
+        user[SHARED],
+        user[d_end:d_factors],
+        user[d_factors:d_etas],
+        user[d_etas:e],
+        in_frame,
+        is_rounded,
+        user[e:f],
+        user[f:g],
+        user[g:h],
+    )
     return Problem(*head, *priors, *frame, user[h:i], user[i:j], user[j:])
 
 
@@ -206,7 +234,7 @@ def matrix_position(n_matrices, k):
 
 @njit(inline="always")
 def place(q, problem):
-    """Return the Point at q and the log-density of weights, correlations and their Jacobians, without constants."""
+    """Return the Point at q and the log-density of weights, correlations and their Jacobians, without the weights' constants."""
     K, D = problem.K, problem.D
     T = D * (D - 1) // 2
     log_weights = np.empty(K)
@@ -219,9 +247,13 @@ def place(q, problem):
     norms = np.ones((n_factors, D))
     for i in range(D):  # np.eye would do, and take six seconds more to compile
         factors[0, i, i] = 1.0
+    log_norms = power = 0.0
     for m in range(problem.n_matrices):
         start = first_sd + problem.n_sds + m * T
-        value += _correlation_factor(q[start : start + T], problem.order, D, problem.eta, factors[m], norms[m])
+        log_norms += _correlation_factor(q[start : start + T], problem.order, D, factors[m], norms[m])
+    if problem.n_matrices > 0:
+        log_density, power = lkj(problem.etas, problem.eta_constants, D, problem.n_matrices, log_norms)
+        value += log_density
     scale_tril = np.zeros((K, D, D))
     for k in range(K):
         factor = factors[matrix_position(problem.n_matrices, k)]
@@ -231,7 +263,7 @@ def place(q, problem):
             for j in range(i + 1):
                 scale_tril[k, i, j] = sd * factor[i, j]
     means = q[K - 1 : first_sd].copy().reshape((K, D))
-    return Point(log_weights, means, factors, norms, scale_tril), value
+    return Point(log_weights, means, factors, norms, power, scale_tril), value
 
 
 @njit(inline="always")
@@ -382,11 +414,10 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
                 gradient[first_sd + p] += g_scale[k, i, j] * point.factors[m, i, j] * sd
                 g_factors[m, i, j] += g_scale[k, i, j] * sd
     T = D * (D - 1) // 2
-    exponent = lkj_exponent(D, problem.eta)
     for m in range(problem.n_matrices):
         for p in range(T):
             i, j = int(problem.order[2 * p]), int(problem.order[2 * p + 1])
-            inner = exponent
+            inner = point.power
             for e in range(i + 1):
                 inner += g_factors[m, i, e] * point.factors[m, i, e]
             slope = g_factors[m, i, j] - point.factors[m, i, j] * inner

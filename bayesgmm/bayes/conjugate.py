@@ -14,7 +14,7 @@ from bayesgmm.covariance import Family
 from bayesgmm.covariance.base import diagonals
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors, lkj_log_constant
+from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.typing import FloatArray
 
 __all__ = ["in_frame", "log_conjugate_prior", "log_model_prior", "weights_to_priors"]
@@ -66,8 +66,7 @@ def log_model_prior(params: MixtureParams, priors: ResolvedPriors, family: Famil
     value: FloatArray = _log_dirichlet(params.weights, priors.concentration) + means + log_sds
     if space.n_matrices:
         log_det = (_log_det(params) - 2.0 * np.log(params.sds).sum(-1))[..., : space.n_matrices]
-        constant = space.n_matrices * lkj_log_constant(priors.eta, params.n_features)
-        value = value + constant + (priors.eta - 1.0) * log_det.sum(-1)
+        value = value + priors.correlations.log_density(log_det, params.n_features)
     return value
 
 

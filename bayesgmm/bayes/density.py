@@ -16,7 +16,7 @@ from bayesgmm.expectation._compile import Pointer
 from bayesgmm.expectation._kernel import STATISTICS
 from bayesgmm.expectation._score import SCORE, SCORE_OF_PARTS
 from bayesgmm.expectation._threads import chunks, ordered_map
-from bayesgmm.priors import ResolvedPriors, lkj_log_constant
+from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LogPosterior"]
@@ -106,13 +106,15 @@ class LogPosterior:
         carried = () if frame.is_identity else (frame.center, frame.factor)
         carried = carried if rounding is None else (*carried, rounding)
         factors = self._factors()
-        of_priors = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, *spreads, factors)
+        correlations = self.priors.correlations
+        lkj = (correlations.etas, correlations.log_constants(D) - np.log(len(correlations.etas)) / max(self.space.n_matrices, 1))
+        of_priors = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, *spreads, factors, *lkj)
         body = np.concatenate([np.ravel(piece).astype(float) for piece in (*of_priors, *carried, order, weight, rows)])
         kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
         functions = (STATISTICS, self._score(), _density.LOG_POSTERIOR)
         addresses = np.array([function.address for function in functions]).view(float)
-        head = [D, K, *kinds, self.priors.eta, self._constant(), len(weight), *addresses, _density.HEADER + len(body)]
-        head += [self.priors.sds.shared, not frame.is_identity, rounding is not None, len(factors)]
+        head = [D, K, *kinds, self._constant(), len(weight), *addresses, _density.HEADER + len(body)]
+        head += [self.priors.sds.shared, not frame.is_identity, rounding is not None, len(factors), len(correlations.etas)]
         return np.concatenate([head, body])
 
     def _rows(self) -> tuple[FloatArray, FloatArray]:
@@ -132,7 +134,7 @@ class LogPosterior:
         alpha = self.priors.concentration
         dirichlet = gammaln(alpha.sum()) - gammaln(alpha).sum() + (np.log(K) if K > 1 else 0.0)
         normal = -np.log(self.priors.means_scale).sum() - 0.5 * K * D * np.log(2 * np.pi)
-        return float(dirichlet + normal + self._sds_constant() + self.space.n_matrices * lkj_log_constant(self.priors.eta, D))
+        return float(dirichlet + normal + self._sds_constant())
 
     def _spreads(self) -> tuple[FloatArray, ...]:
         """Return the two parameters of the standard deviations' prior, each in the family's shape."""

@@ -18,6 +18,7 @@ from bayesgmm.bayes.space import FAMILIES
 from bayesgmm.covariance import Family, family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.priors import (
+    LKJ,
     Exponential,
     Gamma,
     HalfCauchy,
@@ -53,6 +54,13 @@ class _CholeskyCorr(CholeskyCorrTransform):
     """
 
     name = "choleskycorr"
+
+
+class _JointCholeskyCorr(_CholeskyCorr):
+    """The same of several factors that have one density together, so that the Jacobian is one number, too."""
+
+    def log_jac_det(self, value: TensorVariable, *inputs: Any) -> TensorVariable:
+        return super().log_jac_det(value, *inputs).sum()
 
 
 class _JointLog(LogTransform):
@@ -152,7 +160,7 @@ def build_resolved(X: FloatArray, n_components: int, kind: Family, priors: Resol
         sds_dims = tuple(along if dim == "feature" else dim for dim in kind.sds_dims)
         sds = _standard_deviations(priors.sds, name["sds"], kind.sds_shape(n_components, D), sds_dims)
         diagonal = not kind.has_correlations(D)
-        factors = pt.eye(D) if diagonal else _correlation_factors(name["corr_cholesky"], n_components, D, kind, priors.eta)
+        factors = pt.eye(D) if diagonal else _correlation_factors(name["corr_cholesky"], n_components, D, kind, priors.correlations)
         scale_tril = _scale_tril(sds, factors, kind, (n_components, D))
         if not priors.is_direct:
             means, scale_tril = _to_data(means, scale_tril, priors, diagonal)
@@ -235,11 +243,27 @@ def _weights(concentration: FloatArray) -> TensorVariable:
     return pm.Dirichlet("weights", a=concentration, shape=concentration.shape, dims="component")
 
 
-def _correlation_factors(name: str, K: int, D: int, kind: Family, eta: float) -> TensorVariable:
+def _correlation_factors(name: str, K: int, D: int, kind: Family, prior: LKJ) -> TensorVariable:
     """Return Cholesky factors of correlation matrices: (K, D, D), or (D, D) where all components share one."""
     shape = (K, D, D) if "component" in kind.sds_dims else (D, D)
-    # LKJCorr fails with dims: its shape says the same.
-    return pm.LKJCorr(name, n=D, eta=eta, shape=shape, default_transform=_CholeskyCorr(D))
+    if len(prior.etas) == 1:
+        # LKJCorr fails with dims: its shape says the same.
+        return pm.LKJCorr(name, n=D, eta=prior.etas[0], shape=shape, default_transform=_CholeskyCorr(D))
+    n_matrices = K if len(shape) == 3 else 1
+    constants = n_matrices * prior.log_constants(D) - np.log(len(prior.etas))
+
+    def logp(value: TensorVariable, etas: Any) -> TensorVariable:
+        logs = pt.log(pt.diagonal(value, axis1=-2, axis2=-1))
+        jacobian = ((D - 1.0 - np.arange(D)) * logs).sum()
+        return pt.logsumexp(constants + 2.0 * (etas - 1.0) * logs.sum()) + jacobian
+
+    def dist(etas: Any, size: Any) -> TensorVariable:
+        which = pm.Categorical.dist(p=np.full(len(prior.etas), 1 / len(prior.etas)))
+        return pm.LKJCorr.dist(n=D, eta=etas[which], shape=shape)
+
+    signature = "(e)->" + ("(k,d,d)" if len(shape) == 3 else "(d,d)")
+    args = {"signature": signature, "shape": shape, "default_transform": _JointCholeskyCorr(D)}
+    return pm.CustomDist(name, np.array(prior.etas), logp=logp, dist=dist, **args)
 
 
 def _scale_tril(sds: TensorVariable, factors: TensorVariable, kind: Family, shape: tuple[int, int]) -> TensorVariable:

@@ -9,7 +9,7 @@ from scipy.special import gammaln, xlogy
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import Family
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ResolvedPriors, lkj_log_constant
+from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray
 
 __all__ = ["log_prior_terms"]
@@ -51,7 +51,7 @@ def log_prior_terms(params: MixtureParams, priors: ResolvedPriors, family: Famil
     terms["means"] = stats.norm.logpdf(params.means, priors.means_loc, priors.means_scale).sum((-2, -1))
     terms["sds"] = priors.sds.log_density(space.free_sds(params), len(family.sds_dims))
     if space.n_matrices:
-        terms["corr"] = _lkj(params, space.n_matrices, priors.eta)
+        terms["corr"] = _lkj(params, space.n_matrices, priors)
     return terms
 
 
@@ -60,13 +60,13 @@ def _dirichlet(weights: FloatArray, concentration: FloatArray) -> FloatArray:
     return constant + xlogy(concentration - 1.0, weights).sum(-1)
 
 
-def _lkj(params: MixtureParams, n_matrices: int, eta: float) -> FloatArray:
-    """LKJ density of the Cholesky factors: that of the matrices, ``det^(eta - 1)``, times the Jacobian ``prod_i L_ii^(D - 1 - i)``.
+def _lkj(params: MixtureParams, n_matrices: int, priors: ResolvedPriors) -> FloatArray:
+    """Density of the Cholesky factors: that of the matrices, times the Jacobian ``prod_i L_ii^(D - 1 - i)``.
 
     Row i counts from 0; the Jacobian of a correlation matrix in its factor is that of Stan's ``lkj_corr_cholesky``.
     """
     D = params.n_features
     diagonal = np.diagonal(params.scale_tril, axis1=-2, axis2=-1) / params.sds
-    power = 2.0 * (eta - 1.0) + D - 1.0 - np.arange(D)
     logs: FloatArray = np.log(diagonal[..., :n_matrices, :])
-    return (power * logs).sum((-2, -1)) + n_matrices * lkj_log_constant(eta, D)
+    jacobian: FloatArray = ((D - 1.0 - np.arange(D)) * logs).sum((-2, -1))
+    return priors.correlations.log_density(2.0 * logs.sum(-1), D) + jacobian

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple, Self, override
 
 import numpy as np
@@ -21,7 +20,7 @@ from bayesgmm.covariance.base import as_matrices, diagonals
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Chunked, rows_of
 from bayesgmm.frame import Frame, total_moments
-from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors, ScalePrior, lkj_log_constant
+from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors, ScalePrior
 from bayesgmm.typing import FloatArray
 
 __all__ = ["ConjugatePenalty", "ModelPenalty", "Moments", "Penalty", "penalty_of"]
@@ -99,6 +98,15 @@ class Penalty(ABC):
         return float(logs.sum() + gammaln(alpha.sum()) - gammaln(alpha).sum())
 
 
+class _Target(NamedTuple):
+    """What an M-step climbs: rows of each block less the power of the correlations' prior, that power, scatter, and the sds' prior."""
+
+    m: FloatArray
+    from_lkj: float
+    scatter: FloatArray
+    prior: ScalePrior
+
+
 @dataclass(frozen=True, eq=False)
 class ModelPenalty(Penalty):
     """The priors of the PyMC model: Normal means, a prior of the standard deviations, LKJ correlations.
@@ -137,10 +145,13 @@ class ModelPenalty(Penalty):
             of_components += [np.asarray(a) for a in p.sds.parameters()]
         return all((a == a[:1]).all() for a in of_components)
 
-    @cached_property
-    def _from_lkj(self) -> float:
-        """``2 (eta - 1)``: the LKJ density is ``|R|^(eta - 1)``, with ``|R| = |Sigma| / prod sd^2``."""
-        return 2.0 * (self.priors.eta - 1.0) if self.family.has_correlations(self.n_features) else 0.0
+    def _from_lkj(self, blocks: FloatArray) -> float:
+        """``2 (eta - 1)``: the LKJ density is ``|R|^(eta - 1)``, with ``|R| = |Sigma| / prod sd^2``, and eta as expected there."""
+        if not self.family.has_correlations(self.n_features):
+            return 0.0
+        values = np.linalg.eigvalsh(blocks / _units(_sds_of(blocks)))
+        log_det = np.log(np.maximum(values, np.finfo(float).tiny)).sum(-1)
+        return 2.0 * (float(self.priors.correlations.expected_eta(log_det, self.n_features)) - 1.0)
 
     @override
     def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
@@ -153,8 +164,7 @@ class ModelPenalty(Penalty):
         if not self.family.has_correlations(self.n_features):
             return value
         log_det = _log_det(scale_tril[: len(blocks)]) - 2.0 * np.log(_sds_of(blocks)).sum(-1)
-        constant = lkj_log_constant(self.priors.eta, self.n_features)
-        return value + float(0.5 * self._from_lkj * log_det.sum() + len(blocks) * constant)
+        return value + float(self.priors.correlations.log_density(log_det, self.n_features))
 
     @override
     def update(
@@ -163,7 +173,7 @@ class ModelPenalty(Penalty):
         frame, loc, scale = self._frame, self.priors.means_loc, self.priors.means_scale
         moments, covariances = moments.seen_in(frame), frame.covariance_in(covariances)
         sds = _sds_of(covariances)
-        units = sds[:, :, None] * sds[:, None, :]
+        units = _units(sds)
         pull = moments.counts[:, None, None] * np.linalg.inv(covariances / units) / units
         towards = pull @ (moments.means - loc)[..., None]
         means = loc + np.linalg.solve(pull + as_matrices(scale**-2.0), towards)[..., 0]
@@ -177,31 +187,32 @@ class ModelPenalty(Penalty):
         With ``m = n - 2 (eta - 1)`` and h the slopes of the rest of the log-prior in the variances (times two), the gradient in Sigma
         vanishes where ``m Sigma = S + Sigma diag(h) Sigma``: without a prior the first step is the M-step.
         """
-        m = counts - self._from_lkj
+        from_lkj = self._from_lkj(blocks)
+        m = counts - from_lkj
         size = np.maximum(m, 1.0)[:, None, None]
-        # What all standard deviations share is one more thing that is not seen: what is expected of it, given those before, is all that
-        # counts.
+        # What all standard deviations share, and which eta holds, are two more things that are not seen: what is expected of them, given
+        # the covariances before, is all that counts.
         prior = self.priors.sds.given(self._free(_sds_of(blocks)))
-        value = self._value(blocks, m, scatter, prior)
+        target = _Target(m, from_lkj, scatter, prior)
+        value = self._value(blocks, target)
         for _ in range(_INNER_STEPS):
             sds = _sds_of(blocks)
             slopes = self._like(blocks, prior.slope(self._free(sds)))
-            h = (slopes - self._from_lkj) / sds**2
+            h = (slopes - from_lkj) / sds**2
             step = (scatter + blocks @ (h[..., None] * blocks) - m[:, None, None] * blocks) / size
-            blocks, value, moved = self._line_search(blocks, value, step, (m, scatter, smallest, prior))
+            blocks, value, moved = self._line_search(blocks, value, step, target, smallest)
             if not moved:
                 break
         return blocks
 
     def _line_search(
-        self, blocks: FloatArray, value: FloatArray, step: FloatArray, rest: tuple[FloatArray, FloatArray, FloatArray, ScalePrior]
+        self, blocks: FloatArray, value: FloatArray, step: FloatArray, target: _Target, smallest: FloatArray
     ) -> tuple[FloatArray, FloatArray, bool]:
         """Go a step, or the half of it and so on, raised to the bound where it leads below, until no block is worse than before."""
-        m, scatter, smallest, prior = rest
         length = np.ones(len(blocks))
         for _ in range(_HALVINGS):
             new = self._above(blocks + length[:, None, None] * step, smallest)
-            new_value = self._value(new, m, scatter, prior)
+            new_value = self._value(new, target)
             worse = ~((new_value >= value - _UNSEEN * np.abs(value)) & np.isfinite(new_value))
             if not worse.any():
                 return new, new_value, bool((np.abs(new - blocks) > _STILL * np.abs(blocks)).any())
@@ -217,16 +228,17 @@ class ModelPenalty(Penalty):
             return _raised(blocks, self._blocks(self._frame.covariance_in(smallest[None]))[0])
         return self._frame.covariance_in(_raised(self._frame.covariance_out(blocks), smallest))
 
-    def _value(self, blocks: FloatArray, m: FloatArray, scatter: FloatArray, prior: ScalePrior) -> FloatArray:
+    def _value(self, blocks: FloatArray, target: _Target) -> FloatArray:
         """Return what the M-step climbs, for each block; minus infinity where a matrix is not positive definite.
 
         In units of the standard deviations: columns of very unlike size would leave determinants no digits.
         """
+        m, from_lkj, scatter, prior = target
         out = np.full(len(blocks), -np.inf)
         good = (diagonals(blocks) > 0).all(-1) & np.isfinite(blocks).all((-2, -1))
         blocks = np.where(good[:, None, None], blocks, np.eye(blocks.shape[-1]))
         sds = _sds_of(blocks)
-        units = sds[:, :, None] * sds[:, None, :]
+        units = _units(sds)
         values, vectors = np.linalg.eigh(blocks / units)
         good &= values[:, 0] > 0
         if not good.any():
@@ -234,7 +246,7 @@ class ModelPenalty(Penalty):
         values = np.where(good[:, None], values, 1.0)
         log_det = np.log(values).sum(-1) + 2.0 * np.log(sds).sum(-1)
         trace = ((vectors * ((scatter / units) @ vectors)).sum(-2) / values).sum(-1)
-        of_prior = self._like(blocks, prior.log_kernel(self._free(sds))).sum(-1) - self._from_lkj * np.log(sds).sum(-1)
+        of_prior = self._like(blocks, prior.log_kernel(self._free(sds))).sum(-1) - from_lkj * np.log(sds).sum(-1)
         return np.where(good, -0.5 * m * log_det - 0.5 * trace + of_prior, out)
 
     def _blocks(self, covariances: FloatArray) -> FloatArray:
@@ -378,3 +390,9 @@ def _raised(blocks: FloatArray, bound: FloatArray) -> FloatArray:
 
 def _sds_of(blocks: FloatArray) -> FloatArray:
     return np.sqrt(diagonals(blocks))
+
+
+def _units(sds: FloatArray) -> FloatArray:
+    """Return the units (B, d, d) of the elements of covariances whose standard deviations are (B, d)."""
+    units: FloatArray = sds[:, :, None] * sds[:, None, :]
+    return units

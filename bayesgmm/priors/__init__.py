@@ -1,10 +1,12 @@
 """What is believed before the data: values, with defaults scaled by the data."""
 
 from bayesgmm.priors.conjugate import ConjugatePriors, ResolvedConjugatePriors
-from bayesgmm.priors.model import Priors, ResolvedPriors, lkj_log_constant
+from bayesgmm.priors.correlations import LKJ, lkj_log_constant
+from bayesgmm.priors.model import Priors, ResolvedPriors
 from bayesgmm.priors.scales import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, ScalePrior
 
 __all__ = [
+    "LKJ",
     "ConjugatePriors",
     "Exponential",
     "Gamma",

@@ -17,7 +17,7 @@ from bayesgmm.validation import check_data, check_fittable
 if TYPE_CHECKING:
     from bayesgmm.priors import Priors, ResolvedPriors
 
-__all__ = ["draw_correlation_factors", "draw_mixtures", "sample"]
+__all__ = ["draw_mixtures", "sample"]
 
 _LEAST = 1e-150
 """Nothing that must be positive is drawn below this: its square is still a number."""
@@ -104,41 +104,16 @@ def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.ra
         drawn = priors.sds.draw(kind.sds_shape(K, D), n_draws, rng)
     _refuse_overflow(means, drawn)
     sds = _full_shape(np.maximum(drawn, _LEAST), kind, (n_draws, K, D))
-    return priors.to_data(MixtureParams(weights, means, sds[..., None] * _factors(priors.eta, kind, (n_draws, K, D), rng)))
+    return priors.to_data(MixtureParams(weights, means, sds[..., None] * _factors(priors, kind, (n_draws, K, D), rng)))
 
 
-def draw_correlation_factors(eta: float, n_features: int, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
-    """Draw Cholesky factors ``(*size, D, D)`` of LKJ correlation matrices.
-
-    Row i (from 0) of the factor has a uniform direction and the squared length ``Beta(i / 2, eta + (D - 1 - i) / 2)`` left of the
-    diagonal: the onion method of Lewandowski, Kurowicka and Joe (2009), section 3.2, whose layers are these rows.
-
-    Examples
-    --------
-    >>> factors = draw_correlation_factors(2.0, 3, (100,), np.random.default_rng(1))
-    >>> np.allclose((factors**2).sum(-1), 1.0)
-    True
-    """
-    D = n_features
-    factors = np.zeros((*size, D, D))
-    factors[..., 0, 0] = 1.0
-    for i in range(1, D):
-        # What is left for the diagonal is drawn, not one minus the rest: it may be far smaller than rounding leaves of that.
-        left = rng.beta(eta + 0.5 * (D - 1 - i), 0.5 * i, size)
-        direction = rng.standard_normal((*size, i))
-        direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-        factors[..., i, :i] = np.sqrt(1.0 - left)[..., None] * direction
-        factors[..., i, i] = np.maximum(np.sqrt(left), _LEAST)
-    return factors
-
-
-def _factors(eta: float, kind: Family, shape: tuple[int, int, int], rng: np.random.Generator) -> FloatArray:
+def _factors(priors: ResolvedPriors, kind: Family, shape: tuple[int, int, int], rng: np.random.Generator) -> FloatArray:
     """Return the correlations' factors (n, K, D, D): one for each component, or one for all, or none."""
     n, K, D = shape
     if not kind.has_correlations(D):
         return np.broadcast_to(np.eye(D), (n, K, D, D))
     own = "component" in kind.sds_dims
-    return np.broadcast_to(draw_correlation_factors(eta, D, (n, K if own else 1), rng), (n, K, D, D))
+    return np.broadcast_to(priors.correlations.draw_factors(D, n, K if own else 1, rng), (n, K, D, D))
 
 
 def _full_shape(sds: FloatArray, kind: Family, shape: tuple[int, int, int]) -> FloatArray:

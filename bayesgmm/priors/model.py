@@ -6,29 +6,30 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln
 
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, rows_of
 from bayesgmm.expectation.chunks import spread_rows
-from bayesgmm.frame import Frame, invariant_frame, total_moments
+from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams, has_full_rank
 from bayesgmm.priors import draws
 from bayesgmm.priors._checks import broadcast, finite, positive
+from bayesgmm.priors.axes import invariant_frame
+from bayesgmm.priors.correlations import LKJ
 from bayesgmm.priors.rounding import with_rounding, without_rounding
 from bayesgmm.priors.scales import LogNormal, ScalePrior
 from bayesgmm.resolution import MOST_ROWS, smallest_sds
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.underflow import guard
 
-__all__ = ["Priors", "ResolvedPriors", "lkj_log_constant"]
+__all__ = ["Priors", "ResolvedPriors"]
 
 DEFAULT_MEANS_SCALE = 2.5  # prior standard deviation of a component's mean, in standard deviations of all rows
 DEFAULT_LOG_SD = -0.5  # what is expected of the log of a component's standard deviation, in standard deviations of all rows
 DEFAULT_SHARED, DEFAULT_OWN = 1.0, 0.2  # standard deviations of its parts: what all components share, and each has for itself
 DEFAULT_FACTORS = (1.0, 2.0, 3.0)  # by one of which the latter is multiplied: components are alike, or they are not
-DEFAULT_ETA, ETA_OF_COLUMNS = 1.0, 2.0  # along axes that the data chose, and along the columns
+DEFAULT_ETAS, ETA_OF_COLUMNS = (0.25, 1.0, 4.0), 2.0  # along axes that the data chose, and along the columns
 _INVARIANT, _COLUMNS = "invariant", "columns"
 
 
@@ -56,19 +57,19 @@ class Priors:
         the standard deviation s of all rows: on which scale the components are and how alike they are is left to the data.
         It vanishes at zero faster than any power, so that the likelihood's infinite peaks at repeated rows cannot make the posterior
         improper.
-    eta : float, optional
+    eta : float or tuple of float, optional
         Of the LKJ distribution of the correlations (Lewandowski, Kurowicka and Joe 2009); 1 is uniform over correlation matrices, and
-        2 keeps a little away from the singular ones. By default 2 along the columns and 1 along other axes, where correlations are
-        small by themselves.
+        2 keeps a little away from the singular ones. Of several, each is as probable as the others and one holds for all components, so
+        that the data say how near to zero correlations are. By default 2 along the columns and ``(0.25, 1, 4)`` along other axes.
     smallest_sd : float or array of shape (D,), optional
         What the rounding of each column adds to every component: its variance is the square of this, and no component is narrower. By
         default ``h / sqrt(12)`` for values recorded in steps of h (:func:`bayesgmm.resolution.smallest_sds`), and 0 for columns without
         visible rounding; spherical components take the smallest of the columns'. EM has floors of its own.
     frame : {"invariant", "columns"} or array of shape (D, D), optional
-        The axes. "invariant" takes those of :func:`bayesgmm.frame.invariant_frame`, along which all rows have unit variance: whatever the
-        units of the columns and however they are combined, the posterior is the same, and columns that go together are no matter. An
-        array is F itself. With "columns" z is x. By default "invariant" for full and tied covariances of two columns and more, and
-        "columns" where ``sds`` or ``means_scale`` are given, for diagonal and spherical covariances, for a single column, and, with a
+        The axes. "invariant" takes those of :func:`bayesgmm.priors.axes.invariant_frame`, along which all rows have unit variance:
+        whatever the units of the columns and however they are combined, the posterior is the same, and columns that go together are no
+        matter. An array is F itself. With "columns" z is x. By default "invariant" for full and tied covariances of two columns and more,
+        and "columns" where ``sds`` or ``means_scale`` are given, for diagonal and spherical covariances, for a single column, and, with a
         warning, where columns are collinear.
 
     Examples
@@ -82,13 +83,15 @@ class Priors:
     means_loc: ArrayLike | None = None
     means_scale: ArrayLike | None = None
     sds: ScalePrior | None = None
-    eta: float | None = None
+    eta: float | tuple[float, ...] | None = None
     smallest_sd: ArrayLike | None = None
     frame: str | ArrayLike | None = None
 
     def __post_init__(self) -> None:
-        if self.eta is not None and np.ndim(self.eta) > 0:
-            raise InvalidParameterError(f"Priors: eta must be one number for all components, got {self.eta!r}")
+        if self.eta is not None and (np.ndim(self.eta) > 1 or np.size(self.eta) == 0):
+            raise InvalidParameterError(
+                f"Priors: eta must be one number, or several to choose from, for all components, got {self.eta!r}"
+            )
         for name in ("concentration", "means_scale", "eta"):
             value = getattr(self, name)
             if value is not None and not positive(value):
@@ -148,6 +151,7 @@ class Priors:
         D = X.shape[1]
         concentration = broadcast("concentration", self.concentration, (n_components,))
         frame, center, spread = self._axes(X, family, sample_weight)
+        eta = self.eta if self.eta is not None else ETA_OF_COLUMNS if frame.is_identity else DEFAULT_ETAS
         loc = center if self.means_loc is None else frame.standardise(broadcast("means_loc", self.means_loc, (n_components, D)))
         scale = DEFAULT_MEANS_SCALE * spread if self.means_scale is None else self.means_scale
         of_all = spread if "feature" in family.sds_dims else np.sqrt(np.mean(spread**2))
@@ -160,7 +164,7 @@ class Priors:
             means_loc=broadcast("means_loc", loc, (n_components, D)),
             means_scale=broadcast("means_scale", scale, (n_components, D)),
             sds=sds.broadcast(family.sds_shape(n_components, D)),
-            eta=float(self.eta if self.eta is not None else ETA_OF_COLUMNS if frame.is_identity else DEFAULT_ETA),
+            correlations=LKJ(tuple(np.atleast_1d(eta).astype(float).tolist())),
             sds_dims=family.sds_dims,
             frame=frame,
             rounding=self._rounding(X, sample_weight, family),
@@ -223,7 +227,8 @@ class ResolvedPriors:
     sds : ScalePrior
         Along the axes of the frame; parameters in the shape of the family's standard deviations: (K, D) for full and diag, (D,) for tied,
         (K,) for spherical.
-    eta : float
+    correlations : LKJ
+        Of the correlations along the axes of the frame.
     sds_dims : tuple of str
         Names of the axes of the standard deviations.
     frame : Frame
@@ -244,7 +249,7 @@ class ResolvedPriors:
     means_loc: FloatArray
     means_scale: FloatArray
     sds: ScalePrior
-    eta: float
+    correlations: LKJ
     sds_dims: tuple[str, ...]
     frame: Frame
     rounding: FloatArray | None = None
@@ -328,36 +333,6 @@ class ResolvedPriors:
         if self.rounding is not None:
             mixture = without_rounding(mixture, self.rounding)
         return mixture if self.frame.is_identity else self.frame.params_in(mixture)
-
-
-def lkj_log_constant(eta: float, n_features: int) -> float:
-    """Return the log of the LKJ density's normalising constant.
-
-    Parameters
-    ----------
-    eta : float
-        The density is proportional to ``|R|^(eta - 1)``.
-    n_features : int
-        Rows of the correlation matrix R.
-
-    Returns
-    -------
-    float
-
-    Notes
-    -----
-    Lewandowski, Kurowicka and Joe (2009), Journal of Multivariate Analysis 100, 1989-2001, equation 16.
-
-    Examples
-    --------
-    Uniform over the one correlation of two columns, whose density is 1/2:
-
-    >>> round(float(lkj_log_constant(1.0, 2)), 4) == round(-float(np.log(2)), 4)
-    True
-    """
-    k = np.arange(1, n_features)
-    pis = np.sum(0.5 * k * np.log(np.pi) + gammaln(eta + 0.5 * (n_features - 1 - k)))
-    return float((n_features - 1) * gammaln(eta + 0.5 * (n_features - 1)) - pis)
 
 
 def _columns(X: FloatArray | Chunked, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:

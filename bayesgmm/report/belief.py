@@ -48,8 +48,10 @@ def beliefs(priors: Any, features: tuple[str, ...], covariance_type: str) -> lis
     rows += [_row("means", name, _normal(loc[:, d], scale[:, d])) for d, name in shown]
     rows += _spreads(priors, features, covariance_type)
     if covariance_type in ("full", "tied") and len(features) > 1:
-        about = _lkj(priors.eta) if priors.frame.is_identity else "about those of all rows, a group's may be any"
-        rows.append(_row("correlations", "", f"LKJ({priors.eta:.4g}): {about}"))
+        etas = priors.correlations.etas
+        about = _lkj(etas) if priors.frame.is_identity else "about those of all rows, a group's may be any"
+        name = " or ".join(f"LKJ({eta:.4g})" for eta in etas)
+        rows.append(_row("correlations", "", f"{name}: {about}"))
     return rows
 
 
@@ -105,10 +107,12 @@ def _spread(name: str, rounding: float, lower: float, middle: float, upper: floa
     return said if rounding == 0 else f"{said}, and {number(rounding)} from the rounding of the data"
 
 
-def _lkj(eta: float) -> str:
-    if eta == 1:
+def _lkj(etas: tuple[float, ...]) -> str:
+    if len(etas) > 1:
+        return "how near zero is left to the data"
+    if etas == (1.0,):
         return "every correlation matrix alike"
-    return "correlations near zero a little more probable" if eta > 1 else "correlations near ±1 more probable"
+    return "correlations near zero a little more probable" if etas[0] > 1 else "correlations near ±1 more probable"
 
 
 def _conjugate(priors: ResolvedConjugatePriors) -> list[dict[str, str]]:

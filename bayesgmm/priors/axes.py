@@ -1,0 +1,103 @@
+"""Axes that rows choose by themselves, and that go along with every linear map of them: invariant coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.expectation import Chunked, Gaps, conditional_moments, rows_of
+from bayesgmm.expectation.chunks import spread_rows
+from bayesgmm.frame import Frame, total_moments
+from bayesgmm.typing import FloatArray
+from bayesgmm.underflow import guard
+
+__all__ = ["invariant_frame"]
+
+_MOST_ROWS = 100_000
+"""Of rows in chunks, axes are looked for in no more than that, evenly spread."""
+_COLLINEAR = 1e-10  # smallest eigenvalue of the correlation matrix that is still taken for information
+
+
+def invariant_frame(X: FloatArray | Chunked, sample_weight: FloatArray | None = None) -> Frame:
+    """Return the frame of rows that goes along with every linear map of them, by invariant coordinate selection.
+
+    Its axes are those that two scatter matrices have in common: the total covariance S, which gives them unit variance, and the covariance
+    of the rows divided by their Mahalanobis distance under S. Far rows count little in the second, so that the two differ along the
+    directions in which the rows are not normal, such as those between groups. Nothing is fitted, and no number of groups is looked at.
+    Axes come in the order of the second scatter, the largest first, and point to where the rows' third moment is positive.
+
+    Parameters
+    ----------
+    X : array of shape (N, D), or Chunked
+        NaN stands for a missing value: such a row counts with what is expected of it under one normal distribution of all rows. Of rows in
+        chunks, a sample that is evenly spread is looked at for the axes, and all for the covariance.
+    sample_weight : array of shape (N,), optional
+
+    Raises
+    ------
+    InvalidDataError
+        If the rows vary in fewer directions than there are columns.
+
+    Notes
+    -----
+    Tyler, Critchley, Duembgen and Oja (2009), Journal of the Royal Statistical Society B 71, 549-592. The second scatter is Tyler's after
+    one step, that of principal axis analysis (Critchley, Pires and Amado 2006).
+
+    Examples
+    --------
+    Whatever the units, the coordinates are the same:
+
+    >>> X = np.random.default_rng(0).gamma(2.0, size=(300, 2))
+    >>> A = np.array([[1.0, 2.0], [-3.0, 100.0]])
+    >>> bool(np.allclose(invariant_frame(X).standardise(X), invariant_frame(X @ A).standardise(X @ A)))
+    True
+    """
+    center, covariance = total_moments(rows_of(X), sample_weight)
+    sd = np.sqrt(np.diag(covariance))
+    _refuse_collinear(covariance, sd, len(X))
+    white = Frame(center, sd[:, None] * np.linalg.cholesky(covariance / np.outer(sd, sd)))
+    if isinstance(X, Chunked):
+        X, sample_weight = X.take(spread_rows(len(X), _MOST_ROWS))
+    second, third = np.zeros_like(covariance), []
+    for Z, unseen, weight in _whitened(X, white, sample_weight):
+        squares = (Z**2).sum(1) + np.trace(unseen)
+        weight = weight / np.maximum(squares, np.finfo(float).tiny ** 0.5)
+        second += (weight[:, None] * Z).T @ Z + weight.sum() * unseen
+        third.append((weight, Z))
+    axes = np.linalg.eigh(0.5 * (second + second.T))[1][:, ::-1]
+    skew = sum(((weight[:, None] * (Z @ axes) ** 3).sum(0) for weight, Z in third), np.zeros(len(center)))
+    return Frame(center, white.factor @ (axes * np.where(skew < 0, -1.0, 1.0)))
+
+
+def _refuse_collinear(covariance: FloatArray, sd: FloatArray, n_rows: int) -> None:
+    D = len(sd)
+    singular = (sd == 0).any()
+    if not singular:
+        values = np.linalg.eigvalsh(covariance / np.outer(sd, sd))
+        singular = values[0] < _COLLINEAR * values[-1]
+    if singular:
+        why = f"{n_rows} rows do" if n_rows <= D else "some columns follow from others, and the rows do"
+        raise InvalidDataError(
+            f"{why} not vary in {D} directions, which a prior of correlations needs: leave out columns, or take covariance_type='diag'."
+        )
+
+
+def _whitened(X: FloatArray, white: Frame, sample_weight: FloatArray | None) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+    """Yield rows (n, D) in a frame, what covariance (D, D) is left of what they lack given what they have, and weights (n,)."""
+    weight = np.ones(len(X)) if sample_weight is None else sample_weight
+    complete = ~np.isnan(X).any(1)
+    yield white.standardise(X[complete]), np.zeros_like(white.factor), weight[complete]
+    rows = rows_of(X)
+    if not isinstance(rows, Gaps):
+        return
+    for part, missing, _, means, factors in conditional_moments(rows, np.zeros(1), white.center[None], white.factor[None]):
+        filled = np.empty((len(part.rows), len(white.center)))
+        filled[:, part.columns] = part.X
+        filled[:, missing] = means[:, 0]
+        unseen = white.inverse[:, missing] @ factors[0]
+        yield white.standardise(filled), unseen @ unseen.T, weight[part.rows]
+
+
+guard(globals())

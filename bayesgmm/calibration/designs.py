@@ -15,7 +15,8 @@ __all__ = ["CONTROLS", "DESIGNS", "Design"]
 _TRUE = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(0.0, 0.3), eta=2.0)
 _TOO_WIDE = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(0.5, 0.15), eta=2.0)
 _MIXED = tuple(tuple(float(i == j) + 0.8 * (i > j) for j in range(5)) for i in range(5))
-_IN_FRAME = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(-0.2, 0.2, shared=0.3), eta=1.0, frame=_MIXED)
+_LEARNED = LogNormal(-0.2, 0.2, shared=0.3, factors=(1.0, 2.0, 3.0))
+_IN_FRAME = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=_LEARNED, eta=(0.25, 1.0, 4.0), frame=_MIXED)
 
 
 @dataclass(frozen=True)

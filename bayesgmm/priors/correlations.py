@@ -38,24 +38,64 @@ class LKJ:
     etas: tuple[float, ...]
 
     def log_constants(self, n_features: int) -> FloatArray:
-        """Return the log of the normalising constant of a matrix (n_features, n_features) for each eta."""
+        """Return the log of the normalising constant of one matrix for each eta.
+
+        Parameters
+        ----------
+        n_features : int
+
+        Returns
+        -------
+        array of shape (etas,)
+        """
         return np.array([lkj_log_constant(eta, n_features) for eta in self.etas])
 
     def log_density(self, log_det: FloatArray, n_features: int) -> FloatArray:
-        """Return the log-density of matrices, given the logs (..., M) of their determinants."""
+        """Return the log-density of all matrices of a mixture together.
+
+        Parameters
+        ----------
+        log_det : array of shape (..., M)
+            Logs of the matrices' determinants.
+        n_features : int
+
+        Returns
+        -------
+        array of shape (...)
+        """
         each = self._of_each(log_det, n_features)
         total: FloatArray = logsumexp(each, axis=0) - np.log(len(self.etas))
         return total
 
     def expected_eta(self, log_det: FloatArray, n_features: int) -> FloatArray:
-        """Return what eta is expected to be, given the logs (..., M) of the determinants: the slope of `log_density`, plus one."""
+        """Return what eta is expected to be given the matrices: the slope of `log_density` in the sum of the logs, plus one.
+
+        Parameters
+        ----------
+        log_det : array of shape (..., M)
+            Logs of the matrices' determinants.
+        n_features : int
+
+        Returns
+        -------
+        array of shape (...)
+        """
         return np.tensordot(self.etas, softmax(self._of_each(log_det, n_features), axis=0), axes=1)
 
     def draw_factors(self, n_features: int, n_draws: int, n_matrices: int, rng: np.random.Generator) -> FloatArray:
-        """Draw Cholesky factors (n_draws, n_matrices, D, D) of correlation matrices.
+        """Draw Cholesky factors of correlation matrices.
 
         Row i (from 0) of the factor has a uniform direction and the squared length ``Beta(i / 2, eta + (D - 1 - i) / 2)`` left of the
         diagonal: the onion method of Lewandowski, Kurowicka and Joe (2009), section 3.2, whose layers are these rows.
+
+        Parameters
+        ----------
+        n_features, n_draws, n_matrices : int
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        array of shape (n_draws, n_matrices, D, D)
         """
         D, size = n_features, (n_draws, n_matrices)
         # One value takes nothing from the generator.

@@ -49,16 +49,6 @@ def cell_sums(cells, g, out):
         out[s] = total
 
 
-@compiled(fastmath=FASTMATH)
-def companions(Z, labels, start, cells, out):
-    """Add to ``out (N,)`` how many items share both the label and the draw's group of each item, summed over these draws."""
-    for i in range(len(labels)):
-        total = 0
-        for s in range(len(cells)):
-            total += cells[s, Z[i, start + s], labels[i]]
-        out[i] += total
-
-
 @compiled()
 def shared_groups(Z, start, stop, first, out):
     """Fill rows ``start .. stop`` of ``out (n, N)`` with shares of the draws in ``Z (N, T)``.

@@ -9,8 +9,7 @@ import numpy as np
 from bayesgmm.partitions import _counts
 from bayesgmm.partitions.inputs import Draws
 from bayesgmm.partitions.losses import Loss, column_sums
-from bayesgmm.partitions.pairs import similarity
-from bayesgmm.typing import FloatArray, IntArray
+from bayesgmm.typing import IntArray
 
 __all__ = ["MOST_POINTS", "best_of_all", "every_partition"]
 
@@ -40,8 +39,6 @@ def best_of_all(draws: Draws, loss: Loss, limit: int) -> IntArray:
     """Return the first partition (N,) of least expected loss among all that have at most ``limit`` groups."""
     everything = every_partition(draws.n_points)
     allowed = everything[everything.max(axis=1) < limit]
-    if loss.needs_similarity:
-        return allowed[int(np.argmin(_bounds(allowed, similarity(draws))))]
     g, columns = loss.table(draws.n_points), column_sums(draws, loss)
     sums, values = np.empty(draws.n_draws), np.empty(len(allowed))
     for which, labels in enumerate(allowed):
@@ -50,9 +47,3 @@ def best_of_all(draws: Draws, loss: Loss, limit: int) -> IntArray:
         _counts.cell_sums(cells, g, sums)
         values[which] = loss.mean(float(g[np.bincount(labels)].sum()), columns, sums, draws.n_points)
     return allowed[int(np.argmin(values))]
-
-
-def _bounds(partitions: IntArray, P: FloatArray) -> FloatArray:
-    """Return the lower bounds (P,) of partitions (P, n), less what does not depend on them."""
-    same = partitions[:, :, None] == partitions[:, None, :]
-    return (np.log2(same.sum(axis=-1)) - 2.0 * np.log2((same * P).sum(axis=-1))).mean(axis=-1)

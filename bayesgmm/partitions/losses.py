@@ -44,11 +44,6 @@ class Loss:
     split_cost: float = 1.0
 
     @property
-    def needs_similarity(self) -> bool:
-        """Whether the loss in posterior expectation is a function of the similarity matrix, not of contingency tables."""
-        return self.name == "vi_lb"
-
-    @property
     def rounding(self) -> float:
         """A difference of so little is none; two partitions that differ do so by far more."""
         return 1e-14 if self.counts_pairs else 1e-12
@@ -65,7 +60,7 @@ class Loss:
         return out
 
     def mean(self, rows: float, columns: FloatArray, cells: FloatArray, n: int) -> float:
-        """Return the expected loss from the same sums, of any loss that needs no similarities."""
+        """Return the expected loss from the same sums."""
         if self.of_means:
             columns, cells = columns.mean(keepdims=True), cells.mean(keepdims=True)
         return float(self.combine(rows, columns, cells, n).mean())
@@ -81,7 +76,6 @@ LOSSES = {
         Loss("nid", _tables.NID, counts_pairs=False, of_means=False),
         Loss("omari", _tables.OMARI, counts_pairs=True, of_means=False),
         Loss("pear", _tables.OMARI, counts_pairs=True, of_means=True),
-        Loss("vi_lb", _tables.VI, counts_pairs=False, of_means=True),
     )
 }
 """Every loss by its name."""
@@ -115,7 +109,7 @@ def partition_loss(estimate: ArrayLike, truth: ArrayLike, loss: str = "vi", *, s
     estimate, truth : int array of shape (N,)
         Labels from 0 up; only who shares one matters.
     loss : str
-        "vi", "binder", "nvi", "id", "nid", "omari", "pear" or "vi_lb": see the notes.
+        "vi", "binder", "nvi", "id", "nid", "omari" or "pear": see the notes.
     split_cost : float
         For "binder" and "vi": the cost of parting what belongs together, between 0 and 2; joining what does not costs ``2 - split_cost``.
 
@@ -144,9 +138,6 @@ def partition_loss(estimate: ArrayLike, truth: ArrayLike, loss: str = "vi", *, s
     omari     one minus the adjusted Rand index of Hubert and Arabie (1985)
     pear      the same between two partitions; the index of mean pair counts in expectation (Fritsch and Ickstadt 2009, Bayesian
               Analysis 4, 367-392)
-    vi_lb     the same as vi between two partitions; in expectation ``mean_i(log2 |C_i| + log2 sum_j P_ij - 2 log2 sum_{j in C_i} P_ij)``
-              with the similarities P, whose terms that depend on the estimate bound those of vi from below by Jensen's inequality
-              (Wade and Ghahramani 2018, Bayesian Analysis 13, 559-626, equation 13)
     ========  =====================================================================================================================
 
     R's mcclust counts each pair once and does not divide: its Binder loss is ours times ``N^2 / 2``; its VI is in bits as ours is.
@@ -196,7 +187,7 @@ def expected_loss(labels: ArrayLike, draws: Any, loss: str = "vi", *, split_cost
     draws : int array of shape (T, N)
         Draws of the partition; see :func:`bayesgmm.partitions.draw_labels` for those of a fit.
     loss : str
-        As in :func:`partition_loss`. All but "pear" and "vi_lb" are averages over the draws.
+        As in :func:`partition_loss`. All but "pear" are averages over the draws.
     split_cost : float
         As in :func:`partition_loss`.
 
@@ -224,8 +215,6 @@ def draw_losses(labels: IntArray, draws: Draws, loss: Loss) -> FloatArray:
 
 def mean_loss(labels: IntArray, draws: Draws, loss: Loss) -> float:
     """Return the expected loss of checked labels."""
-    if loss.needs_similarity:
-        return _lower_bound(labels, draws)
     return loss.mean(*_sums(labels, draws, loss), draws.n_points)
 
 
@@ -241,38 +230,13 @@ def _sums(labels: IntArray, draws: Draws, loss: Loss) -> tuple[float, FloatArray
 
 def _table_sums(labels: IntArray, draws: Draws, g: FloatArray) -> FloatArray:
     """Return the sums (T,) of g over the cells of each draw's table."""
+    groups = int(labels.max()) + 1
 
     def task(start: int, stop: int) -> FloatArray:
+        cells = np.empty((stop - start, draws.most_groups, groups), dtype=np.int32)
+        _counts.count_cells(draws.by_point, labels, start, cells)
         out = np.empty(stop - start)
-        _counts.cell_sums(_cells(labels, draws, start, stop), g, out)
+        _counts.cell_sums(cells, g, out)
         return out
 
-    return np.concatenate(list(ordered_map(task, _parts(labels, draws))))
-
-
-def _parts(labels: IntArray, draws: Draws) -> list[tuple[int, int]]:
-    return draws.parts(int(labels.max()) + 1)
-
-
-def _cells(labels: IntArray, draws: Draws, start: int, stop: int) -> np.ndarray:
-    cells = np.empty((stop - start, draws.most_groups, int(labels.max()) + 1), dtype=np.int32)
-    _counts.count_cells(draws.by_point, labels, start, cells)
-    return cells
-
-
-def mean_companions(labels: IntArray, draws: Draws) -> FloatArray:
-    """Return for each point (N,) the sum of its similarities to the points with its label, itself among them."""
-
-    def task(start: int, stop: int) -> FloatArray:
-        out = np.zeros(draws.n_points)
-        _counts.companions(draws.by_point, labels, start, _cells(labels, draws, start, stop), out)
-        return out
-
-    return np.sum(list(ordered_map(task, _parts(labels, draws))), axis=0) / draws.n_draws
-
-
-def _lower_bound(labels: IntArray, draws: Draws) -> float:
-    """Wade and Ghahramani (2018), equation 13."""
-    sizes = np.bincount(labels)[labels]
-    together, all_similar = (mean_companions(group, draws) for group in (labels, np.zeros_like(labels)))
-    return float(np.mean(np.log2(sizes) + np.log2(all_similar) - 2 * np.log2(together)))
+    return np.concatenate(list(ordered_map(task, draws.parts(groups))))

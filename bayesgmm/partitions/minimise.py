@@ -18,9 +18,8 @@ from bayesgmm.params import generator
 from bayesgmm.partitions.exact import MOST_POINTS, best_of_all
 from bayesgmm.partitions.inputs import Draws, by_size, check_count, check_draws
 from bayesgmm.partitions.losses import Loss, loss_named, mean_loss
-from bayesgmm.partitions.pairs import similarity
 from bayesgmm.partitions.search import Attempts, run
-from bayesgmm.partitions.state import BoundSearch, SearchState, TableSearch
+from bayesgmm.partitions.state import TableSearch
 from bayesgmm.progress import steps
 from bayesgmm.typing import FloatArray, IntArray, RandomState
 
@@ -89,8 +88,6 @@ class PartitionEstimate:
 
 
 _MOST_SIZES = 8
-LARGEST_SIMILARITY = 1e8
-"""Most numbers of a similarity matrix that a search keeps (800 MB)."""
 
 
 def minimize(
@@ -160,7 +157,7 @@ def minimize(
     check_count(n_runs, "n_runs"), check_count(zealous, "zealous", 0)
     if time_limit is not None and not time_limit > 0:
         raise InvalidParameterError(f"time_limit must be a positive number of seconds or None, got {time_limit!r}")
-    make = _maker(checked, chosen, limit)
+    make = partial(TableSearch, checked, chosen, limit)
     seeds = np.random.SeedSequence(generator(random_state).integers(2**32, size=4).tolist()).spawn(n_runs)
     n_groups = min(limit, checked.most_groups)
     tasks = [
@@ -189,22 +186,11 @@ def check_limit(max_components: int | None, n_points: int) -> int:
     return limit
 
 
-def _maker(draws: Draws, loss: Loss, limit: int) -> Callable[[], SearchState]:
-    if not loss.needs_similarity:
-        return partial(TableSearch, draws, loss, limit)
-    if draws.n_points**2 > LARGEST_SIMILARITY:
-        raise InvalidParameterError(
-            f"loss {loss.name!r} needs all pairs of the {draws.n_points} points, {draws.n_points**2 * 8 / 1e9:.1f} GB: "
-            "choose 'vi', which it bounds and which needs none"
-        )
-    return partial(BoundSearch, similarity(draws), limit, loss.rounding)
-
-
-type Task = Callable[..., SearchState]
+type Task = Callable[..., TableSearch]
 
 
 def _run_all(
-    make: Callable[[], SearchState], tasks: Sequence[Task], time_limit: float | None, advance: Callable[[], None]
+    make: Callable[[], TableSearch], tasks: Sequence[Task], time_limit: float | None, advance: Callable[[], None]
 ) -> tuple[list[IntArray | None], bool]:
     """Return the labels that each run came to, None where it did not begin, and whether any was cut short."""
     deadline = None if time_limit is None else time.monotonic() + time_limit

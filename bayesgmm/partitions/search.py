@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.partitions.state import SearchState
+from bayesgmm.partitions.state import TableSearch
 from bayesgmm.typing import IntArray
 
 __all__ = ["Attempts", "run"]
@@ -44,8 +44,8 @@ class Attempts:
 
 
 def run(
-    state: SearchState, attempts: Attempts, rng: np.random.Generator, tolerance: float, stopped: Callable[[], bool]
-) -> SearchState:
+    state: TableSearch, attempts: Attempts, rng: np.random.Generator, tolerance: float, stopped: Callable[[], bool]
+) -> TableSearch:
     """Search from an empty state, and return the best state met; once ``stopped()`` the best so far.
 
     ``tolerance`` is a difference in loss that counts as none.
@@ -80,13 +80,13 @@ def run(
     return best
 
 
-def _handful(state: SearchState, rng: np.random.Generator) -> IntArray:
+def _handful(state: TableSearch, rng: np.random.Generator) -> IntArray:
     """Choose some points that hardly prefer their groups, or any where there are few."""
     doubtful = np.argsort(state.margin, kind="stable")[: max(len(state.labels) // ONE_IN, 8)]
     return rng.permutation(doubtful)[: rng.integers(2, 7)]
 
 
-def _sweeten(state: SearchState, rng: np.random.Generator, stopped: Callable[[], bool]) -> None:
+def _sweeten(state: TableSearch, rng: np.random.Generator, stopped: Callable[[], bool]) -> None:
     """Move single points, in a new random order each time, until none wants to move.
 
     Once all points were seen, most of those that still move are among those that hardly preferred their group: these are settled first.
@@ -100,7 +100,7 @@ def _sweeten(state: SearchState, rng: np.random.Generator, stopped: Callable[[],
             pass
 
 
-def _groups(state: SearchState, rng: np.random.Generator) -> list[int]:
+def _groups(state: TableSearch, rng: np.random.Generator) -> list[int]:
     return [int(k) for k in rng.permutation(int(state.labels.max()) + 1)]
 
 

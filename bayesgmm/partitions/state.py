@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
-
 import numpy as np
 
-from bayesgmm.partitions import _bound, _tables
+from bayesgmm.partitions import _tables
 from bayesgmm.partitions.inputs import Draws
 from bayesgmm.partitions.losses import Loss
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["BoundSearch", "SearchState", "TableSearch"]
+__all__ = ["TableSearch"]
 
 LANES = 4
 """Slots are made in multiples of this: so many are summed at a time."""
-
-
-class SearchState(Protocol):
-    """What a search asks of the partition it works on; labels are -1 for points without a group."""
-
-    @property
-    def labels(self) -> IntArray:
-        """Groups (N,), numbered without gaps."""
-        ...
-
-    @property
-    def value(self) -> float:
-        """What is minimised, of the points that have a group."""
-        ...
-
-    @property
-    def margin(self) -> FloatArray:
-        """By how much the best other group was worse than a point's own (N,) when it was last visited."""
-        ...
-
-    def visit(self, order: IntArray) -> int:
-        """Put each point where the value is least, in this order, and return how many found a new group."""
-        ...
-
-    def take_out(self, items: IntArray) -> None:
-        """Take points out of their groups."""
-        ...
-
-    def place(self, items: IntArray, groups: IntArray) -> None:
-        """Give points without a group these, numbered without gaps."""
-        ...
-
-    def copy(self) -> Self:
-        """Return a state of its own that is the same."""
-        ...
 
 
 class TableSearch:
@@ -59,7 +22,6 @@ class TableSearch:
     ----------
     draws : Draws
     loss : Loss
-        Any but the lower bound of the variation of information.
     limit : int
         Most groups.
     """
@@ -85,12 +47,12 @@ class TableSearch:
 
     @property
     def labels(self) -> IntArray:
-        """Groups (N,)."""
+        """Groups (N,), numbered without gaps; -1 for points without one."""
         return self._state.labels
 
     @property
     def margin(self) -> FloatArray:
-        """By how much the best other group was worse (N,)."""
+        """By how much the best other group was worse than a point's own (N,) when it was last visited."""
         return self._state.margin
 
     @property
@@ -125,7 +87,7 @@ class TableSearch:
         _tables.take_out(items, self._draws.by_point, self._step, self._state)
 
     def place(self, items: IntArray, groups: IntArray) -> None:
-        """Give points without a group these."""
+        """Give points without a group these, numbered without gaps."""
         self._grow(int(groups.max()) + 1)
         _tables.place(items, groups, self._draws.by_point, self._step, self._state)
 
@@ -148,67 +110,6 @@ class TableSearch:
             cells=_widened(s.cells, more, 0),
             gain=_widened(s.gain, more, self._step[0]),
         )
-
-
-class BoundSearch:
-    """The lower bound of the variation of information: a move costs time of the order of the points.
-
-    Parameters
-    ----------
-    similarity : array of shape (N, N)
-    limit : int
-        Most groups.
-    tolerance : float
-        A gain of so little is none.
-    """
-
-    def __init__(self, similarity: FloatArray, limit: int, tolerance: float) -> None:
-        N = len(similarity)
-        self._P = similarity
-        self._limit = limit
-        self._tolerance = tolerance * N
-        self._constant = float(np.log2(similarity.sum(axis=1)).sum())
-        self._state = _bound.BoundState(
-            labels=np.full(N, -1),
-            size=np.zeros(N + 1, dtype=np.intp),
-            together=np.zeros(N),
-            numbers=np.zeros(2, dtype=np.intp),
-            margin=np.zeros(N),
-        )
-
-    @property
-    def labels(self) -> IntArray:
-        """Groups (N,)."""
-        return self._state.labels
-
-    @property
-    def margin(self) -> FloatArray:
-        """By how much the best other group was worse (N,)."""
-        return self._state.margin
-
-    @property
-    def value(self) -> float:
-        """Value of the bound, once all points have a group."""
-        return (_bound.value(self._state) + self._constant) / len(self._P)
-
-    def visit(self, order: IntArray) -> int:
-        """Put each point where the bound is least."""
-        return int(_bound.visit(order, self._P, self._state, self._limit, self._tolerance))
-
-    def take_out(self, items: IntArray) -> None:
-        """Take points out of their groups."""
-        _bound.take_out(items, self._P, self._state)
-
-    def place(self, items: IntArray, groups: IntArray) -> None:
-        """Give points without a group these."""
-        _bound.place(items, groups, self._P, self._state)
-
-    def copy(self) -> BoundSearch:
-        """Return a state of its own that is the same."""
-        twin = object.__new__(BoundSearch)
-        vars(twin).update(vars(self))
-        twin._state = _bound.BoundState(*(array.copy() for array in self._state))
-        return twin
 
 
 def _slots(n: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["MOST_ROWS", "Repeats", "advice_on_repeats", "repeats", "resolution", "smallest_sds"]
+__all__ = ["MOST_ROWS", "Repeats", "advice_on_repeats", "repeats", "smallest_sds"]
 
 _EPS64 = float(np.finfo(np.float64).eps)
 _EPS32 = float(np.finfo(np.float32).eps)
@@ -37,8 +37,19 @@ _VISIBLE_SHARE = 0.05
 _MOST_NAMED = 6
 
 
-def resolution(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
-    """Return the step to which each column was rounded, 0.0 where no rounding is to be seen.
+def _columns(X: FloatArray, sample_weight: FloatArray | None) -> Iterator[tuple[FloatArray, FloatArray | None]]:
+    """Return each column's values that are there in their order, and their weights."""
+    thinned = _ALL if len(X) <= MOST_ROWS else np.arange(0, len(X), -(-len(X) // MOST_ROWS))
+    rows = np.asarray(X[thinned], dtype=float)
+    weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)[thinned]
+    return (_present(rows[:, d], weight) for d in range(rows.shape[1]))
+
+
+def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
+    """Return the smallest standard deviation (D,) that each column can tell: that of its rounding, ``h / sqrt(12)`` for steps of h.
+
+    It is 0 where no rounding is to be seen, and at most half the standard deviation of the column, so that no group need be wider than
+    all rows: a code that is 1 in few rows and 0 in all others varies less than its rounding would.
 
     Parameters
     ----------
@@ -47,14 +58,9 @@ def resolution(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatA
     sample_weight : array of shape (N,), optional
         Frequencies of the rows: a row of weight three is there three times, and one of weight zero is not there.
 
-    Returns
-    -------
-    array of shape (D,)
-        In the units of the columns.
-
     Notes
     -----
-    The rule, for the distinct values of a column in their order (values that differ by some rounding errors count as one):
+    The rule for the step, from the distinct values of a column in their order (values that differ by some rounding errors count as one):
 
     1. If all are decimals with at most 12 significant digits (5 where every value is a float32), the step is the greatest common divisor
        of their differences: 0.01 for prices, 5 for scores in fives, 1 for 273.15, 274.15, ... Fewer than five distinct values
@@ -66,38 +72,6 @@ def resolution(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatA
     4. Else the column is continuous.
 
     A column of one distinct value has no step. Of more than a million rows, a million evenly spaced ones are looked at.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(200, 1)) * [1.0, 10.0, 1.0] + [0.0, 3.0, 0.0]
-    >>> X[:, 1] = X[:, 1].round()
-    >>> X[:120, 2] = 0.0
-    >>> resolution(X).round(3)
-    array([0.   , 1.   , 0.009])
-    """
-    return np.array([_step(*column) for column in _columns(X, sample_weight)])
-
-
-def _columns(X: FloatArray, sample_weight: FloatArray | None) -> Iterator[tuple[FloatArray, FloatArray | None]]:
-    """Return each column's values that are there in their order, and their weights."""
-    thinned = _ALL if len(X) <= MOST_ROWS else np.arange(0, len(X), -(-len(X) // MOST_ROWS))
-    rows = np.asarray(X[thinned], dtype=float)
-    weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)[thinned]
-    return (_present(rows[:, d], weight) for d in range(rows.shape[1]))
-
-
-def smallest_sds(X: FloatArray, sample_weight: FloatArray | None = None) -> FloatArray:
-    """Return the smallest standard deviation (D,) that each column can tell: that of its rounding, ``resolution(X) / sqrt(12)``.
-
-    It is at most half the standard deviation of the column, so that no group need be wider than all rows: a code that is 1 in few rows and
-    0 in all others varies less than its rounding would.
-
-    Parameters
-    ----------
-    X : array of shape (N, D)
-        NaN stands for a missing value.
-    sample_weight : array of shape (N,), optional
 
     Examples
     --------
@@ -272,6 +246,7 @@ def _smallest_sd(values: FloatArray, weight: FloatArray | None) -> float:
 
 
 def _step(values: FloatArray, weight: FloatArray | None) -> float:
+    """Return the step to which a column was rounded, in its units, and 0.0 where no rounding is to be seen: see `smallest_sds`."""
     starts = _starts(values)
     distinct = values[starts]
     if len(distinct) < 2:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["guard", "is_guarded"]
+__all__ = ["guard"]
 
 _PACKAGE = "bayesgmm"
 _MARK = "__underflow_is_zero__"
@@ -44,15 +44,6 @@ def guard(names: dict[str, Any]) -> None:
             names[name] = _guarded(value)
         elif inspect.isclass(value):
             _guard_class(value)
-
-
-def is_guarded(door: Any) -> bool:
-    """Whether underflow is zero in a function, or behind a property."""
-    if isinstance(door, property):
-        return is_guarded(door.fget)
-    if isinstance(door, cached_property):
-        return is_guarded(door.func)
-    return hasattr(getattr(door, "__func__", door), _MARK)
 
 
 def _guard_class(kind: type) -> None:

@@ -8,13 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesgmm import datasets
-from bayesgmm.resolution import repeats, resolution, smallest_sds
+from bayesgmm.resolution import _columns, _step, repeats, smallest_sds
 from bayesgmm.typing import FloatArray
 
 quick = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 shapes = st.sampled_from(["normal", "uniform", "exponential", "standard_cauchy", "two groups"])
 powers = st.integers(-6, 6)
+
+
+def resolution(X: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """The step of each column, 0.0 where no rounding is to be seen."""
+    return np.array([_step(*column) for column in _columns(X, weight)])
 
 
 def drawn(shape: str, n: int, rng: np.random.Generator) -> FloatArray:

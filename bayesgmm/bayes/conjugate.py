@@ -1,4 +1,4 @@
-"""Conjugate priors beside the model's: their densities in one measure, and weights that carry draws from one to the other."""
+"""Conjugate priors of draws: their log-density, and the same priors in other coordinates."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.special import gammaln, xlogy
-from scipy.stats import norm
 
-from bayesgmm.bayes.importance import Weights, pareto_smoothed
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import Family
 from bayesgmm.covariance.base import diagonals
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.priors import ResolvedConjugatePriors
 from bayesgmm.typing import FloatArray
 
-__all__ = ["in_frame", "log_conjugate_prior", "log_model_prior", "weights_to_priors"]
+__all__ = ["in_frame", "log_conjugate_prior"]
 
 
 def in_frame(priors: ResolvedConjugatePriors, frame: Frame) -> ResolvedConjugatePriors:
@@ -55,44 +53,6 @@ def log_conjugate_prior(params: MixtureParams, priors: ResolvedConjugatePriors, 
     each = np.log(2.0) + (2.0 if family.diagonal else D + 1.0) * logs.reshape(*params.batch_shape, -1)
     spread = priors.log_density_of_covariances(params.scale_tril, family) + each.sum(-1)
     return _log_dirichlet(params.weights, priors.concentration) + normal.sum(-1) + spread
-
-
-def log_model_prior(params: MixtureParams, priors: ResolvedPriors, family: Family) -> FloatArray:
-    """Return the log-density of mixtures in the frame of the model's priors, in the measure of :func:`log_conjugate_prior`."""
-    space = Space(params.n_components, params.n_features, family)
-    sds = space.free_sds(params)
-    log_sds = priors.sds.log_density(sds, len(family.sds_dims)) + np.log(sds).reshape(*params.batch_shape, -1).sum(-1)
-    means = norm.logpdf(params.means, priors.means_loc, priors.means_scale).sum((-2, -1))
-    value: FloatArray = _log_dirichlet(params.weights, priors.concentration) + means + log_sds
-    if space.n_matrices:
-        log_det = (_log_det(params) - 2.0 * np.log(params.sds).sum(-1))[..., : space.n_matrices]
-        value = value + priors.correlations.log_density(log_det, params.n_features)
-    return value
-
-
-def weights_to_priors(
-    params: MixtureParams, drawn_under: ResolvedConjugatePriors, priors: ResolvedPriors, family: Family
-) -> Weights:
-    """Return importance weights that turn draws under conjugate priors into draws under the model's.
-
-    Parameters
-    ----------
-    params : MixtureParams
-        Draws of the posterior under ``drawn_under``, any batch shape, in the coordinates of both priors.
-    drawn_under : ResolvedConjugatePriors
-    priors : ResolvedPriors
-    family : Family
-
-    Returns
-    -------
-    Weights
-        One for each draw, in the order of the flattened batch. The likelihood is the same under both priors, so the weights are the
-        ratio of the priors; where they differ much, ``pareto_k`` says so.
-    """
-    # In the model's frame both are densities in one measure.
-    inside = Space.under(priors, family).in_frame(params.reshape(-1))
-    theirs = in_frame(drawn_under, priors.frame)
-    return pareto_smoothed(log_model_prior(inside, priors, family) - log_conjugate_prior(inside, theirs, family))
 
 
 def _log_dirichlet(weights: FloatArray, concentration: FloatArray) -> FloatArray:

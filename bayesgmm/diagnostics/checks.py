@@ -25,7 +25,6 @@ MCSE = 0.1
 EMPTY = 0.05
 # The probability that two rows are of one group has this standard deviation where draws are of more than one mind.
 _UNDECIDED = 0.1
-_KINDS = (("label-free", "quantities that need no labels"), ("relabelled", "the relabelled parameters"))
 
 
 def diagnose(datatree: xr.DataTree) -> tuple[Check, ...]:

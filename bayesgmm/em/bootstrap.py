@@ -60,11 +60,6 @@ class Replicates:
         """Share of ambiguous replicates."""
         return float(np.average(self.is_ambiguous, weights=self.frequency))
 
-    @property
-    def converged_share(self) -> float:
-        """Share of replicates that converged."""
-        return float(np.average(self.converged, weights=self.frequency))
-
     def standard_errors(self) -> ParameterErrors:
         """Return the standard errors of weights, means, standard deviations and covariances.
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from bayesgmm.covariance import Family
 from bayesgmm.em.coordinates import Coordinates
-from bayesgmm.em.scores import Information, add_information, in_coordinates, information, row_scores
+from bayesgmm.em.scores import Information, add_information, in_coordinates
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Information", "ParameterErrors", "StandardErrors", "information", "row_scores", "standard_errors"]
+__all__ = ["ParameterErrors", "StandardErrors", "standard_errors"]
 
 type ErrorKind = Literal["sandwich", "observed", "empirical"]
 KINDS = ("sandwich", "observed", "empirical")

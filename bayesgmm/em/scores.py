@@ -30,32 +30,8 @@ class Information(NamedTuple):
     """(P, P): sum over rows of the outer product of their scores."""
 
 
-def information(X: FloatArray, params: MixtureParams, family: Family, sample_weight: FloatArray | None = None) -> Information:
-    """Return score, observed and empirical information at ``params``.
-
-    Arguments and errors are those of :func:`~bayesgmm.em.information.standard_errors`.
-    The observed information is exact, without finite differences: Louis (1982), Journal of the Royal Statistical Society B 44, 226-233.
-
-    Raises
-    ------
-    InvalidParameterError
-        Also if a weight is zero.
-
-    Examples
-    --------
-    >>> from bayesgmm.covariance import family
-    >>> X = np.array([[0.0], [1.0], [2.0], [5.0]])
-    >>> fit = MixtureParams.from_covariances([1.0], [X.mean(0)], [[[X.var()]]])
-    >>> found = information(X, fit, family("full"))  # coordinates: mean, log of the standard deviation
-    >>> bool(np.allclose(found.observed, [[4 / X.var(), 0.0], [0.0, 8.0]])) and bool(np.allclose(found.score, 0.0))
-    True
-    """
-    coordinates = _interior(X, params, family, sample_weight)
-    return add_information(X, params, family, coordinates, sample_weight)
-
-
 def row_scores(X: FloatArray, params: MixtureParams, family: Family) -> FloatArray:
-    """Return the gradient (N, P) of each row's log-density; arguments and errors as in :func:`information`.
+    """Return the gradient (N, P) of each row's log-density; arguments and errors as in :func:`~bayesgmm.em.information.standard_errors`.
 
     By Fisher's identity: the score of a row is the mean, over its responsibilities, of the scores it would have if its component were
     known.
@@ -68,19 +44,14 @@ def row_scores(X: FloatArray, params: MixtureParams, family: Family) -> FloatArr
     array([[ 0., -1.],
            [ 3.,  8.]])
     """
-    coordinates = _interior(X, params, family, None)
+    coordinates, vector = in_coordinates(X, params, family, None)
+    if not np.isfinite(vector).all():
+        raise InvalidParameterError("params: a component has a weight of zero, where the log-likelihood has no gradient")
     out = np.zeros((len(X), coordinates.size))
     for part in _parts(X, params):
         for rows, scores, _, _ in part.blocks(coordinates):
             out[rows] = scores
     return out
-
-
-def _interior(X: FloatArray, params: MixtureParams, family: Family, sample_weight: FloatArray | None) -> Coordinates:
-    coordinates, vector = in_coordinates(X, params, family, sample_weight)
-    if not np.isfinite(vector).all():
-        raise InvalidParameterError("params: a component has a weight of zero, where the log-likelihood has no gradient")
-    return coordinates
 
 
 def in_coordinates(
@@ -102,7 +73,20 @@ def in_coordinates(
 def add_information(
     X: FloatArray, params: MixtureParams, family: Family, coordinates: Coordinates, sample_weight: FloatArray | None
 ) -> Information:
-    """Add up Louis's three parts: what complete data would say, less the spread of their scores around those of the rows."""
+    """Add up Louis's three parts: what complete data would say, less the spread of their scores around those of the rows.
+
+    The observed information is exact, without finite differences: Louis (1982), Journal of the Royal Statistical Society B 44, 226-233.
+
+    Examples
+    --------
+    >>> from bayesgmm.covariance import family
+    >>> X = np.array([[0.0], [1.0], [2.0], [5.0]])
+    >>> fit = MixtureParams.from_covariances([1.0], [X.mean(0)], [[[X.var()]]])
+    >>> coordinates, _ = in_coordinates(X, fit, family("full"), None)  # mean, log of the standard deviation
+    >>> found = add_information(X, fit, family("full"), coordinates, None)
+    >>> bool(np.allclose(found.observed, [[4 / X.var(), 0.0], [0.0, 8.0]])) and bool(np.allclose(found.score, 0.0))
+    True
+    """
     P = coordinates.size
     score, empirical, spread, complete = np.zeros(P), np.zeros((P, P)), np.zeros((P, P)), np.zeros((P, P))
     for part in _parts(X, params):

@@ -22,8 +22,6 @@ from bayesgmm.validation import check_enough, check_ranges
 
 __all__ = ["NotKept", "Sums", "blocks_of", "names_of", "opened", "predicted", "responsibility_table", "sums_over"]
 
-WHAT = ("predict", "predict_proba", "score_samples")
-"""What can be asked of rows in chunks, by the names of the methods."""
 _ENOUGH = 50
 """Rows in which distinct ones are looked for, times K + 1."""
 

@@ -12,9 +12,9 @@ import numpy as np
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.estimators._base import seed_sequence
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidParameterError
-from bayesgmm.typing import ArrayLike, RandomState
+from bayesgmm.typing import RandomState
 
-__all__ = ["check_settings", "fit_quietly", "one_seed", "quiet"]
+__all__ = ["check_settings", "one_seed", "quiet"]
 
 
 @contextmanager
@@ -24,12 +24,6 @@ def quiet() -> Iterator[None]:
         for category in (ConvergenceWarning, DataAdvice):
             warnings.simplefilter("ignore", category)
         yield
-
-
-def fit_quietly(model: GaussianMixture, X: ArrayLike, sample_weight: ArrayLike | None = None) -> GaussianMixture:
-    """Fit without the warning that EM ended badly."""
-    with quiet():
-        return model.fit(X, sample_weight=sample_weight)
 
 
 def one_seed(random_state: RandomState) -> int:

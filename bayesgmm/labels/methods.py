@@ -24,9 +24,6 @@ _STARTS = 2  # further draws from which iterations start, beside the reference o
 _ROUNDING = 1e-12  # of a total
 _LEAST_SD = 1e-3  # of a group, in standard deviations of the column: one row repeated must not cost infinitely much to leave
 
-type Costs = tuple[FloatArray, float]
-"""Costs (T, K, K), and a number that belongs to their total without depending on the assignment."""
-
 
 @dataclass(frozen=True, eq=False)
 class Outcome:

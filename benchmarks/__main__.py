@@ -21,7 +21,7 @@ from benchmarks import (
     partitions,
     planted,
     posterior,
-    roads,
+    samplers,
     scale,
     selecting,
 )
@@ -37,7 +37,7 @@ PARTS = {
     "interface": interface.rows,
     "partitions": partitions.rows,
     "posterior": posterior.rows,
-    "roads": roads.rows,
+    "samplers": samplers.rows,
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
     "planted": planted.rows,  # thousands of fits, and of their judges
     "awkward": awkward.rows,

@@ -56,4 +56,4 @@ def _rows(n: int) -> Iterator[Row]:
         f"{sds.max():.2f} times NUTS's (4 x {DRAWS[n]:,} draws after {tune:,})"
     )
     work = f"posterior of {n:,} x {D}, K={K}, 4 x {draws:,} draws by sampler='laplace'"
-    yield Row(work, seconds, other, "sampler='auto' (NUTS)", note=note)
+    yield Row(work, seconds, other, "sampler='nuts' (NUTS)", note=note)

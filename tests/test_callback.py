@@ -12,7 +12,7 @@ from scipy import stats
 from bayesgmm.bayes import callback, nuts
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import STATISTICS, SamplerSettings
-from bayesgmm.bayes.nuts import sample_fast
+from bayesgmm.bayes.nuts import sample_nuts
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.priors import HalfNormal, Priors
@@ -30,7 +30,7 @@ def normal_problem():
 def run(density, **changes):
     how = {"jitter": 0.1, "draws": 1500, "tune": 500, "chains": 4, "cores": 2, "seed": 3, "progressbar": False} | changes
     callback = how.pop("callback", "c")
-    return sample_fast(density, np.zeros((how["chains"], density.space.n_dim)), SamplerSettings(**how), callback=callback)
+    return sample_nuts(density, np.zeros((how["chains"], density.space.n_dim)), SamplerSettings(**how), callback=callback)
 
 
 def test_nutpie_still_has_the_private_names_we_use():

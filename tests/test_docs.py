@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.bayes.roads import ROADS
+from bayesgmm.bayes.samplers import SAMPLERS
 from bayesgmm.calibration.reliability import LEAST_SHARE
 from bayesgmm.calibration.value import LEAST_P, MOST_ERRORS
 from bayesgmm.comparison import verdicts as comparison
@@ -155,7 +155,7 @@ def test_every_outcome_of_the_verdict_is_explained() -> None:
 
 def test_every_sampler_and_every_way_to_end_is_on_its_page() -> None:
     page = (DOCS / "guide" / "em_or_posterior.md").read_text(encoding="utf-8")
-    assert all(f'`"{name}"`' in page for name in ROADS)
+    assert all(f'`"{name}"`' in page for name in SAMPLERS)
     ends = COMMON.read_text(encoding="utf-8").partition("## How EM ended")[2]
     assert all(f"| `{status}` |" in ends for status in ("converged", "max_iter", "collapsed", "spurious"))
 

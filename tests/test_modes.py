@@ -11,7 +11,7 @@ import bayesgmm as bg
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import SamplerSettings
 from bayesgmm.bayes.laplace import find_mode, hessian, log_mass
-from bayesgmm.bayes.nuts import sample_fast
+from bayesgmm.bayes.nuts import sample_nuts
 from bayesgmm.bayes.space import Space
 from bayesgmm.bayes.starts import CREDIBLE, chain_starts
 from bayesgmm.covariance import family
@@ -120,7 +120,7 @@ def test_every_chain_stays_where_it_was_put(three):
     density = density_of(three)
     starts = np.stack([density.space.unconstrain(mode) for mode in (LEFT, LEFT, RIGHT)])
     settings = SamplerSettings(draws=100, tune=100, chains=3, cores=2, seed=5, progressbar=False, jitter=0.05)
-    found, again = (sample_fast(density, starts, settings) for _ in range(2))
+    found, again = (sample_nuts(density, starts, settings) for _ in range(2))
     np.testing.assert_array_equal(found.params.means, again.params.means)
     assert found.params.batch_shape == (3, 100)
     assert not np.array_equal(found.params.means[0], found.params.means[1])
@@ -128,7 +128,7 @@ def test_every_chain_stays_where_it_was_put(three):
     assert heavy[0] < -2
     assert heavy[1] < -2
     assert heavy[2] > 2
-    assert set(found.statistics) == set(sample_fast(density, starts[:1], settings).statistics)
+    assert set(found.statistics) == set(sample_nuts(density, starts[:1], settings).statistics)
 
 
 def test_a_posterior_of_two_modes_says_so(split):

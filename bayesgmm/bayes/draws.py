@@ -38,7 +38,7 @@ class SamplerSettings:
     jitter : float
         Standard deviation of the chains' starts about the given one, on the unconstrained space.
     keep_interrupted : bool
-        Whether an interrupt (Ctrl-C) ends the sampling with the draws so far, not with an exception; the compiled road only.
+        Whether an interrupt (Ctrl-C) ends the sampling with the draws so far, not with an exception; "nuts" only.
     """
 
     draws: int

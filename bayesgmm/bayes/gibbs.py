@@ -1,4 +1,4 @@
-"""A Gibbs sampler under conjugate priors: without gradients or transforms, and so an independent witness of the other roads.
+"""A Gibbs sampler under conjugate priors: without gradients or transforms, and so an independent witness of the other samplers.
 
 Each sweep draws the rows' groups given the parameters, then weights, covariances and means given the groups (Diebolt and Robert 1994,
 Journal of the Royal Statistical Society B 56, 363-375). The prior is that of :class:`bayesgmm.ConjugatePriors`: Dirichlet weights;

@@ -1,4 +1,4 @@
-"""Laplace's road: the normal distribution that has the posterior's mode and curvature, corrected by importance weights."""
+"""Laplace's approximation: the normal distribution that has the posterior's mode and curvature, corrected by importance weights."""
 
 from __future__ import annotations
 

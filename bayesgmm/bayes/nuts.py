@@ -1,4 +1,4 @@
-"""The fast road to the posterior: nutpie's NUTS on our compiled density.
+"""nutpie's NUTS on our compiled density.
 
 The density goes to nutpie as a C function (:mod:`bayesgmm.bayes.callback`). That needs names private to nutpie; should a version no
 longer have them, the same density goes through nutpie's public Python callback, which gives the same draws more slowly.
@@ -26,7 +26,7 @@ with imported_later("arviz"):
     import nutpie
     from nutpie.compiled_pyfunc import from_pyfunc
 
-__all__ = ["sample_fast"]
+__all__ = ["sample_nuts"]
 
 FEWEST = 4
 """Draws of a chain that can be judged at all."""
@@ -35,7 +35,7 @@ MOST_LOW_RANK = 80
 29 of 30 with 181), and along the axes of the priors' frame it saves few steps."""
 
 
-def sample_fast(
+def sample_nuts(
     density: LogPosterior,
     starts: FloatArray,
     settings: SamplerSettings,

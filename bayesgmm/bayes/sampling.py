@@ -1,8 +1,9 @@
-"""Which road to the posterior."""
+"""A posterior sampled, by whichever sampler."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.gibbs import sample_gibbs
 from bayesgmm.bayes.laplace import sample_laplace
-from bayesgmm.bayes.nuts import sample_fast
+from bayesgmm.bayes.nuts import sample_nuts
 from bayesgmm.bayes.space import Space
 from bayesgmm.bayes.starts import chain_starts
 from bayesgmm.bayes.streamed import StreamedPosterior
@@ -41,6 +42,7 @@ def sample(
     sample_weight: FloatArray | None = None,
     conjugate: ResolvedConjugatePriors | None = None,
     frame: Frame | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Draws:
     """Draw from the posterior, in the coordinates of X; of rows in chunks, in those of the frame.
 
@@ -55,13 +57,15 @@ def sample(
         Where chains may start (:func:`bayesgmm.bayes.starts.chain_starts`), in the coordinates of X.
     settings : SamplerSettings
     sampler : str
-        One of :data:`bayesgmm.bayes.roads.ROADS`: "auto" for the compiled density under nutpie.
+        One of :data:`bayesgmm.bayes.samplers.SAMPLERS`.
     sample_weight : array of shape (N,), optional
         How often each row counts.
     conjugate : ResolvedConjugatePriors, optional
         The prior of "gibbs", in the coordinates of X; ``priors`` then only help to choose where chains start.
     frame : Frame, optional
         For rows in chunks, which stay in the user's coordinates: those of priors, modes and draws.
+    options : mapping, optional
+        Arguments of ``pm.sample``, for "pymc".
 
     Raises
     ------
@@ -73,27 +77,22 @@ def sample(
         return _sample_streamed(X, space, priors, modes, settings, sampler, frame)
     density = LogPosterior(X, space, priors, sample_weight)
     starts = chain_starts(density, X, modes, settings.chains, settings.seed)
-    if sampler == "auto":
-        return sample_fast(density, starts, settings)
+    if sampler == "nuts":
+        return sample_nuts(density, starts, settings)
     if sampler == "laplace":
         return sample_laplace(density, starts, settings)
     if sample_weight is not None or has_gaps(X):
         how = "draws the group of every row" if sampler == "gibbs" else "runs PyMC's model"
         raise InvalidParameterError(
-            f"sampler={sampler!r} {how}, which takes complete rows that count once: leave sampler at 'auto' for missing values "
+            f"sampler={sampler!r} {how}, which takes complete rows that count once: leave sampler at 'nuts' for missing values "
             "and for sample_weight"
         )
     if conjugate is not None:
         jittered = starts + settings.jitter * np.random.default_rng(settings.seed).standard_normal(starts.shape)
         return sample_gibbs(X, family, conjugate, density.space.constrain(jittered), settings)
-    if sampler in ("smc", "advi", "pathfinder"):
-        from bayesgmm.bayes import pymc_without_chains as pymc
+    from bayesgmm.bayes.pymc_sample import sample_pymc
 
-        road = {"smc": pymc.sample_smc, "advi": pymc.sample_advi, "pathfinder": pymc.sample_pathfinder}
-        return road[sampler](density, starts, settings)
-    from bayesgmm.bayes.pymc_road import sample_pymc
-
-    return sample_pymc(X, n_components, family, priors, starts, settings, sampler=sampler)
+    return sample_pymc(X, n_components, family, priors, starts, settings, options or {})
 
 
 def _sample_streamed(
@@ -107,13 +106,13 @@ def _sample_streamed(
 ) -> Draws:
     """Draw from the posterior given rows in chunks: every step of a chain is a pass over them."""
     assert frame is not None
-    if sampler not in ("auto", "laplace"):
+    if sampler not in ("nuts", "laplace"):
         raise InvalidParameterError(
-            f"sampler={sampler!r} needs all rows in memory: for rows in chunks there are 'laplace', which is quick, and 'auto'"
+            f"sampler={sampler!r} needs all rows in memory: for rows in chunks there are 'laplace', which is quick, and 'nuts'"
         )
     density = StreamedPosterior(X, space, priors, None, frame)
     some, _ = X.take(spread_rows(len(X), ROWS_COMPARED))
     starts = chain_starts(density, frame.standardise(some), modes, settings.chains, settings.seed)
     if sampler == "laplace":
         return sample_laplace(density, starts, settings)
-    return sample_fast(density, starts, settings, callback="python")
+    return sample_nuts(density, starts, settings, callback="python")

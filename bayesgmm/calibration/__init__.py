@@ -1,4 +1,4 @@
-"""Does the whole road from data to posterior say what it should? Judged on data simulated from the prior itself.
+"""Does all that leads from data to posterior say what it should? Judged on data simulated from the prior itself.
 
 Parameters are drawn from a fixed, proper prior and data from the parameters; the data are fitted as a user would fit them, with the same
 prior. Then the truth is one more draw from the posterior, so its rank among the posterior's draws must be uniform, and an interval that

@@ -82,7 +82,9 @@ def psis_loo(fit: BayesianGaussianMixture, max_refits: int, random_state: Random
     how = np.full(len(weight), "psis", dtype=object)
     limit = good_k(n_draws)
     high = np.flatnonzero(~(k <= limit) & (weight > 0))
-    max_refits = max_refits if isinstance(fit.priors_, ResolvedPriors) else 0  # Gibbs sampling knows no weights
+    max_refits = (
+        max_refits if isinstance(fit.priors_, ResolvedPriors) else 0
+    )  # Gibbs sampling knows no weights, and priors may not be known
     chosen = high[np.argsort(-np.nan_to_num(k[high], nan=np.inf), kind="stable")][:max_refits]
     seeds = seed_sequence(fit.random_state if random_state is None else random_state).spawn(len(chosen))
     with steps("Sampling without a row", len(chosen), shown=progressbar) as advance:
@@ -102,7 +104,7 @@ def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> Mixture
     model, X, priors = copy(fit), fit._fit_X, fit.priors_
     assert isinstance(priors, ResolvedPriors)
     # The same posterior by a sampler that knows weights.
-    model.random_state, model.progressbar, model.sampler = seed, False, "auto"
+    model.random_state, model.progressbar, model.sampler = seed, False, "nuts"
     model._fit_weight = without(fit._fit_weight, len(X), row)
     frame, inside = model._coordinates(X, priors)
     draws = model._sample(frame, X, inside, None, [fit.em_.params_])

@@ -1,4 +1,4 @@
-"""The verdict on draws that are not chains: approximations weighted to the posterior, populations of particles, refits."""
+"""The verdict on draws that are not chains: approximations weighted to the posterior, and refits."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ __all__ = ["verdict_without_chains"]
 GOOD_K = 0.7
 """Pareto k above which importance weights cannot be relied on, however many draws there are."""
 LEAST_ESS = 100.0
-# Particles forget where they came from only in part: populations agree less closely than long chains do.
-POPULATIONS_R_HAT = 1.05
 
 
 def verdict_without_chains(convergence: pd.DataFrame, datatree: xr.DataTree, more: tuple[Check, ...] = ()) -> tuple[Check, ...]:
     """Return the checks that apply to draws that are no chains, the overall verdict first, and notes on those that do not.
 
     Weighted draws are held to their Pareto k (below 0.7, and below ``1 - 1 / log10(S)`` for few draws S: Vehtari et al. 2024, Journal of
-    Machine Learning Research 25 (72)) and to an effective number of at least 100; populations of particles to an R-hat below 1.05 between
-    populations.
+    Machine Learning Research 25 (72)) and to an effective number of at least 100.
 
     Parameters
     ----------
@@ -36,7 +33,7 @@ def verdict_without_chains(convergence: pd.DataFrame, datatree: xr.DataTree, mor
     more : tuple of Check
         Checks that hold for any draws.
     """
-    judged = (*_weights(datatree), *_populations(convergence, datatree))
+    judged = tuple(_weights(datatree))
     notes = [
         Check(name, None, None, True, sentence)
         for name, question in (("r_hat", "r_hat"), ("ess", "ess"))
@@ -53,8 +50,7 @@ def _overall(datatree: xr.DataTree, judged: tuple[Check, ...]) -> Check:
     if not judged:
         sentence = f"Cannot be relied on as chains: these are {KINDS.get(kind, kind)}, and no check applies to them."
     elif failed:
-        advice = "Use sampler='auto'." if kind == "independent" else "Draw more."
-        sentence = f"Not reliable ({what}): {_lower(first.sentence)} {advice}"
+        sentence = f"Not reliable ({what}): {_lower(first.sentence)} Use sampler='nuts'."
     else:
         sentence = f"Reliable ({what}, {KINDS.get(kind, kind)}): {_lower(first.sentence)}"
     return Check("convergence", first.value, first.threshold, bool(judged) and not failed, sentence)
@@ -85,20 +81,3 @@ def _weights(datatree: xr.DataTree) -> Iterator[Check]:
         ess = float(datatree.attrs["importance_ess"])
         words = "The weighted draws are worth" if ess >= LEAST_ESS else "Too few: the weighted draws are worth only"
         yield Check("importance_ess", ess, LEAST_ESS, ess >= LEAST_ESS, f"{words} {ess:,.0f} equally weighted ones.")
-
-
-def _populations(convergence: pd.DataFrame, datatree: xr.DataTree) -> Iterator[Check]:
-    """R-hat between independent populations of particles."""
-    if draws_kind(datatree) != "particles":
-        return
-    rows = convergence[convergence["labels"] != "raw"] if "r_hat" in convergence else convergence.iloc[:0]
-    values = rows["r_hat"].to_numpy(float) if len(rows) else np.array([nan])
-    worst = nan if np.isnan(values).any() else float(values.max())
-    if not isfinite(worst):
-        sentence = "Whether the populations agree cannot be judged: it takes at least two (chains=2), none of them frozen."
-    elif worst < POPULATIONS_R_HAT:
-        sentence = f"The populations agree (largest R-hat {worst:.3f})."
-    else:
-        name = rows["quantity"].iloc[int(values.argmax())]
-        sentence = f"The populations disagree (R-hat {worst:.3f} for {name}, it should be below {POPULATIONS_R_HAT})."
-    yield Check("r_hat_populations", worst, POPULATIONS_R_HAT, worst < POPULATIONS_R_HAT, sentence)

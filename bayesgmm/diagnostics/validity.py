@@ -1,4 +1,4 @@
-"""What draws may be asked, by what they are: steps of chains, independent draws, particles, refits of a bootstrap."""
+"""What draws may be asked, by what they are: steps of chains, independent draws, refits of a bootstrap."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ __all__ = ["does_not_apply", "draws_kind", "require_valid"]
 KINDS = {
     "chains": "steps of Markov chains",
     "independent": "independent draws",
-    "particles": "particles of independent populations",
     "stacked": "draws picked from several chains",
     "bootstrap": "refits of a bootstrap, not draws of a posterior",
     "sampling": "normal draws from EM's sampling distribution, not draws of a posterior",
@@ -19,13 +18,13 @@ KINDS = {
 """Values of ``attrs["draws"]``, in words."""
 
 _QUESTIONS = {
-    "r_hat": ("R-hat", ("chains", "particles"), "it compares chains with each other"),
+    "r_hat": ("R-hat", ("chains",), "it compares chains with each other"),
     "ess": ("The effective sample size", ("chains",), "it corrects for the memory of a chain"),
-    "loo": ("PSIS-LOO", ("chains", "independent", "particles", "stacked"), "it reweights draws of a posterior"),
-    "stacking": ("Stacking of chains", ("chains", "particles"), "it weighs chains that settled in different modes"),
+    "loo": ("PSIS-LOO", ("chains", "independent", "stacked"), "it reweights draws of a posterior"),
+    "stacking": ("Stacking of chains", ("chains",), "it weighs chains that settled in different modes"),
     "power_scaling": (
         "Power-scaling of priors",
-        ("chains", "independent", "particles", "stacked"),
+        ("chains", "independent", "stacked"),
         "it reweights draws of a posterior",
     ),
 }
@@ -56,7 +55,7 @@ def does_not_apply(datatree: xr.DataTree, question: str) -> str | None:
     Parameters
     ----------
     datatree : xarray.DataTree
-        With ``attrs["draws"]``: "chains", "independent", "particles", "stacked", "bootstrap" or "sampling".
+        With ``attrs["draws"]``: "chains", "independent", "stacked", "bootstrap" or "sampling".
     question : {"r_hat", "ess", "loo", "stacking", "power_scaling"}
 
     Returns

@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayesgmm.bayes.draws import Draws
 from bayesgmm.bayes.prior_terms import log_prior_terms
-from bayesgmm.bayes.roads import ROADS
+from bayesgmm.bayes.samplers import Sampler
 from bayesgmm.bayes.space import Space
 from bayesgmm.bayes.streamed import log_prior
 from bayesgmm.diagnostics import label_free
@@ -30,12 +30,16 @@ MOST_POINTWISE = 5e7
 
 MOST_RESPONSIBILITIES = 2e8
 """Most draws x rows for which a fit finds all rows' responsibilities unasked (some 5 s): 50,000 rows with 4,000 draws."""
-_EXACT_LP = ("auto", "laplace")
-"""Samplers whose ``lp`` is the model's log-posterior with all its constants, so that the log-likelihood follows from it."""
 
 
 def posterior_tree(
-    fit: Any, draws: Draws, raw: MixtureParams, inside: Inside, some: FloatArray, rows: FloatArray | Chunked
+    fit: Any,
+    draws: Draws,
+    raw: MixtureParams,
+    inside: Inside | None,
+    some: FloatArray,
+    rows: FloatArray | Chunked,
+    kind: Sampler,
 ) -> xr.DataTree:
     """Return the tree of a fit whose ``params_`` are the draws with EM's labels, and ``raw`` those with the sampler's own.
 
@@ -47,25 +51,28 @@ def posterior_tree(
         As the sampler gave them, in the frame's coordinates.
     raw : MixtureParams
         The same in the user's units.
-    inside : (Frame, ResolvedPriors)
-        The sampler's coordinates, and the priors for data in them.
+    inside : (Frame, ResolvedPriors), optional
+        The sampler's coordinates, and the priors for data in them; by default the user's, and nothing is known of priors.
     some : array of shape (n, D)
         Rows that are looked at closely where there are too many to do so with all.
     rows : array of shape (N, D), or Chunked
         Those that were fitted. Of rows in chunks, the tree holds nothing that has a number for each; of very many in memory, it holds
         neither responsibilities nor log-likelihoods of each.
+    kind : Sampler
+        What drew them.
     """
     names, family, in_chunks = fit.feature_names_, fit._family, isinstance(rows, Chunked)
     shape, seen = raw.batch_shape, _seen(fit, rows)
-    statistics = _statistics(fit, draws, inside, seen)
+    statistics = draws.statistics if inside is None else _statistics(fit, draws, inside, seen)
     all_looked_at = False
     if not isinstance(rows, Chunked):
-        all_looked_at = bool(np.prod(shape) * len(rows) <= MOST_RESPONSIBILITIES) or fit.sampler not in _EXACT_LP
+        all_looked_at = bool(np.prod(shape) * len(rows) <= MOST_RESPONSIBILITIES) or not kind.has_exact_lp
         some = rows if all_looked_at else some
     moments = fit._moments(some)
     if all_looked_at:
         log_likelihood = _log_likelihoods(fit, moments.draw_log_likelihood).reshape(shape)
     else:
+        assert inside is not None
         log_likelihood = _from_lp(fit, draws, raw, inside, seen)
     groups = {
         "posterior": _trees.parameters(fit.params_, family, names, ("chain", "draw")),
@@ -78,8 +85,9 @@ def posterior_tree(
             entropy=moments.draw_entropy.reshape(shape),
             lp=statistics.get("lp"),
         ),
-        "sample_stats": _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {}),
     }
+    if statistics:
+        groups["sample_stats"] = _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {})
     if all_looked_at:
         groups["responsibilities"] = _trees.responsibilities(_trees.responsibility_array(moments.mean, fit._fit_obs))
     if not in_chunks:
@@ -91,14 +99,14 @@ def posterior_tree(
         pointwise = {"x": (("obs",), fit.params_.log_density(fit._fit_X))}
         groups["log_likelihood"] = _trees.per_draw(pointwise, {"obs": fit._fit_obs})
     attrs = {
-        "inference": ROADS[fit.sampler].inference,
-        "draws": ROADS[fit.sampler].draws,
-        "prior": "conjugate" if fit.sampler == "gibbs" else "model",
+        "inference": kind.inference,
+        "draws": kind.draws,
+        "prior": "unknown" if fit.priors_ is None else "model" if isinstance(fit.priors_, ResolvedPriors) else "conjugate",
         "relabelled": "em-pivot",
         "sampler": draws.sampler,
         "sampling_time": draws.sampling_time,
         "tuning_steps": draws.tuning_steps,
-        **_details(draws, inside[0], seen),
+        **draws.details,
         **_trees.provenance(fit),
     }
     return _trees.tree(groups, attrs)
@@ -110,14 +118,6 @@ def _volume(frame: Frame, seen: FloatArray) -> float:
     Where the frame mixes columns, no row lacks a value.
     """
     return float(seen @ np.log(np.diag(frame.factor))) if frame.is_along_columns else float(seen[0] * frame.log_det)
-
-
-def _details(draws: Draws, frame: Frame, seen: FloatArray) -> dict[str, Any]:
-    """Return what else is to be said of the draws, in the user's units: an evidence is a density of the data."""
-    details = dict(draws.details)
-    if "log_marginal_likelihood" in details:
-        details["log_marginal_likelihood"] -= _volume(frame, seen)
-    return details
 
 
 def _log_likelihoods(fit: Any, of_rows: FloatArray) -> FloatArray:

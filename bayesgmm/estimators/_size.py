@@ -1,30 +1,55 @@
-"""Advice before the work begins: on data so large that the default road to the posterior is not the best, and on values that repeat."""
+"""Advice before the work begins: on data so large that NUTS is not the best, on values that repeat, and on units that disagree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from bayesgmm.exceptions import DataAdvice, SizeAdvice, warn
 from bayesgmm.expectation import Chunked
+from bayesgmm.params import MixtureParams
 from bayesgmm.resolution import Repeats, advice_on_repeats
 from bayesgmm.typing import FloatArray
 
-__all__ = ["LARGE", "advise", "advise_on_values"]
+__all__ = ["LARGE", "advise", "advise_on_units", "advise_on_values"]
 
 LARGE = 200_000
 """Rows from which on Laplace's approximation is advised: a step of NUTS then takes milliseconds, and a fit makes tens of thousands."""
+_DRAWS_LOOKED_AT = 50
+_FAR_BELOW = 2.0
+"""Nats a row by which draws may be less probable than a single normal distribution: far more than what a poor sampler leaves."""
 
 
 def advise(estimator: Any, rows: FloatArray | Chunked) -> None:
     """Warn that NUTS will take long and that Laplace's approximation is as good, if there are that many rows."""
-    if estimator.sampler != "auto" or len(rows) < LARGE:
+    if estimator.sampler != "nuts" or len(rows) < LARGE:
         return
     warn(
         f"{len(rows):,} rows: NUTS passes over them at every one of its many steps. With so many, the posterior is close to a normal "
         "distribution, and sampler='laplace' draws from it in a small part of the time and checks itself (attrs['pareto_k'] of datatree_)",
         SizeAdvice,
     )
+
+
+def advise_on_units(params: MixtureParams, rows: FloatArray) -> None:
+    """Warn if rows (N, D) are far less probable under draws than under one normal distribution, which no draws of a mixture should be."""
+    some = rows[:: max(1, len(rows) // 1000)]
+    some = some[~np.isnan(some).any(axis=1)]
+    spread = np.cov(some.T, bias=True).reshape(some.shape[1], some.shape[1]) if len(some) > some.shape[1] else None
+    if spread is None or np.linalg.matrix_rank(spread) < len(spread):
+        return
+    # The mean log-density of rows under the normal distribution with their own moments.
+    normal = -0.5 * (len(spread) * (1.0 + np.log(2 * np.pi)) + np.linalg.slogdet(spread)[1])
+    few = params.thin(_DRAWS_LOOKED_AT)
+    ours = float(np.median(few.log_density(some).mean(-1)))
+    if ours < normal - _FAR_BELOW:
+        warn(
+            f"The rows have a mean log-density of {ours:.1f} under these draws, and {normal:.1f} under a single normal distribution: X and "
+            "the draws do not seem to be in the same units, or not to belong together",
+            DataAdvice,
+        )
 
 
 def advise_on_values(found: Sequence[Repeats]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -14,15 +15,16 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.bayes.conjugate import in_frame
-from bayesgmm.bayes.draws import Draws, SamplerSettings
-from bayesgmm.bayes.roads import ROADS
+from bayesgmm.bayes.draws import STATISTICS, Draws, SamplerSettings, sampler_statistics
+from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_statistics
+from bayesgmm.bayes.samplers import SAMPLERS, Sampler
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
 from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._posterior_tree import posterior_tree
-from bayesgmm.estimators._size import advise, advise_on_values
+from bayesgmm.estimators._size import advise, advise_on_units, advise_on_values
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
@@ -34,6 +36,7 @@ from bayesgmm.params import MixtureParams, generator
 from bayesgmm.partitions.doubt import doubt_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.resolution import repeats
+from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.validation import check_prob, check_same_columns
 
@@ -75,15 +78,15 @@ class BayesianGaussianMixture(MixtureEstimator):
         Kept draws and warm-up draws of each chain, and number of chains. Independent draws come as one chain of ``chains * draws``.
     cores : int, optional
         Chains that run at once; by default as many as there are cores.
-    sampler : {"auto", "pymc", "nutpie", "numpyro", "blackjax", "laplace", "gibbs", "smc", "advi", "pathfinder"}
-        "auto" runs nutpie's NUTS on a compiled log-density and starts at once. The next four hand the model of
-        :func:`bayesgmm.build_model` to ``pymc.sample`` with that sampler: the same posterior, after PyMC has compiled it.
-
-        "laplace" draws from the normal approximation at the posterior's mode and weighs the draws to the posterior: independent draws in
-        a fraction of a second, with ``attrs["pareto_k"]`` of ``datatree_`` to say whether they can be relied on. "advi" and "pathfinder"
-        do the same with approximations by PyMC and by pymc-extras. "gibbs" is a Gibbs sampler under conjugate priors, which are not the
-        model's: a check on the others. "smc" is PyMC's sequential Monte Carlo, which starts from the prior and may find modes that
-        chains miss. ``attrs["draws"]`` says what the draws are, and :meth:`diagnose` which questions apply to them.
+    sampler : {"nuts", "laplace", "gibbs", "pymc"}
+        "nuts" runs nutpie's NUTS on a compiled log-density and starts at once. "laplace" draws from the normal approximation at the
+        posterior's mode and weighs the draws to the posterior: independent draws in a fraction of a second, with ``attrs["pareto_k"]`` of
+        ``datatree_`` to say whether they can be relied on. "gibbs" is a Gibbs sampler under conjugate priors, which are not the model's: a
+        check on the others. "pymc" hands the model of :func:`bayesgmm.build_model` to ``pymc.sample``: the same posterior as "nuts",
+        after PyMC has compiled it. ``attrs["draws"]`` says what the draws are, and :meth:`diagnose` which questions apply to them.
+        Draws of any other sampler come in by :meth:`from_draws`.
+    sampler_options : dict, optional
+        Arguments of ``pymc.sample`` for "pymc", such as ``{"nuts_sampler": "numpyro", "target_accept": 0.95}``.
     init : GaussianMixture, optional
         A fitted EM estimate whose labels the draws take; one that is not fitted, and by default one with the settings of this estimator,
         is fitted first. A fitted one stays fitted in scikit-learn's ``clone``, and so in its searches and cross-validation. Chains start
@@ -93,7 +96,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     progressbar : bool
     keep_interrupted : bool
         Whether an interrupt (Ctrl-C) while chains run ends the fit with the draws so far, of the chains that are at least half as long
-        as the longest, instead of leaving the estimator as it was. For ``sampler="auto"``.
+        as the longest, instead of leaving the estimator as it was. For ``sampler="nuts"``.
 
     Attributes
     ----------
@@ -105,8 +108,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         Groups posterior (relabelled), unlabelled_posterior, label_free, sample_stats, log_prior (one term for each group
         of parameters), log_likelihood (unless it would be very large), responsibilities, observed_data. With more than 2e8 rows times
         draws, as with rows in chunks, responsibilities are left to :meth:`responsibilities`.
-    priors_ : ResolvedPriors or ResolvedConjugatePriors
-        The priors in full, in the data's units or in the frame that they name.
+    priors_ : ResolvedPriors, ResolvedConjugatePriors or None
+        The priors in full, in the data's units or in the frame that they name; None for draws from elsewhere.
     weights_, means_, covariances_ : array
         Posterior means, in scikit-learn's shapes.
     feature_names_ : list of str
@@ -136,6 +139,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     array([0.6, 0.4])
     """
 
+    priors_: ResolvedPriors | ResolvedConjugatePriors | None
+
     _takes_missing = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -145,7 +150,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         "tune": [Interval(Integral, 20, None, closed="left")],
         "chains": [Interval(Integral, 1, None, closed="left")],
         "cores": [Interval(Integral, 1, None, closed="left"), None],
-        "sampler": [StrOptions(set(ROADS))],
+        "sampler": [StrOptions(set(SAMPLERS))],
+        "sampler_options": [dict, None],
         "init": [GaussianMixture, None],
         "random_state": ["random_state", np.random.Generator],
         "progressbar": ["boolean"],
@@ -162,7 +168,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         tune: int = 1000,
         chains: int = 4,
         cores: int | None = None,
-        sampler: str = "auto",
+        sampler: str = "nuts",
+        sampler_options: dict[str, Any] | None = None,
         init: GaussianMixture | None = None,
         random_state: RandomState = None,
         progressbar: bool = True,
@@ -176,6 +183,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.chains = chains
         self.cores = cores
         self.sampler = sampler
+        self.sampler_options = sampler_options
         self.init = init
         self.random_state = random_state
         self.progressbar = progressbar
@@ -190,7 +198,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         ----------
         X : array-like of shape (N, D), or data in chunks
             NaN stands for a missing value: such a row has the marginal density of what it has. Data that do not fit into memory are given
-            as in :meth:`GaussianMixture.fit`; ``sampler`` is then "laplace" or "auto", for which every step of a chain is a pass over them.
+            as in :meth:`GaussianMixture.fit`; ``sampler`` is then "laplace" or "nuts", for which every step of a chain is a pass over them.
         y : None
             Not used.
         sample_weight : array-like of shape (N,), optional
@@ -211,22 +219,130 @@ class BayesianGaussianMixture(MixtureEstimator):
             If a setting, the priors or ``init`` cannot be used.
         """
         values = self._start_fit(X, sample_weight)
-        weight = self._fit_weight
         advise(self, values)
         if not isinstance(values, Chunked):
-            advise_on_values(repeats(values, self.feature_names_, weight))
-        if self.keep_interrupted and self.sampler != "auto":
-            raise InvalidParameterError(f"keep_interrupted is for sampler='auto'; sampler={self.sampler!r} cannot keep what it has")
+            advise_on_values(repeats(values, self.feature_names_, self._fit_weight))
+        if self.keep_interrupted and self.sampler != "nuts":
+            raise InvalidParameterError(f"keep_interrupted is for sampler='nuts'; sampler={self.sampler!r} cannot keep what it has")
+        if self.sampler_options and self.sampler != "pymc":
+            raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
         priors, conjugate = self._priors(values)
         em = self._em(values if isinstance(values, Chunked) else X)
         frame, inside = self._coordinates(values, priors)
         draws = self._sample(frame, values, inside, conjugate, [em.params_, *(params for _, params in getattr(em, "optima_", ()))])
-        raw = frame.params_out(draws.params)
-        self.em_ = em
         self.priors_ = priors if conjugate is None else conjugate
-        some, counts = _some_rows(values, weight)
+        return self._take(draws, frame.params_out(draws.params), em, values, SAMPLERS[self.sampler], (frame, inside))
+
+    @classmethod
+    def from_draws(
+        cls,
+        draws: Any,
+        X: ArrayLike,
+        *,
+        names: Mapping[str, str | Sequence[str]] | None = None,
+        covariance_type: CovarianceType = "full",
+        init: GaussianMixture | None = None,
+        sample_weight: ArrayLike | None = None,
+        random_state: RandomState = None,
+    ) -> Self:
+        """Return a fit made of draws that somebody else has sampled: of `build_model`, or of any model in PyMC, Stan or NumPyro.
+
+        It has what a fit of this class has: labels, responsibilities, what is said of rows, partitions, leave-one-out densities, the
+        diagnostics that apply, :func:`bayesgmm.compare` and reports. Priors are not known, and so is not how much they matter.
+
+        Parameters
+        ----------
+        draws : xarray.DataTree, xarray.Dataset or mapping of arrays
+            A tree has a group ``posterior``, and may have ``sample_stats``. Arrays have the axes chain and draw first.
+        X : array-like of shape (N, D)
+            The rows that were sampled for, in the same units.
+        names : mapping, optional
+            From "weights", "means", and "covariances", "scale_tril" (Cholesky factors), "precisions" or "sds" with "correlations" (or
+            their Cholesky factors) to the name of the variable, or a list of names, one for each component. What is not named is looked for
+            under usual names, such as ``w``, ``mu``, ``sigma``, ``cov``, ``chol`` (:data:`bayesgmm.bayes.read_draws.PARTS`).
+        covariance_type : {"full", "tied", "diag", "spherical"}
+            Of the EM fit that gives the labels.
+        init : GaussianMixture, optional
+            That fit; by default one is made.
+        sample_weight : array-like of shape (N,), optional
+            How often each row counted.
+        random_state : int, Generator, RandomState or None
+
+        Returns
+        -------
+        BayesianGaussianMixture
+            Fitted; ``priors_`` is None.
+
+        Raises
+        ------
+        InvalidDataError
+            If the draws lack a part of a mixture or hold what no mixture has; the message names the variable and says what there is.
+        InvalidParameterError
+            If names or settings cannot be used.
+
+        Warns
+        -----
+        DataAdvice
+            If the rows are far less probable under the draws than under a single normal distribution, as in other units.
+        ConvergenceWarning
+            As from :meth:`fit`.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> X = bg.datasets.load_faithful()
+        >>> fit = bg.BayesianGaussianMixture(2, draws=200, tune=200, random_state=1, progressbar=False).fit(X)
+        >>> again = bg.BayesianGaussianMixture.from_draws(fit.datatree_, X, random_state=1)
+        >>> bool(np.allclose(again.means_, fit.means_))
+        True
+        """
+        if is_chunked(X):
+            raise InvalidParameterError("from_draws takes rows in memory: give some of them")
+        values = np.asarray(X, dtype=float) if not hasattr(X, "columns") else X
+        params = read_mixtures(draws, np.shape(values)[1] if np.ndim(values) == 2 else 1, names)
+        chains, n = params.batch_shape
+        fit = cls(
+            params.n_components,
+            covariance_type=covariance_type,
+            draws=n,
+            chains=chains,
+            init=init,
+            random_state=random_state,
+            progressbar=False,
+        )
+        return fit._from(params, draws, X, sample_weight)
+
+    @unchanged_on_failure
+    @libraries_on_one_thread()
+    def _from(self, params: MixtureParams, source: Any, X: Any, sample_weight: Any) -> Self:
+        values = self._start_fit(X, sample_weight)
+        assert not isinstance(values, Chunked)
+        statistics = sampler_statistics(read_statistics(source, params.batch_shape, STATISTICS))
+        said = read_attributes(source)
+        program = str(said.get("sampler", said.get("inference_library", "another program")))
+        kind = Sampler(str(said.get("inference", "mcmc")), str(said.get("draws", "chains")))
+        details: dict[str, Any] = {name: said[name] for name in ("pareto_k", "importance_ess") if name in said}
+        seconds, steps = float(said.get("sampling_time", np.nan)), int(said.get("tuning_steps", 0))
+        draws = Draws(params, statistics, program, seconds, steps, details)
+        advise_on_units(params, values)
+        em = self._em(X)
+        self.priors_ = None
+        return self._take(draws, params, em, values, kind)
+
+    def _take(
+        self,
+        draws: Draws,
+        raw: MixtureParams,
+        em: GaussianMixture,
+        values: FloatArray | Chunked,
+        kind: Sampler,
+        inside: tuple[Frame, ResolvedPriors] | None = None,
+    ) -> Self:
+        """Give draws in the user's units, with the sampler's own labels, EM's labels, and judge them."""
+        self.em_ = em
+        some, counts = _some_rows(values, self._fit_weight)
         self.params_ = raw.permute(align(some, raw, em.params_.responsibilities(some), counts))
-        self.datatree_ = posterior_tree(self, draws, raw, (frame, inside), some, values)
+        self.datatree_ = posterior_tree(self, draws, raw, inside, some, values, kind)
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
@@ -326,7 +442,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         conjugate: ResolvedConjugatePriors | None,
         modes: list[MixtureParams],
     ) -> Draws:
-        # Imported here so that an EM fit never waits for PyMC, nor the compiled road for PyMC's.
+        # Imported here so that an EM fit never waits for PyMC.
         from bayesgmm.bayes.sampling import sample
 
         settings = SamplerSettings(
@@ -350,6 +466,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             sample_weight=self._fit_weight,
             conjugate=None if conjugate is None else in_frame(conjugate, frame),
             frame=frame,
+            options=self.sampler_options,
         )
 
     def responsibility_draws(self, X: ArrayLike | None = None, *, n_draws: int | None = None) -> xr.DataArray:

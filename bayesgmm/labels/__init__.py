@@ -5,7 +5,7 @@ R-hat or plots of "component 0" then mean nothing. Relabelling finds an order of
 density of a mixture is the same in every order.
 
 `find_labels` works on arrays and mixtures, by eight methods; `find_all` and `agreement` compare them; `relabel` does the whole for an
-``xarray.DataTree`` of anybody's mixture. `align` is the road that fits of this package take.
+``xarray.DataTree`` of anybody's mixture. `align` is what fits of this package call.
 """
 
 from bayesgmm.labels._pivot import align

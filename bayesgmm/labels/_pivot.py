@@ -1,4 +1,4 @@
-"""Giving the components of every draw the names they have in a reference: the road that fits take."""
+"""Giving the components of every draw the names they have in a reference: what fits call."""
 
 from __future__ import annotations
 

@@ -117,6 +117,7 @@ def _posterior(posterior: BayesianGaussianMixture, comparison: Comparison) -> di
     return {
         "sampler": str(attrs.get("sampler", "unknown")),
         "inference": str(attrs.get("inference", "nuts")),
+        "prior": str(attrs.get("prior", "unknown")),
         "chains": int(chains),
         "draws": int(draws),
         "tune": jsonable(attrs.get("tuning_steps")),

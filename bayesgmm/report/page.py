@@ -80,7 +80,7 @@ def page(material: Material) -> str:
         script=Markup(script),
         script_hash=_hash(script),
         shape=SHAPES.get(facts["model"]["covariance_type"], "groups of one family"),
-        road=SAMPLERS.get(facts["posterior"]["inference"], ""),
+        method=SAMPLERS.get(facts["posterior"]["inference"], ""),
         verdicts=_readable(comparison.verdicts, names),
         concerns=concerns(comparison),
         checks=_readable(comparison.checks, names),

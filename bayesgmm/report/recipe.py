@@ -52,7 +52,13 @@ def _lines(em: Any, posterior: Any, facts: dict[str, Any], choice: Choice | None
         report.append(f"labels=table.loc[X.index, {known['name']!r}]" if source is not None else "labels=labels")
     if choice is None:
         yield _call("em = bg.GaussianMixture", [_components(em), *_settings(em)], ".fit(X)")
-        yield _call("posterior = bg.BayesianGaussianMixture", [_components(posterior), *_settings(posterior), "init=em"], ".fit(X)")
+        if facts["posterior"]["prior"] == "unknown":
+            yield "# draws: the posterior that was sampled elsewhere"
+            yield "posterior = bg.BayesianGaussianMixture.from_draws(draws, X, init=em)"
+        else:
+            yield _call(
+                "posterior = bg.BayesianGaussianMixture", [_components(posterior), *_settings(posterior), "init=em"], ".fit(X)"
+            )
     else:
         yield from _selecting(em, posterior, choice)
         report.append("selection=selection")

@@ -25,9 +25,7 @@ SAMPLERS = {
     "nuts": "by NUTS",
     "gibbs": "by Gibbs sampling",
     "laplace": "by Laplace's approximation, whose draws are weighted to the posterior",
-    "advi": "by ADVI, whose draws are weighted to the posterior",
-    "pathfinder": "by Pathfinder, whose draws are weighted to the posterior",
-    "smc": "by sequential Monte Carlo, whose particles move from prior to posterior",
+    "mcmc": "by Markov chains",
 }
 """How draws came about, by ``attrs["inference"]`` of a posterior."""
 

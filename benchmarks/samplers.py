@@ -1,38 +1,33 @@
-"""The roads to one posterior, faithful with two groups: seconds of a fit, and effective draws for each of them."""
+"""The samplers of one posterior, faithful with two groups: seconds of a fit, and effective draws for each of them."""
 
 from __future__ import annotations
 
 import warnings
-from importlib.util import find_spec
 
 import bayesgmm as bg
-from bayesgmm.bayes.roads import ROADS
+from bayesgmm.bayes.samplers import SAMPLERS
 from bayesgmm.exceptions import ConvergenceWarning
 from benchmarks.posterior import least_ess
 from benchmarks.timing import Row, clock
 
-COMPILES = ("pymc", "nutpie", "numpyro", "blackjax", "smc", "advi", "pathfinder")
+COMPILES = ("pymc",)
 """What compiles a model anew for every fit: one run, beside one of ours."""
 
 
 def rows(quick: bool = False) -> list[Row]:
     out: list[Row] = []
-    _fit("auto")
-    for road in ("laplace", "gibbs") if quick else (name for name in ROADS if name != "auto"):
-        lacking = [name for name in ROADS[road].needs if find_spec(name) is None]
-        if lacking:
-            out.append(Row(f"sampler={road!r}", float("nan"), None, "", note=f"left out: {', '.join(lacking)} not installed"))
-            continue
-        out += _row(road)
+    _fit("nuts")
+    for sampler in ("laplace", "gibbs") if quick else (name for name in SAMPLERS if name != "nuts"):
+        out += _row(sampler)
     return out
 
 
-def _row(road: str) -> list[Row]:
-    if road not in COMPILES:
-        _fit(road)
+def _row(sampler: str) -> list[Row]:
+    if sampler not in COMPILES:
+        _fit(sampler)
     times, rates = [], []
-    for _ in range(1 if road in COMPILES else 5):
-        for name in ("auto", road):
+    for _ in range(1 if sampler in COMPILES else 5):
+        for name in ("nuts", sampler):
             fits: list[bg.BayesianGaussianMixture] = []
             seconds = clock(lambda: fits.append(_fit(name)))  # noqa: B023
             times.append(seconds)
@@ -40,17 +35,17 @@ def _row(road: str) -> list[Row]:
     middle = len(times) // 4
     mine, ours = (sorted(times[i::2])[middle] for i in (1, 0))
     rate, our_rate = (sorted(rates[i::2])[middle] for i in (1, 0))
-    what = f"sampler={road!r}, faithful, 4,000 draws"
-    peer = "sampler='auto'"
-    note = "under conjugate priors" if road == "gibbs" else ""
+    what = f"sampler={sampler!r}, faithful, 4,000 draws"
+    peer = "sampler='nuts'"
+    note = "under conjugate priors" if sampler == "gibbs" else ""
     return [
         Row(f"{what}: a fit", mine, ours, peer, note=note),
         Row(f"{what}: effective draws", rate, our_rate, peer, unit="ESS/s", higher_is_better=True, note=note),
     ]
 
 
-def _fit(road: str) -> bg.BayesianGaussianMixture:
-    model = bg.BayesianGaussianMixture(2, sampler=road, tune=400, cores=2, random_state=1, progressbar=False)
+def _fit(sampler: str) -> bg.BayesianGaussianMixture:
+    model = bg.BayesianGaussianMixture(2, sampler=sampler, tune=400, cores=2, random_state=1, progressbar=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the rows say how many draws it is worth
         return model.fit(bg.datasets.load_faithful())

@@ -1,15 +1,15 @@
 """PyMC's own samplers on the model of build_model: starts, draws, statistics, missing samplers."""
 
 import numpy as np
+import pymc as pm
 import pytensor
 import pytest
 from pymc.initial_point import make_initial_point_fn
 
-from bayesgmm.bayes import pymc_road
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import STATISTICS, SamplerSettings
 from bayesgmm.bayes.model import build_resolved
-from bayesgmm.bayes.pymc_road import sample_pymc
+from bayesgmm.bayes.pymc_sample import _point, sample_pymc
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidParameterError
@@ -32,11 +32,11 @@ def problem(name, D, K, N=30):
     return X, K, kind, Priors().resolve(X, K, kind), start
 
 
-def draw(problem, sampler, **changes):
+def draw(problem, options=(), **changes):
     how = {"jitter": 0.05, "draws": 6, "tune": 8, "chains": 2, "cores": 1, "seed": 4, "progressbar": False} | changes
     X, K, kind, priors, start = problem
     q = Space.under(priors, kind).unconstrain(start)
-    return sample_pymc(X, K, kind, priors, np.tile(q, (how["chains"], 1)), SamplerSettings(**how), sampler=sampler)
+    return sample_pymc(X, K, kind, priors, np.tile(q, (how["chains"], 1)), SamplerSettings(**how), dict(options))
 
 
 @pytest.mark.parametrize(("name", "D", "K"), [("full", 3, 2), ("tied", 2, 2), ("diag", 2, 3), ("spherical", 2, 2), ("full", 1, 1)])
@@ -44,7 +44,7 @@ def test_chains_start_where_they_are_told(name, D, K, interpreted):
     X, K, kind, priors, start = problem(name, D, K)
     space = Space.under(priors, kind)
     model = build_resolved(X, K, kind, priors, [f"x{d}" for d in range(D)])
-    point = make_initial_point_fn(model=model, overrides=pymc_road.point(start, space), return_transformed=True)(0)
+    point = make_initial_point_fn(model=model, overrides=_point(start, space), return_transformed=True)(0)
     q = np.concatenate([np.ravel(value) for value in point.values()])
     np.testing.assert_allclose(q, space.unconstrain(start), atol=1e-9)
 
@@ -52,7 +52,7 @@ def test_chains_start_where_they_are_told(name, D, K, interpreted):
 @pytest.mark.parametrize(("name", "D", "K"), [("full", 2, 2), ("tied", 2, 2), ("spherical", 1, 1)])
 def test_draws_of_pymcs_sampler(name, D, K, interpreted):
     here = problem(name, D, K)
-    draws = draw(here, "pymc")
+    draws = draw(here)
     assert draws.params.batch_shape == (2, 6)
     assert set(draws.statistics) == set(STATISTICS)
     assert all(values.shape == (2, 6) for values in draws.statistics.values())
@@ -68,21 +68,38 @@ def test_draws_of_pymcs_sampler(name, D, K, interpreted):
 
 def test_a_seed_gives_the_same_draws(interpreted):
     here = problem("diag", 1, 2)
-    first, again, other = (draw(here, "pymc", seed=seed, draws=5, tune=5).params.means for seed in (1, 1, 2))
+    first, again, other = (draw(here, seed=seed, draws=5, tune=5).params.means for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_unknown_sampler_is_named():
-    with pytest.raises(InvalidParameterError, match=r"sampler must be one of 'auto', 'pymc'.*got 'gibbs'"):
-        draw(problem("full", 1, 2), "gibbs")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"draws": 5}, "draws is the estimator's own setting draws"),
+        ({"random_seed": 5}, "random_seed is the estimator's own setting random_state"),
+        ({"var_names": ["means"]}, "var_names cannot be chosen"),
+        ({"nuts_sampler": "guesswork"}, "cannot be used by pymc.sample.*guesswork"),
+        ({"guesswork": 1}, "cannot be used by pymc.sample"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options, words, interpreted):
+    with pytest.raises(InvalidParameterError, match=words):
+        draw(problem("full", 1, 2), options)
 
 
-@pytest.mark.parametrize("sampler", ["numpyro", "blackjax"])
-def test_missing_sampler_says_what_to_install(sampler, monkeypatch):
-    monkeypatch.setattr(pymc_road, "find_spec", lambda name: None)
-    with pytest.raises(InvalidParameterError, match=rf"needs jax and {sampler}.*pip install 'bayesgmm\[jax\]'"):
-        draw(problem("full", 1, 2), sampler)
+def test_a_sampler_that_is_not_installed_is_said(monkeypatch):
+    def missing(**arguments):
+        raise ImportError("No module named 'numpyro'")
+
+    monkeypatch.setattr(pm, "sample", missing)
+    with pytest.raises(InvalidParameterError, match=r"'numpyro' needs what is not installed \(No module named 'numpyro'\)"):
+        draw(problem("full", 1, 2), {"nuts_sampler": "numpyro"})
+
+
+def test_options_reach_pymc(interpreted):
+    draws = draw(problem("full", 1, 2), {"target_accept": 0.95, "step": None}, draws=4, tune=4)
+    assert draws.params.batch_shape == (2, 4)
 
 
 @pytest.mark.slow
@@ -93,7 +110,7 @@ def test_other_samplers_draw_from_the_same_posterior(sampler):
         pytest.importorskip("numpyro", reason="NumPyro is not installed: pip install bayesgmm[jax]")
     here = problem("full", 2, 2, N=60)
     X, K, kind, priors, _ = here
-    draws = draw(here, sampler, draws=100, tune=200, cores=2)
+    draws = draw(here, {"nuts_sampler": sampler}, draws=100, tune=200, cores=2)
     density = LogPosterior(X, Space(K, 2, kind), priors)
     q = density.space.unconstrain(draws.params)
     lp = [[density(row)[0] for row in chain] for chain in q]

@@ -1,4 +1,4 @@
-"""Other roads to the posterior: each against an independent route, and each honest about what it is."""
+"""The samplers: each against an independent route, and each honest about what it is."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ class TestLaplace:
 
     def test_agrees_with_nuts_on_many_rows(self, large):
         """Within Monte Carlo error once weighted; without weights within O(1 / sqrt(N)) posterior standard deviations."""
-        nuts, weighted = fit(large, sampler="auto"), fit(large)
+        nuts, weighted = fit(large, sampler="nuts"), fit(large)
         mean, error, sd = mean_and_error(nuts.params_)
         attrs = weighted.datatree_.attrs
         assert attrs["pareto_k"] < 0.5
@@ -182,13 +182,13 @@ class TestGrid:
         mean = weight @ values
         return mean, np.sqrt(weight @ (values - mean) ** 2)
 
-    @pytest.mark.parametrize("sampler", ["auto", "laplace"])
+    @pytest.mark.parametrize("sampler", ["nuts", "laplace"])
     def test_the_grid_agrees(self, problem, sampler):
         X, priors = problem
         found = fit(X, sampler=sampler, covariance_type="tied", priors=priors)
         mean, sd = self.grid(X, found.params_)
         draws = parameters(found.params_)[..., :4]
-        if sampler == "auto":
+        if sampler == "nuts":
             ess = array_stats.ess(draws, method="mean", chain_axis=0, draw_axis=1)
         else:
             ess = found.datatree_.attrs["importance_ess"]
@@ -330,7 +330,7 @@ class TestGibbs:
         X = np.round(rng.normal(size=(80, 2)) @ np.array([[1.0, 0.5], [0.0, 0.8]]))
         priors = Priors(means_scale=2.0, sds=LogNormal(0.0, 0.7))
         gibbs = fit(X, K=1, sampler="gibbs", priors=ConjugatePriors(shrinkage=0.2), covariance_type=name, tune=100)
-        nuts = fit(X, K=1, sampler="auto", priors=priors, covariance_type=name)
+        nuts = fit(X, K=1, sampler="nuts", priors=priors, covariance_type=name)
         weights = weights_to_priors(gibbs.params_, gibbs.priors_, nuts.priors_, family(name))
         assert weights.pareto_k < 0.7
         draws = parameters(gibbs.params_)[..., 1:]  # one weight never moves

@@ -1,0 +1,158 @@
+"""``pm.sample`` on the model of ``build_model``, with any of PyMC's samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from bayesgmm.bayes.draws import Draws, SamplerSettings, sampler_statistics
+from bayesgmm.bayes.model import build_resolved, variable_names
+from bayesgmm.bayes.space import Space
+from bayesgmm.covariance import Family
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import ResolvedPriors
+from bayesgmm.tables import default_names
+from bayesgmm.typing import FloatArray
+
+__all__ = ["sample_pymc"]
+
+_OURS = {
+    "draws": "draws",
+    "tune": "tune",
+    "chains": "chains",
+    "cores": "cores",
+    "random_seed": "random_state",
+    "progressbar": "progressbar",
+    "initvals": "init",
+}
+"""Arguments of ``pm.sample`` that are settings of the estimator, and their names there."""
+_FIXED = ("var_names", "return_inferencedata", "discard_tuned_samples", "model", "idata_kwargs")
+"""Arguments that would leave out what a fit is made of."""
+
+
+def sample_pymc(
+    X: FloatArray,
+    n_components: int,
+    family: Family,
+    priors: ResolvedPriors,
+    starts: FloatArray,
+    settings: SamplerSettings,
+    options: Mapping[str, Any],
+) -> Draws:
+    """Draw from the posterior with ``pm.sample``.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+    n_components : int
+    family : Family
+    priors : ResolvedPriors
+        For data in the coordinates of X.
+    starts : array of shape (chains, n_dim)
+        On the unconstrained space. Under nutpie, to which ``pm.sample`` gives one start only, all chains share the first, jittered.
+    settings : SamplerSettings
+    options : mapping
+        Arguments of ``pm.sample``, such as ``nuts_sampler`` and ``target_accept``.
+
+    Raises
+    ------
+    InvalidParameterError
+        If an option is one of the estimator's settings, ``pm.sample`` refuses it, or it needs what is not installed.
+    """
+    _check(options)
+    nuts_sampler = str(options.get("nuts_sampler", "pymc"))
+    model = build_resolved(X, n_components, family, priors, default_names(X.shape[1]))
+    space = Space.under(priors, family)
+    rng = np.random.default_rng(settings.seed)
+    starts = starts[:1] if nuts_sampler == "nutpie" else starts
+    noise = settings.jitter * rng.standard_normal(starts.shape)
+    points = [_point(mixture, space) for mixture in _each(space.constrain(starts + noise))]
+    arguments: dict[str, Any] = {
+        "draws": settings.draws,
+        "tune": settings.tune,
+        "chains": settings.chains,
+        "cores": settings.cores,
+        "random_seed": settings.seed,
+        "progressbar": settings.progressbar,
+        "quiet": not settings.progressbar,
+        "initvals": points[0] if len(points) == 1 else points,
+        # Deterministics are computed from the draws afterwards, all at once.
+        "var_names": [variable.name for variable in model.free_RVs],
+        "compute_convergence_checks": False,
+        **_without_its_own_jitter(nuts_sampler),
+        **options,
+    }
+    try:
+        with model:
+            tree = pm.sample(**arguments)
+    except ImportError as error:
+        raise InvalidParameterError(
+            f"sampler_options={dict(options)!r}: {nuts_sampler!r} needs what is not installed ({error}): install it, or use sampler='nuts'"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise InvalidParameterError(f"sampler_options={dict(options)!r} cannot be used by pymc.sample: {error}") from error
+    posterior, statistics = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
+    seconds = float(posterior.attrs.get("sampling_time", np.nan))
+    if nuts_sampler == "numpyro" and "lp" in statistics:
+        # PyMC 6.4 hands on NumPyro's potential energy under the name of the log-posterior.
+        statistics["lp"] = -statistics["lp"]
+    sampler = "pymc" if nuts_sampler == "pymc" else f"pymc, {nuts_sampler}"
+    return Draws(_params_of(posterior, space), sampler_statistics(statistics), sampler, seconds, settings.tune)
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    for name, ours in _OURS.items():
+        if name in options:
+            raise InvalidParameterError(f"sampler_options: {name} is the estimator's own setting {ours}: give it there")
+    for name in _FIXED:
+        if name in options:
+            raise InvalidParameterError(
+                f"sampler_options: {name} cannot be chosen, for a fit is made of all draws of all variables"
+            )
+
+
+def _without_its_own_jitter(nuts_sampler: str) -> dict[str, Any]:
+    """Return the arguments that keep a sampler from moving starts by up to one unit, which would mix up components."""
+    if nuts_sampler == "pymc":
+        return {"init": "adapt_diag"}
+    if nuts_sampler == "nutpie":
+        return {"compile_kwargs": {"jitter_rvs": set()}}
+    return {"nuts": {"jitter": False, "chain_method": "vectorized"}}
+
+
+def _each(batch: MixtureParams) -> list[MixtureParams]:
+    return [batch[c] for c in range(batch.batch_shape[0])]
+
+
+def _point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
+    """Return the values of the model's free variables at a mixture."""
+    mixture, name = space.in_frame(mixture), _names(space)
+    free = {"weights": mixture.weights, name["means"]: mixture.means, name["sds"]: space.free_sds(mixture)}
+    if space.n_components == 1:
+        del free["weights"]
+    if space.n_matrices:
+        factors = mixture.scale_tril / mixture.sds[..., None]
+        free[name["corr_cholesky"]] = factors if space.n_matrices > 1 or "component" in space.family.sds_dims else factors[0]
+    return free
+
+
+def _names(space: Space) -> dict[str, str]:
+    return variable_names(space.priors)
+
+
+def _params_of(posterior: xr.Dataset, space: Space) -> MixtureParams:
+    """Return the draws as mixtures of batch shape (chain, draw)."""
+    values = {name: posterior[name].transpose("chain", "draw", ...).to_numpy() for name in posterior.data_vars}
+    name = _names(space)
+    means = values[name["means"]]
+    weights = values.get("weights", np.ones((*means.shape[:2], 1)))
+    factors = np.eye(space.n_features)
+    if space.n_matrices:
+        factors = values[name["corr_cholesky"]]
+        factors = factors[:, :, None] if factors.ndim == 4 else factors
+    return space.to_data(MixtureParams(weights, means, space.spread(values[name["sds"]])[..., None] * factors))

@@ -376,26 +376,6 @@ class MixtureParams:
         out = responsibility_draws(rows, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
         return out.reshape(*self.batch_shape, len(rows), self.n_components)
 
-    def log_responsibilities(self, X: ArrayLike) -> FloatArray:
-        """Return the logs of the responsibilities, which do not underflow however far a row lies.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-            In the units of the means; NaN stands for a missing value.
-
-        Returns
-        -------
-        array of shape (..., N, K)
-        """
-        rows = self._rows(X)
-        flat = self.reshape(-1)
-        out = np.empty((len(flat.weights), len(rows), self.n_components))
-        for t, mixture in enumerate(zip(*flat.arrays(), strict=True)):
-            table, log_density = evaluate(rows, *mixture, diagonal=self.is_diagonal, joint=True)
-            out[t] = table - log_density[:, None]
-        return out.reshape(*self.batch_shape, len(rows), self.n_components)
-
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
         """Draw rows from each mixture of the batch.
 

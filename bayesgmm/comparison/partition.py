@@ -26,8 +26,6 @@ class PartitionView:
     ----------
     best : PartitionEstimate
         The partition of least posterior expected loss (variation of information, in bits).
-    em_labels : int array of shape (n,)
-        EM's most probable groups.
     em_expected_loss : float
         What EM's partition is expected to be off, in bits; ``best.expected_loss`` is the least that any partition can be.
     distance : float
@@ -43,7 +41,6 @@ class PartitionView:
     """
 
     best: PartitionEstimate
-    em_labels: IntArray = field(repr=False)
     em_expected_loss: float
     distance: float
     radius: float
@@ -85,7 +82,6 @@ def partition_view(em_responsibilities: FloatArray, posterior: MixtureParams, X:
     distance = ball.distance(em)
     return PartitionView(
         best=best,
-        em_labels=em,
         em_expected_loss=float(expected_loss(em, labels, "vi")),
         distance=distance,
         radius=ball.radius,

@@ -60,8 +60,6 @@ class CredibleBall:
         Least distance within which at least the share ``level`` of the draws lies.
     share : float
         Share of the draws within the radius, ties at the radius included, and so at least ``level``.
-    n_at_radius : int
-        Draws at the radius itself.
     distances : array of shape (T,)
         Of every draw from the center.
     horizontal : Bound
@@ -84,7 +82,6 @@ class CredibleBall:
     level: float
     radius: float
     share: float
-    n_at_radius: int
     distances: FloatArray = field(repr=False)
     horizontal: Bound = field(repr=False)
     upper: Bound = field(repr=False)
@@ -160,8 +157,8 @@ def credible_ball(center: Any, draws: Any, *, level: float = 0.95, loss: str = "
     --------
     >>> draws = [[0, 0, 1, 1]] * 18 + [[0, 0, 0, 1], [0, 1, 1, 1]]
     >>> ball = credible_ball([0, 0, 1, 1], draws)
-    >>> round(ball.radius, 3), ball.share, ball.n_at_radius
-    (1.189, 1.0, 2)
+    >>> round(ball.radius, 3), ball.share
+    (1.189, 1.0)
     >>> print(ball)
     100.0 % of the draws lie within 1.189 (vi) of the center with 2 group(s); draws in the ball have 2 to 2 groups.
     """
@@ -183,7 +180,6 @@ def credible_ball(center: Any, draws: Any, *, level: float = 0.95, loss: str = "
         level=float(level),
         radius=radius,
         share=float(inside.mean()),
-        n_at_radius=int((np.abs(distances - radius) <= SAME).sum()),
         distances=distances,
         horizontal=_farthest(inside, distances, checked),
         upper=_farthest(inside & (groups == groups[inside].min()), distances, checked),

@@ -59,10 +59,6 @@ class Report:
     comparison: Comparison = field(repr=False)
     datatree: xr.DataTree = field(repr=False)
 
-    def to_html(self) -> str:
-        """Return the page as text."""
-        return self.html
-
     def write(self, directory: str | os.PathLike[str]) -> Path:
         """Write ``index.html``, ``summary.json`` and ``posterior.nc`` to a folder, each completely or not at all.
 

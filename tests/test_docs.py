@@ -125,7 +125,6 @@ def test_a_fit_says_nothing_that_the_page_does_not_explain() -> None:
         ("empty_components", f"at most {checks.EMPTY}"),
         ("pareto_k", f"below {independent.GOOD_K}"),
         ("importance_ess", f"at least {independent.LEAST_ESS:.0f}"),
-        ("r_hat_populations", f"below {independent.POPULATIONS_R_HAT}"),
         ("agreement", f"at most {comparison._CHANGED} of the rows"),
         ("parameters", f"held to {comparison._DISTANCE:.0f} posterior"),
         ("predictive", f"at least {comparison._PREDICTIVE}"),

@@ -80,7 +80,7 @@ def test_a_seed_gives_the_same_draws(interpreted):
         ({"random_seed": 5}, "random_seed is the estimator's own setting random_state"),
         ({"var_names": ["means"]}, "var_names cannot be chosen"),
         ({"nuts_sampler": "guesswork"}, "cannot be used by pymc.sample.*guesswork"),
-        ({"guesswork": 1}, "cannot be used by pymc.sample"),
+        ({"guesswork": 1, "target_accept": 0.9}, "neither pymc.sample nor its step methods take guesswork$"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, words, interpreted):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import xarray as xr
+from pymc.step_methods import STEP_METHODS
+from pymc.step_methods.hmc.base_hmc import BaseHMC
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.model import build_resolved, variable_names
@@ -114,6 +117,16 @@ def _check(options: Mapping[str, Any]) -> None:
             raise InvalidParameterError(
                 f"sampler_options: {name} cannot be chosen, for a fit is made of all draws of all variables"
             )
+    # pm.sample hands what it does not know to step methods, which pass over it without a word.
+    unknown = sorted(set(options) - _known())
+    if unknown:
+        raise InvalidParameterError(f"sampler_options: neither pymc.sample nor its step methods take {', '.join(unknown)}")
+
+
+def _known() -> set[str]:
+    functions = (pm.sample, pm.NUTS.__init__, BaseHMC.__init__)
+    named = {name for function in functions for name in signature(function).parameters} - {"self", "args", "kwargs", "vars"}
+    return named | {step.name for step in STEP_METHODS}
 
 
 def _without_its_own_jitter(nuts_sampler: str) -> dict[str, Any]:

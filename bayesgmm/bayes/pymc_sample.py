@@ -37,6 +37,12 @@ _OURS = {
 _FIXED = ("var_names", "return_inferencedata", "discard_tuned_samples", "model", "idata_kwargs")
 """Arguments that would leave out what a fit is made of."""
 
+_TAKEN = {
+    *(name for function in (pm.sample, pm.NUTS.__init__, BaseHMC.__init__) for name in signature(function).parameters),
+    *(step.name for step in STEP_METHODS),
+}
+"""What ``pm.sample`` and its step methods take."""
+
 
 def sample_pymc(
     X: FloatArray,
@@ -118,15 +124,9 @@ def _check(options: Mapping[str, Any]) -> None:
                 f"sampler_options: {name} cannot be chosen, for a fit is made of all draws of all variables"
             )
     # pm.sample hands what it does not know to step methods, which pass over it without a word.
-    unknown = sorted(set(options) - _known())
+    unknown = sorted(set(options) - _TAKEN)
     if unknown:
         raise InvalidParameterError(f"sampler_options: neither pymc.sample nor its step methods take {', '.join(unknown)}")
-
-
-def _known() -> set[str]:
-    functions = (pm.sample, pm.NUTS.__init__, BaseHMC.__init__)
-    named = {name for function in functions for name in signature(function).parameters} - {"self", "args", "kwargs", "vars"}
-    return named | {step.name for step in STEP_METHODS}
 
 
 def _without_its_own_jitter(nuts_sampler: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LEAST_TUNE = 150
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    _fit(_data(500), "auto", 50, 50), _fit(_data(500), "laplace", 50, 50)
+    _fit(_data(500), "nuts", 50, 50), _fit(_data(500), "laplace", 50, 50)
     for n in list(DRAWS)[: 2 if quick else None]:
         yield from _rows(n)
 
@@ -44,7 +44,7 @@ def _rows(n: int) -> Iterator[Row]:
     draws = max(250, DRAWS[n])
     seconds, laplace = _fit(X, "laplace", draws, 20)
     tune = max(LEAST_TUNE, DRAWS[n])
-    other, nuts = _fit(X, "auto", DRAWS[n], tune)
+    other, nuts = _fit(X, "nuts", DRAWS[n], tune)
     apart, wider = [], []
     for name in ("weights", "means", "sds"):
         ours, theirs = (getattr(fit.params_, name).reshape(-1, getattr(fit.params_, name)[0, 0].size) for fit in (laplace, nuts))

@@ -238,6 +238,8 @@ class Coverage:
         shares = [(cell, name, float(table[name].iloc[i])) for i, cell in enumerate(table["cell"]) for name in PARTS]
         shares = [one for one in shares if not np.isnan(one[2])]
         outside = [one for one in shares if not low <= one[2] <= high]
+        # With so many shares some are outside by chance.
+        clearly = sum(max(low - share, share - high) > 2.0 * self._error(cell, name) for cell, name, share in outside)
         worst = max(outside, key=lambda one: abs(one[2] - LEVEL), default=None)
         where = "" if worst is None else f"; the worst is {worst[2]:.0%} for the {worst[1]} of {worst[0]}"
         each = Check(
@@ -246,7 +248,7 @@ class Coverage:
             0.0,
             not outside,
             f"Of {len(shares)} shares of 90% intervals that hold the truth ({len(self.cells)} cells, {n_sets} data sets each) "
-            f"{len(outside)} are outside {low:.0%} to {high:.0%}{where}.",
+            f"{len(outside)} are outside {low:.0%} to {high:.0%}, {clearly} of them by more than two standard errors{where}.",
         )
         overall = {name: value for name, value in self.overall.items() if not np.isnan(value)}
         away = max(abs(value - LEVEL) for value in overall.values())
@@ -262,6 +264,11 @@ class Coverage:
             f"In {worse} of {len(self.cells)} cells the posterior predicts fresh rows worse than EM, by more than two standard errors.",
         )
         return each, whole, gain
+
+    def _error(self, cell: str, part: str) -> float:
+        """Return the standard error of a share over data sets, within which intervals err together."""
+        held = next(held for own, held in zip(self.cells, self.held, strict=True) if str(own) == cell)
+        return float(np.std([one.share[part] for one in held]) / np.sqrt(len(held)))
 
     def summary(self) -> dict[str, Any]:
         """What a file keeps of it."""

@@ -31,6 +31,7 @@ def spread_of(params, how):
         "precisions": {"tau": np.linalg.inv(params.covariances)},
         "sds": {"sigma": params.sds, "R": params.correlations},
         "factors": {"sigma": params.sds, "L_Omega": corr_factor},
+        "misnamed": {"sigma": params.sds, "L": corr_factor},
         "all": {"sds": params.sds, "covariances": params.covariances, "corr": params.correlations},
     }[how]
 
@@ -40,7 +41,7 @@ def spread_of(params, how):
     seed=st.integers(0, 2**32 - 1),
     K=st.integers(1, 4),
     D=st.integers(1, 4),
-    how=st.sampled_from(["covariances", "scale_tril", "precisions", "sds", "factors", "all"]),
+    how=st.sampled_from(["covariances", "scale_tril", "precisions", "sds", "factors", "misnamed", "all"]),
     as_tree=st.booleans(),
 )
 def test_every_way_to_say_a_mixture_is_read(seed, K, D, how, as_tree):
@@ -79,6 +80,15 @@ def test_names_may_be_one_for_each_component():
     np.testing.assert_array_equal(read_mixtures(arrays, 3, names).means, params.means)
 
 
+def test_what_is_named_is_taken_whatever_else_there_is():
+    """A scale of a prior is often called sigma, too."""
+    params = random_draws(np.random.default_rng(1), 2, 3)
+    arrays = {"w": params.weights, "mu": params.means, "cov": params.covariances, "sigma": np.full((2, 5), 7.0)}
+    np.testing.assert_allclose(read_mixtures(arrays, 3, {"covariances": "cov"}).covariances, params.covariances, rtol=1e-10)
+    with pytest.raises(InvalidDataError, match="say which to take"):
+        read_mixtures(arrays, 3)
+
+
 def changed(**changes):
     params = random_draws(np.random.default_rng(2), 2, 3)
     arrays = {"w": params.weights, "mu": params.means, "cov": params.covariances}
@@ -114,6 +124,13 @@ def with_nan(values):
             "are they covariances",
         ),
         (changed(cov=lambda p: None, chol=lambda p: p.covariances), None, InvalidDataError, "must be lower triangular"),
+        (
+            changed(cov=lambda p: None, L=lambda p: p.scale_tril / p.sds[..., None]),
+            None,
+            InvalidDataError,
+            "are factors of correlations .* say names=",
+        ),
+        (changed(sigma=lambda p: 2 * p.sds), None, InvalidDataError, "known for covariances and for sds say different widths"),
         (xr.Dataset({"w": ("sample", np.ones(3))}), None, InvalidDataError, "dims chain and draw"),
         (xr.DataTree(), None, InvalidDataError, "no group 'posterior'"),
         ([1.0], None, InvalidDataError, "draws must be an xarray.DataTree"),

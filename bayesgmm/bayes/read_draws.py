@@ -68,7 +68,6 @@ def read_mixtures(draws: Any, n_features: int, names: Mapping[str, str | Sequenc
         if part not in PARTS:
             raise InvalidParameterError(f"names: a mixture has no part {part!r}; its parts are {', '.join(PARTS)}")
     found = {part: source.find(part, given) for part in PARTS}
-    found = _only_one_spread(found, given)
     means = found["means"]
     if means is None:
         raise InvalidDataError(
@@ -76,7 +75,7 @@ def read_mixtures(draws: Any, n_features: int, names: Mapping[str, str | Sequenc
         )
     K, means = _means(means, n_features)
     weights = _weights(found["weights"], K, means.shape[:2])
-    return _mixture(weights, means, _covariances(found, source, (*means.shape[:2], K, n_features)))
+    return _mixture(weights, means, _covariances(found, given, source, (*means.shape[:2], K, n_features)))
 
 
 def read_statistics(draws: Any, shape: tuple[int, ...], names: Sequence[str]) -> dict[str, FloatArray]:
@@ -148,16 +147,6 @@ class _Source:
         return values.astype(float)
 
 
-def _only_one_spread(found: dict[str, np.ndarray | None], named: Mapping[str, Any]) -> dict[str, np.ndarray | None]:
-    """Keep one where several variables say how wide components are, as deterministics of one model do: the one that is named."""
-    order = [*(part for part in _SPREADS if part in named), *_SPREADS]
-    first = next((part for part in order if found[part] is not None), None)
-    drop = [part for part in (*_SPREADS, "correlations") if part != first]
-    if first == "sds":
-        drop.remove("correlations")
-    return {part: None if part in drop else values for part, values in found.items()}
-
-
 def _means(values: np.ndarray, D: int) -> tuple[int, np.ndarray]:
     """Return K and means (chain, draw, K, D); one column may come without an axis of its own, and so may one component."""
     if values.ndim == 4 and values.shape[3] == D:
@@ -194,14 +183,51 @@ def _weights(values: np.ndarray | None, K: int, shape: tuple[int, ...]) -> np.nd
     return values / total
 
 
-def _covariances(found: dict[str, np.ndarray | None], source: _Source, shape: tuple[int, ...]) -> FloatArray:
-    """Return covariances (chain, draw, K, D, D) from whatever says them."""
-    part = next((part for part in _SPREADS if found[part] is not None), None)
-    if part is None:
+def _covariances(
+    found: dict[str, np.ndarray | None], named: Mapping[str, Any], source: _Source, shape: tuple[int, ...]
+) -> FloatArray:
+    """Return covariances (chain, draw, K, D, D) from what is named, or else from all that is known, which must agree."""
+    found = _factors_of_correlations(found, named)
+    there = [part for part in _SPREADS if found[part] is not None]
+    if not there:
         raise InvalidDataError(
             "no variable is known that says how wide components are: say names={'covariances': ...} (or scale_tril, precisions, or sds "
             f"with correlations); there are {', '.join(source.variables)}"
         )
+    chosen = next((part for part in there if part in named), there[0])
+    covariances = _from_part(chosen, found, shape)
+    if chosen in named:
+        return covariances
+    sds = np.sqrt(np.einsum("...ii->...i", np.abs(covariances)))
+    for part in there[1:]:
+        other = np.sqrt(np.einsum("...ii->...i", np.abs(_from_part(part, found, shape))))
+        if not np.allclose(other, sds, rtol=1e-3, atol=0.0):
+            raise InvalidDataError(
+                f"the variables that are known for {chosen} and for {part} say different widths of components: say which to take, such as "
+                f"names={{{chosen!r}: ...}}; there are {', '.join(source.variables)}"
+            )
+    return covariances
+
+
+def _factors_of_correlations(found: dict[str, np.ndarray | None], named: Mapping[str, Any]) -> dict[str, np.ndarray | None]:
+    """Take factors whose rows have unit length for what they are, whatever their name: those of correlations."""
+    factors = found["scale_tril"]
+    if factors is None or "scale_tril" in named or factors.ndim < 4:
+        return found
+    if np.abs(np.square(factors).sum(-1) - 1.0).max() > _CLOSE:
+        return found
+    if found["sds"] is None and factors.shape[-1] == 1:
+        return found
+    if found["sds"] is None:
+        raise InvalidDataError(
+            "what is known for scale_tril are factors of correlations (their rows have unit length): "
+            "say names={'sds': ..., 'correlations': ...}"
+        )
+    return {**found, "scale_tril": None, "correlations": factors}
+
+
+def _from_part(part: str, found: dict[str, np.ndarray | None], shape: tuple[int, ...]) -> FloatArray:
+    """Return the covariances that one part says."""
     values, D = found[part], shape[-1]
     assert values is not None
     if part == "sds":
@@ -217,9 +243,7 @@ def _covariances(found: dict[str, np.ndarray | None], source: _Source, shape: tu
         if np.abs(np.triu(matrices, 1)).max(initial=0.0) > 0:
             raise InvalidDataError("scale_tril must be lower triangular: Cholesky factors of covariances")
         return matrices @ np.swapaxes(matrices, -1, -2)
-    if part == "precisions":
-        return _inverse(matrices)
-    return matrices
+    return _inverse(matrices) if part == "precisions" else matrices
 
 
 def _sds(values: np.ndarray, shape: tuple[int, ...]) -> FloatArray:

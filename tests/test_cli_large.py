@@ -113,6 +113,14 @@ class TestFit:
         fit("x.npy", "--quiet")
         assert capsys.readouterr().err == ""
 
+    @pytest.fixture
+    def interruptible(self) -> Iterator[None]:
+        """A shell that runs tests in the background has them ignore interrupts."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.usefixtures("interruptible")
     @pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_an_interrupted_fit_goes_on(
         self,

@@ -107,7 +107,7 @@ class LogPosterior:
         carried = carried if rounding is None else (*carried, rounding)
         factors = self._factors()
         correlations = self.priors.correlations
-        lkj = (correlations.etas, correlations.log_constants(D) - np.log(len(correlations.etas)) / max(self.space.n_matrices, 1))
+        lkj = (correlations.etas, correlations.log_constants(D))
         of_priors = (self.priors.concentration, self.priors.means_loc, self.priors.means_scale, *spreads, factors, *lkj)
         body = np.concatenate([np.ravel(piece).astype(float) for piece in (*of_priors, *carried, order, weight, rows)])
         kinds = [_CODES[self.space.family.name], self.priors.sds.kind]
@@ -134,7 +134,8 @@ class LogPosterior:
         alpha = self.priors.concentration
         dirichlet = gammaln(alpha.sum()) - gammaln(alpha).sum() + (np.log(K) if K > 1 else 0.0)
         normal = -np.log(self.priors.means_scale).sum() - 0.5 * K * D * np.log(2 * np.pi)
-        return float(dirichlet + normal + self._sds_constant())
+        which_eta = -np.log(len(self.priors.correlations.etas)) if self.space.n_matrices else 0.0
+        return float(dirichlet + normal + self._sds_constant() + which_eta)
 
     def _spreads(self) -> tuple[FloatArray, ...]:
         """Return the two parameters of the standard deviations' prior, each in the family's shape."""

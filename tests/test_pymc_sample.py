@@ -97,6 +97,15 @@ def test_a_sampler_that_is_not_installed_is_said(monkeypatch):
         draw(problem("full", 1, 2), {"nuts_sampler": "numpyro"})
 
 
+def test_options_are_not_blamed_where_there_are_none(monkeypatch):
+    def fails(**arguments):
+        raise ValueError("something else")
+
+    monkeypatch.setattr(pm, "sample", fails)
+    with pytest.raises(ValueError, match=r"^something else$"):
+        draw(problem("full", 1, 2))
+
+
 def test_options_reach_pymc(interpreted):
     draws = draw(problem("full", 1, 2), {"target_accept": 0.95, "step": None}, draws=4, tune=4)
     assert draws.params.batch_shape == (2, 4)

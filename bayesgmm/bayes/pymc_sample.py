@@ -104,6 +104,8 @@ def sample_pymc(
             f"sampler_options={dict(options)!r}: {nuts_sampler!r} needs what is not installed ({error}): install it, or use sampler='nuts'"
         ) from None
     except (TypeError, ValueError) as error:
+        if not options:  # then they are not to blame
+            raise
         raise InvalidParameterError(f"sampler_options={dict(options)!r} cannot be used by pymc.sample: {error}") from error
     posterior, statistics = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
     seconds = float(posterior.attrs.get("sampling_time", np.nan))

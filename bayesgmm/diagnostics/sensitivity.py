@@ -88,7 +88,7 @@ def _checked(tree: Any) -> xr.DataTree:
     missing = [name for name in _NEEDED if name not in tree.children]
     if missing:
         raise InvalidDataError(
-            f"prior_sensitivity: the tree has no group {', '.join(missing)}: only a fitted BayesianGaussianMixture's has"
+            f"prior_sensitivity: the tree has no group {', '.join(missing)}: only draws that bayesgmm sampled come with it"
         )
     return tree
 

@@ -310,11 +310,11 @@ class BayesianGaussianMixture(MixtureEstimator):
             random_state=random_state,
             progressbar=False,
         )
-        return fit._from(params, draws, X, sample_weight)
+        return fit._fit_draws(params, draws, X, sample_weight)
 
     @unchanged_on_failure
     @libraries_on_one_thread()
-    def _from(self, params: MixtureParams, source: Any, X: Any, sample_weight: Any) -> Self:
+    def _fit_draws(self, params: MixtureParams, source: Any, X: Any, sample_weight: Any) -> Self:
         values = self._start_fit(X, sample_weight)
         assert not isinstance(values, Chunked)
         statistics = sampler_statistics(read_statistics(source, params.batch_shape, STATISTICS))

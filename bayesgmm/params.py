@@ -8,16 +8,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Gaps, evaluate, log_density_draws, responsibility_draws, rows_of
 from bayesgmm.mixture import build, hills, line, pairs, parts, ridge, store
+from bayesgmm.random import generator
 from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.underflow import guard
 
-__all__ = ["MixtureParams", "generator"]
+__all__ = ["MixtureParams"]
 
 _WEIGHT_SUM_TOLERANCE = 1e-8
 _ROWS_LOOKED_AT = 200
@@ -417,15 +417,6 @@ class MixtureParams:
         if X.shape[1] != self.n_features:
             raise InvalidDataError(f"X must have shape (N, {self.n_features}) for this mixture, got {X.shape}")
         return rows_of(X)
-
-
-def generator(random_state: RandomState) -> np.random.Generator:
-    """Return a NumPy Generator from whatever scikit-learn accepts as ``random_state``."""
-    if isinstance(random_state, np.random.Generator):
-        return random_state
-    if random_state is None or isinstance(random_state, (int, np.integer)):
-        return np.random.default_rng(random_state)
-    return np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
 
 
 def has_full_rank(matrix: FloatArray) -> bool:

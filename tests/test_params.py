@@ -8,7 +8,8 @@ from scipy import stats
 from scipy.stats import ortho_group
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.params import MixtureParams, generator
+from bayesgmm.params import MixtureParams
+from bayesgmm.random import generator
 from tests.conftest import random_mixture
 
 

@@ -14,10 +14,10 @@ from bayesgmm.criticism.value import Elpd
 from bayesgmm.criticism.weights import times_each, without
 from bayesgmm.diagnostics import require_valid
 from bayesgmm.estimators import BayesianGaussianMixture
-from bayesgmm.estimators._base import seed_sequence
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 from bayesgmm.progress import steps
+from bayesgmm.random import seed_sequence
 from bayesgmm.typing import FloatArray, RandomState
 
 __all__ = ["Block", "blocks", "good_k", "psis_loo", "sample_without"]

@@ -11,9 +11,9 @@ from scipy.stats import skew
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayesgmm.estimators._base import seed_sequence
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import has_gaps
+from bayesgmm.random import seed_sequence
 from bayesgmm.typing import FloatArray, RandomState
 
 __all__ = ["predictive_statistics"]

@@ -12,7 +12,7 @@ import xarray as xr
 from bayesgmm.diagnostics.modes import Modes, chain_words, find_modes
 from bayesgmm.diagnostics.validity import require_valid
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.params import generator
+from bayesgmm.random import generator
 from bayesgmm.typing import RandomState
 
 __all__ = ["Stacking", "stack"]

@@ -22,7 +22,8 @@ from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators._weights import check_worth
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Chunked, DrawMoments, responsibility_moments, rows_of
-from bayesgmm.params import MixtureParams, generator
+from bayesgmm.params import MixtureParams
+from bayesgmm.random import generator
 from bayesgmm.sources import is_chunked
 from bayesgmm.tables import column_names
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
@@ -398,12 +399,3 @@ def observations(X: Any, n: int) -> pd.Index:
     if isinstance(index, pd.Index) and index.is_unique and not isinstance(index, pd.MultiIndex):
         return pd.Index([str(label) for label in index], name="obs")
     return pd.RangeIndex(n, name="obs")
-
-
-def seed_sequence(random_state: RandomState) -> np.random.SeedSequence:
-    """Return the root of all randomness of one fit."""
-    if isinstance(random_state, (int, np.integer)):
-        return np.random.SeedSequence(int(random_state))
-    if random_state is None:
-        return np.random.SeedSequence()
-    return np.random.SeedSequence(generator(random_state).integers(2**32, size=4).tolist())

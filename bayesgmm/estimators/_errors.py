@@ -10,11 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm.em import Replicates, StandardErrors, resample, standard_errors
 from bayesgmm.em.refits import ReplicateKind
 from bayesgmm.estimators import _trees
-from bayesgmm.estimators._base import MixtureEstimator, seed_sequence
+from bayesgmm.estimators._base import MixtureEstimator
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.params import MixtureParams, generator
+from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import doubt_of_draws, doubt_of_one
 from bayesgmm.progress import counter
+from bayesgmm.random import generator, seed_sequence
 from bayesgmm.typing import ArrayLike, RandomState
 from bayesgmm.validation import check_prob
 

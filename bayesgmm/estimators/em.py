@@ -26,7 +26,7 @@ from bayesgmm.em import (
 )
 from bayesgmm.em.dense import groups_in_dense_places
 from bayesgmm.estimators import _trees
-from bayesgmm.estimators._base import seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._base import unchanged_on_failure
 from bayesgmm.estimators._by_hand import ByHand
 from bayesgmm.estimators._checkpoint import checkpoint_of
 from bayesgmm.estimators._chunked import NotKept
@@ -38,8 +38,9 @@ from bayesgmm.estimators._starts import Reporter, start_at, user_start
 from bayesgmm.estimators._warm import Before, ended
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
-from bayesgmm.params import MixtureParams, generator
+from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors
+from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
 from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState

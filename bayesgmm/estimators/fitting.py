@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.estimators import GaussianMixture
-from bayesgmm.estimators._base import seed_sequence
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidParameterError
+from bayesgmm.random import seed_sequence
 from bayesgmm.typing import RandomState
 
 __all__ = ["check_settings", "one_seed", "quiet"]

@@ -21,7 +21,7 @@ from bayesgmm.bayes.samplers import SAMPLERS, Sampler
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
 from bayesgmm.em import impute
-from bayesgmm.estimators._base import MixtureEstimator, seed_sequence, unchanged_on_failure
+from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
 from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import advise, advise_on_units, advise_on_values
@@ -32,9 +32,10 @@ from bayesgmm.expectation import Chunked, has_gaps, libraries_on_one_thread, res
 from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.labels import align
-from bayesgmm.params import MixtureParams, generator
+from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import doubt_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
 from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState

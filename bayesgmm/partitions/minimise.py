@@ -14,13 +14,13 @@ import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation._threads import n_threads
-from bayesgmm.params import generator
 from bayesgmm.partitions.exact import MOST_POINTS, best_of_all
 from bayesgmm.partitions.inputs import Draws, by_size, check_count, check_draws
 from bayesgmm.partitions.losses import Loss, loss_named, mean_loss
 from bayesgmm.partitions.search import Attempts, run
 from bayesgmm.partitions.state import TableSearch
 from bayesgmm.progress import steps
+from bayesgmm.random import generator
 from bayesgmm.typing import FloatArray, IntArray, RandomState
 
 __all__ = ["PartitionEstimate", "minimize"]

@@ -12,9 +12,10 @@ from scipy.spatial.distance import squareform
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import responsibility_draws, rows_of
 from bayesgmm.expectation._threads import chunks, ordered_map
-from bayesgmm.params import MixtureParams, generator
+from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import _counts
 from bayesgmm.partitions.inputs import Draws, check_draws
+from bayesgmm.random import generator
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_same_columns
 

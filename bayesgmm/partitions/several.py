@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.params import generator
 from bayesgmm.partitions.inputs import Draws, by_size, check_count, check_draws
 from bayesgmm.partitions.losses import Loss, draw_losses, loss_named
 from bayesgmm.partitions.minimise import minimize
+from bayesgmm.random import generator
 from bayesgmm.typing import FloatArray, IntArray, RandomState
 
 __all__ = ["PartitionSummary", "summarize"]

@@ -11,11 +11,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from scipy.stats import norm
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.params import MixtureParams, generator
+from bayesgmm.params import MixtureParams
 from bayesgmm.plots.geometry import ellipse
 from bayesgmm.plots.groups import some_rows
 from bayesgmm.plots.style import colour, feature_names_or_default, new_axes, plain, tidy
 from bayesgmm.priors import Priors
+from bayesgmm.random import generator
 from bayesgmm.tables import numbers_in
 from bayesgmm.typing import CovarianceType, FloatArray, IntArray, RandomState
 

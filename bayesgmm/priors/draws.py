@@ -9,7 +9,8 @@ from sklearn.base import BaseEstimator
 
 from bayesgmm.covariance import WITH_PRIORS, Family, family
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.params import MixtureParams, generator
+from bayesgmm.params import MixtureParams
+from bayesgmm.random import generator
 from bayesgmm.tables import column_names
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.validation import check_data, check_fittable

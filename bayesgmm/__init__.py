@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from bayesgmm.params import MixtureParams
     from bayesgmm.priors import ConjugatePriors, Priors
+    from bayesgmm.rows import open_rows
     from bayesgmm.selection import BootstrapLRT, Merging, Selection, bootstrap_lrt, merge_components, select
-    from bayesgmm.sources import open_rows
 
 _load, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
     __name__,

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
+from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.params import MixtureParams, lower_factor
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Frame", "factor_of", "origin_near", "total_moments"]
@@ -41,19 +42,18 @@ class Frame:
         return cls(np.zeros(n_features), np.eye(n_features))
 
     @classmethod
-    def of(cls, X: FloatArray | Gaps | Chunked, invariance: str, sample_weight: FloatArray | None = None) -> Frame:
-        """Return the frame in which X (N, D) is centred and scaled.
+    def of(cls, rows: Rows, invariance: str) -> Frame:
+        """Return the frame in which rows are centred and scaled.
 
         Parameters
         ----------
-        X : array of shape (N, D), Gaps, or Chunked
+        rows : Rows
         invariance : {"affine", "columns", "scale"}
             ``Family.invariance``: the linear maps that a covariance family survives. "affine" makes the total covariance the identity
             (column by column where columns are collinear), "columns" makes every standard deviation one, "scale" divides all columns
             by one number, their root mean square standard deviation.
-        sample_weight : array of shape (N,), optional
         """
-        return cls.from_moments(*total_moments(X, sample_weight), invariance)
+        return cls.from_moments(*total_moments(rows), invariance)
 
     @classmethod
     def from_moments(cls, center: FloatArray, covariance: FloatArray, invariance: str) -> Frame:
@@ -147,22 +147,21 @@ def origin_near(center: FloatArray, covariance: FloatArray) -> FloatArray:
     return np.where(far, np.round(center / unit) * unit, 0.0)
 
 
-def total_moments(X: FloatArray | Gaps | Chunked, sample_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-    """Return mean (D,) and covariance (D, D) of the rows of X (N, D), without a copy of the data.
+def total_moments(rows: Rows) -> tuple[FloatArray, FloatArray]:
+    """Return mean (D,) and covariance (D, D) of rows, without a copy of the data.
 
     They are the M-step of one component, so the E-step computes them; a rough mean and spread of some rows keep its sums of order one.
-    Complete rows take one pass. With gaps they are the maximum-likelihood estimates of a normal distribution given what is there, which
-    take a few.
+    Complete rows take one pass. With missing values they are the maximum-likelihood estimates of a normal distribution given what is
+    there, which take a few.
     """
-    rough, spread = _rough(X)
-    mean, factor = rough, np.diag(np.where(spread > 0, spread, 1.0))
-    has_gaps = isinstance(X, Gaps) or (isinstance(X, Chunked) and X.summary.has_gaps)
-    for _ in range(_MOST_PASSES if has_gaps else 1):
-        stats = expectation(X, np.zeros(1), mean[None], factor[None], sample_weight=sample_weight)
+    mean, spread = rows.center_and_spread()
+    factor = np.diag(np.where(spread > 0, spread, 1.0))
+    for _ in range(_MOST_PASSES if rows.has_gaps else 1):
+        stats = expectation(rows, np.zeros(1), mean[None], factor[None])
         mean, covariance, moved = _one_component(stats, mean, factor)
         if moved < _STILL:
             break
-        if has_gaps:
+        if rows.has_gaps:
             factor = factor_of(covariance)
     return mean, covariance
 
@@ -182,23 +181,6 @@ def _one_component(stats: Statistics, mean: FloatArray, factor: FloatArray) -> t
     scaled = stats.second[0] / stats.counts[0] - np.outer(shift, shift)
     moved = max(float(np.abs(shift).max()), float(np.abs(scaled - np.eye(len(shift))).max()))
     return mean + factor @ shift, factor @ scaled @ factor.T, moved
-
-
-def _rough(X: FloatArray | Gaps | Chunked) -> tuple[FloatArray, FloatArray]:
-    """Return means and standard deviations of the columns over some rows; with gaps or in chunks, over all values that are there."""
-    if isinstance(X, Chunked):
-        return X.summary.mean, X.summary.sd
-    if not isinstance(X, Gaps):
-        some = X[:: max(1, len(X) // 1000)]
-        return some.mean(0), some.std(0)
-    n, total, square = np.zeros(X.n_features), np.zeros(X.n_features), np.zeros(X.n_features)
-    for part in X.patterns:
-        n[part.columns] += len(part.rows)
-        total[part.columns] += part.X.sum(0)
-    mean = total / np.maximum(n, 1)
-    for part in X.patterns:
-        square[part.columns] += ((part.X - mean[part.columns]) ** 2).sum(0)
-    return mean, np.sqrt(square / np.maximum(n, 1))
 
 
 def _correlation_factor(correlation: FloatArray) -> FloatArray:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import Gaps, evaluate, log_density_draws, responsibility_draws, rows_of
+from bayesgmm.expectation import evaluate, log_density_draws, responsibility_draws
 from bayesgmm.mixture import build, hills, line, pairs, parts, ridge, store
 from bayesgmm.random import generator
+from bayesgmm.rows import Chunk, as_chunk
 from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.underflow import guard
@@ -340,7 +341,7 @@ class MixtureParams:
         rows = X[:: max(1, len(X) // _ROWS_LOOKED_AT)]
         return bool((np.abs(self.log_density(rows) - other.log_density(rows)) < _SAME_DENSITY).all())
 
-    def log_density(self, X: ArrayLike) -> FloatArray:
+    def log_density(self, X: ArrayLike | Chunk) -> FloatArray:
         """Return the log-densities of rows, in nats.
 
         Parameters
@@ -358,7 +359,7 @@ class MixtureParams:
         out = log_density_draws(rows, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
         return out.reshape(*self.batch_shape, len(rows))
 
-    def responsibilities(self, X: ArrayLike) -> FloatArray:
+    def responsibilities(self, X: ArrayLike | Chunk) -> FloatArray:
         """Return the probabilities that each row came from each component.
 
         Parameters
@@ -412,11 +413,11 @@ class MixtureParams:
         """
         return self.log_weights, self.means.copy(), self.scale_tril.copy()
 
-    def _rows(self, X: ArrayLike) -> FloatArray | Gaps:
-        X = numbers_in(X)
-        if X.shape[1] != self.n_features:
-            raise InvalidDataError(f"X must have shape (N, {self.n_features}) for this mixture, got {X.shape}")
-        return rows_of(X)
+    def _rows(self, X: ArrayLike | Chunk) -> Chunk:
+        chunk = as_chunk(X)
+        if chunk.n_features != self.n_features:
+            raise InvalidDataError(f"X must have shape (N, {self.n_features}) for this mixture, got {chunk.X.shape}")
+        return chunk
 
 
 def has_full_rank(matrix: FloatArray) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from bayesgmm.covariance import family
-from bayesgmm.em.iterate import run_em
+from bayesgmm.em.run import run_em
 from bayesgmm.em.steps import Mixture, Settings
 from benchmarks.timing import Curves, Row, clock
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import bayesgmm as bg
 from bayesgmm.covariance import family, names
-from bayesgmm.em.iterate import run_em
+from bayesgmm.em.run import run_em
 from bayesgmm.em.steps import Mixture, Rows, Settings
 from bayesgmm.expectation import rows_of
 from bayesgmm.selection import Selection, select

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bayesgmm.expectation._threads import n_threads
+from bayesgmm.kernels.threads import n_threads
 from bayesgmm.partitions import expected_loss, minimize, similarity
 from benchmarks.em import peak_memory
 from benchmarks.timing import Row, clock

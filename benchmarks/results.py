@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.expectation._threads import n_threads
+from bayesgmm.kernels.threads import n_threads
 from benchmarks.timing import Curves, Row, clock
 
 PACKAGES = ("bayesgmm", "numpy", "scipy", "numba", "scikit-learn", "pymc", "pytensor", "nutpie")
@@ -36,7 +36,7 @@ def limits() -> dict[str, float]:
     """Matrix products (GFlop/s, all threads), memory (GB/s, one thread) and exponentials (ns each, one thread)."""
     from numba import njit
 
-    from bayesgmm.expectation._exp import exp_nonpositive
+    from bayesgmm.kernels.exp import exp_nonpositive
 
     A = np.random.default_rng(0).normal(size=(1500, 1500))
     product = min(clock(lambda: A @ A) for _ in range(5))

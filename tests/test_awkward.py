@@ -137,7 +137,7 @@ def test_rows_with_gaps_are_summed_in_pieces(rng, monkeypatch):
     mixture = np.log([0.4, 0.6]), rng.normal(size=(2, 3)), np.stack([np.eye(3), 2.0 * np.eye(3)])
     weight = rng.integers(1, 4, 60).astype(float)
     whole = expectation(rows_of(X), *mixture, sample_weight=weight)
-    monkeypatch.setattr("bayesgmm.expectation.core.chunk_size", lambda _: 7)
+    monkeypatch.setattr("bayesgmm.expectation.estep.chunk_size", lambda _: 7)
     rows = rows_of(X)
     assert len(rows.pieces) > 5
     assert max(len(piece.order) for piece in rows.pieces) < 14

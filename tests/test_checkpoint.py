@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bayesgmm import GaussianMixture, Priors, open_rows
-from bayesgmm.em import iterate
+from bayesgmm.em import run as iterate
 from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.em.search import SAME_HEIGHT
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bayesgmm import GaussianMixture, open_rows
 from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation.summary import fingerprint
+from bayesgmm.rows.summary import fingerprint
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from bayesgmm import BayesianGaussianMixture, ConjugatePriors, GaussianMixture, 
 from bayesgmm.em import starts
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, SizeAdvice
 from bayesgmm.expectation import expectation, rows_of
-from bayesgmm.expectation.summary import Summary
+from bayesgmm.rows.summary import Summary
 
 NAMES = ["length", "width", "mass"]
 
@@ -250,7 +250,7 @@ def test_the_scratch_file_has_no_name_so_that_a_killed_process_leaves_nothing(fo
 
 def test_where_files_need_their_names_the_scratch_file_goes_with_the_rows(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("bayesgmm.sources.parquet.os.access", lambda *_: False)
+    monkeypatch.setattr("bayesgmm.rows.parquet.os.access", lambda *_: False)
     rows = open_rows(folder / "parts")
     assert len(list(tmp_path.iterdir())) == 1
     GaussianMixture(2, random_state=1).fit(rows)

@@ -269,8 +269,8 @@ class TestPredict:
     def test_equals_predict_proba(
         self, em: bg.GaussianMixture, X: np.ndarray, source: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("bayesgmm.sources.parquet.BATCH_ROWS", 70)
-        monkeypatch.setattr("bayesgmm.sources.cut.CHUNK_BYTES", 8 * 3 * 128)
+        monkeypatch.setattr("bayesgmm.rows.parquet.BATCH_ROWS", 70)
+        monkeypatch.setattr("bayesgmm.rows.files.CHUNK_BYTES", 8 * 3 * 128)
         monkeypatch.setattr(predicting, "ROWS", 50)
         assert main([*self.MODEL, source, "-o", "new/out.parquet", "--quiet"]) == 0
         table = pq.read_table("new/out.parquet")

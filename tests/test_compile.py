@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from bayesgmm.expectation import _compile
+from bayesgmm.kernels import compile as _compile
 
 SOURCE = """
-from bayesgmm.expectation._compile import compiled
+from bayesgmm.kernels.compile import compiled
 
 @compiled()
 def double(x):

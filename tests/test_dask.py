@@ -18,7 +18,7 @@ import xarray as xr
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, open_rows
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.sources.dask import DaskRows
+from bayesgmm.rows.dask import DaskRows
 
 distributed = pytest.importorskip("distributed")
 PATIENCE = 60  # seconds until a cluster that does not come up is given up
@@ -277,7 +277,7 @@ def test_a_worker_that_is_killed_in_mid_fit_changes_nothing(cluster, X):
     victim = cluster.processes[-1]
     killed = []
 
-    from bayesgmm.em import iterate
+    from bayesgmm.em import run as iterate
 
     step = iterate.Climb.step
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from bayesgmm import expectation as ex
-from bayesgmm.expectation import _threads
-from bayesgmm.expectation._exp import exp_nonpositive, log_normal
+from bayesgmm.kernels import threads as _threads
+from bayesgmm.kernels.exp import exp_nonpositive, log_normal
 from bayesgmm.params import MixtureParams
 from tests.conftest import random_mixture, scipy_log_joint, scipy_log_likelihood
 

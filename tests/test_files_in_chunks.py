@@ -20,10 +20,10 @@ from click.testing import CliRunner
 from bayesgmm import GaussianMixture, open_rows
 from bayesgmm.cli import cli
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.sources import is_chunked
-from bayesgmm.sources.parquet import parquet_files
-from bayesgmm.sources.parts import ParquetPart
-from bayesgmm.sources.stream import stream_rows
+from bayesgmm.rows import is_chunked
+from bayesgmm.rows.parquet import parquet_files
+from bayesgmm.rows.files import ParquetPart
+from bayesgmm.rows.open import stream_rows
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_bad_datasets_get_one_sentence(table, tmp_path, monkeypatch):
         open_rows(dataset, columns=["a"])
     table.to_parquet(tmp_path / "y.parquet", index=False)
     plain = ds.dataset(tmp_path / "y.parquet")
-    monkeypatch.setattr("bayesgmm.sources.open.cluster", object)
+    monkeypatch.setattr("bayesgmm.rows.open.cluster", object)
     with pytest.raises(InvalidDataError, match="is not read by a cluster's workers: give the Parquet files"):
         open_rows(plain.filter(ds.field("a") > 2))
     assert open_rows(plain).n_features == 3  # which the workers read as they do the file
@@ -357,7 +357,7 @@ def test_a_scratch_folder_that_fills_up_is_named(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     stream = (tmp_path / "scratch").open("wb")
-    monkeypatch.setattr("bayesgmm.sources.parquet.os.fdopen", lambda handle, _: (os.close(handle), Full())[1])
+    monkeypatch.setattr("bayesgmm.rows.parquet.os.fdopen", lambda handle, _: (os.close(handle), Full())[1])
     with pytest.raises(InvalidDataError, match="is full: set TMPDIR to a folder with room"):
         open_rows(path)
     assert stream.closed

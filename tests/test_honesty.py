@@ -15,11 +15,11 @@ from bayesgmm.em import fit_em
 from bayesgmm.em.degeneracy import examine, smallest_sds
 from bayesgmm.em.fit import AGREEMENT
 from bayesgmm.em.hierarchy import hierarchical_labels
-from bayesgmm.em.iterate import run_each, run_em
+from bayesgmm.em.run import run_each, run_em
 from bayesgmm.em.starts import Sample, starting_points
 from bayesgmm.em.steps import Settings
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, LikelihoodDecreaseError
-from bayesgmm.expectation._compile import Pointer, compiled
+from bayesgmm.kernels.compile import Pointer, compiled
 from tests.conftest import random_mixture
 
 IRIS = load_iris().data
@@ -140,7 +140,7 @@ def test_a_fit_that_runs_out_of_iterations_says_so(faithful):
 
 def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
     """An M-step with a mistake in it (means that move the wrong way) does not go unnoticed."""
-    from bayesgmm.em import iterate
+    from bayesgmm.em import run as iterate
 
     X = faithful.to_numpy()
     right = iterate.m_step
@@ -193,7 +193,7 @@ def test_a_run_in_one_call_is_the_run_step_by_step(name, rng):
 
 
 def test_a_run_that_pauses_goes_on_as_if_it_had_not(faithful, monkeypatch):
-    from bayesgmm.em import iterate
+    from bayesgmm.em import run as iterate
 
     X = faithful.to_numpy()
     how = run_settings(X, "full", accelerate=True)

@@ -244,7 +244,7 @@ def test_a_large_map_is_read_in_chunks_and_a_small_one_whole(rng, tmp_path, monk
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     em = bg.GaussianMixture(2, random_state=0).fit(mapped)
     assert em.responsibilities().shape == (80, 2)
-    monkeypatch.setattr("bayesgmm.sources.open.MAPPED_IN_MEMORY", 100)
+    monkeypatch.setattr("bayesgmm.rows.open.MAPPED_IN_MEMORY", 100)
     chunked = bg.GaussianMixture(2, random_state=0).fit(mapped)
     np.testing.assert_allclose(chunked.means_, em.means_, rtol=1e-9)
     with pytest.raises(InvalidDataError, match="in chunks and keeps none"):

@@ -18,7 +18,7 @@ from bayesgmm.em.information import standard_errors
 from bayesgmm.em.refits import Original, Refit
 from bayesgmm.em.scores import add_information, in_coordinates, row_scores
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation._matrices import raise_eigenvalues
+from bayesgmm.kernels.linalg import raise_eigenvalues
 from bayesgmm.params import MixtureParams
 from tests.conftest import random_mixture, scipy_log_joint
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, types
 
-from bayesgmm.expectation._compile import Pointer, compiled, function_at
-from bayesgmm.expectation._kernel import STATISTICS, VECTOR
-from bayesgmm.expectation._score import SCORE
+from bayesgmm.kernels.compile import Pointer, compiled, function_at
+from bayesgmm.kernels.estep import STATISTICS, VECTOR
+from bayesgmm.kernels.score import SCORE
 
 FULL, TIED, DIAGONAL, SPHERICAL = range(4)
 FIRST_ADDRESS = 6

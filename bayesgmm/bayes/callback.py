@@ -18,7 +18,7 @@ from nutpie.sample import CompiledModel
 
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.expectation._compile import compiled_callback, function_at
+from bayesgmm.kernels.compile import compiled_callback, function_at
 from bayesgmm.typing import FloatArray
 
 __all__ = ["c_model"]

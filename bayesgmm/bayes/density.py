@@ -11,12 +11,12 @@ from scipy.special import gammaln
 
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.space import Space, spiral
-from bayesgmm.expectation import Gaps, has_gaps, rows_of
-from bayesgmm.expectation._compile import Pointer
-from bayesgmm.expectation._kernel import STATISTICS
-from bayesgmm.expectation._score import SCORE, SCORE_OF_PARTS
-from bayesgmm.expectation._threads import chunks, ordered_map
+from bayesgmm.kernels.compile import Pointer
+from bayesgmm.kernels.estep import STATISTICS
+from bayesgmm.kernels.score import SCORE, SCORE_OF_PARTS
+from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.priors import ResolvedPriors
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LogPosterior"]
@@ -95,7 +95,11 @@ class LogPosterior:
     @cached_property
     def has_gaps(self) -> bool:
         """Whether some row lacks some value."""
-        return has_gaps(self.X)
+        return not self._chunk.is_complete
+
+    @cached_property
+    def _chunk(self) -> Chunk:
+        return Chunk(self.X)
 
     def _pack(self) -> FloatArray:
         K, D = self.space.n_components, self.space.n_features
@@ -120,11 +124,10 @@ class LogPosterior:
     def _rows(self) -> tuple[FloatArray, FloatArray]:
         """Return weights, and the rows: as they are, or sorted by what they have where there are gaps."""
         weight = np.empty(0) if self.sample_weight is None else self.sample_weight
-        rows = rows_of(self.X)
-        if not isinstance(rows, Gaps):
+        if not self.has_gaps:
             return weight, self.X
-        patterns = [part for part in rows.patterns if len(part.columns)]  # a row without any value says nothing
-        pieces = [np.concatenate([[len(part.rows), len(part.columns)], part.columns, part.X.ravel()]) for part in patterns]
+        patterns = [part for part in self._chunk.patterns if len(part.columns)]  # a row without any value says nothing
+        pieces = [np.concatenate([[len(part.X), len(part.columns)], part.columns, part.X.ravel()]) for part in patterns]
         kept = np.concatenate([part.rows for part in patterns])
         return weight[kept] if len(weight) else weight, np.concatenate(pieces)
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
+from bayesgmm.priors import ResolvedPriors
 
 __all__ = ["NUTPIE_NAMES", "STATISTICS", "Draws", "SamplerSettings", "sampler_statistics"]
 
@@ -36,7 +38,7 @@ class SamplerSettings:
     progressbar : bool
         Shown on standard error, or in the notebook.
     jitter : float
-        Standard deviation of the chains' starts about the given one, on the unconstrained space.
+        Standard deviation of the chains' starts about the given one, on the unconstrained space: in standardised units.
     keep_interrupted : bool
         Whether an interrupt (Ctrl-C) ends the sampling with the draws so far, not with an exception; "nuts" only.
     """
@@ -47,13 +49,13 @@ class SamplerSettings:
     cores: int | None
     seed: int
     progressbar: bool
-    jitter: float
+    jitter: float = 0.1
     keep_interrupted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Draws of a sampler with its own labels, in the coordinates it was given.
+    """Draws of a sampler with its own labels.
 
     Parameters
     ----------
@@ -76,6 +78,10 @@ class Draws:
     sampling_time: float
     tuning_steps: int
     details: dict[str, Any] = field(default_factory=dict)
+    frame: Frame | None = None
+    """The coordinates in which they were drawn, if these were others than theirs."""
+    priors: ResolvedPriors | None = None
+    """Priors of the model in these coordinates, if they are known."""
 
 
 NUTPIE_NAMES = {

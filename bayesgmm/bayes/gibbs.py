@@ -22,11 +22,13 @@ from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.covariance import Family
 from bayesgmm.covariance.base import diagonals
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.expectation import evaluate, has_gaps
+from bayesgmm.expectation import evaluate
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors
 from bayesgmm.priors.rounding import with_rounding, without_rounding
 from bayesgmm.progress import steps
+from bayesgmm.rows import Chunk
+from bayesgmm.rows.missing import has_missing
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["sample_gibbs"]
@@ -72,7 +74,7 @@ def sample_gibbs(
     >>> sample_gibbs(X, family("full"), priors, em.params_.reshape(1), settings).params.weights.mean((0, 1)).round(1)
     array([0.6, 0.4])
     """
-    if has_gaps(X):
+    if has_missing(X):
         raise InvalidDataError("sampler='gibbs' takes complete rows, and values are missing: leave sampler at 'auto'")
     began = time.perf_counter()
     seeds = np.random.SeedSequence(settings.seed).spawn(settings.chains)
@@ -135,7 +137,7 @@ class _Sweep:
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
         probability, log_density = evaluate(
-            self.X, log_weights, means, scale_tril, diagonal=self.family.diagonal, responsibilities=True
+            Chunk(self.X), log_weights, means, scale_tril, diagonal=self.family.diagonal, responsibilities=True
         )
         edges = np.cumsum(probability, axis=1)
         chosen = (self.rng.uniform(size=(len(self.X), 1)) * edges[:, -1:] >= edges).sum(1)

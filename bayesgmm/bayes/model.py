@@ -29,10 +29,9 @@ from bayesgmm.priors import (
     ResolvedPriors,
     ScalePrior,
 )
-from bayesgmm.tables import column_names
+from bayesgmm.rows import rows_to_fit
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
-from bayesgmm.validation import check_data, check_fittable
 
 __all__ = ["build_model", "build_resolved", "variable_names"]
 
@@ -133,11 +132,9 @@ def build_model(
             f"covariance_type must be one of {', '.join(map(repr, FAMILIES))} for a posterior, got {covariance_type!r}: "
             "mclust's other families can be fitted by EM"
         )
-    values = check_data(BaseEstimator(), X, reset=True)
-    names = column_names(X, values.shape[1])
-    check_fittable(values, names, n_components)
-    resolved = (Priors() if priors is None else priors).resolve(values, n_components, kind)
-    return build_resolved(values, int(n_components), kind, resolved, names)
+    rows = rows_to_fit(BaseEstimator(), X, None, int(n_components), allow_missing=False, in_memory=True)
+    resolved = (Priors() if priors is None else priors).resolve(rows, int(n_components), kind)
+    return build_resolved(rows.values, int(n_components), kind, resolved, rows.feature_names)
 
 
 def _check_n_components(n_components: object) -> None:

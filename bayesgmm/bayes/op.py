@@ -26,8 +26,11 @@ from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_specialize
 from pytensor.tensor.variable import TensorVariable
 
-from bayesgmm.expectation import _kernel, _score, evaluate, expectation, score
-from bayesgmm.expectation._compile import source_stamp
+from bayesgmm.expectation import evaluate, expectation, score
+from bayesgmm.kernels import estep
+from bayesgmm.kernels import score as score_kernel
+from bayesgmm.kernels.compile import source_stamp
+from bayesgmm.rows import Chunk, MemoryRows
 
 __all__ = ["MixtureLogDensity", "MixtureLogLikelihood", "mixture_log_density", "mixture_log_likelihood"]
 
@@ -61,7 +64,7 @@ class MixtureLogDensity(Op):
     def perform(self, node: Apply, inputs: list[Any], outputs: list[Any]) -> None:
         """Evaluate in Python, with the kernel's threads."""
         log_weights, means, scale_tril, X = map(np.ascontiguousarray, inputs)
-        outputs[0][0] = evaluate(X, log_weights, means, scale_tril, diagonal=self.diagonal)[1]
+        outputs[0][0] = evaluate(Chunk(X), log_weights, means, scale_tril, diagonal=self.diagonal)[1]
 
     def pullback(self, inputs: list[Any], outputs: list[Any], cotangents: list[Any]) -> list[Any]:
         """Return the gradients: those of the log-likelihood whose rows are weighted by the cotangent."""
@@ -105,7 +108,7 @@ class MixtureLogLikelihood(Op):
         """Evaluate in Python, with the kernel's threads."""
         log_weights, means, scale_tril, X, row_weight = map(np.ascontiguousarray, inputs)
         weight = row_weight if len(row_weight) else None
-        stats = expectation(X, log_weights, means, scale_tril, sample_weight=weight, diagonal=self.diagonal)
+        stats = expectation(MemoryRows(X, weight), log_weights, means, scale_tril, diagonal=self.diagonal)
         factors = scale_tril * np.eye(means.shape[1]) if self.diagonal else scale_tril
         gradient = score(stats, np.linalg.inv(factors))
         for storage, value in zip(outputs, (np.asarray(stats.log_likelihood), *gradient), strict=True):
@@ -238,10 +241,10 @@ def _numba_log_density(op: MixtureLogDensity, node: Apply | None = None, **kwarg
     @numba_dispatch.numba_njit
     def log_density(log_weights, means, scale_tril, X):  # type: ignore[no-untyped-def]
         means, X = np.ascontiguousarray(means), np.ascontiguousarray(X)
-        prepared = _kernel.prepare(np.ascontiguousarray(log_weights), means, np.ascontiguousarray(scale_tril), diagonal)
+        prepared = estep.prepare(np.ascontiguousarray(log_weights), means, np.ascontiguousarray(scale_tril), diagonal)
         out = np.empty(X.shape[0])
         table = np.empty((0, means.shape[0]))
-        _kernel.evaluate_rows(X, 0, X.shape[0], prepared, diagonal, table, table, out)
+        estep.evaluate_rows(X, 0, X.shape[0], prepared, diagonal, table, table, out)
         return out
 
     return log_density, _kernel_version()
@@ -253,8 +256,8 @@ def _numba_log_likelihood(op: MixtureLogLikelihood, node: Apply | None = None, *
 
     @numba_dispatch.numba_njit
     def log_likelihood(log_weights, means, scale_tril, X, row_weight):  # type: ignore[no-untyped-def]
-        total, counts, means_out, scale_out = _score.value_and_score(
-            _kernel.statistics,
+        total, counts, means_out, scale_out = score_kernel.value_and_score(
+            estep.statistics,
             np.ascontiguousarray(X).ravel(),
             np.ascontiguousarray(row_weight),
             np.ascontiguousarray(log_weights),

@@ -1,12 +1,14 @@
-"""A posterior sampled, by whichever sampler."""
+"""A posterior sampled, by whichever sampler: in coordinates that suit it, and given back in the user's units."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from bayesgmm.bayes.conjugate import in_frame
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.gibbs import sample_gibbs
@@ -17,71 +19,110 @@ from bayesgmm.bayes.starts import chain_starts
 from bayesgmm.bayes.streamed import StreamedPosterior
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import Chunked, has_gaps
-from bayesgmm.expectation.chunks import spread_rows
-from bayesgmm.frame import Frame
+from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
-__all__ = ["sample"]
+__all__ = ["frame_volume", "sample"]
 
 ROWS_COMPARED = 1000
 """Rows in chunks at which modes are compared."""
 
 
 def sample(
-    X: FloatArray | Chunked,
+    rows: Rows,
     n_components: int,
     family: Family,
     priors: ResolvedPriors,
     modes: Sequence[MixtureParams],
     settings: SamplerSettings,
     *,
-    sampler: str,
-    sample_weight: FloatArray | None = None,
+    sampler: str = "nuts",
     conjugate: ResolvedConjugatePriors | None = None,
-    frame: Frame | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Draws:
-    """Draw from the posterior, in the coordinates of X; of rows in chunks, in those of the frame.
+    """Draw from the posterior of a mixture given rows.
+
+    Complete rows are turned into the priors' own axes. Rows with missing values, rows in chunks and those for Gibbs sampling, whose priors
+    have no axes, have their columns scaled only, and every mixture is turned instead.
 
     Parameters
     ----------
-    X : array of shape (N, D)
+    rows : Rows
     n_components : int
     family : Family
     priors : ResolvedPriors
-        In the coordinates of X.
     modes : sequence of MixtureParams
-        Where chains may start (:func:`bayesgmm.bayes.starts.chain_starts`), in the coordinates of X.
+        Where chains may start (:func:`bayesgmm.bayes.starts.chain_starts`).
     settings : SamplerSettings
     sampler : str
         One of :data:`bayesgmm.bayes.samplers.SAMPLERS`.
-    sample_weight : array of shape (N,), optional
-        How often each row counts.
     conjugate : ResolvedConjugatePriors, optional
-        The prior of "gibbs", in the coordinates of X; ``priors`` then only help to choose where chains start.
-    frame : Frame, optional
-        For rows in chunks, which stay in the user's coordinates: those of priors, modes and draws.
+        The prior of "gibbs"; ``priors`` then only help to choose where chains start.
     options : mapping, optional
         Arguments of ``pm.sample``, for "pymc".
+
+    Returns
+    -------
+    Draws
 
     Raises
     ------
     InvalidParameterError
         If values are missing, rows weighted or rows in chunks, and the sampler does not know how to take them.
     """
-    space = Space(n_components, X.shape[1], family)
-    if isinstance(X, Chunked):
-        return _sample_streamed(X, space, priors, modes, settings, sampler, frame)
-    density = LogPosterior(X, space, priors, sample_weight)
+    center, covariance = total_moments(rows)
+    own = priors.standardised(center, covariance)
+    frame = own.frame
+    if sampler == "gibbs" or rows.complete is None:
+        frame = Frame.from_moments(center, covariance, "scale" if family.invariance == "scale" else "columns")
+    inside = own.seen_in(frame)
+    starting = [frame.params_in(mode) for mode in modes]
+    if rows.is_in_memory:
+        draw = _in_memory
+    else:
+        draw = _in_chunks
+    draws = draw(rows, Space(n_components, rows.n_features, family), frame, inside, starting, settings, sampler, conjugate, options)
+    own_log_det = inside.frame.log_det if conjugate is not None else priors.frame.log_det
+    # The density of all values changes by the Jacobian of the frame, and those of K means by that of the units of their axes.
+    shift = frame_volume(frame, rows.summary.seen) + n_components * (frame.log_det + inside.frame.log_det - own_log_det)
+    statistics = dict(draws.statistics)
+    if "lp" in statistics:
+        statistics["lp"] = statistics["lp"] - shift
+    if "energy" in statistics:
+        statistics["energy"] = statistics["energy"] + shift
+    return replace(draws, params=frame.params_out(draws.params), statistics=statistics, frame=frame, priors=inside)
+
+
+def frame_volume(frame: Frame, seen: FloatArray) -> float:
+    """Return the log of the volume of what was seen, in the user's units, where it has unit volume in a frame: of values (D,) by column.
+
+    Where the frame mixes columns, no row lacks a value.
+    """
+    return float(seen @ np.log(np.diag(frame.factor))) if frame.is_along_columns else float(seen[0] * frame.log_det)
+
+
+def _in_memory(
+    rows: Rows,
+    space: Space,
+    frame: Frame,
+    priors: ResolvedPriors,
+    modes: Sequence[MixtureParams],
+    settings: SamplerSettings,
+    sampler: str,
+    conjugate: ResolvedConjugatePriors | None,
+    options: Mapping[str, Any] | None,
+) -> Draws:
+    X = frame.standardise(rows.values)
+    density = LogPosterior(X, space, priors, rows.weights)
     starts = chain_starts(density, X, modes, settings.chains, settings.seed)
     if sampler == "nuts":
         return sample_nuts(density, starts, settings)
     if sampler == "laplace":
         return sample_laplace(density, starts, settings)
-    if sample_weight is not None or has_gaps(X):
+    if rows.weights is not None or rows.has_gaps:
         how = "draws the group of every row" if sampler == "gibbs" else "runs PyMC's model"
         raise InvalidParameterError(
             f"sampler={sampler!r} {how}, which takes complete rows that count once: leave sampler at 'nuts' for missing values "
@@ -89,30 +130,31 @@ def sample(
         )
     if conjugate is not None:
         jittered = starts + settings.jitter * np.random.default_rng(settings.seed).standard_normal(starts.shape)
-        return sample_gibbs(X, family, conjugate, density.space.constrain(jittered), settings)
+        return sample_gibbs(X, space.family, in_frame(conjugate, frame), density.space.constrain(jittered), settings)
     from bayesgmm.bayes.pymc_sample import sample_pymc
 
-    return sample_pymc(X, n_components, family, priors, starts, settings, options or {})
+    return sample_pymc(X, space.n_components, space.family, priors, starts, settings, options or {})
 
 
-def _sample_streamed(
-    X: Chunked,
+def _in_chunks(
+    rows: Rows,
     space: Space,
+    frame: Frame,
     priors: ResolvedPriors,
     modes: Sequence[MixtureParams],
     settings: SamplerSettings,
     sampler: str,
-    frame: Frame | None,
+    conjugate: ResolvedConjugatePriors | None,
+    options: Mapping[str, Any] | None,
 ) -> Draws:
     """Draw from the posterior given rows in chunks: every step of a chain is a pass over them."""
-    assert frame is not None
     if sampler not in ("nuts", "laplace"):
         raise InvalidParameterError(
             f"sampler={sampler!r} needs all rows in memory: for rows in chunks there are 'laplace', which is quick, and 'nuts'"
         )
-    density = StreamedPosterior(X, space, priors, None, frame)
-    some, _ = X.take(spread_rows(len(X), ROWS_COMPARED))
-    starts = chain_starts(density, frame.standardise(some), modes, settings.chains, settings.seed)
+    density = StreamedPosterior(rows, space, priors, None, frame)
+    some = rows.some(ROWS_COMPARED)
+    starts = chain_starts(density, frame.standardise(some.values), modes, settings.chains, settings.seed)
     if sampler == "laplace":
         return sample_laplace(density, starts, settings)
     return sample_nuts(density, starts, settings, callback="python")

@@ -12,11 +12,12 @@ import numpy as np
 from bayesgmm.bayes import _density
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.space import Space
-from bayesgmm.expectation import Chunked, Statistics, expectations, score
-from bayesgmm.expectation._compile import Pointer
-from bayesgmm.expectation._score import GIVEN_SCORE
+from bayesgmm.expectation import Statistics, expectations, score
 from bayesgmm.frame import Frame
+from bayesgmm.kernels.compile import Pointer
+from bayesgmm.kernels.score import GIVEN_SCORE
 from bayesgmm.priors import ResolvedPriors
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
 __all__ = ["StreamedPosterior", "log_prior"]
@@ -33,7 +34,7 @@ class StreamedPosterior(LogPosterior):
 
     Parameters
     ----------
-    X : Chunked or None
+    X : Rows or None
         None for the prior alone (:func:`log_prior`).
     space : Space
     priors : ResolvedPriors
@@ -44,7 +45,7 @@ class StreamedPosterior(LogPosterior):
 
     in_chunks: ClassVar[bool] = True
 
-    X: Chunked | None  # type: ignore[assignment]
+    X: Rows | None  # type: ignore[assignment]
     space: Space
     priors: ResolvedPriors
     sample_weight: None = None
@@ -81,7 +82,7 @@ class StreamedPosterior(LogPosterior):
             return np.full(len(q), -np.inf), np.zeros_like(q)
         with self._passes:
             found = expectations(self.X, mixtures, diagonal=self.space.n_matrices == 0)
-        ends = [self._finish(row, self._numbers(*pair)) for row, *pair in zip(q, found, inside.scale_tril, strict=True)]
+        ends = [self.finish(row, self._numbers(*pair)) for row, *pair in zip(q, found, inside.scale_tril, strict=True)]
         return np.array([value for value, _ in ends]), np.array([gradient for _, gradient in ends])
 
     def _numbers(self, statistics: Statistics, scale_tril: FloatArray) -> FloatArray:
@@ -92,7 +93,7 @@ class StreamedPosterior(LogPosterior):
         gradient = score(statistics, np.ascontiguousarray(np.linalg.inv(scale_tril)))
         return np.concatenate([[value], *(part.ravel() for part in gradient)])
 
-    def _finish(self, q: FloatArray, numbers: FloatArray) -> tuple[float, FloatArray]:
+    def finish(self, q: FloatArray, numbers: FloatArray) -> tuple[float, FloatArray]:
         """Add priors and the chain rule to what the rows say."""
         user = self.user_data.copy()
         user[-len(numbers) :] = numbers
@@ -100,7 +101,8 @@ class StreamedPosterior(LogPosterior):
         return _density.log_posterior(np.ascontiguousarray(q), user, gradient), gradient
 
     @property
-    def _n_numbers(self) -> int:
+    def n_numbers(self) -> int:
+        """How many numbers the rows say: value and gradients of the log-likelihood."""
         K, D = self.space.n_components, self.space.n_features
         return 1 + K + K * D + K * D * D
 
@@ -108,7 +110,7 @@ class StreamedPosterior(LogPosterior):
         return GIVEN_SCORE
 
     def _rows(self) -> tuple[FloatArray, FloatArray]:
-        return np.empty(0), np.zeros(self._n_numbers)
+        return np.empty(0), np.zeros(self.n_numbers)
 
     @cached_property
     def has_gaps(self) -> bool:
@@ -126,5 +128,5 @@ def log_prior(q: FloatArray, space: Space, priors: ResolvedPriors) -> FloatArray
     priors : ResolvedPriors
     """
     without_rows = StreamedPosterior(None, space, priors)
-    nothing = np.zeros(without_rows._n_numbers)
-    return np.array([without_rows._finish(row, nothing)[0] for row in q])
+    nothing = np.zeros(without_rows.n_numbers)
+    return np.array([without_rows.finish(row, nothing)[0] for row in q])

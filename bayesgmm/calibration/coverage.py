@@ -19,7 +19,7 @@ from bayesgmm.calibration.jobs import run_jobs
 from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import BayesianGaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
-from bayesgmm.expectation._threads import n_threads
+from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
 from bayesgmm.progress import steps

@@ -18,7 +18,7 @@ from bayesgmm.calibration.jobs import run_jobs
 from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
-from bayesgmm.expectation._threads import n_threads
+from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import brier_score, calibration_error, log_score, match_to_truth
 from bayesgmm.progress import steps

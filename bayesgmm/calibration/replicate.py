@@ -20,6 +20,7 @@ from bayesgmm.exceptions import ConvergenceWarning
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
+from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray
 
 __all__ = ["LEVELS", "N_DRAWS", "Outcome", "run_replicate"]
@@ -180,8 +181,8 @@ def _by_posterior(draws: MixtureParams, truth: MixtureParams) -> Covered:
 
 def _by_em(X: FloatArray, fit: MixtureParams, truth: MixtureParams, seed: np.random.SeedSequence) -> Covered:
     """Return the same for EM: estimate and sandwich error, and the percentiles of refits to rows drawn with replacement."""
-    errors = standard_errors(X, fit, family(_FAMILY), "sandwich")
-    refits = resample(X, fit, family(_FAMILY), n_replicates=_BOOTSTRAP, tol=1e-6, seeds=seed).params
+    errors = standard_errors(MemoryRows(X), fit, family(_FAMILY), "sandwich")
+    refits = resample(MemoryRows(X), fit, family(_FAMILY), n_replicates=_BOOTSTRAP, tol=1e-6, seeds=seed).params
     of_fit = (errors.weights, errors.means, errors.sds)
     rows = zip(_parameters(fit), of_fit, _parameters(refits), _parameters(truth), strict=True)
     out: Covered = {}

@@ -13,7 +13,7 @@ from bayesgmm.calibration.jobs import run_jobs
 from bayesgmm.calibration.replicate import Outcome, run_replicate
 from bayesgmm.calibration.value import Calibration, Group
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation._threads import n_threads
+from bayesgmm.kernels.threads import n_threads
 from bayesgmm.progress import steps
 
 __all__ = ["calibrate"]

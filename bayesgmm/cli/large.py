@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bayesgmm.cli.steps import Progress
     from bayesgmm.em import Iteration
     from bayesgmm.estimators import GaussianMixture
-    from bayesgmm.expectation import Chunked
+    from bayesgmm.rows import Rows
     from bayesgmm.tables.aside import Extent
 
 __all__ = ["Large", "fit_large", "is_large", "large_options"]
@@ -84,7 +84,7 @@ def fit_large(data: Data, model: Model, large: Large, method: str, progress: "Pr
     from bayesgmm.cli.cluster import connected
     from bayesgmm.cli.describe import describe_em, describe_job
     from bayesgmm.files import check_writable
-    from bayesgmm.sources import open_rows
+    from bayesgmm.rows import open_rows
 
     _check_possible(data, method)
     if large.checkpoint is not None:
@@ -111,10 +111,10 @@ def _check_possible(data: Data, method: str) -> None:
         )
 
 
-def _measurements(rows: "Chunked", data: Data, large: Large) -> "Chunked":
+def _measurements(rows: "Rows", data: Data, large: Large) -> "Rows":
     """Return the rows without columns that tell no groups apart, unless these were asked for by name."""
     from bayesgmm.cli.steps import leave_out
-    from bayesgmm.sources import open_rows
+    from bayesgmm.rows import open_rows
     from bayesgmm.tables.aside import constant, numbering
 
     found = _extents(rows)
@@ -129,13 +129,12 @@ def _measurements(rows: "Chunked", data: Data, large: Large) -> "Chunked":
     return open_rows(data.source, columns=left, sample_weight=large.weights)
 
 
-def _extents(rows: "Chunked") -> "list[Extent]":
+def _extents(rows: "Rows") -> "list[Extent]":
     """What the first pass over the rows tells of their columns; consecutive numbers are known by their range, mean and spread."""
-    from bayesgmm.estimators._chunked import names_of
     from bayesgmm.tables.aside import Extent
 
     summary, n = rows.summary, len(rows)
-    columns = zip(names_of(rows), summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)
+    columns = zip(rows.feature_names, summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)
     found = []
     for name, lowest, highest, seen, mean, square in columns:
         is_whole = lowest == lowest // 1 and highest == highest // 1
@@ -145,11 +144,9 @@ def _extents(rows: "Chunked") -> "list[Extent]":
     return found
 
 
-def _about(rows: "Chunked") -> str:
+def _about(rows: "Rows") -> str:
     """Say how many rows and columns there are, and what is missing."""
-    from bayesgmm.estimators._chunked import names_of
-
-    summary, names = rows.summary, names_of(rows)
+    summary, names = rows.summary, rows.feature_names
     left_out = sum(summary.read) - len(rows)
     text = f"{len(rows)} rows{f' ({left_out} of weight zero left out)' if left_out else ''}, columns {', '.join(names)}"
     if not summary.has_gaps:
@@ -159,7 +156,7 @@ def _about(rows: "Chunked") -> str:
     return f"{text}; values are missing in {counts}: their rows are fitted with what they have"
 
 
-def _fitted(rows: "Chunked", model: Model, large: Large, progress: "Progress") -> "GaussianMixture":
+def _fitted(rows: "Rows", model: Model, large: Large, progress: "Progress") -> "GaussianMixture":
     from bayesgmm.estimators import GaussianMixture
 
     em = GaussianMixture(
@@ -169,9 +166,8 @@ def _fitted(rows: "Chunked", model: Model, large: Large, progress: "Progress") -
         random_state=model.random_state,
     )
     with progress.step(f"Fitting by EM, K = {model.components}"), _told(progress) as tell:
-        em._on_iteration = tell
         try:
-            return em.fit(rows, checkpoint=large.checkpoint, resume=large.resume)
+            return em.fit(rows, checkpoint=large.checkpoint, resume=large.resume, on_iteration=tell)
         except KeyboardInterrupt:
             if large.checkpoint is not None:
                 progress.say(f"Interrupted: the same command with --resume {large.checkpoint} goes on from there.")

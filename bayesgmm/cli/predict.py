@@ -47,7 +47,7 @@ def predict(model: str, source: str, output: str, quiet: bool) -> None:
 
 def _check_output(output: str, model: str, source: str) -> None:
     from bayesgmm.files import check_writable
-    from bayesgmm.sources.parquet import parquet_files
+    from bayesgmm.rows.parquet import parquet_files
 
     if Path(output).suffix.lower() != ".parquet":
         raise click.UsageError(f"--output {output}: predictions are written as Parquet, so the name must end in .parquet.")
@@ -91,8 +91,8 @@ def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArr
     """Yield rows of the columns of these names with the place they come from and the number of the first of them there."""
     from bayesgmm import datasets
     from bayesgmm.exceptions import InvalidDataError
-    from bayesgmm.sources.cut import bounds
-    from bayesgmm.sources.stream import stream_rows
+    from bayesgmm.rows.files import bounds
+    from bayesgmm.rows.open import stream_rows
 
     if source in datasets.names() or Path(source).suffix.lower() in _TABLES:
         yield from _of_table(source, names)
@@ -107,7 +107,7 @@ def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArr
 def _of_table(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
     from bayesgmm.cli.steps import in_numbers
     from bayesgmm.files import read_table
-    from bayesgmm.sources.cut import bounds
+    from bayesgmm.rows.files import bounds
 
     X = in_numbers(read_table(source, names), source).to_numpy()
     for start, stop in bounds(len(X), len(names), ROWS):
@@ -126,11 +126,12 @@ def _predictions(params: "MixtureParams", X: "FloatArray", place: str, start: in
     import numpy as np
     import pyarrow as pa
 
-    from bayesgmm.expectation import responsibility_moments, rows_of
+    from bayesgmm.expectation import responsibility_moments
+    from bayesgmm.rows import Chunk
 
     _refuse_infinite(X, place, start)
     arrays = params.reshape(-1).arrays()
-    moments = responsibility_moments(rows_of(np.ascontiguousarray(X)), *arrays, diagonal=params.is_diagonal)
+    moments = responsibility_moments(Chunk(X), *arrays, diagonal=params.is_diagonal)
     columns: list[np.ndarray] = [moments.mean.argmax(axis=1).astype(np.int32), *moments.mean.T, moments.log_density]
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=_schema(params.n_components))
 

@@ -12,8 +12,9 @@ from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import responsibility_moments, rows_of
+from bayesgmm.expectation import responsibility_moments
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _check_fitted(em: Any, posterior: Any) -> None:
     for name, fit, batch in (("em", em, 0), ("posterior", posterior, 2)):
         if not hasattr(fit, "params_"):
             raise InvalidParameterError(f"{name} is not fitted: call its fit(X) first.")
-        if getattr(fit, "_fit_rows", ...) is None:
+        if len(fit.rows_) == 0:
             raise InvalidParameterError(f"{name} was put together by hand and has not been fitted: call its fit(X) first.")
         if len(fit.params_.batch_shape) != batch:
             kind = "GaussianMixture" if batch == 0 else "BayesianGaussianMixture"
@@ -124,7 +125,7 @@ def _few(names: Any) -> str:
 def _moments(params: MixtureParams, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Mean and sd of the responsibilities over all draws, and the mean of their entropy, streamed."""
     flat = params.reshape(-1)
-    moments = responsibility_moments(rows_of(rows), flat.log_weights, flat.means, flat.scale_tril, diagonal=flat.is_diagonal)
+    moments = responsibility_moments(Chunk(rows), flat.log_weights, flat.means, flat.scale_tril, diagonal=flat.is_diagonal)
     return moments.mean, moments.sd, moments.entropy
 
 

@@ -20,8 +20,8 @@ from bayesgmm.covariance._structure import (
     meets,
     products,
 )
-from bayesgmm.expectation._compile import Pointer, compiled, never_inline
-from bayesgmm.expectation._matrices import sorted_eigen
+from bayesgmm.kernels.compile import Pointer, compiled, never_inline
+from bayesgmm.kernels.linalg import sorted_eigen
 
 MOST_SWEEPS = 200
 STILL = 1e-22  # what a sweep of rotations may still gain, per row and feature, when it was the last: angles are known to 1e-11

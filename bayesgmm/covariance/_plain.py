@@ -20,8 +20,8 @@ It returns whether the bound was met.
 import numpy as np
 from numba import types
 
-from bayesgmm.expectation._compile import Pointer, compiled, never_inline
-from bayesgmm.expectation._matrices import cholesky, is_above, raise_eigenvalues
+from bayesgmm.kernels.compile import Pointer, compiled, never_inline
+from bayesgmm.kernels.linalg import cholesky, is_above, raise_eigenvalues
 
 ARGUMENTS = (
     types.float64[:, :, ::1],

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from bayesgmm.covariance._plain import ARGUMENTS, RESULT
-from bayesgmm.expectation._compile import Pointer, compiled, never_inline
-from bayesgmm.expectation._matrices import LEAST, sorted_eigen
+from bayesgmm.kernels.compile import Pointer, compiled, never_inline
+from bayesgmm.kernels.linalg import LEAST, sorted_eigen
 
 EQUAL, VARYING_VOLUMES, VARYING_SHAPES = 0, 1, 2
 MOST_ROUNDS = 500

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from bayesgmm.expectation._compile import Pointer, plain
+from bayesgmm.kernels.compile import Pointer, plain
 from bayesgmm.typing import FloatArray
 
 __all__ = ["A_FEW", "TO_THE_END", "Family", "as_matrices", "diagonals"]

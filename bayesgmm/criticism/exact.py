@@ -17,9 +17,10 @@ from bayesgmm.em.scores import add_information, in_coordinates, row_scores
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import evaluate, libraries_on_one_thread, rows_of
-from bayesgmm.expectation._threads import chunks, map_in_turns
+from bayesgmm.expectation import evaluate
+from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_turns
 from bayesgmm.progress import steps
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray
 
 __all__ = ["em_loo", "is_likelihood", "is_plain", "refitted_without"]
@@ -44,7 +45,8 @@ class LeftOut(NamedTuple):
 
 def em_loo(em: GaussianMixture, method: str, *, progressbar: bool) -> Elpd:
     """Leave out each row of the training data."""
-    weight = times_each(em._fit_weight, len(em._fit_X))
+    known = em.rows_.in_memory()
+    weight = times_each(known.weights, len(known))
     rows = np.flatnonzero(weight)
     elpd, how = np.full(len(weight), np.nan), np.full(len(weight), "exact", dtype=object)
     if method == "one-step" or (method == "auto" and len(rows) > MOST_EXACT and is_plain(em)):
@@ -58,8 +60,8 @@ def em_loo(em: GaussianMixture, method: str, *, progressbar: bool) -> Elpd:
             ended.append(left)
             advance()
     elpd[rows] = [left.log_density for left in ended]
-    columns = {"elpd": elpd, "in_sample": em._moments(em._fit_X).log_density, "weight": weight, "pareto_k": np.nan, "how": how}
-    table = pd.DataFrame(columns, index=em._fit_obs)
+    columns = {"elpd": elpd, "in_sample": em.predictor_.log_density(known.chunk), "weight": weight, "pareto_k": np.nan, "how": how}
+    table = pd.DataFrame(columns, index=known.index)
     table.loc[table["weight"] == 0, ["elpd", "in_sample"]] = np.nan
     return Elpd(table, "loo", 1, int((weight > 0).sum()), notes=_notes(em, rows, ended))
 
@@ -70,7 +72,7 @@ def _notes(em: GaussianMixture, rows: np.ndarray, ended: list[LeftOut]) -> tuple
         ("a component lost its spread", [left.at_floor for left in ended]),
         ("EM had not converged at max_iter", [not (left.converged or left.at_floor) for left in ended]),
     ):
-        names = [str(em._fit_obs[i]) for i in rows[np.array(at_fault, dtype=bool)]]
+        names = [str(em.rows_.index[i]) for i in rows[np.array(at_fault, dtype=bool)]]
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             out.append(f"Without row {', '.join(names[:5])}{more} {what}: the fit rests on single rows, fit fewer components.")
@@ -79,7 +81,7 @@ def _notes(em: GaussianMixture, rows: np.ndarray, ended: list[LeftOut]) -> tuple
 
 def is_plain(em: GaussianMixture) -> bool:
     """Whether a fit is maximum likelihood with free weights and no noise, of a family whose likelihood has a gradient here."""
-    return is_likelihood(em) and em._family.name in _SIMPLE
+    return is_likelihood(em) and em.family_.name in _SIMPLE
 
 
 def is_likelihood(em: GaussianMixture) -> bool:
@@ -93,18 +95,18 @@ def _without_each(em: GaussianMixture, rows: np.ndarray) -> Iterator[LeftOut]:
         yield from (_estimator_without(em, int(i)) for i in rows)
         return
     for i, mixture, converged, at_floor in refitted_without(em, rows):
-        yield LeftOut(_log_density(em._fit_X[i : i + 1], mixture), converged, at_floor)
+        yield LeftOut(_log_density(em.rows_.values[i : i + 1], mixture), converged, at_floor)
 
 
 @libraries_on_one_thread()
 def refitted_without(em: GaussianMixture, rows: np.ndarray) -> list[tuple[int, Mixture, bool, bool]]:
     """Return, for each row, the mixture (weights, means, scale_tril) without it, whether EM converged, and whether it is at its floor."""
-    X, weight = em._fit_X, em._fit_weight
-    refit = Refit.of(Original(np.require(X, float, ["C", "W"]), em.params_, weight), em._family, em.tol, em.max_iter, em.reg_covar)
+    known = em.rows_.in_memory()
+    refit = Refit.of(Original(known, em.params_), em.family_, em.tol, em.max_iter, em.reg_covar)
 
     def task(start: int, stop: int) -> list[tuple[int, Mixture, bool, bool]]:
         some = [int(i) for i in rows[start:stop]]
-        found = refit([(refit.data.X, without(weight, len(X), i)) for i in some])
+        found = refit([known.weighted(without(known.weights, len(known), i)) for i in some])
         return [(i, fit.mixture, fit.converged, fit.at_floor) for i, fit in zip(some, found, strict=True)]
 
     parts = chunks(len(rows), _TASK)
@@ -114,11 +116,12 @@ def refitted_without(em: GaussianMixture, rows: np.ndarray) -> list[tuple[int, M
 
 def _estimator_without(em: GaussianMixture, row: int) -> LeftOut:
     """Fit the estimator itself without a row, from the fit: with its priors, noise or equal weights."""
+    known = em.rows_.in_memory()
     model = clone(em).set_params(warm_start=True, verbose=0)
     model.params_ = em.params_
     with quiet():
-        model.fit(em._fit_X, sample_weight=without(em._fit_weight, len(em._fit_X), row))
-    log_density = float(model._moments(em._fit_X[row : row + 1]).log_density[0])
+        model.fit(known.values, sample_weight=without(known.weights, len(known), row))
+    log_density = float(model.score_samples(known.values[row : row + 1])[0])
     return LeftOut(log_density, model.converged_, model.status_ == "collapsed")
 
 
@@ -126,7 +129,7 @@ def _log_density(row: FloatArray, mixture: Mixture) -> float:
     weights, means, scale_tril = mixture
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
-    return float(evaluate(rows_of(row), log_weights, means, scale_tril)[1][0])
+    return float(evaluate(Chunk(row), log_weights, means, scale_tril)[1][0])
 
 
 def one_step(em: GaussianMixture) -> FloatArray:
@@ -146,17 +149,17 @@ def one_step(em: GaussianMixture) -> FloatArray:
             "one step needs the gradient of a plain likelihood: covariance_type full, tied, diag or spherical, and no priors, noise or "
             "equal_weights. Use method='exact'"
         )
-    X, params, family = em._fit_X, em.params_, em._family
-    out = np.full(len(X), np.nan)
-    coordinates, vector = in_coordinates(X, params, family, em._fit_weight)
+    rows, params, family = em.rows_.in_memory(), em.params_, em.family_
+    out = np.full(len(rows), np.nan)
+    coordinates, vector = in_coordinates(rows, params, family)
     if not np.isfinite(vector).all():
         return out
-    bread = inverse(add_information(X, params, family, coordinates, em._fit_weight).observed)
+    bread = inverse(add_information(rows, params, family, coordinates).observed)
     if bread is None:
         return out
-    scores = row_scores(X, params, family)
+    scores = row_scores(rows, params, family)
     moves = scores @ bread
     for i in np.flatnonzero((moves * scores).sum(axis=1) < MOST_LEVERAGE):
         moved = coordinates.params((vector - moves[i])[None])
-        out[i] = _log_density(X[i : i + 1], (moved.weights[0], moved.means[0], moved.scale_tril[0]))
+        out[i] = _log_density(rows.values[i : i + 1], (moved.weights[0], moved.means[0], moved.scale_tril[0]))
     return out

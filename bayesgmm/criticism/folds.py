@@ -16,10 +16,10 @@ from sklearn.utils import _safe_indexing
 from bayesgmm.criticism.compare import compare_elpd
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayesgmm.estimators._base import observations
 from bayesgmm.estimators.fitting import one_seed
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.progress import steps
+from bayesgmm.rows.check import index_of
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_weights
 
@@ -174,4 +174,4 @@ def _elpd(model: Estimator, X: ArrayLike, elpd: FloatArray, weight: FloatArray |
     if doubtful:
         listed = ", ".join(map(str, doubtful))
         notes = (f"Without fold{'' if len(doubtful) == 1 else 's'} {listed} the fit had not converged or had collapsed.",)
-    return Elpd(pd.DataFrame(columns, index=observations(X, len(elpd))), "kfold", n_draws, n_splits, notes=notes)
+    return Elpd(pd.DataFrame(columns, index=index_of(X, len(elpd))), "kfold", n_draws, n_splits, notes=notes)

@@ -58,30 +58,31 @@ def loo_pit(fit: GaussianMixture | BayesianGaussianMixture) -> xr.DataArray:
     if not isinstance(fit, (GaussianMixture, BayesianGaussianMixture)):
         raise InvalidParameterError(f"loo_pit takes a fitted GaussianMixture or BayesianGaussianMixture, got {type(fit).__name__}")
     check_is_fitted(fit, "params_")
-    weight = times_each(fit._fit_weight, len(fit._fit_X))
+    known = fit.rows_.in_memory()
+    weight = times_each(known.weights, len(known))
     values, n_high = _of_em(fit, weight) if isinstance(fit, GaussianMixture) else _of_posterior(fit)
     values[weight == 0] = np.nan
-    coords = {"obs": fit._fit_obs, "feature": fit.feature_names_}
+    coords = {"obs": known.index, "feature": fit.feature_names_}
     return xr.DataArray(values, dims=("obs", "feature"), coords=coords, name="loo_pit", attrs={"n_high_k": n_high})
 
 
 def _of_em(em: GaussianMixture, weight: FloatArray) -> tuple[FloatArray, int]:
     if not is_likelihood(em):
         raise InvalidParameterError("loo_pit needs an EM fit without priors, noise or equal_weights")
-    out = np.full_like(em._fit_X, np.nan)
+    out = np.full_like(em.rows_.values, np.nan)
     for i, mixture, _, _ in refitted_without(em, np.flatnonzero(weight)):
-        out[i] = _below(MixtureParams(*mixture).reshape(1), em._fit_X[i : i + 1])[0, 0]
+        out[i] = _below(MixtureParams(*mixture).reshape(1), em.rows_.values[i : i + 1])[0, 0]
     return out, 0
 
 
 def _of_posterior(fit: BayesianGaussianMixture) -> tuple[FloatArray, int]:
-    out = np.full_like(fit._fit_X, np.nan)
+    out = np.full_like(fit.rows_.values, np.nan)
     flat, n_high = fit.params_.reshape(-1), 0
     limit = good_k(len(flat.weights))
     for block in blocks(fit):
         start, stop, _ = block.rows.indices(len(out))
         for i in range(start, stop):
-            out[i] = np.exp(block.log_weights[i - start]) @ _below(flat, fit._fit_X[i : i + 1])[:, 0]
+            out[i] = np.exp(block.log_weights[i - start]) @ _below(flat, fit.rows_.values[i : i + 1])[:, 0]
         n_high += int((~(block.pareto_k <= limit)).sum())
     return np.clip(out, 0.0, 1.0), n_high
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +47,7 @@ def blocks(fit: BayesianGaussianMixture) -> Iterator[Block]:
     Draws x rows never exist together where they are many.
     """
     require_valid(fit.datatree_, "loo")
-    X, flat = fit._fit_X, fit.params_.reshape(-1)
+    X, flat = fit.rows_.values, fit.params_.reshape(-1)
     T = len(flat.weights)
     efficiency = _efficiency(fit)
     size = max(1, int(BLOCK_NUMBERS / T))
@@ -72,7 +71,8 @@ def _efficiency(fit: BayesianGaussianMixture) -> float:
 
 def psis_loo(fit: BayesianGaussianMixture, max_refits: int, random_state: RandomState, *, progressbar: bool) -> Elpd:
     """Leave out each row of the training data; the worst ``max_refits`` rows that reweighting cannot reach are sampled without."""
-    weight = times_each(fit._fit_weight, len(fit._fit_X))
+    known = fit.rows_.in_memory()
+    weight = times_each(known.weights, len(known))
     n_draws = int(np.prod(fit.params_.batch_shape))
     elpd, seen, k = (np.empty(len(weight)) for _ in range(3))
     for block in blocks(fit):
@@ -90,22 +90,24 @@ def psis_loo(fit: BayesianGaussianMixture, max_refits: int, random_state: Random
     with steps("Sampling without a row", len(chosen), shown=progressbar) as advance:
         for i, seed in zip(chosen, seeds, strict=True):
             draws = sample_without(fit, int(i), int(seed.generate_state(1)[0]))
-            elpd[i] = np.logaddexp.reduce(draws.log_density(fit._fit_X[i : i + 1])[:, 0]) - np.log(len(draws.weights))
+            elpd[i] = np.logaddexp.reduce(draws.log_density(known.values[i : i + 1])[:, 0]) - np.log(len(draws.weights))
             how[i] = "refit"
             advance()
     columns = {"elpd": elpd, "in_sample": seen, "weight": weight, "pareto_k": k, "how": how}
-    table = pd.DataFrame(columns, index=fit._fit_obs)
+    table = pd.DataFrame(columns, index=known.index)
     table.loc[table["weight"] == 0, ["elpd", "in_sample", "pareto_k"]] = np.nan
     return Elpd(table, "loo", n_draws, int((weight > 0).sum()), limit)
 
 
 def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> MixtureParams:
     """Sample the posterior without a row, under the very priors of the fit; batch shape ``(draws,)``, labels as they come."""
-    model, X, priors = copy(fit), fit._fit_X, fit.priors_
+    # Loaded here: nothing else of what is asked of a posterior needs a sampler.
+    from bayesgmm.bayes.sampling import sample
+
+    known, priors = fit.rows_.in_memory(), fit.priors_
     assert isinstance(priors, ResolvedPriors)
-    # The same posterior by a sampler that knows weights.
-    model.random_state, model.progressbar, model.sampler = seed, False, "nuts"
-    model._fit_weight = without(fit._fit_weight, len(X), row)
-    frame, inside = model._coordinates(X, priors)
-    draws = model._sample(frame, X, inside, None, [fit.em_.params_])
-    return frame.params_out(draws.params).reshape(-1)
+    others = known.weighted(without(known.weights, len(known), row))
+    seed = int(seed_sequence(seed).generate_state(1)[0])
+    # By "nuts", whatever the fit's sampler: it knows weights.
+    draws = sample(others, fit.n_components, fit.family_, priors, [fit.em_.params_], fit.settings_for(seed, progressbar=False))
+    return draws.params.reshape(-1)

@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import has_gaps
 from bayesgmm.random import seed_sequence
 from bayesgmm.typing import FloatArray, RandomState
 
@@ -85,9 +84,10 @@ def predictive_statistics(
     check_is_fitted(fit, "params_")
     if n_replicates < 1:
         raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
-    X = fit._fit_X
-    if has_gaps(X) or fit._fit_weight is not None:
-        what = "missing values" if fit._fit_weight is None else "sample_weight"
+    rows = fit.rows_.in_memory()
+    X = rows.values
+    if rows.has_gaps or rows.weights is not None:
+        what = "missing values" if rows.weights is None else "sample_weight"
         raise InvalidDataError(f"the fit's data have {what}, which data simulated from it would not have")
     chosen = dict(statistics) if statistics is not None else _defaults(X)
     rng = np.random.default_rng(seed_sequence(fit.random_state if random_state is None else random_state))
@@ -114,9 +114,9 @@ def _defaults(X: FloatArray) -> dict[str, Statistic]:
 def _replicate(fit: GaussianMixture | BayesianGaussianMixture, rng: np.random.Generator) -> FloatArray:
     """Draw a data set from one mixture of the fit."""
     if isinstance(fit, GaussianMixture):
-        return fit.sample(len(fit._fit_X), rng)[0]
+        return fit.sample(len(fit.rows_), rng)[0]
     chains, draws = fit.params_.batch_shape
-    return fit.params_[rng.integers(chains), rng.integers(draws)].sample(len(fit._fit_X), rng)[0]
+    return fit.params_[rng.integers(chains), rng.integers(draws)].sample(len(fit.rows_), rng)[0]
 
 
 def _evaluate(statistics: Mapping[str, Statistic], X: FloatArray, features: list[str]) -> tuple[list[tuple[str, str]], FloatArray]:

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import cross_sums, log_density_draws, responsibility_moments, rows_of
+from bayesgmm.expectation import cross_sums, log_density_draws, responsibility_moments
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["label_free"]
@@ -79,7 +80,7 @@ def label_free(
     shape, names = params.batch_shape, features or [str(d) for d in range(params.n_features)]
     if log_likelihood is None or entropy is None:
         flat = params.reshape(-1)
-        moments = responsibility_moments(rows_of(X), *flat.arrays(), diagonal=flat.is_diagonal)
+        moments = responsibility_moments(Chunk(X), *flat.arrays(), diagonal=flat.is_diagonal)
         log_likelihood = moments.draw_log_likelihood.reshape(shape) if log_likelihood is None else log_likelihood
         entropy = moments.draw_entropy.reshape(shape) if entropy is None else entropy
     rows = _spread_rows(X, n_points)
@@ -140,7 +141,7 @@ def _spread_rows(X: FloatArray, n_points: int) -> IntArray:
 
 def _at_points(params: MixtureParams, points: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return log-densities (T, M) of M points and the probabilities (T, M - 1) that neighbours are of one component."""
-    flat, rows = params.reshape(-1), rows_of(np.ascontiguousarray(points))
+    flat, rows = params.reshape(-1), Chunk(points)
     logs, together = [], []
     size = max(1, int(_BLOCK / (len(points) * params.n_components)))
     for start in range(0, len(flat.weights), size):

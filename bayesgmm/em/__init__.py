@@ -1,13 +1,13 @@
 """Maximum likelihood by EM: pure functions of data and starting values. Knows nothing of PyMC."""
 
 from bayesgmm.em.bootstrap import Replicates, resample
-from bayesgmm.em.checkpoint import Iteration
-from bayesgmm.em.fit import EMFit, Fitting, Start, fit_em
+from bayesgmm.em.fit import EMFit, Fitting, Specification, Start, fit_em
 from bayesgmm.em.impute import impute
 from bayesgmm.em.information import StandardErrors, standard_errors
-from bayesgmm.em.iterate import EMRun, run_em
+from bayesgmm.em.journal import Iteration, Listener, Record
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty, penalty_of
+from bayesgmm.em.run import EMRun, run_em
 from bayesgmm.em.starts import START_METHODS
 from bayesgmm.em.steps import Settings
 
@@ -17,10 +17,13 @@ __all__ = [
     "EMRun",
     "Fitting",
     "Iteration",
+    "Listener",
     "Noise",
     "Penalty",
+    "Record",
     "Replicates",
     "Settings",
+    "Specification",
     "StandardErrors",
     "Start",
     "fit_em",

@@ -10,11 +10,12 @@ import numpy as np
 from bayesgmm.covariance import Family
 from bayesgmm.em.information import ParameterErrors
 from bayesgmm.em.refits import Original, Refit, Refitted, ReplicateKind, plan
-from bayesgmm.expectation import cross_sums, libraries_on_one_thread
-from bayesgmm.expectation._threads import chunks, map_in_turns
+from bayesgmm.expectation import cross_sums
+from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_turns
 from bayesgmm.labels import align
 from bayesgmm.labels.assignment import margins
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Replicates", "resample"]
@@ -78,7 +79,7 @@ class Replicates:
 
 @libraries_on_one_thread()
 def resample(
-    X: FloatArray,
+    rows: MemoryRows,
     params: MixtureParams,
     family: Family,
     *,
@@ -88,15 +89,14 @@ def resample(
     max_iter: int = 1000,
     reg_covar: float | None = None,
     seeds: np.random.SeedSequence | None = None,
-    sample_weight: FloatArray | None = None,
     on_replicate: Callable[[int, int], None] | None = None,
 ) -> Replicates:
     """Refit replicates of the data, each from the fit, and match their components to it on the original rows.
 
     Parameters
     ----------
-    X : array of shape (N, D)
-        The data that were fitted.
+    rows : MemoryRows
+        Those that were fitted; for the jackknife their weights are whole numbers.
     params : MixtureParams
         The fit, batch shape ``()``.
     family : Family
@@ -114,8 +114,6 @@ def resample(
         As in the fit.
     seeds : SeedSequence, optional
         Every replicate has a seed of its own: the same seeds give the same bits for any number of threads.
-    sample_weight : array of shape (N,), optional
-        Frequencies of the rows; whole numbers for the jackknife.
     on_replicate : callable, optional
         Called as replicates are ready with how many are and how many there will be.
 
@@ -140,11 +138,11 @@ def resample(
     >>> from bayesgmm.covariance import family
     >>> X = np.random.default_rng(1).normal(5.0, 2.0, size=(50, 1))
     >>> fit = MixtureParams.from_covariances([1.0], [X.mean(0)], [[[X.var()]]])
-    >>> replicates = resample(X, fit, family("full"), kind="jackknife")
+    >>> replicates = resample(MemoryRows(X), fit, family("full"), kind="jackknife")
     >>> bool(np.isclose(replicates.standard_errors().means[0, 0], X.std(ddof=1) / np.sqrt(50)))
     True
     """
-    data = Original(np.require(X, float, ["C", "W"]), params, sample_weight)
+    data = Original(rows, params)
     make, frequency = plan(data, kind, n_replicates)
     refit = Refit.of(data, family, tol, max_iter, reg_covar)
     children = (seeds or np.random.SeedSequence()).spawn(len(frequency))
@@ -173,12 +171,12 @@ def _matched(data: Original, batch: MixtureParams) -> tuple[MixtureParams, Float
     With ``a_jk = sum_i r_ij q_ik`` for responsibilities r of the replicate and q of the fit, the margin compares the agreement
     ``sum_k a_kk`` with that of the best other labelling.
     """
-    complete = np.isfinite(data.X).all(1)
-    X, weights = data.X[complete], np.ones(complete.sum()) if data.weight is None else data.weight[complete]
+    rows = data.rows.take(np.flatnonzero(np.isfinite(data.rows.values).all(1)))
+    weights = np.ones(len(rows)) if rows.weights is None else rows.weights
     if not weights.any():
-        X, weights = data.params.sample(_DRAWN, 0)[0], np.ones(_DRAWN)
-    reference = data.params.responsibilities(X)
-    batch = batch.permute(align(X, batch, reference))
-    agreement = cross_sums(X, *batch.arrays(), weights[:, None] * reference, diagonal=batch.is_diagonal)
+        rows, weights = MemoryRows(data.params.sample(_DRAWN, 0)[0]), np.ones(_DRAWN)
+    reference = data.params.responsibilities(rows.chunk)
+    batch = batch.permute(align(rows.values, batch, reference))
+    agreement = cross_sums(rows.chunk, *batch.arrays(), weights[:, None] * reference, diagonal=batch.is_diagonal)
     lost = margins(-agreement, np.tile(np.arange(batch.n_components), (len(agreement), 1)))
     return batch, np.minimum(lost / np.trace(agreement, axis1=1, axis2=2), 1.0)  # a single component has no other labelling

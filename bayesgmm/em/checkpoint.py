@@ -1,31 +1,25 @@
-"""Where a long fit is, kept in a file: so that it can go on from there, bit for bit, after an interrupt or a crash.
-
-All that a fit does before its runs on all rows is quick and follows from the seed, so it is simply done again. Of these runs, those that
-have ended are kept as they ended, and the one in progress as what its next iteration needs.
-"""
+"""Where a long fit is (:mod:`bayesgmm.em.journal`), kept in a file: so that it can go on after an interrupt or a crash."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bayesgmm.em.iterate import Climb, ClimbState, EMRun, climb_on
-from bayesgmm.em.polish import polished
-from bayesgmm.em.steps import Mixture, Rows, Settings
+from bayesgmm.em.journal import Iteration, Record
+from bayesgmm.em.run import EMRun, RunState
+from bayesgmm.em.steps import Mixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.files import atomic_write
+from bayesgmm.text import shortened
 from bayesgmm.typing import FloatArray
 
-__all__ = ["EVERY", "VALUES", "Checkpoint", "Iteration"]
+__all__ = ["EVERY", "VALUES", "Checkpoint"]
 
 EVERY = 5
 """Iterations between two writings."""
@@ -36,38 +30,9 @@ _VERSION = 3  # 1 did not keep what tells rows of the same sizes and ranges apar
 _MIXTURE = ("log_weights", "means", "scale_tril")
 
 
-@dataclass(frozen=True)
-class Iteration:
-    """What is told of one iteration over all rows.
-
-    Parameters
-    ----------
-    run : int
-        Which of the runs on all rows, counted from 1; 0 when the last digits of the best of them are found.
-    number : int
-        Which of the run's iterations; an accepted extrapolation counts as one, and is told with the step before it.
-    log_likelihood : float
-        With a prior: plus log-prior.
-    gain : float
-        Since what was told before.
-    seconds : float
-        Likewise.
-    """
-
-    run: int
-    number: int
-    log_likelihood: float
-    gain: float
-    seconds: float
-
-    def __str__(self) -> str:
-        where = f"Run {self.run}, iteration" if self.run else "Last digits, iteration"
-        return f"{where} {self.number}: log-likelihood {self.log_likelihood:.6f}, gain {self.gain:.3g}, {self.seconds:.2f} s"
-
-
 @dataclass(eq=False)
 class Checkpoint:
-    """The runs of a fit on all rows, the file that they are kept in, and who is told of their iterations.
+    """A file that keeps where a fit is; as a listener it is written every few iterations and whenever a run ends.
 
     Parameters
     ----------
@@ -77,92 +42,41 @@ class Checkpoint:
         What the fit is of: settings, and sizes and ranges of the data. A checkpoint of anything else is refused.
     entropy : int or list of int
         Root of the fit's randomness.
-    ended : list of EMRun
-        Runs that have ended.
-    state : ClimbState, optional
-        Where the run after them is.
-    on_iteration : callable, optional
-        Takes an :class:`Iteration`.
-    origin : array of shape (D,), optional
-        What the mixtures' means are counted from.
+    record : Record
     """
 
     path: str | os.PathLike[str] | None
     about: dict[str, Any]
     entropy: Any
-    ended: list[EMRun] = field(default_factory=list)
-    state: ClimbState | None = None
-    on_iteration: Callable[[Iteration], object] | None = None
-    origin: FloatArray | None = None
-    _number: int = 0
-    _written: int = 0
-    _told: tuple[float, float] = (0.0, 0.0)
+    record: Record = field(default_factory=Record)
+    _written: tuple[int, int] = (0, 0)
 
-    def keep_origin(self, origin: FloatArray) -> FloatArray:
-        """Return what to count values from: what was counted from before, as rounding may have chosen it."""
-        if self.origin is None:
-            self.origin = origin
-        return self.origin
-
-    def run(self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None) -> EMRun:
-        """Return the next run: as it ended before, or from where it was, or from its start."""
-        number, self._number = self._number, self._number + 1
-        self._written = 0
-        if number < len(self.ended):
-            return self.ended[number]
-        began = time.perf_counter()
-        climb = Climb(X, start, settings, sample_weight, self.state)
-        self._told = climb.trace[-1], began
-        try:
-            run = climb_on(climb, self._after)
-        except BaseException:  # an interrupt, a file that has gone, a cluster that has died
-            self.write()
-            raise
-        self.ended.append(run)
-        self.state = None
+    def __call__(self, record: Record, iteration: Iteration | None) -> None:
+        """Write a record whose run has ended, or is so many iterations farther than when it was written last."""
+        self.record = record
+        if iteration is not None:
+            run, number = self._written if self._written[0] == iteration.run else (iteration.run, 0)
+            if iteration.run == 0 or iteration.number - number < EVERY:  # an accepted extrapolation counts as an iteration, too
+                return
+            self._written = run, iteration.number
         self.write()
-        return run
-
-    def polished(self, run: EMRun, X: Rows, settings: Settings, sample_weight: FloatArray | None) -> EMRun:
-        """Return a run with its last digits: not kept, since they follow from what is."""
-        self._number, self._told = 0, (run.log_likelihood, time.perf_counter())
-        steps = count(1)
-
-        def after(height: float) -> None:
-            number = next(steps)
-            if self.on_iteration is not None:
-                self.on_iteration(self._iteration(number, height))
-
-        return polished(run, X, settings, sample_weight, after)
-
-    def _after(self, climb: Climb) -> None:
-        self.state = climb.state
-        if climb.n_iter - self._written >= EVERY:  # an accepted extrapolation counts as an iteration, too
-            self._written = climb.n_iter
-            self.write()
-        if self.on_iteration is not None:
-            self.on_iteration(self._iteration(climb.n_iter, climb.trace[-1]))
-
-    def _iteration(self, number: int, height: float) -> Iteration:
-        (before, since), now = self._told, time.perf_counter()
-        self._told = height, now
-        return Iteration(self._number, number, height, height - before, now - since)
 
     def write(self) -> None:
         """Write where the fit is, if it is to be written anywhere."""
         if self.path is None:
             return
         head = {"format": _FORMAT, "version": _VERSION, "about": self.about, "entropy": self.entropy}
-        head["runs"] = [[run.status, run.n_saved] for run in self.ended]
-        head["state"] = None if self.state is None else [self.state.longest, self.state.n_saved]
+        state = self.record.state
+        head["runs"] = [[run.status, run.n_saved] for run in self.record.ended]
+        head["state"] = None if state is None else [state.longest, state.n_saved]
         arrays = {"head": np.array(json.dumps(head))}
-        if self.origin is not None:
-            arrays["origin"] = self.origin
-        for i, run in enumerate(self.ended):
+        if self.record.origin is not None:
+            arrays["origin"] = self.record.origin
+        for i, run in enumerate(self.record.ended):
             arrays |= _named(f"run{i}", run.mixture) | {f"run{i}.trace": run.trace}
-        if self.state is not None:
-            arrays |= _named("state", self.state.mixture) | {"state.trace": np.array(self.state.trace)}
-            for i, mixture in enumerate(self.state.last):
+        if state is not None:
+            arrays |= _named("state", state.mixture) | {"state.trace": np.array(state.trace)}
+            for i, mixture in enumerate(state.last):
                 arrays |= _named(f"last{i}", mixture)
         with atomic_write(self.path) as temporary, temporary.open("xb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
@@ -193,7 +107,7 @@ class Checkpoint:
                 for i, (status, n_saved) in enumerate(head["runs"])
             ]
             state = None if head["state"] is None else _state(arrays, *head["state"])
-            return cls(None, dict(head["about"]), head["entropy"], ended, state, origin=arrays.get("origin"))
+            return cls(None, dict(head["about"]), head["entropy"], Record(arrays.get("origin"), ended, state))
         except InvalidDataError:
             raise
         except Exception as error:  # a damaged archive raises anything, a NotImplementedError even
@@ -227,8 +141,8 @@ class Checkpoint:
                     "but its values (or weights) are others"
                 )
             raise InvalidParameterError(
-                f"{os.fspath(path)} is the checkpoint of another fit: its {name} is {_short(self.about.get(name))}, "
-                f"here it is {_short(value)}"
+                f"{os.fspath(path)} is the checkpoint of another fit: its {name} is {shortened(self.about.get(name))}, "
+                f"here it is {shortened(value)}"
             )
 
 
@@ -247,11 +161,6 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) < 80 else f"{text[:77]}..."
-
-
 def _named(name: str, mixture: Mixture) -> dict[str, FloatArray]:
     return {f"{name}.{part}": array for part, array in zip(_MIXTURE, mixture, strict=True)}
 
@@ -260,7 +169,7 @@ def _mixture(arrays: dict[str, FloatArray], name: str) -> Mixture:
     return Mixture(*(arrays[f"{name}.{part}"] for part in _MIXTURE))
 
 
-def _state(arrays: dict[str, FloatArray], longest: float, n_saved: float) -> ClimbState:
+def _state(arrays: dict[str, FloatArray], longest: float, n_saved: float) -> RunState:
     n = sum(name.startswith("last") and name.endswith(".means") for name in arrays)
     last = tuple(_mixture(arrays, f"last{i}") for i in range(n))
-    return ClimbState(_mixture(arrays, "state"), tuple(arrays["state.trace"].tolist()), last, longest, n_saved)
+    return RunState(_mixture(arrays, "state"), tuple(arrays["state.trace"].tolist()), last, longest, n_saved)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.em.steps import Mixture, Rows, Settings
-from bayesgmm.expectation import Chunk, Chunked, evaluate
-from bayesgmm.expectation._matrices import LEAST
+from bayesgmm.em.steps import Mixture, Settings
+from bayesgmm.expectation import evaluate
 from bayesgmm.frame import factor_of
+from bayesgmm.kernels.linalg import LEAST
 from bayesgmm.resolution import smallest_sds as sds_of_rounding
+from bayesgmm.rows import Chunk, MemoryRows, Rows
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["AT_FLOOR", "Health", "describe", "examine", "is_hopeless", "least_variance", "sds_of_digits", "smallest_sds", "widened"]
@@ -106,7 +107,7 @@ class Health:
         return "collapsed" if self.at_floor.any() else "spurious"
 
 
-def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Rows, FloatArray | None] | None = None) -> Health:
+def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: Rows | None = None) -> Health:
     """Return the state of a fitted mixture's components.
 
     Parameters
@@ -115,8 +116,8 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Row
     settings : Settings
     n_rows : float
         The data's total weight.
-    rows : (array of shape (N, D), weights (N,) or None), optional
-        To look closer at components with few rows; without them, or with gaps, only counts are looked at.
+    rows : Rows, optional
+        To look closer at components with few rows: without them, with missing values or in chunks, only counts are looked at.
     """
     K, D = mixture.means.shape
     family = settings.family
@@ -131,8 +132,8 @@ def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: tuple[Row
     directions = 1 if family.diagonal else D
     too_few = counts < directions + 1
     small = ~(at_floor | too_few) & (counts < _FEW * (directions + 1))
-    if small.any() and rows is not None and isinstance(rows[0], np.ndarray):
-        too_few |= _unpredicted(mixture, settings, rows[0], rows[1], small)
+    if small.any() and rows is not None and rows.complete is not None:
+        too_few |= _unpredicted(mixture, settings, rows.in_memory(), small)
     return Health(at_floor, too_few, counts)
 
 
@@ -188,9 +189,7 @@ def least_variance(scale_tril: FloatArray, settings: Settings) -> FloatArray:
     return np.where(least > 2.0 * LEAST * sizes[:, 0], least, np.minimum(least, 1.0))
 
 
-def _unpredicted(
-    mixture: Mixture, settings: Settings, X: FloatArray, sample_weight: FloatArray | None, small: np.ndarray
-) -> np.ndarray:
+def _unpredicted(mixture: Mixture, settings: Settings, rows: MemoryRows, small: np.ndarray) -> np.ndarray:
     """Say which of some small components (K,) predict their own rows, each left out in turn, worse than the others do.
 
     Rows that lie in a plane by chance make a component of high likelihood that knows nothing of the next row. Leaving row x with
@@ -199,22 +198,22 @@ def _unpredicted(
     """
     K = len(mixture.means)
     arrays = settings.arrays(mixture)
-    joint, log_density = evaluate(X, *arrays, diagonal=settings.family.diagonal, joint=True)
-    total = float(len(X)) if sample_weight is None else float(sample_weight.sum())
+    joint, log_density = evaluate(rows.chunk, *arrays, diagonal=settings.family.diagonal, joint=True)
+    X, weights, total = rows.values, rows.weights, rows.total
     own, D = np.zeros(K, bool), X.shape[1]
     n_parameters = 1 + D + settings.family.n_covariance_parameters(2, D) - settings.family.n_covariance_parameters(1, D)
     responsibilities = np.exp(joint - log_density[:, None])
     for k in np.flatnonzero(small).tolist():
-        rows = np.flatnonzero(responsibilities[:, k] > 1e-6)
-        r = responsibilities[rows, k]
-        weight = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
+        its = np.flatnonzero(responsibilities[:, k] > 1e-6)
+        r = responsibilities[its, k]
+        weight = np.ones(len(its)) if weights is None else weights[its]
         n = float(weight @ r)
-        without = _left_out(X[rows], r, n, mixture, k, settings.family.letters)
+        without = _left_out(X[its], r, n, mixture, k, settings.family.letters)
         without += np.log(np.maximum(n - r, 1e-300) / n * total / max(total - 1.0, 1.0))
         lost = float(weight * r @ without)
         if -lost > _OPTIMISM * n_parameters:
-            others = np.delete(joint[rows], k, axis=1)
-            own[k] = lost + float(weight * r @ (joint[rows, k] - np.logaddexp.reduce(others, axis=1))) <= 0
+            others = np.delete(joint[its], k, axis=1)
+            own[k] = lost + float(weight * r @ (joint[its, k] - np.logaddexp.reduce(others, axis=1))) <= 0
     return own
 
 
@@ -240,11 +239,11 @@ def _left_out(X: FloatArray, r: FloatArray, n: float, mixture: Mixture, k: int, 
     return np.where(possible, lost, _NOTHING_LEFT)
 
 
-def describe(health: Health, X: Rows, mixture: Mixture, settings: Settings, names: list[str] | None = None) -> str:
+def describe(health: Health, rows: Rows, mixture: Mixture, settings: Settings, names: list[str] | None = None) -> str:
     """Return a sentence or two that name the components at fault, their rows, and what to do."""
     if health.at_floor.all() and (len(health.at_floor) == 1 or settings.family.letters in ("EEE", "EEI", "EII")):
-        return _all_at_floor(health, X, mixture, settings, names)
-    own = _own_rows(X, mixture, settings)
+        return _all_at_floor(health, len(rows), mixture, settings, names)
+    own = _own_rows(rows, mixture, settings)
     parts = []
     for k in np.flatnonzero(health.at_floor | health.too_few):
         what = "has collapsed: only the floor of its covariance holds it up" if health.at_floor[k] else "rests on too few rows"
@@ -256,8 +255,8 @@ def describe(health: Health, X: Rows, mixture: Mixture, settings: Settings, name
     return f"{text[0].upper()}{text[1:]}. Ask for fewer components or a simpler covariance_type, or give {priors}"
 
 
-def _all_at_floor(health: Health, X: Rows, mixture: Mixture, settings: Settings, names: list[str] | None) -> str:
-    n, D = len(X), mixture.means.shape[1]
+def _all_at_floor(health: Health, n: int, mixture: Mixture, settings: Settings, names: list[str] | None) -> str:
+    D = mixture.means.shape[1]
     whose = "The covariance" if len(health.at_floor) == 1 else "The covariance that the components share"
     where = _direction(mixture.scale_tril[0], settings, names)
     few = f": {n} rows cannot determine the {D} directions of a covariance" if n <= D else ""
@@ -285,17 +284,8 @@ type OwnRows = list[tuple[int, list[int]]]
 """Of each component, how many rows it is the most probable for by far, and the numbers of the first of them."""
 
 
-def _own_rows(X: Rows, mixture: Mixture, settings: Settings) -> OwnRows:
-    arrays, diagonal = settings.arrays(mixture), settings.family.diagonal
-    if isinstance(X, Chunked):
-        starts = np.concatenate([[0], np.cumsum(X.summary.read)])
-        return X.map_reduce(_OwnRows(arrays, diagonal, starts), _more_rows)
-    return _most_probable(evaluate(X, *arrays, diagonal=diagonal, responsibilities=True)[0])
-
-
-def _most_probable(r: FloatArray) -> OwnRows:
-    rows = [np.flatnonzero(r[:, k] > 0.5) for k in range(r.shape[1])]
-    return [(len(i), i[:_MOST_NAMED].tolist()) for i in rows]
+def _own_rows(rows: Rows, mixture: Mixture, settings: Settings) -> OwnRows:
+    return rows.map_reduce(_OwnRows(settings.arrays(mixture), settings.family.diagonal, rows.starts), _more_rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,10 +297,11 @@ class _OwnRows:
     starts: IntArray
 
     def __call__(self, chunk: Chunk) -> OwnRows:
-        own = _most_probable(evaluate(chunk.rows, *self.arrays, diagonal=self.diagonal, responsibilities=True)[0])
+        r = evaluate(chunk, *self.arrays, diagonal=self.diagonal, responsibilities=True)[0]
         start = int(self.starts[chunk.number])
-        standing = (lambda i: i) if chunk.standing is None else (lambda i: int(chunk.standing[i]))
-        return [(n, [start + standing(i) for i in rows]) for n, rows in own]
+        own = [np.flatnonzero(r[:, k] > 0.5) for k in range(r.shape[1])]
+        standing = [i[:_MOST_NAMED] if chunk.standing is None else chunk.standing[i[:_MOST_NAMED]] for i in own]
+        return [(len(i), [start + int(row) for row in first]) for i, first in zip(own, standing, strict=True)]
 
 
 def _more_rows(first: OwnRows, second: OwnRows) -> OwnRows:

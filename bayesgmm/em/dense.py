@@ -7,20 +7,13 @@ who start mclust's noise that way).
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any
-
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from bayesgmm.covariance import Family
-from bayesgmm.em.fit import fit_em
-from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation.chunks import spread_rows
-from bayesgmm.params import MixtureParams
+from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray
 
-__all__ = ["groups_in_dense_places"]
+__all__ = ["dense_rows"]
 
 SHARES = (0.1, 0.25)
 """Shares of the rows that are taken for noise at first, in turn."""
@@ -31,36 +24,15 @@ _SPREAD = 1.349
 """Interquartile range of a normal distribution, in standard deviations."""
 
 
-def groups_in_dense_places(
-    X: FloatArray, n_components: int, family: Family, weight: FloatArray | None, settings: dict[str, Any]
-) -> list[MixtureParams]:
-    """Return fits without noise to the rows in dense places, to start a fit with noise from.
-
-    Parameters
-    ----------
-    X : array of shape (N, D)
-    n_components : int
-    family : Family
-    weight : array of shape (N,), optional
-        How often each row counts.
-    settings : dict
-        What else :func:`fit_em` takes.
-    """
-    there = np.arange(len(X)) if weight is None else np.flatnonzero(weight > 0)
-    rows = there[spread_rows(len(there), _MOST_ROWS)]
-    some, counts = X[rows], np.ones(len(rows)) if weight is None else weight[rows]
-    order = np.argsort(_distances(some), kind="stable")
+def dense_rows(rows: MemoryRows) -> list[MemoryRows]:
+    """Return the rows in dense places, for each share of the rows that may be noise; those of weight zero are not there."""
+    there = rows if rows.weights is None else rows.take(np.flatnonzero(rows.weights))
+    some = there.some(_MOST_ROWS)
+    counts = np.ones(len(some)) if some.weights is None else some.weights
+    order = np.argsort(_distances(some.values), kind="stable")
     share = np.cumsum(counts[order]) / counts.sum()
-    found = []
-    for noisy in SHARES:
-        dense = np.sort(order[share <= 1 - noisy])
-        if len(dense) <= n_components * (X.shape[1] + 1):
-            continue
-        # Where no start leads anywhere there is none to be had from these rows.
-        with suppress(InvalidParameterError):
-            inner = np.ascontiguousarray(some[dense])
-            found.append(fit_em(inner, n_components, family, sample_weight=counts[dense], **settings).params)
-    return found
+    some = some.weighted(counts)
+    return [some.take(np.sort(order[share <= 1 - noisy])) for noisy in SHARES]
 
 
 def _distances(X: FloatArray) -> FloatArray:

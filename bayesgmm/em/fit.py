@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm.covariance import Family, single
-from bayesgmm.em.checkpoint import Checkpoint, Iteration
 from bayesgmm.em.degeneracy import describe, is_hopeless
-from bayesgmm.em.iterate import EMRun
+from bayesgmm.em.dense import dense_rows
+from bayesgmm.em.journal import Journal, Listener, Record
 from bayesgmm.em.moves import neighbours
-from bayesgmm.em.noise import Noise
-from bayesgmm.em.penalties import Penalty
+from bayesgmm.em.noise import Noise, suspicion
+from bayesgmm.em.penalties import Penalty, penalty_of
+from bayesgmm.em.run import EMRun, seems_still
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
-from bayesgmm.em.starts import Sample, filled, some_rows, starting_points
-from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities
-from bayesgmm.em.view import View, view_of
-from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
-from bayesgmm.expectation import Chunked, Gaps, rows_of
-from bayesgmm.frame import total_moments
+from bayesgmm.em.starts import filled, some_rows, starting_points
+from bayesgmm.em.steps import Collapse, Mixture, Settings, from_responsibilities
+from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError, LikelihoodDecreaseError, warn
+from bayesgmm.frame import origin_near, total_moments
 from bayesgmm.params import MixtureParams, cholesky
+from bayesgmm.priors import ConjugatePriors, Priors
+from bayesgmm.rows import MemoryRows, Rows
+from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray
+from bayesgmm.validation import check_fittable
 
 AUTO_STARTS = 6
 """Independent starts at effort 1; their number grows with the square root of the effort."""
@@ -34,6 +38,11 @@ _UNSEEN = 1e-3
 """Nats that rounding may take from a log-likelihood before nothing is told of its maximum."""
 _ROUNDING = 10 * float(np.finfo(float).eps)
 """Share of a matrix's largest eigenvalue that is lost of its smallest when it is formed."""
+_MOST_NAMED = 5
+_SAME = 1e-9
+"""Relative difference of log-likelihoods that is rounding."""
+_LOOKED_AT = 4
+"""Log-likelihoods in a row that tell how much is left to gain."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,10 @@ class EMFit:
     optima: tuple[tuple[float, MixtureParams], ...] = ()
     converged: bool = True
     rejected: float = -np.inf
+    climb: FloatArray | None = None
+    """The trace with what came before it, where the fit goes on from another."""
+    noise: Noise | None = None
+    """What takes the rows that belong to no component."""
 
     @property
     def log_likelihood(self) -> float:
@@ -117,35 +130,115 @@ class EMFit:
         return replace(self, params=_seen_from(self.params, origin), optima=optima)
 
 
-def fit_em(
-    X: FloatArray | Chunked,
-    n_components: int,
-    family: Family,
-    *,
-    effort: float = 1.0,
-    known: Sequence[MixtureParams] = (),
-    **settings: Any,
-) -> EMFit:
-    """Fit a mixture by EM from many starts.
+@dataclass(frozen=True)
+class Specification:
+    """What is fitted, and how: the settings of :class:`bayesgmm.GaussianMixture`, which says what they mean.
 
-    ``effort`` and ``known`` are those of :meth:`Fitting.search`, ``settings`` those of :class:`Fitting`, which says what is raised.
+    Parameters
+    ----------
+    n_components : int
+    family : Family
+    tol : float
+    max_iter : int
+    reg_covar : float, optional
+    n_init : int or "auto"
+    effort : float
+    init_params : str or array of shape (N, K)
+        A method's name, or responsibilities.
+    start : Start
+    priors : Priors or ConjugatePriors, optional
+    equal_weights, noise : bool
+    in_one_call : bool
+        Whether runs on few complete rows are made by one compiled call. It is quick, and takes seconds to compile once on a machine.
     """
-    fitting = Fitting(X, n_components, family, **settings)
-    fitting.search(known, effort)
+
+    n_components: int
+    family: Family
+    tol: float = 1e-8
+    max_iter: int = 1000
+    reg_covar: float | None = None
+    n_init: int | str = "auto"
+    effort: float = 1.0
+    init_params: str | FloatArray = "auto"
+    start: Start = NO_START
+    priors: Priors | ConjugatePriors | None = None
+    equal_weights: bool = False
+    noise: bool = False
+    in_one_call: bool = True
+
+    @property
+    def searches(self) -> bool:
+        """Whether the package chooses where to start."""
+        return self.n_init == "auto" and self.max_iter > 0 and isinstance(self.init_params, str) and not self.start.is_complete
+
+    @property
+    def n_starts(self) -> int:
+        """Number of starts that are asked for."""
+        return int(self.n_init) if self.n_init != "auto" and self.max_iter > 0 else 1
+
+    def penalty(self, rows: Rows) -> Penalty | None:
+        """Return what the priors add to EM on some rows.
+
+        Raises
+        ------
+        InvalidParameterError
+            If a ridge is asked for as well.
+        """
+        if self.priors is None:
+            return None
+        if self.reg_covar is not None:
+            raise InvalidParameterError("reg_covar and priors both hold covariances up: give one of them")
+        return penalty_of(self.priors, rows, self.n_components, self.family)
+
+
+def fit_em(
+    rows: Rows,
+    specification: Specification,
+    *,
+    known: Sequence[MixtureParams] = (),
+    seeds: np.random.SeedSequence | None = None,
+    penalty: Penalty | None = None,
+) -> EMFit:
+    """Fit a mixture by EM; arguments and errors are those of :class:`Fitting`, ``known`` is that of :meth:`Fitting.search`.
+
+    Examples
+    --------
+    >>> from bayesgmm.covariance import family
+    >>> from bayesgmm.rows import MemoryRows
+    >>> rows = MemoryRows(np.random.default_rng(1).normal(5.0, 2.0, size=(50, 1)))
+    >>> fit_em(rows, Specification(1, family("full"))).params.means.round(1)
+    array([[5.1]])
+    """
+    fitting = Fitting(rows, specification, seeds=seeds, penalty=penalty)
+    fitting.search(known)
     return fitting.end()
 
 
 class Fitting:
     """A fit in the making: searched for, perhaps again with what fits of other models have found meanwhile, and brought to its end.
 
-    Parameters are those of :class:`bayesgmm.GaussianMixture`, with ``init_params`` a method's name or responsibilities (N, K), and
-    ``penalty`` the prior as EM needs it;
-    ``on_run`` is called with every run from a start that ends, ``on_iteration`` after every iteration over rows in chunks;
-    ``in_one_call`` is one of :class:`Settings`; ``checkpoint`` keeps the runs on all rows; ``names`` are those of the columns;
-    ``like`` is another fit to the same rows and weights, whose view of them is taken over.
+    Parameters
+    ----------
+    rows : Rows
+    specification : Specification
+    seeds : SeedSequence, optional
+    penalty : Penalty, optional
+        By default that of the specification's priors for these rows.
+    record : Record, optional
+        How far the runs on all rows were when the same fit was interrupted.
+    listeners : sequence of callables
+        Are told of the runs on all rows (:class:`bayesgmm.em.journal.Journal`).
+    on_run : callable, optional
+        Takes every run from a start as it ends.
+    before : array, optional
+        Log-likelihoods of the last iterations of a fit from whose end this one starts.
+    like : Fitting, optional
+        Another fit to the same rows, whose view of them is taken over.
 
     Raises
     ------
+    InvalidDataError
+        If rows cannot be used with noise.
     InvalidParameterError
         From the search, if no start leads anywhere: every one ended in a component without spread.
     LikelihoodDecreaseError
@@ -154,74 +247,61 @@ class Fitting:
 
     def __init__(
         self,
-        X: FloatArray | Chunked,
-        n_components: int,
-        family: Family,
+        rows: Rows,
+        specification: Specification,
         *,
-        tol: float,
-        max_iter: int,
-        reg_covar: float | None = None,
-        n_init: int | str = "auto",
-        init_params: str | FloatArray = "auto",
-        start: Start = NO_START,
         seeds: np.random.SeedSequence | None = None,
-        sample_weight: FloatArray | None = None,
         penalty: Penalty | None = None,
-        equal_weights: bool = False,
-        noise: Noise | None = None,
+        record: Record | None = None,
+        listeners: Sequence[Listener] = (),
         on_run: Callable[[EMRun], None] | None = None,
-        on_iteration: Callable[[Iteration], object] | None = None,
-        in_one_call: bool = True,
-        checkpoint: Checkpoint | None = None,
-        names: list[str] | None = None,
+        before: FloatArray | None = None,
         like: Fitting | None = None,
     ) -> None:
+        self.specification = spec = specification
         self._seeds = seeds or np.random.SeedSequence()
-        if isinstance(X, Chunked):
-            checkpoint = _told_of(checkpoint, on_iteration)
-        self._view: View = view_of(X, sample_weight, checkpoint) if like is None else like._view
-        view = self._view
-        if view.origin.any():
-            start = start.seen_from(view.origin)
-            penalty = None if penalty is None else penalty.seen_from(view.origin)
-            noise = None if noise is None else noise.seen_from(view.origin)
-        self._sample: Sample = some_rows(view.rows, view.weight, self._seeds) if like is None else like._sample
+        self._before = np.empty(0) if before is None else before
+        self._given = rows
+        self.noise: Noise | None = None
+        if spec.noise:
+            self.noise = _noise_around(rows, spec.n_components) if like is None else like.noise
+        penalty = spec.penalty(rows) if penalty is None else penalty
+        journal = Journal(record, listeners) if record is not None or listeners else None
+        if like is None:
+            self._view = _view_of(rows if self.noise is None else self.noise.inside(rows), journal)
+            self._sample = some_rows(self._view.rows, self._seeds)
+        else:
+            self._view, self._sample = like._view, like._sample
+        origin, start, noise = self._view.origin, spec.start, self.noise
+        if origin.any():
+            start = start.seen_from(origin)
+            penalty = None if penalty is None else penalty.seen_from(origin)
+            noise = None if noise is None else noise.seen_from(origin)
+        self._start, self._penalty = start, penalty
         self._settings = settings = Settings(
-            single(family) if n_components == 1 and penalty is None else family,
-            tol,
-            max_iter,
-            self._sample.smallest_sds(n_components),
-            has_floor=reg_covar is None,
-            ridge=reg_covar or 0.0,
-            accelerate=n_init == "auto" and reg_covar is None,
+            single(spec.family) if spec.n_components == 1 and penalty is None else spec.family,
+            spec.tol,
+            spec.max_iter,
+            self._sample.smallest_sds(spec.n_components),
+            has_floor=spec.reg_covar is None,
+            ridge=spec.reg_covar or 0.0,
+            accelerate=spec.n_init == "auto" and spec.max_iter > 0 and spec.reg_covar is None,
             penalty=penalty,
-            equal_weights=equal_weights,
+            equal_weights=spec.equal_weights,
             noise=noise,
-            in_one_call=in_one_call,
+            in_one_call=spec.in_one_call,
             digits=self._sample.digits,
         )
-        self._n_components, self._n_init, self._init_params, self._start = n_components, n_init, init_params, start
-        self._given_weight = sample_weight
-        self._search = Search(view.rows, self._sample, settings, view.weight, on_run, checkpoint)
-        is_ordered = start.is_given or not isinstance(init_params, str) or not (penalty is None or penalty.is_exchangeable)
-        self._told = _Told(view.X, settings, names, view.origin, is_ordered)
+        self._search = Search(self._view.rows, self._sample, settings, on_run, journal)
+        is_ordered = start.is_given or not isinstance(spec.init_params, str) or not (penalty is None or penalty.is_exchangeable)
+        self._told = _Told(self._view.all_rows, settings, origin, is_ordered)
         self._ended: list[Ended] | None = None  # on all rows, where there is nothing to search for
         self._best: Ended | None = None
         self._heights = np.empty(0)
         self._n_moves = 0
         self._is_from_known = False
 
-    @property
-    def searches(self) -> bool:
-        """Whether the package chooses where to start."""
-        return self._n_init == "auto" and isinstance(self._init_params, str) and not self._start.is_complete
-
-    @property
-    def starts_anywhere(self) -> bool:
-        """Whether it alone does, and the user has given no starting value."""
-        return self.searches and not self._start.is_given
-
-    def search(self, known: Sequence[MixtureParams] = (), effort: float = 1.0) -> None:
+    def search(self, known: Sequence[MixtureParams] = (), share: float = 1.0) -> None:
         """Search for the maximum.
 
         Parameters
@@ -229,22 +309,25 @@ class Fitting:
         known : sequence of MixtureParams
             Of other fits to the same rows, of any families: they are started from as well, those of one component fewer with one more,
             those of one more with one less.
-        effort : float
-            How long to look.
+        share : float
+            How much of the effort that the specification asks for to spend.
         """
-        K, settings = self._n_components, self._settings
-        if not self.searches:
+        spec, settings = self.specification, self._settings
+        K, effort = spec.n_components, share * spec.effort
+        if not spec.searches:
             self._ended = self._from_what_is_asked_for()
             return
         if K == 1 and not self._start.is_given and _is_closed(self._view.rows, settings):
             self._ended = [self._closed()]
             return
+        if self.noise is not None and self._given.is_in_memory and not self._start.is_given:
+            known = [*known, *self._in_dense_places(effort)]
         n_starts = 1 if K == 1 else max(2, round(AUTO_STARTS * effort**0.5))
-        if is_hopeless(self._search.total, K, self._view.X.shape[1], settings):
+        if is_hopeless(self._view.rows.total, K, self._given.n_features, settings):
             # The log-likelihood has no maximum: a few iterations of one start show where it rises without bound.
             n_starts, effort, known = 1, 0.0, known[:1]
             self._search = replace(self._search, settings=replace(settings, max_iter=min(settings.max_iter, FEW_ITERATIONS)))
-        points = starting_points(self._sample, K, str(self._init_params), n_starts, settings, self._seeds)
+        points = starting_points(self._sample, K, str(spec.init_params), n_starts, settings, self._seeds)
         starts = [_place(self._start, mixture, settings) for mixture in points]
         rng = np.random.default_rng(self._seeds.spawn(1)[0])
         self._best, self._heights, self._n_moves = self._search.best_of(starts, self._near(known, rng), effort, rng)
@@ -257,8 +340,31 @@ class Fitting:
         if better is not self._best:
             self._best, self._n_moves, self._is_from_known = better, 0, True
 
+    def _in_dense_places(self, effort: float) -> list[MixtureParams]:
+        """Return fits without noise to the rows in dense places, to start from."""
+        plain = replace(self.specification, noise=False, init_params="auto", start=NO_START, effort=effort)
+        penalty = self.specification.penalty(self._given)
+        found = []
+        inner = self._given if self.noise is None else self.noise.inside(self._given)
+        for rows in dense_rows(inner.in_memory()):
+            if len(rows) <= plain.n_components * (rows.n_features + 1):
+                continue
+            # Where no start leads anywhere there is none to be had from these rows.
+            with suppress(InvalidParameterError):
+                found.append(fit_em(rows, plain, seeds=self._seeds, penalty=penalty).params)
+        return found
+
     def end(self) -> EMFit:
         """Return the fit."""
+        fit, spec = self._at_the_end(), self.specification
+        if self.noise is not None:
+            fit = _with_gross_rows(replace(fit, noise=self.noise), self.noise, self._given)
+        if len(self._before):
+            rule = spec.n_init != "auto" or spec.reg_covar is not None
+            fit = _seen_together(fit, self._before, spec.tol * self._given.total, plain=rule)
+        return fit if spec.max_iter > 0 else replace(fit, message="max_iter=0: this is where EM would have started")
+
+    def _at_the_end(self) -> EMFit:
         if self._best is not None:
             n_at_best = int((np.abs(self._heights - self._best.height) < SAME_FOUND).sum())
             ended = self._search.on_all_rows(self._best)
@@ -267,8 +373,9 @@ class Fitting:
             )
         assert self._ended is not None, "nothing was searched for"
         n_at_best = sum(abs(end.height - self._ended[0].height) < SAME_OPTIMUM for end in self._ended)
-        is_counted = isinstance(self._n_init, int) and isinstance(self._init_params, str) and not self._start.is_complete
-        return self._told.of(self._search, self._ended, int(self._n_init) if is_counted else 1, n_at_best)
+        spec = self.specification
+        is_counted = isinstance(spec.init_params, str) and not self._start.is_complete
+        return self._told.of(self._search, self._ended, spec.n_starts if is_counted else 1, n_at_best)
 
     @property
     def params(self) -> MixtureParams:
@@ -296,8 +403,9 @@ class Fitting:
 
     def _near(self, known: Sequence[MixtureParams], rng: np.random.Generator) -> list[Mixture]:
         """Return mixtures to start from that lie near known ones."""
+        K = self.specification.n_components
         seen = [_mixture(_seen_from(params, self._view.origin)) for params in known]
-        return [near for mixture in seen for near in neighbours(mixture, self._n_components, self._sample, self._settings, rng)]
+        return [near for mixture in seen for near in neighbours(mixture, K, self._sample, self._settings, rng)]
 
     def _closed(self) -> Ended:
         try:
@@ -310,13 +418,13 @@ class Fitting:
 
     def _from_what_is_asked_for(self) -> list[Ended]:
         """Return the ends of the runs from the user's starting values, partition or number of starts, the best first."""
-        settings, search = self._settings, self._search
+        settings, search, spec = self._settings, self._search, self.specification
         if self._start.is_complete:
             return search.each_to_the_end([_place(self._start, None, settings)])
-        if not isinstance(self._init_params, str):
-            mixture = _of_responsibilities(self._view.X, self._init_params, settings, self._given_weight)
+        if not isinstance(spec.init_params, str):
+            mixture = _of_responsibilities(self._view.all_rows.in_memory(), spec.init_params, settings)
             return search.each_to_the_end([_place(self._start, mixture, settings)])
-        points = starting_points(self._sample, self._n_components, self._init_params, int(self._n_init), settings, self._seeds)
+        points = starting_points(self._sample, spec.n_components, spec.init_params, spec.n_starts, settings, self._seeds)
         ended = search.each_to_the_end([_place(self._start, mixture, settings) for mixture in points])
         return search.in_order(search.alive(ended), by_height=not settings.has_floor)
 
@@ -325,9 +433,8 @@ class Fitting:
 class _Told:
     """What is told of a fit: its parameters in the user's place, how it ended, and what that is worth."""
 
-    X: FloatArray | Chunked
+    rows: Rows
     settings: Settings
-    names: list[str] | None
     origin: FloatArray
     keep_order: bool
 
@@ -354,7 +461,7 @@ class _Told:
             best.run.n_saved,
             self.settings.log_prior(mixture),
             _noise_weight(mixture),
-            _optima([best, *ended[1:]], search.sample.X if isinstance(self.X, Chunked) else self.X),
+            _optima([best, *ended[1:]], self.rows.values if self.rows.is_in_memory else search.sample.X),
             best.run.converged,
             max(above, default=-np.inf) - best.height,
         )
@@ -396,7 +503,7 @@ class _Told:
     def _with_message(self, fit: EMFit, best: Ended, above_regular: float, *, is_from_known: bool) -> EMFit:
         run = best.run
         if not best.health.is_regular:
-            message = describe(best.health, rows_of(self.X), run.mixture, self.settings, self.names)
+            message = describe(best.health, self.rows, run.mixture, self.settings, self.rows.names)
             if np.isfinite(above_regular):
                 message += f". The highest maximum without such a component is {above_regular:.1f} nats lower"
             return replace(fit, status=best.health.status, message=message)
@@ -438,14 +545,10 @@ def _rejected(fit: EMFit) -> str:
     )
 
 
-def _of_responsibilities(
-    X: FloatArray | Chunked, responsibilities: FloatArray, settings: Settings, weight: FloatArray | None
-) -> Mixture:
-    complete = rows_of(X)
-    complete = filled(complete, total_moments(complete)) if isinstance(complete, Gaps) else complete
-    assert not isinstance(complete, Chunked), "the estimator refuses responsibilities for rows in chunks"
+def _of_responsibilities(rows: MemoryRows, responsibilities: FloatArray, settings: Settings) -> Mixture:
+    values = filled(rows.chunk, total_moments(rows)) if rows.has_gaps else rows.values
     try:
-        return from_responsibilities(complete, responsibilities, settings, weight)
+        return from_responsibilities(values, responsibilities, settings, rows.weights)
     except Collapse:
         raise InvalidParameterError(
             "init_params puts rows into a component that have no spread, and reg_covar=0 leaves it none: give each component more distinct "
@@ -455,17 +558,70 @@ def _of_responsibilities(
 
 def _is_closed(rows: Rows, settings: Settings) -> bool:
     """Whether the maximum of one component is a formula: nothing is missing, and there is neither prior nor noise."""
-    has_gaps = isinstance(rows, Gaps) or (isinstance(rows, Chunked) and rows.summary.has_gaps)
-    return not has_gaps and settings.penalty is None and settings.noise is None
+    return not rows.has_gaps and settings.penalty is None and settings.noise is None
 
 
-def _told_of(checkpoint: Checkpoint | None, on_iteration: Callable[[Iteration], object] | None) -> Checkpoint | None:
-    """Return the checkpoint with somebody who is told of iterations; one that is written nowhere if there is none."""
-    if on_iteration is None:
-        return checkpoint
-    journal = Checkpoint(None, {}, None) if checkpoint is None else checkpoint
-    journal.on_iteration = on_iteration
-    return journal
+def _noise_around(rows: Rows, n_components: int) -> Noise:
+    """Return the noise around rows; of gross errors that cannot be set aside, warn."""
+    noise = Noise.around(rows)
+    if noise.limits.suspect:
+        warn(suspicion(noise, rows.feature_names, in_chunks=not rows.is_in_memory), ConvergenceWarning)
+    if noise.limits.are_set:
+        inner = noise.inside(rows).in_memory().distinct()
+        check_fittable(inner.values, rows.feature_names, n_components)
+    return noise
+
+
+def _with_gross_rows(fit: EMFit, noise: Noise, rows: Rows) -> EMFit:
+    """Return the fit to all rows, of one to those within the noise's limits.
+
+    With the share g of the rows beyond, rows there have the density g / V of the box with volume V, and the others 1 - g times that of
+    the mixture: maximum likelihood of the mixture is that of the rows within.
+    """
+    if noise.gross == 0:
+        return fit
+    beyond = noise.limits.beyond(rows.values)
+    if rows.weights is not None:
+        beyond &= rows.weights > 0
+    more, numbers = noise.log_likelihood_of_limits(rows.total), np.flatnonzero(beyond)
+    one = len(numbers) == 1
+    said = (
+        f"; row{'s'[: one ^ 1]} {listed(numbers, _MOST_NAMED)} {'lies' if one else 'lie'} far beyond all others and "
+        f"{'is' if one else 'are'} noise for certain"
+    )
+    return replace(
+        fit,
+        trace=fit.trace + more,
+        optima=tuple((height + more, params) for height, params in fit.optima),
+        noise_weight=noise.share_of_all(fit.noise_weight),
+        message=fit.message + said,
+    )
+
+
+def _seen_together(fit: EMFit, before: FloatArray, tolerance: float, *, plain: bool) -> EMFit:
+    """Return a fit that ran out of iterations as converged if it did by its rule, seen together with those that it goes on from.
+
+    Parameters
+    ----------
+    fit : EMFit
+    before : array
+        Log-likelihoods of the last iterations before.
+    tolerance : float
+        Log-likelihood of all rows that is not worth an iteration.
+    plain : bool
+        Whether the rule is scikit-learn's, the last gain, and not all that is left to gain.
+    """
+    if abs(fit.trace[0] - before[-1]) > _SAME * (1 + abs(before[-1])):
+        return fit
+    trace = np.concatenate([before[-_LOOKED_AT:-1], fit.trace])
+    fit = replace(fit, climb=trace)
+    if fit.status != "max_iter" or len(trace) < _LOOKED_AT:
+        return fit
+    first, second, third = np.diff(trace[-_LOOKED_AT:]).tolist()
+    if abs(third) >= tolerance if plain else not seems_still(first, second, third, float(trace[-1]), tolerance):
+        return fit
+    message = "EM converged, seen together with the fits that this warm start goes on from"
+    return replace(fit, status="converged", converged=True, message=message)
 
 
 def _optima(ended: list[Ended], X: FloatArray) -> tuple[tuple[float, MixtureParams], ...]:
@@ -514,3 +670,39 @@ def _seen_from(params: MixtureParams, origin: FloatArray) -> MixtureParams:
 
 def _noise_weight(mixture: Mixture) -> float:
     return float(np.exp(mixture.log_weights[len(mixture.means) :]).sum())
+
+
+class _View(NamedTuple):
+    """The same rows in the shapes that a fit needs: distinct ones, and counted from where means keep their digits.
+
+    Parameters
+    ----------
+    origin : array of shape (D,)
+        What values are counted from; zeros where the data lie about zero.
+    all_rows : Rows
+        Counted from there.
+    rows : Rows
+        What EM runs on.
+    moments : (array of shape (D,), array of shape (D, D))
+        Mean and covariance.
+    """
+
+    origin: FloatArray
+    all_rows: Rows
+    rows: Rows
+    moments: tuple[FloatArray, FloatArray]
+
+
+def _view_of(given: Rows, journal: Journal | None) -> _View:
+    """Return how EM sees rows; a record keeps the origin, and knows it where it has been kept, as rounding may have chosen it."""
+    rows = given.condensed()
+    center, covariance = total_moments(rows)
+    origin = origin_near(center, covariance)
+    if journal is not None:
+        if journal.record.origin is None:
+            journal.record.origin = origin
+        origin = journal.record.origin
+    if origin.any():
+        given = given.seen_from(origin)
+        rows = given.condensed()
+    return _View(origin, given, rows, (center - origin, covariance))

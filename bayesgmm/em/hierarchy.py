@@ -11,6 +11,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from bayesgmm.expectation import evaluate
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray, IntArray
 
 MOST_ROWS = 2000  # the first stage needs all distances between rows
@@ -34,7 +35,7 @@ def hierarchical_labels(Z: FloatArray, n_components: int, weight: FloatArray, rn
     labels = groups.labels()[labels]
     if len(rows) == len(Z):
         return labels
-    log_joint, _ = evaluate(Z, *groups.mixture(), joint=True)
+    log_joint, _ = evaluate(Chunk(Z), *groups.mixture(), joint=True)
     return log_joint.argmax(1)
 
 

@@ -11,8 +11,9 @@ from bayesgmm.covariance import Family
 from bayesgmm.em.coordinates import Coordinates
 from bayesgmm.em.scores import Information, add_information, in_coordinates
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import libraries_on_one_thread
+from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray
 
 __all__ = ["ParameterErrors", "StandardErrors", "standard_errors"]
@@ -86,15 +87,13 @@ class StandardErrors(ParameterErrors):
 
 
 @libraries_on_one_thread()
-def standard_errors(
-    X: FloatArray, params: MixtureParams, family: Family, kind: ErrorKind = "sandwich", sample_weight: FloatArray | None = None
-) -> StandardErrors:
+def standard_errors(rows: MemoryRows, params: MixtureParams, family: Family, kind: ErrorKind = "sandwich") -> StandardErrors:
     """Return the standard errors of a maximum-likelihood fit.
 
     Parameters
     ----------
-    X : array of shape (N, D)
-        The data that were fitted. A row with gaps (NaN) has the score of the marginal density of what it has.
+    rows : MemoryRows
+        Those that were fitted. One that lacks values has the score of the marginal density of what it has.
     params : MixtureParams
         The fit, batch shape ``()``.
     family : Family
@@ -103,8 +102,6 @@ def standard_errors(
         Inverse of the observed information, inverse of the empirical information, or ``H^-1 S H^-1`` of both, which holds even where the
         data are no Gaussian mixture (Huber 1967; White 1982, Econometrica 50, 1-25; for mixtures Boldea and Magnus 2009, Journal of the
         American Statistical Association 104, 1539-1549).
-    sample_weight : array of shape (N,), optional
-        Frequencies of the rows: a weight of two is the row twice.
 
     Returns
     -------
@@ -116,7 +113,7 @@ def standard_errors(
     InvalidParameterError
         If the family has no scores here, or ``params`` or ``kind`` cannot be used.
     InvalidDataError
-        If X or ``sample_weight`` do not fit the mixture.
+        If the rows do not fit the mixture.
 
     Notes
     -----
@@ -128,15 +125,15 @@ def standard_errors(
     >>> from bayesgmm.covariance import family
     >>> X = np.random.default_rng(1).normal(5.0, 2.0, size=(400, 1))
     >>> fit = MixtureParams.from_covariances([1.0], [X.mean(0)], [[[X.var()]]])
-    >>> errors = standard_errors(X, fit, family("full"))
+    >>> errors = standard_errors(MemoryRows(X), fit, family("full"))
     >>> bool(np.isclose(errors.means[0, 0], X.std() / 20))
     True
     """
     if kind not in KINDS:
         raise InvalidParameterError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
-    coordinates, vector = in_coordinates(X, params, family, sample_weight)
+    coordinates, vector = in_coordinates(rows, params, family)
     if np.isfinite(vector).all():
-        covariance, note = _covariance(add_information(X, params, family, coordinates, sample_weight), kind)
+        covariance, note = _covariance(add_information(rows, params, family, coordinates), kind)
     else:
         covariance, note = None, "A component has a weight of zero, so its parameters mean nothing: fit fewer components."
     if covariance is None:

@@ -18,6 +18,7 @@ import numpy as np
 from bayesgmm.em.starts import Sample, grouped, groups_in, telling_projections
 from bayesgmm.em.steps import Collapse, Mixture, Settings, mixture_of
 from bayesgmm.expectation import evaluate
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["Moves", "neighbours"]
@@ -148,7 +149,7 @@ class Moves:
         """Log joint densities (n, K) and log-densities (n,) of the rows."""
         plain = len(self.mixture.log_weights) == len(self.mixture.means)
         arrays = self.mixture if plain else self.settings.arrays(self.mixture)
-        return evaluate(self.sample.X, *arrays, diagonal=not np.tril(self.mixture.scale_tril, -1).any(), joint=True)
+        return evaluate(Chunk(self.sample.X), *arrays, diagonal=not np.tril(self.mixture.scale_tril, -1).any(), joint=True)
 
     @cached_property
     def _odd(self) -> IntArray:

@@ -7,18 +7,21 @@ all others (:mod:`bayesgmm.em.gross`) do not stretch it: they are noise for cert
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesgmm.em.gross import FAR, Limits, limits_of
+from bayesgmm.em.gross import FAR, MOST, Limits, limits_of
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.expectation import Chunk, Chunked, DrawMoments
-from bayesgmm.expectation.chunks import spread_rows
-from bayesgmm.frame import total_moments
+from bayesgmm.expectation import DrawMoments
+from bayesgmm.rows import Chunk, MemoryRows, Rows
+from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Noise"]
+__all__ = ["Noise", "suspicion"]
+
+_MOST_NAMED = 5
 
 START = 0.1  # share of the rows that is taken for noise at first
 _WIDE = (
@@ -59,39 +62,35 @@ class Noise:
     gross: float = 0.0
 
     @classmethod
-    def around(cls, X: FloatArray | Chunked, weight: FloatArray | None = None) -> Noise:
-        """Return the box around the rows of X (N, D), whatever their units.
+    def around(cls, rows: Rows) -> Noise:
+        """Return the box around rows, whatever their units; those of weight zero are not there.
 
         Parameters
         ----------
-        X : array of shape (N, D), or Chunked
+        rows : Rows
             Of rows in chunks none is set aside; columns in which some should be are named in ``limits.suspect``.
-        weight : array of shape (N,), optional
-            How often each row counts; rows of weight zero are not there.
 
         Raises
         ------
         InvalidDataError
             If values are missing, or the rows lie in a plane, whose box has no volume.
         """
-        if X.summary.has_gaps if isinstance(X, Chunked) else np.isnan(X).any():
+        if rows.has_gaps:
             raise InvalidDataError(
                 "noise=True needs complete rows: impute what is missing, leave those rows out, or set noise=False"
             )
-        if isinstance(X, Chunked):
-            limits, gross = _suspect_chunks(X), 0.0
-            scale, sizes, principal = _principal_of_chunks(X)
+        if rows.is_in_memory:
+            rows, limits, gross = _within(rows.in_memory())
         else:
-            X, weight, limits, gross = _within(X, weight)
-            scale = np.ptp(X, axis=0)
-            Z = (X - np.average(X, axis=0, weights=weight)) / np.where(scale > 0, scale, 1.0)
-            _, sizes, principal = np.linalg.svd(Z if weight is None else Z * np.sqrt(weight)[:, None], full_matrices=False)
-        if len(sizes) < X.shape[1] or sizes[-1] < _FLAT * sizes[0]:
+            limits, gross = _suspect(rows), 0.0
+        summary, D = rows.summary, rows.n_features
+        scale, origin = summary.highest - summary.lowest, summary.lowest
+        _, sizes, principal = np.linalg.svd(rows.map_reduce(_Triangle(summary.mean, np.where(scale > 0, scale, 1.0)), _stacked))
+        if len(sizes) < D or sizes[-1] < _FLAT * sizes[0]:
             raise InvalidDataError(
                 "noise=True needs rows that fill a volume, and these lie in a plane: leave out a column, or set noise=False"
             )
-        origin = X.summary.lowest if isinstance(X, Chunked) else X.min(0)
-        extents = ((axes, *_extent(X, scale, axes, origin)) for axes in (np.eye(X.shape[1]), principal.T))
+        extents = ((axes, *rows.map_reduce(_Extent(scale, axes, origin), _wider)) for axes in (np.eye(D), principal.T))
         boxes = (cls(scale, *extent, origin, limits, gross) for extent in extents)
         return min(boxes, key=lambda box: box.log_volume)
 
@@ -104,11 +103,12 @@ class Noise:
         """Return the same box for data that are counted from another origin (D,)."""
         return replace(self, origin=self.origin - origin, limits=self.limits.seen_from(origin))
 
-    def inside(self, X: FloatArray, weight: FloatArray | None) -> FloatArray | None:
-        """Return the weights (N,) of rows X (N, D) with zero for those that are noise for certain."""
+    def inside(self, rows: Rows) -> Rows:
+        """Return rows of which those that are noise for certain have the weight zero."""
         if not self.limits.are_set:
-            return weight
-        return np.where(self.limits.beyond(X), 0.0, 1.0 if weight is None else weight)
+            return rows
+        known = rows.in_memory()
+        return known.weighted(np.where(self.limits.beyond(known.values), 0.0, 1.0 if known.weights is None else known.weights))
 
     def share_inside(self, noise_weight: float) -> float:
         """Return the share of the noise among the rows within the limits, of its share among all."""
@@ -168,58 +168,67 @@ class Noise:
         return self.origin + rng.uniform(self.low, self.high, (n, len(self.low))) @ self.axes.T * self.scale
 
 
-def _within(X: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None, Limits, float]:
-    """Return the rows that may belong to groups and their weights, where they end, and the share of the others."""
-    if weight is not None:
-        X, weight = X[weight > 0], weight[weight > 0]
-    limits = limits_of(X, weight)
-    beyond = limits.beyond(X)
-    return X[~beyond], None if weight is None else weight[~beyond], limits, float(np.average(beyond, weights=weight))
+def _within(rows: MemoryRows) -> tuple[MemoryRows, Limits, float]:
+    """Return the rows that may belong to groups, where they end, and the share of the others."""
+    if rows.weights is not None:
+        rows = rows.take(np.flatnonzero(rows.weights))
+    limits = limits_of(rows.values, rows.weights)
+    beyond = limits.beyond(rows.values)
+    return rows.take(np.flatnonzero(~beyond)), limits, float(np.average(beyond, weights=rows.weights))
 
 
-def _suspect_chunks(X: Chunked) -> Limits:
+def _suspect(rows: Rows) -> Limits:
     """Return no limits, and the columns that have values far beyond those of some rows."""
-    some, weight = X.take(spread_rows(len(X), _LOOKED_AT))
-    limits = limits_of(some, weight)
-    kept = some[~limits.beyond(some)]
+    some = rows.some(_LOOKED_AT)
+    limits = limits_of(some.values, some.weights)
+    kept = some.values[~limits.beyond(some.values)]
     low, high = kept.min(0), kept.max(0)
     far = FAR * (high - low)
-    beyond = (X.summary.lowest < low - far) | (X.summary.highest > high + far)
-    D = some.shape[1]
+    beyond = (rows.summary.lowest < low - far) | (rows.summary.highest > high + far)
+    D = rows.n_features
     return Limits(np.full(D, -np.inf), np.full(D, np.inf), tuple(int(d) for d in np.flatnonzero(beyond)))
 
 
-def _extent(X: FloatArray | Chunked, scale: FloatArray, axes: FloatArray, origin: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return where the rows begin and end along axes (D, D) in units of ``scale`` (D,), counted from an origin (D,)."""
-    if isinstance(X, Chunked):
-        return X.map_reduce(_Extent(scale, axes, origin), _wider)
-    along = (X - origin) / scale @ axes
-    return along.min(0), along.max(0)
+@dataclass(frozen=True, eq=False)
+class _Triangle:
+    """The triangular factor of the rows of one chunk, centred and in units of the columns, each as often as its weight says."""
+
+    center: FloatArray
+    scale: FloatArray
+
+    def __call__(self, chunk: Chunk) -> FloatArray:
+        Z = (chunk.X - self.center) / self.scale
+        return np.linalg.qr(Z if chunk.weight is None else Z * np.sqrt(chunk.weight)[:, None], mode="r")
+
+
+def _stacked(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return the factor of the rows of two factors (Golub and Van Loan 2013, Matrix Computations, section 5.2.2)."""
+    return np.linalg.qr(np.concatenate([first, second]), mode="r")
 
 
 @dataclass(frozen=True, eq=False)
 class _Extent:
-    """The extent of one chunk."""
+    """Where the rows of one chunk begin and end along axes (D, D) in units of ``scale`` (D,), counted from an origin (D,)."""
 
     scale: FloatArray
     axes: FloatArray
     origin: FloatArray
 
     def __call__(self, chunk: Chunk) -> tuple[FloatArray, FloatArray]:
-        if len(chunk) == 0:
-            return np.full(len(self.scale), np.inf), np.full(len(self.scale), -np.inf)
-        return _extent(chunk.X, self.scale, self.axes, self.origin)
+        along = (chunk.X - self.origin) / self.scale @ self.axes
+        return along.min(0, initial=np.inf), along.max(0, initial=-np.inf)
 
 
 def _wider(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
     return np.minimum(first[0], second[0]), np.maximum(first[1], second[1])
 
 
-def _principal_of_chunks(X: Chunked) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return ranges of the columns, and singular values and right vectors of the centred rows in these units, from their covariance."""
-    scale = X.summary.highest - X.summary.lowest
-    units = np.where(scale > 0, scale, 1.0)
-    values, vectors = np.linalg.eigh(total_moments(X)[1] / np.outer(units, units))
-    # Squares lose half of the digits: what is flat to rounding is flat.
-    sizes = np.sqrt(np.where(values > len(values) * np.finfo(float).eps * values[-1], values, 0.0))
-    return scale, sizes[::-1], vectors[:, ::-1].T
+def suspicion(noise: Noise, names: Sequence[str], *, in_chunks: bool) -> str:
+    """Return a sentence on columns with gross errors that are not set aside."""
+    columns = listed([repr(names[d]) for d in noise.limits.suspect], _MOST_NAMED)
+    what = "some rows" if in_chunks else f"more than {MOST:.0%} of the rows"
+    why = "rows in chunks are not set aside for it" if in_chunks else "so many are not set aside as errors"
+    return (
+        f"noise=True: in column {columns} {what} lie far beyond all others and stretch the box of the noise, whose density is then next to "
+        f"nothing where the others are; {why}. Leave these rows out, or take them for missing, and fit again"
+    )

@@ -18,9 +18,9 @@ from scipy.special import gammaln
 from bayesgmm.covariance import WITH_PRIORS, Family
 from bayesgmm.covariance.base import as_matrices, diagonals
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import Chunked, rows_of
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors, ScalePrior
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
 __all__ = ["ConjugatePenalty", "ModelPenalty", "Moments", "Penalty", "penalty_of"]
@@ -350,12 +350,11 @@ def _log_det(scale_tril: FloatArray) -> FloatArray:
 
 def penalty_of(
     priors: Priors | ConjugatePriors,
-    X: FloatArray | Chunked,
+    rows: Rows,
     n_components: int,
     family: Family,
-    sample_weight: FloatArray | None = None,
 ) -> Penalty:
-    """Return what priors add to EM on the data X (N, D), where NaN stands for a missing value.
+    """Return what priors add to EM on some rows.
 
     Raises
     ------
@@ -370,8 +369,8 @@ def penalty_of(
     if isinstance(priors, Priors):
         # EM has floors of its own, and climbs where a bound would be a wall.
         priors = replace(priors, smallest_sd=0.0)
-        return ModelPenalty(priors.resolve(X, n_components, family, sample_weight), family, X.shape[1])
-    return ConjugatePenalty(priors.resolve(*total_moments(rows_of(X), sample_weight), n_components), family)
+        return ModelPenalty(priors.resolve(rows, n_components, family), family, rows.n_features)
+    return ConjugatePenalty(priors.resolve(*total_moments(rows), n_components), family)
 
 
 def _raised(blocks: FloatArray, bound: FloatArray) -> FloatArray:

@@ -15,13 +15,14 @@ from typing import Any, override
 import numpy as np
 
 from bayesgmm.covariance.base import TO_THE_END
-from bayesgmm.em._run import EMPTY, maximised, moments_at
-from bayesgmm.em.iterate import NO_WEIGHTS, EMRun, as_row, from_row, is_compiled, m_step_of
+from bayesgmm.em._compiled import EMPTY, maximised, moments_at
 from bayesgmm.em.penalties import Moments
-from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, assemble, moments_of, total_weight
+from bayesgmm.em.run import NO_WEIGHTS, EMRun, as_row, compiled_rows, from_row, m_step_of
+from bayesgmm.em.steps import Collapse, Mixture, Settings, assemble, moments_of
 from bayesgmm.expectation import expectation
-from bayesgmm.expectation._compile import plain
-from bayesgmm.expectation._kernel import STATISTICS
+from bayesgmm.kernels.compile import plain
+from bayesgmm.kernels.estep import STATISTICS
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
 __all__ = ["polished"]
@@ -45,9 +46,8 @@ _MOST_M_STEPS = 50
 
 def polished(
     run: EMRun,
-    X: Rows,
+    rows: Rows,
     settings: Settings,
-    sample_weight: FloatArray | None = None,
     after: Callable[[float], object] | None = None,
 ) -> EMRun:
     """Return a run that has come to its end, carried on to where EM stands still to about twelve digits.
@@ -60,7 +60,7 @@ def polished(
     Parameters
     ----------
     run : EMRun
-    X, settings, sample_weight
+    rows, settings
         Those of the run.
     after : callable, optional
         Takes the log-likelihood (with a prior: plus log-prior) after every E-step.
@@ -70,8 +70,8 @@ def polished(
     EMRun
         With one iteration more, for all of them, or the run itself: where it stands still already, or where nothing better was found.
     """
-    is_quick = isinstance(X, np.ndarray) and is_compiled(X, settings) and settings.ridge == 0 and after is None
-    climbed = (_Compiled if is_quick else _Climbed)(run.mixture, X, settings, sample_weight, after)
+    is_quick = after is None and settings.ridge == 0 and compiled_rows(rows, settings) is not None
+    climbed = (_Compiled if is_quick else _Climbed)(run.mixture, rows, settings, after)
     try:
         found = _standstill(climbed)
     except Collapse:
@@ -118,20 +118,14 @@ class _Climbed:
     """
 
     base: Mixture
-    X: Rows
+    rows: Rows
     settings: Settings
-    sample_weight: FloatArray | None
     after: Callable[[float], object] | None
-
-    @cached_property
-    def total(self) -> float:
-        """How many rows the data count as."""
-        return total_weight(self.X, self.sample_weight)
 
     def step(self, mixture: Mixture) -> tuple[FloatArray, float]:
         """Return the moments under a mixture, and how high it is."""
         diagonal = self.settings.family.diagonal
-        statistics = expectation(self.X, *self.settings.arrays(mixture), sample_weight=self.sample_weight, diagonal=diagonal)
+        statistics = expectation(self.rows, *self.settings.arrays(mixture), diagonal=diagonal)
         height = statistics.log_likelihood + self.settings.log_prior(mixture)
         if self.after is not None:
             self.after(height)
@@ -148,7 +142,7 @@ class _Climbed:
         factors = self.base.scale_tril
         first = len(self.base.log_weights)
         second = first + K * D
-        counts = np.maximum(point[:first] * self.total, EMPTY)
+        counts = np.maximum(point[:first] * self.rows.total, EMPTY)
         means = self.base.means + (factors @ point[first:second].reshape(K, D, 1))[..., 0]
         half = factors @ point[second:].reshape(K, D, D) @ np.swapaxes(factors, -1, -2)
         scatter = 0.5 * counts[:K, None, None] * (half + np.swapaxes(half, -1, -2))
@@ -164,9 +158,8 @@ class _Compiled(_Climbed):
 
     @cached_property
     def _data(self) -> tuple[Any, ...]:
-        weight = NO_WEIGHTS[0] if self.sample_weight is None else plain(self.sample_weight)
-        assert isinstance(self.X, np.ndarray), "a compiled run has complete rows"
-        return plain(self.X), weight, STATISTICS, self.settings.family.diagonal
+        weight = NO_WEIGHTS[0] if self.rows.weights is None else plain(self.rows.weights)
+        return plain(self.rows.values), weight, STATISTICS, self.settings.family.diagonal
 
     @cached_property
     def _m_step(self) -> tuple[Any, ...]:
@@ -180,7 +173,7 @@ class _Compiled(_Climbed):
     @override
     def at(self, point: FloatArray, mixture: Mixture) -> Mixture:
         out, sums = np.empty_like(self._row), np.empty_like(self._row)
-        if not maximised(point, self.total, *self._m_step, self._row, sums, out):
+        if not maximised(point, self.rows.total, *self._m_step, self._row, sums, out):
             raise Collapse
         return from_row(out, *self.base.means.shape)
 

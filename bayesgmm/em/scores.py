@@ -12,8 +12,9 @@ import numpy as np
 from bayesgmm.covariance import Family
 from bayesgmm.em.coordinates import Coordinates
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import Gaps, Statistics, expectation, rows_of
+from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray, IntArray
 
 _NUMBERS = 4e6  # scores that a block of rows may hold at a time, over all components (32 MB)
@@ -30,7 +31,7 @@ class Information(NamedTuple):
     """(P, P): sum over rows of the outer product of their scores."""
 
 
-def row_scores(X: FloatArray, params: MixtureParams, family: Family) -> FloatArray:
+def row_scores(rows: MemoryRows, params: MixtureParams, family: Family) -> FloatArray:
     """Return the gradient (N, P) of each row's log-density; arguments and errors as in :func:`~bayesgmm.em.information.standard_errors`.
 
     By Fisher's identity: the score of a row is the mean, over its responsibilities, of the scores it would have if its component were
@@ -40,39 +41,31 @@ def row_scores(X: FloatArray, params: MixtureParams, family: Family) -> FloatArr
     --------
     >>> from bayesgmm.covariance import family
     >>> standard = MixtureParams([1.0], [[0.0]], [[[1.0]]])
-    >>> row_scores(np.array([[0.0], [3.0]]), standard, family("full"))  # x for the mean, x^2 - 1 for the log of the sd
+    >>> row_scores(MemoryRows(np.array([[0.0], [3.0]])), standard, family("full"))  # x for the mean, x^2 - 1 for the log of the sd
     array([[ 0., -1.],
            [ 3.,  8.]])
     """
-    coordinates, vector = in_coordinates(X, params, family, None)
+    coordinates, vector = in_coordinates(rows, params, family)
     if not np.isfinite(vector).all():
         raise InvalidParameterError("params: a component has a weight of zero, where the log-likelihood has no gradient")
-    out = np.zeros((len(X), coordinates.size))
-    for part in _parts(X, params):
-        for rows, scores, _, _ in part.blocks(coordinates):
-            out[rows] = scores
+    out = np.zeros((len(rows), coordinates.size))
+    for part in _parts(rows, params):
+        for numbers, scores, _, _ in part.blocks(coordinates):
+            out[numbers] = scores
     return out
 
 
-def in_coordinates(
-    X: FloatArray, params: MixtureParams, family: Family, sample_weight: FloatArray | None
-) -> tuple[Coordinates, FloatArray]:
+def in_coordinates(rows: MemoryRows, params: MixtureParams, family: Family) -> tuple[Coordinates, FloatArray]:
     """Check the arguments and return the coordinates with the fit in them."""
     coordinates = Coordinates.of(family, params.n_components, params.n_features)
     if params.batch_shape:
         raise InvalidParameterError(f"params must be one mixture, got a batch of shape {params.batch_shape}")
-    if X.ndim != 2 or X.shape[1] != params.n_features:
-        raise InvalidDataError(f"X must have shape (N, {params.n_features}) for this mixture, got {X.shape}")
-    if np.isinf(X).any():
-        raise InvalidDataError("X has infinite values")
-    if sample_weight is not None and sample_weight.shape != (len(X),):
-        raise InvalidDataError(f"sample_weight must have shape ({len(X)},), got {sample_weight.shape}")
+    if rows.n_features != params.n_features:
+        raise InvalidDataError(f"rows must have shape (N, {params.n_features}) for this mixture, got {rows.shape}")
     return coordinates, coordinates.vector(params)
 
 
-def add_information(
-    X: FloatArray, params: MixtureParams, family: Family, coordinates: Coordinates, sample_weight: FloatArray | None
-) -> Information:
+def add_information(rows: MemoryRows, params: MixtureParams, family: Family, coordinates: Coordinates) -> Information:
     """Add up Louis's three parts: what complete data would say, less the spread of their scores around those of the rows.
 
     The observed information is exact, without finite differences: Louis (1982), Journal of the Royal Statistical Society B 44, 226-233.
@@ -82,20 +75,20 @@ def add_information(
     >>> from bayesgmm.covariance import family
     >>> X = np.array([[0.0], [1.0], [2.0], [5.0]])
     >>> fit = MixtureParams.from_covariances([1.0], [X.mean(0)], [[[X.var()]]])
-    >>> coordinates, _ = in_coordinates(X, fit, family("full"), None)  # mean, log of the standard deviation
-    >>> found = add_information(X, fit, family("full"), coordinates, None)
+    >>> coordinates, _ = in_coordinates(MemoryRows(X), fit, family("full"))  # mean, log of the standard deviation
+    >>> found = add_information(MemoryRows(X), fit, family("full"), coordinates)
     >>> bool(np.allclose(found.observed, [[4 / X.var(), 0.0], [0.0, 8.0]])) and bool(np.allclose(found.score, 0.0))
     True
     """
     P = coordinates.size
     score, empirical, spread, complete = np.zeros(P), np.zeros((P, P)), np.zeros((P, P)), np.zeros((P, P))
-    for part in _parts(X, params):
-        for rows, scores, r, by_component in part.blocks(coordinates):
-            weight = np.ones(len(scores)) if sample_weight is None else sample_weight[rows]
+    for part in _parts(rows, params):
+        for numbers, scores, r, by_component in part.blocks(coordinates):
+            weight = np.ones(len(scores)) if rows.weights is None else rows.weights[numbers]
             score += weight @ scores
             empirical += scores.T @ (weight[:, None] * scores)
             _add_spread(spread, params, coordinates, weight[:, None] * r, by_component)
-        _add_complete(complete, part, coordinates, family, sample_weight)
+        _add_complete(complete, part, coordinates, family, rows.weights)
     return Information(score, complete + empirical - spread, empirical)
 
 
@@ -215,21 +208,17 @@ class _Part:
         return out
 
 
-def _parts(X: FloatArray, params: MixtureParams) -> Iterator[_Part]:
+def _parts(rows: MemoryRows, params: MixtureParams) -> Iterator[_Part]:
     """Yield complete rows as one part, rows with gaps pattern by pattern; rows without any value say nothing."""
-    rows = rows_of(X)
-    if not isinstance(rows, Gaps):
-        yield _Part(np.arange(len(X)), np.arange(params.n_features), X, params)
-        return
-    for pattern in rows.patterns:
+    for pattern in rows.chunk.patterns:
         if len(pattern.columns):
-            yield _Part(pattern.rows, pattern.columns, pattern.X, params)
+            yield _Part(np.arange(len(rows))[pattern.rows], pattern.columns, pattern.X, params)
 
 
-def _add_complete(out: FloatArray, part: _Part, coordinates: Coordinates, family: Family, sample_weight: FloatArray | None) -> None:
+def _add_complete(out: FloatArray, part: _Part, coordinates: Coordinates, family: Family, weights: FloatArray | None) -> None:
     """Add the expected information of a part's rows completed by their components."""
-    weight = None if sample_weight is None else np.ascontiguousarray(sample_weight[part.rows])
-    statistics = expectation(part.X, *part.mixture.arrays(), sample_weight=weight, diagonal=family.diagonal)
+    weight = None if weights is None else np.ascontiguousarray(weights[part.rows])
+    statistics = expectation(MemoryRows(part.X, weight), *part.mixture.arrays(), diagonal=family.diagonal)
     w = part.params.weights[:-1]
     out[: len(w), : len(w)] += statistics.counts.sum() * (np.diag(w) - np.outer(w, w))
     for k in range(part.params.n_components):

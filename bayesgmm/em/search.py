@@ -13,15 +13,16 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.em.degeneracy import Health, examine, widened
-from bayesgmm.em.iterate import EMRun, run_each
+from bayesgmm.em.journal import Journal
 from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
+from bayesgmm.em.run import EMRun, run_each
 from bayesgmm.em.starts import Sample
-from bayesgmm.em.steps import Mixture, Rows, Settings, mixture_of, total_weight
+from bayesgmm.em.steps import Mixture, Settings, mixture_of
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import evaluate, expectation
+from bayesgmm.rows import Chunk, Rows
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SAME_HEIGHT", "SAME_OPTIMUM", "Ended", "Search"]
@@ -112,31 +113,24 @@ class Search:
 
     Parameters
     ----------
-    X : array of shape (N, D), Gaps or Chunked
+    rows : Rows
     sample : Sample
         Some rows, to search in.
     settings : Settings
-    sample_weight : array of shape (N,), optional
     on_run : callable, optional
         Takes every run from a start as it ends.
-    checkpoint : Checkpoint, optional
-        Keeps the runs on all rows.
+    journal : Journal, optional
+        Makes the runs on all rows, where somebody is told of them.
     ended : list of Ended
         Every run that came to an end, on the rows of the sample.
     """
 
-    X: Rows
+    rows: Rows
     sample: Sample
     settings: Settings
-    sample_weight: FloatArray | None
     on_run: Callable[[EMRun], None] | None
-    checkpoint: Checkpoint | None = None
+    journal: Journal | None = None
     ended: list[Ended] = field(default_factory=list)
-
-    @property
-    def total(self) -> float:
-        """How many rows the data count as."""
-        return total_weight(self.X, self.sample_weight)
 
     def each_to_the_end(self, starts: list[Mixture]) -> list[Ended]:
         """Run EM from every start, on all rows, as far as it goes."""
@@ -149,13 +143,13 @@ class Search:
 
     def closed(self, mean: FloatArray, covariance: FloatArray) -> Ended:
         """Return the maximum of one component, which is a formula of the rows' mean (D,) and covariance (D, D)."""
-        total, D = np.array([self.total]), len(mean)
+        total, D = np.array([self.rows.total]), len(mean)
         ridge = self.settings.ridge * np.eye(D)
         mixture = mixture_of(total, mean[None], (covariance + ridge)[None], self.settings)
         factor = mixture.scale_tril[0]
         half = np.linalg.solve(factor, np.linalg.solve(factor, covariance).T)
         log_det = 2.0 * float(np.log(np.diag(factor)).sum())
-        height = -0.5 * self.total * (D * np.log(2.0 * np.pi) + log_det + float(np.trace(half)))
+        height = -0.5 * self.rows.total * (D * np.log(2.0 * np.pi) + log_det + float(np.trace(half)))
         return Ended(EMRun(mixture, np.array([height, height]), "converged"), self._state_of)
 
     @cached_property
@@ -212,7 +206,7 @@ class Search:
         """Return the first of the runs in their order; those that end lower than others are worth are not looked at."""
         top, seen = -np.inf, []
         for i in np.argsort([-end.height for end in ended], kind="stable"):
-            if ended[i].height < top - SAME_HEIGHT * self.total:
+            if ended[i].height < top - SAME_HEIGHT * self.rows.total:
                 break
             seen.append(int(i))
             top = max(top, ended[i].worth)
@@ -249,7 +243,7 @@ class Search:
         return bool(_HOPE * gain * rate / (1.0 - rate) > below)
 
     def _in_sample(self, starts: Sequence[Mixture], settings: Settings) -> Iterator[EMRun]:
-        return run_each(self.sample.rows, list(starts), settings, self.sample.row_weight)
+        return run_each(self.sample.rows, list(starts), settings)
 
     def _continued(self, runs: list[EMRun]) -> list[EMRun]:
         """Return runs on the sample carried on, their traces joined to those so far."""
@@ -263,9 +257,8 @@ class Search:
         return out
 
     def _state_in_sample(self, run: EMRun) -> tuple[Health, float]:
-        closer = (self.sample.X, self.sample.weight) if self.sample.is_complete else None
-        health = examine(run.mixture, self.loose, self.sample.total, closer)
-        return health, self._worth(run, health, self.sample.rows, self.sample.row_weight)
+        health = examine(run.mixture, self.loose, self.sample.total, self.sample.rows)
+        return health, self._worth(run, health, self.sample.rows)
 
     def on_all_rows(self, best: Ended) -> list[Ended]:
         """Return the best maximum of the search, and others that it found, carried on to the end on all rows."""
@@ -278,7 +271,7 @@ class Search:
         ended: list[Ended] = []
         for end in self._distinct(best, _OPTIMA):
             ended.append(Ended(self._to_the_end(end.run), self._state_of))
-            if not isinstance(self.X, np.ndarray) and ended[-1].is_sound:  # a pass over other rows may take minutes
+            if self.rows.complete is None and ended[-1].is_sound:  # a pass over other rows may take minutes
                 break
         return self.in_order(ended)
 
@@ -306,9 +299,9 @@ class Search:
 
     def _run(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
         """Yield the runs from some starts on all rows."""
-        if self.checkpoint is None:
-            return run_each(self.X, starts, settings, self.sample_weight)
-        return (self.checkpoint.run(self.X, start, settings, self.sample_weight) for start in starts)
+        if self.journal is None:
+            return run_each(self.rows, starts, settings)
+        return (self.journal.run(self.rows, start, settings) for start in starts)
 
     def polished(self, best: Ended) -> Ended:
         """Return the best run with the last digits of its maximum, if it found one that means something.
@@ -318,15 +311,15 @@ class Search:
         wanted = self.settings.accelerate and self.settings.tol <= FINE
         if not (wanted and best.run.converged and best.health.is_regular):
             return best
-        polish = polished if self.checkpoint is None else self.checkpoint.polished
-        better = Ended(polish(best.run, self.X, self.settings, self.sample_weight), self._state_of)
+        polish = polished if self.journal is None else self.journal.polished
+        better = Ended(polish(best.run, self.rows, self.settings), self._state_of)
         return better if better.health.is_regular else best
 
     def _state_of(self, run: EMRun) -> tuple[Health, float]:
-        health = examine(run.mixture, self.settings, self.total, (self.X, self.sample_weight))
-        return health, self._worth(run, health, self.X, self.sample_weight)
+        health = examine(run.mixture, self.settings, self.rows.total, self.rows)
+        return health, self._worth(run, health, self.rows)
 
-    def _worth(self, run: EMRun, health: Health, X: Rows, sample_weight: FloatArray | None) -> float:
+    def _worth(self, run: EMRun, health: Health, rows: Rows) -> float:
         """Return what a run is ranked by."""
         if not np.isfinite(run.log_likelihood):
             return -np.inf
@@ -335,7 +328,7 @@ class Search:
         if self.settings.noise is not None:  # rows that make a component degenerate are what the noise is for
             return -_NEVER
         mixture = widened(run.mixture, health, self.settings)
-        stats = expectation(X, *self.settings.arrays(mixture), sample_weight=sample_weight, diagonal=self.settings.family.diagonal)
+        stats = expectation(rows, *self.settings.arrays(mixture), diagonal=self.settings.family.diagonal)
         return stats.log_likelihood + self.settings.log_prior(mixture) - _DOUBT
 
     def alive(self, ended: list[Ended]) -> list[Ended]:
@@ -369,7 +362,7 @@ class Search:
         order = np.argsort(-heights, kind="stable")
         level, levels, top = 0, {}, heights.max(initial=-np.inf)
         for i in order:
-            if not np.isfinite(heights[i]) or top - heights[i] > SAME_HEIGHT * self.total:
+            if not np.isfinite(heights[i]) or top - heights[i] > SAME_HEIGHT * self.rows.total:
                 level, top = level + 1, heights[i]
             levels[i] = level
         return [ended[i] for i in sorted(levels, key=lambda i: (levels[i], i))]
@@ -377,6 +370,6 @@ class Search:
 
 def _resembles(one: Mixture, other: Mixture, X: FloatArray, settings: Settings) -> bool:
     """Say whether two mixtures give some rows about the same density: then they are one, but for the components' order."""
-    some = np.ascontiguousarray(X[:: -(-len(X) // _COMPARED)])
+    some = Chunk(X[:: -(-len(X) // _COMPARED)])
     first, second = (evaluate(some, *settings.arrays(mixture), diagonal=settings.family.diagonal)[1] for mixture in (one, other))
     return bool((np.abs(first - second) < _SAME_DENSITY).all())

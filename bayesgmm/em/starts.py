@@ -21,17 +21,17 @@ from sklearn.cluster import KMeans
 from bayesgmm.covariance import family
 from bayesgmm.em.degeneracy import sds_of_digits, smallest_sds
 from bayesgmm.em.hierarchy import hierarchical_labels
-from bayesgmm.em.iterate import run_each
-from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, from_responsibilities, mixture_of
-from bayesgmm.expectation import Chunked, Gaps, conditional_moments, evaluate, rows_of
+from bayesgmm.em.run import run_each
+from bayesgmm.em.steps import Collapse, Mixture, Settings, from_responsibilities, mixture_of
+from bayesgmm.expectation import conditional_moments, evaluate
 from bayesgmm.frame import factor_of, total_moments
+from bayesgmm.rows import Chunk, MemoryRows, Rows
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = [
     "START_METHODS",
     "Sample",
     "Views",
-    "distinct_rows",
     "filled",
     "grouped",
     "groups_in",
@@ -67,16 +67,14 @@ class Sample:
     weight : array of shape (n,)
     is_all : bool
         Whether they are all rows.
-    rows : array of shape (n, D), or Gaps
+    rows : MemoryRows
         What runs of the search see: the rows themselves if they are all, otherwise X.
-    row_weight : array of shape (n,), optional
     """
 
     X: FloatArray
     weight: FloatArray
     is_all: bool
-    rows: FloatArray | Gaps
-    row_weight: FloatArray | None = None
+    rows: MemoryRows
 
     @cached_property
     def total(self) -> float:
@@ -86,7 +84,7 @@ class Sample:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is missing in the rows that runs of the search see."""
-        return isinstance(self.rows, np.ndarray)
+        return not self.rows.has_gaps
 
     @cached_property
     def moments(self) -> tuple[FloatArray, FloatArray]:
@@ -120,68 +118,37 @@ class Sample:
     @property
     def _observed(self) -> FloatArray:
         """The rows with NaN where values are missing, as far as that is known."""
-        return self.rows.table() if isinstance(self.rows, Gaps) and self.is_all else self.X
+        return self.rows.values
 
 
-def distinct_rows(X: FloatArray, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
-    """Return the distinct rows of X (N, D), sorted, and how often each counts; None where every row counts once.
-
-    A row of weight two is then the same as a row given twice, to the last bit, and the order of rows does not matter. Of more than
-    50,000 rows only those of weight zero are left out: sorting would cost as much as some iterations.
-    """
-    if sample_weight is not None and not sample_weight.all():
-        X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
-    if len(X) > MOST_SORTED:
-        return X, sample_weight
-    rows, which = np.unique(X, axis=0, return_inverse=True)  # NaN equals NaN here: rows are compared bit by bit
-    weight = np.bincount(which.reshape(-1), weights=sample_weight, minlength=len(rows)).astype(float)
-    return np.ascontiguousarray(rows), None if (weight == 1).all() else weight
-
-
-def some_rows(X: Rows, sample_weight: FloatArray | None, seeds: np.random.SeedSequence) -> Sample:
+def some_rows(rows: Rows, seeds: np.random.SeedSequence) -> Sample:
     """Return as many rows as it takes to find starting points: the same ones whether the rows are in memory or in chunks."""
-    if isinstance(X, Chunked):
-        if len(X) <= MOST_SORTED:
-            values, weight = distinct_rows(*X.take(np.arange(len(X))))
-            return some_rows(rows_of(values), weight, seeds)
-        values, weight = X.take(_chosen(len(X), seeds))
-        return _sample(rows_of(values), weight, total_moments(X) if X.summary.has_gaps else None)
-    weight = np.ones(len(X)) if sample_weight is None else sample_weight
-    values = filled(X, total_moments(X, sample_weight)) if isinstance(X, Gaps) else X
-    if len(values) <= MOST_ROWS:
-        return Sample(values, weight, is_all=True, rows=X, row_weight=sample_weight)
-    chosen = _chosen(len(values), seeds)
-    return _sample(values[chosen], weight[chosen])
-
-
-def _sample(X: FloatArray | Gaps, weight: FloatArray | None, moments: tuple[FloatArray, FloatArray] | None = None) -> Sample:
-    """Return a sample of rows that are not all; with gaps, filled under a normal distribution with these moments."""
-    values = filled(X, moments) if isinstance(X, Gaps) and moments is not None else X
-    assert not isinstance(values, Gaps)
-    weight = np.ones(len(values)) if weight is None else weight
-    return Sample(values, weight, is_all=False, rows=values, row_weight=weight)
+    if len(rows) <= MOST_SORTED:
+        rows = rows.distinct()
+    is_all = len(rows) <= MOST_ROWS
+    some = rows.distinct() if is_all else rows.take(_chosen(len(rows), seeds))
+    values = filled(some.chunk, total_moments(rows)) if some.has_gaps else some.values
+    weight = np.ones(len(values)) if some.weights is None else some.weights
+    return Sample(values, weight, is_all, some if is_all else MemoryRows(values, some.weights))
 
 
 def _chosen(n_rows: int, seeds: np.random.SeedSequence) -> IntArray:
     return np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(n_rows, MOST_ROWS, replace=False))
 
 
-def filled(X: Gaps, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
-    """Return the rows with what is missing put at its expectation under one normal distribution: good enough to start from.
+def filled(chunk: Chunk, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """Return rows (n, D) with what is missing put at its expectation under one normal distribution: good enough to start from.
 
     Parameters
     ----------
-    X : Gaps
+    chunk : Chunk
     moments : (array of shape (D,), array of shape (D, D))
         Its mean and covariance.
     """
     mean, covariance = moments
-    factor = factor_of(covariance)
-    out = np.empty((X.n_rows, X.n_features))
-    for part in X.patterns:
-        out[np.ix_(part.rows, part.columns)] = part.X
-    for part, missing, _, means, _ in conditional_moments(X, np.zeros(1), mean[None], factor[None]):
-        out[np.ix_(part.rows, missing)] = means[:, 0]
+    out = chunk.X.copy()
+    for found in conditional_moments(chunk, np.zeros(1), mean[None], factor_of(covariance)[None]):
+        out[np.ix_(found.rows, found.missing)] = found.means[:, 0]
     return out
 
 
@@ -307,8 +274,9 @@ def groups_in(Y: FloatArray, weight: FloatArray, n_components: int, settings: Se
     first = [Mixture(even, Y[rng.choice(len(Y), K, replace=len(Y) < K)], factors) for _ in range(_RUNS - 1)]
     ranks = np.argsort(np.argsort(Y[:, 0], kind="stable"), kind="stable")
     first.append(grouped(Y, weight, ranks * K // len(ranks), K, plain))
-    best = max(run_each(Y, first, plain, weight), key=lambda run: run.log_likelihood)
-    return evaluate(Y, *best.mixture, joint=True)[0].argmax(1)
+    rows = MemoryRows(Y, weight)
+    best = max(run_each(rows, first, plain), key=lambda run: run.log_likelihood)
+    return evaluate(rows.chunk, *best.mixture, joint=True)[0].argmax(1)
 
 
 @cache

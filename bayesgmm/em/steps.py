@@ -10,22 +10,12 @@ import numpy as np
 
 from bayesgmm.covariance import Family
 from bayesgmm.covariance.base import A_FEW
-from bayesgmm.em._run import EMPTY
+from bayesgmm.em._compiled import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
-from bayesgmm.expectation import Chunked, Gaps, Statistics
+from bayesgmm.expectation import Statistics
 from bayesgmm.frame import factor_of
 from bayesgmm.typing import FloatArray
-
-type Rows = FloatArray | Gaps | Chunked
-"""Data (N, D): complete, sorted by what is missing, or in chunks."""
-
-
-def total_weight(X: Rows, sample_weight: FloatArray | None) -> float:
-    """Return how many rows the data count as."""
-    if isinstance(X, Chunked):
-        return X.summary.weight
-    return float(len(X)) if sample_weight is None else float(sample_weight.sum())
 
 
 class Collapse(ArithmeticError):

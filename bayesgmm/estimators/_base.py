@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import Tags
@@ -15,32 +14,18 @@ from sklearn.utils._param_validation import InvalidParameterError as SklearnPara
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family, family
-from bayesgmm.estimators import _prediction
-from bayesgmm.estimators._chunked import NotKept, names_of, opened, predicted, responsibility_table, sums_over
 from bayesgmm.estimators._nested import is_fit
+from bayesgmm.estimators._prediction import Predictor, Sums, row_table, sums_over
 from bayesgmm.estimators._trees import responsibility_array
-from bayesgmm.estimators._weights import check_worth
-from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import Chunked, DrawMoments, responsibility_moments, rows_of
+from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.random import generator
-from bayesgmm.sources import is_chunked
-from bayesgmm.tables import column_names
+from bayesgmm.rows import MemoryRows, NoRows, Rows, rows_to_fit, rows_to_predict
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
-from bayesgmm.validation import check_data, check_fittable, check_prob, check_weights
+from bayesgmm.validation import check_prob
 
 LARGEST_TABLE = 4e8
 """Most numbers that draws x rows x components may come to in memory (3.2 GB)."""
-
-
-_IN_MEMORY = (
-    "This takes rows in memory: give it some of them at a time. In chunks can be had: predict, predict_proba, score_samples, "
-    "score and responsibilities"
-)
-
-
-class _NotKeptError(InvalidDataError, AttributeError):
-    """The rows that were fitted are not in memory: an AttributeError, too, so that whoever lists attributes passes them over."""
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
@@ -52,9 +37,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     params_: MixtureParams
     feature_names_: list[str]
     n_features_in_: int
-    _fit_rows: FloatArray | NotKept | None = None
-    _fit_obs: pd.Index
-    _fit_weight: FloatArray | None
+    feature_names_in_: np.ndarray
+    rows_: Rows = NoRows("This mixture was put together by hand and has seen no rows: give rows (X), or fit it")
+    """What was fitted, as far as it is in memory."""
 
     _takes_missing = False
 
@@ -63,58 +48,25 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = self._takes_missing
         return tags
 
-    @property
-    def _fit_X(self) -> FloatArray:
-        """The rows that were fitted, as far as they are in memory."""
-        rows = self._fit_rows
-        if rows is None:
-            raise _NotKeptError("This mixture was put together by hand and has seen no rows: give rows (X), or fit it")
-        if isinstance(rows, NotKept):
-            raise _NotKeptError(
-                f"This fit saw its {len(rows):,} rows in chunks and keeps none of them: give rows (X), or fit to some that are in memory"
-            )
+    def _start_fit(self, X: Any, sample_weight: Any = None, *, in_memory: bool = False) -> Rows:
+        """Check settings, data and weights, and return the rows."""
+        self._check_settings()
+        rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=self._takes_missing, in_memory=in_memory)
+        self._know_columns_of(rows)
         return rows
 
-    def _start_fit(self, X: Any, sample_weight: Any = None) -> FloatArray | Chunked:
-        """Check settings, data and weights, then remember the data, or of data in chunks their sizes."""
-        self._check_settings()
-        if is_chunked(X):
-            rows = opened(self, X, sample_weight, reset=True)
-            check_worth(rows.summary.weight, len(rows), self.n_components, rows.n_features)
-            self.feature_names_ = names_of(rows)
-            self._fit_rows, self._fit_weight, self._fit_obs = NotKept.of(rows), None, pd.RangeIndex(len(rows), name="obs")
-            return rows
-        values = check_data(self, X, reset=True, allow_missing=self._takes_missing)
-        names = column_names(X, values.shape[1])
-        weight = check_weights(sample_weight, len(values))
-        self._check_rows(values, names, weight)
-        self.feature_names_ = names
-        # Copies: what the fit says later must not change when the caller's arrays do.
-        self._fit_rows = values = np.array(values, order="C")
-        self._fit_weight = None if weight is None else weight.copy()
-        self._fit_obs = observations(X, len(values))
-        return values
-
-    def _start_like(self, other: MixtureEstimator) -> FloatArray | Chunked:
-        """Remember the data that another estimator has checked; they are never written to, so all may have the same."""
-        self._check_settings()
-        for name in ("n_features_in_", "feature_names_in_", "feature_names_", "_fit_rows", "_fit_weight", "_fit_obs"):
-            if hasattr(other, name):
-                setattr(self, name, getattr(other, name))
-        self._check_rows(self._fit_X, self.feature_names_, self._fit_weight)
-        return self._fit_X
+    def _know_columns_of(self, rows: Rows) -> None:
+        self.feature_names_, self.n_features_in_ = rows.feature_names, rows.n_features
+        if rows.feature_names_in is not None:
+            self.feature_names_in_ = rows.feature_names_in
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
 
     def _check_settings(self) -> None:
         try:
             self._validate_params()
         except SklearnParameterError as error:
             raise InvalidParameterError(str(error)) from None
-
-    def _check_rows(self, values: FloatArray, names: list[str], weight: FloatArray | None) -> None:
-        """Raise InvalidDataError unless these rows and weights suffice for the components."""
-        check_fittable(values if weight is None else values[weight > 0], names, self.n_components)
-        if weight is not None:
-            check_worth(float(weight.sum()), int((weight > 0).sum()), self.n_components, values.shape[1])
 
     def __sklearn_clone__(self) -> Self:
         """Return an unfitted estimator with the same settings; a fit among these stays fitted, for it is a value here, not a step."""
@@ -125,8 +77,15 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return copy
 
     @property
-    def _family(self) -> Family:
+    def family_(self) -> Family:
+        """The covariance family."""
         return family(self.covariance_type)
+
+    @property
+    def predictor_(self) -> Predictor:
+        """All that it takes of the fit to predict."""
+        check_is_fitted(self, "params_")
+        return Predictor(self.params_)
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = getattr(type(self), name, None)
@@ -150,7 +109,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     @property
     def covariances_(self) -> FloatArray:
         """Covariances in scikit-learn's shape for the covariance type; for a posterior their posterior means."""
-        return self._family.pack(self._point("covariances"))
+        return self.family_.pack(self._point("covariances"))
 
     def _point(self, name: str) -> FloatArray:
         check_is_fitted(self, "params_")
@@ -185,9 +144,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         int array of shape (N,)
         """
-        if is_chunked(X):
-            return self._in_chunks(X, "predict")
-        return self.predict_proba(X).argmax(axis=1)
+        predictor = self.predictor_
+        return self._rows_of(X).map_rows(predictor.labels, dtype=np.intp)
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return the responsibilities of each row: the values of :meth:`responsibilities`.
@@ -202,9 +160,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         array of shape (N, K)
             With noise in the model, (N, K + 1), the noise last.
         """
-        if is_chunked(X):
-            return self._in_chunks(X, "predict_proba")
-        return self._moments(self._check(X)).mean
+        predictor = self.predictor_
+        return self._rows_of(X).map_rows(predictor.responsibilities, len(predictor.components))
 
     def score_samples(self, X: ArrayLike) -> FloatArray:
         """Return the log-density of each row; for a posterior the log of the posterior predictive density.
@@ -219,9 +176,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         array of shape (N,)
             In nats, per unit of every column.
         """
-        if is_chunked(X):
-            return self._in_chunks(X, "score_samples")
-        return self._moments(self._check(X)).log_density
+        predictor = self.predictor_
+        return self._rows_of(X).map_rows(predictor.log_density)
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density of the rows, in nats.
@@ -239,12 +195,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         float
         """
-        if is_chunked(X):
-            check_is_fitted(self, "params_")
-            sums = sums_over(self, X, sample_weight)
-            return sums.log_density / sums.weight
-        log_density = self.score_samples(X)
-        return float(np.average(log_density, weights=check_weights(sample_weight, len(log_density))))
+        sums = self._sums(X, sample_weight)
+        return sums.log_density / sums.weight
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
         """Draw new rows; from a posterior each row comes from a draw of its own (the posterior predictive distribution).
@@ -283,15 +235,12 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         xarray.DataArray, dims (obs, component)
             For a posterior the mean over its aligned draws. A DataFrame's index becomes the ``obs`` coordinate.
         """
-        check_is_fitted(self, "params_")
-        if is_chunked(X):
-            return responsibility_table(self, X)
-        values, obs = self._rows(X)
-        return responsibility_array(self._moments(values).mean, obs)
-
-    def _in_chunks(self, X: Any, what: str) -> Any:
-        check_is_fitted(self, "params_")
-        return predicted(self, X, what)
+        predictor = self.predictor_
+        rows = self.rows_.in_memory() if X is None else self._rows_of(X).sized()
+        table = rows.map_rows(predictor.responsibilities, len(predictor.components))
+        # Row numbers of rows in chunks would be an array of all rows: xarray counts them without.
+        coords = {"component": predictor.components} | ({"obs": rows.index} if rows.is_in_memory else {})
+        return xr.DataArray(table, dims=("obs", "component"), coords=coords, name="responsibilities")
 
     def prediction_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
         """Return all that the fit says of each row, with its uncertainty: component, density, and whether it is an outlier.
@@ -333,41 +282,36 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         >>> said.label.values, said.tail_probability.round(2).values
         (array([0, 0]), array([0.96, 0.  ]))
         """
-        check_is_fitted(self, "params_")
+        predictor = self.predictor_
         check_prob(prob)
-        values, obs = self._rows(X)
-        if self.params_.batch_shape:
-            return _prediction.over_draws(self.params_, values, obs, prob)
-        return _prediction.of_one(self.params_, values, obs, self._moments(values))
+        rows = self._rows(X)
+        return row_table(predictor, rows.chunk, rows.index, prob)
 
-    def _check(self, X: ArrayLike) -> FloatArray:
+    def _rows_of(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
+        """Return what is to be predicted, checked."""
         check_is_fitted(self, "params_")
-        if is_chunked(X) and not hasattr(X, "__array__"):  # a mapped array can be had in memory
-            raise InvalidDataError(_IN_MEMORY)
-        return check_data(self, X, reset=False, allow_missing=self._takes_missing)
+        return rows_to_predict(self, X, sample_weight, allow_missing=self._takes_missing)
 
-    def _rows(self, X: ArrayLike | None) -> tuple[FloatArray, pd.Index]:
+    def _rows(self, X: ArrayLike | None) -> MemoryRows:
+        """Return rows in memory, those that were fitted when there are none."""
         if X is None:
-            return self._fit_X, self._fit_obs
-        if is_chunked(X):
-            raise InvalidDataError(_IN_MEMORY)
-        values = self._check(X)
-        return values, observations(X, len(values))
+            return self.rows_.in_memory()
+        return rows_to_predict(self, X, allow_missing=self._takes_missing, in_memory=True).in_memory()
 
-    def _moments(self, X: FloatArray) -> DrawMoments:
-        flat = self.params_.reshape(-1)
-        return responsibility_moments(rows_of(X), *flat.arrays(), diagonal=flat.is_diagonal)
+    def _sums(self, X: ArrayLike, sample_weight: ArrayLike | None) -> Sums:
+        predictor = self.predictor_
+        return sums_over(self._rows_of(X, sample_weight), predictor)
 
     def _draw_table(self, params: MixtureParams, X: ArrayLike | None, dims: tuple[str, ...]) -> xr.DataArray:
         """Return responsibilities of a batch, dims ``(*dims, obs, component)``, unless they would not fit into memory."""
-        values, obs = self._rows(X)
-        size = params.weights.size * len(values)
+        rows = self._rows(X)
+        size = params.weights.size * len(rows)
         if size > LARGEST_TABLE:
             raise InvalidParameterError(
                 f"{size:.1e} responsibilities would take {size * 8 / 1e9:.0f} GB: ask for fewer draws or rows, "
                 "or use responsibilities(), which streams"
             )
-        return responsibility_array(params.responsibilities(values), obs, dims)
+        return responsibility_array(params.responsibilities(rows.chunk), rows.index, dims)
 
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Fit to X (N, D)."""
@@ -389,13 +333,3 @@ def unchanged_on_failure[**P, T](method: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return guarded
-
-
-def observations(X: Any, n: int) -> pd.Index:
-    """Return a DataFrame's index if it can name rows, otherwise row numbers."""
-    index = getattr(X, "index", None)
-    if isinstance(index, pd.Index) and not isinstance(index, pd.MultiIndex) and index.is_unique and index.dtype.kind in "iuf":
-        return pd.Index(index.to_numpy(), name="obs")
-    if isinstance(index, pd.Index) and index.is_unique and not isinstance(index, pd.MultiIndex):
-        return pd.Index([str(label) for label in index], name="obs")
-    return pd.RangeIndex(n, name="obs")

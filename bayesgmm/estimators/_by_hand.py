@@ -17,7 +17,7 @@ from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["ByHand"]
 
-_FOUND = ("_fit_rows", "_fit_weight", "_fit_obs", "_noise", "_warm_trace")
+_FOUND = ("_climb",)
 _PARTS = ("weights", "means", "covariances")
 
 
@@ -53,7 +53,7 @@ class ByHand(MixtureEstimator):
     @property
     def covariances_(self) -> FloatArray:
         """Covariances in scikit-learn's shape for the covariance type."""
-        return self._family.pack(self._point("covariances"))
+        return self.family_.pack(self._point("covariances"))
 
     @covariances_.setter
     def covariances_(self, value: ArrayLike) -> None:
@@ -64,7 +64,7 @@ class ByHand(MixtureEstimator):
         """Inverses of the covariances, in scikit-learn's shape for the covariance type."""
         check_is_fitted(self, "params_")
         roots = self._inverse_factors()
-        return self._family.pack(roots @ np.swapaxes(roots, -1, -2))
+        return self.family_.pack(roots @ np.swapaxes(roots, -1, -2))
 
     @precisions_.setter
     def precisions_(self, value: ArrayLike) -> None:
@@ -74,7 +74,7 @@ class ByHand(MixtureEstimator):
     def precisions_cholesky_(self) -> FloatArray:
         """Upper triangular square roots of the precisions, in scikit-learn's shape for the covariance type."""
         check_is_fitted(self, "params_")
-        return self._family.pack(self._inverse_factors())
+        return self.family_.pack(self._inverse_factors())
 
     @precisions_cholesky_.setter
     def precisions_cholesky_(self, value: ArrayLike) -> None:
@@ -107,7 +107,7 @@ class ByHand(MixtureEstimator):
         self._forget()
         self._parts = parts
         if made is not None:
-            self.params_, self._fit_family = made, self._family
+            self.params_, self._fit_family = made, self.family_
             if getattr(self, "n_features_in_", None) != made.n_features and hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
             self.n_features_in_ = made.n_features
@@ -133,12 +133,12 @@ class ByHand(MixtureEstimator):
     def _matrices(self, name: str, array: FloatArray, means: FloatArray | None) -> FloatArray:
         """Return covariance matrices (K, D, D) of what was given in scikit-learn's shape, as they are or as precisions."""
         K = self.n_components
-        if means is None and len(self._family.packed_shape(K, 7)) == 1:
+        if means is None and len(self.family_.packed_shape(K, 7)) == 1:
             raise InvalidParameterError(f"{name} of one number a component does not tell the number of columns: set means_ first")
         D = array.shape[-1] if means is None else means.shape[1]
-        if array.shape != self._family.packed_shape(K, D):
-            raise InvalidParameterError(f"{name} must have shape {self._family.packed_shape(K, D)}, got {array.shape}")
-        matrices = np.array(self._family.unpack(array, K, D))
+        if array.shape != self.family_.packed_shape(K, D):
+            raise InvalidParameterError(f"{name} must have shape {self.family_.packed_shape(K, D)}, got {array.shape}")
+        matrices = np.array(self.family_.unpack(array, K, D))
         if name == "covariances_":
             return matrices
         if name == "precisions_cholesky_":

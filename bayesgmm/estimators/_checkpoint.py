@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.em.checkpoint import VALUES, Checkpoint
-from bayesgmm.expectation import Chunked
-from bayesgmm.expectation.summary import fingerprint
 from bayesgmm.files import check_writable
-from bayesgmm.typing import FloatArray
+from bayesgmm.rows import Rows
 
 __all__ = ["checkpoint_of"]
 
@@ -21,7 +19,7 @@ _SETTINGS = ("n_components", "covariance_type", "tol", "reg_covar", "max_iter", 
 
 def checkpoint_of(
     estimator: Any,
-    rows: FloatArray | Chunked,
+    rows: Rows,
     seeds: np.random.SeedSequence,
     path: str | os.PathLike[str] | None,
     resume: str | os.PathLike[str] | None,
@@ -49,26 +47,16 @@ def checkpoint_of(
     return journal, np.random.SeedSequence(journal.entropy)
 
 
-def _about(estimator: Any, rows: FloatArray | Chunked) -> dict[str, Any]:
+def _about(estimator: Any, rows: Rows) -> dict[str, Any]:
     """Return what a fit is of, JSON-ready; the order and the chunks of the rows are left out."""
     about: dict[str, Any] = {name: _plain(getattr(estimator, name)) for name in _SETTINGS}
     about["init_params"] = estimator.init_params if isinstance(estimator.init_params, str) else _digest(estimator.init_params)
     about["starting values"] = _digest([estimator.weights_init, estimator.means_init, estimator.precisions_init])
     about["priors"] = repr(estimator.priors)
-    if isinstance(rows, Chunked):
-        summary = rows.summary
-        weight, lowest, highest = summary.weight, summary.lowest, summary.highest
-        values = rows.fingerprint
-    else:
-        weight = float(len(rows)) if estimator._fit_weight is None else float(estimator._fit_weight.sum())
-        counts = True if estimator._fit_weight is None else estimator._fit_weight[:, None] > 0
-        lowest = np.fmin.reduce(rows, axis=0, where=counts, initial=np.inf)
-        highest = np.fmax.reduce(rows, axis=0, where=counts, initial=-np.inf)
-        values = fingerprint(rows, estimator._fit_weight)
-    about["columns"] = estimator.feature_names_
-    about["total weight of the rows"] = weight
-    about["smallest values"], about["largest values"] = lowest.tolist(), highest.tolist()
-    about[VALUES] = f"{values:016x}"
+    about["columns"] = rows.feature_names
+    about["total weight of the rows"] = rows.total
+    about["smallest values"], about["largest values"] = rows.summary.lowest.tolist(), rows.summary.highest.tolist()
+    about[VALUES] = f"{rows.fingerprint:016x}"
     return about
 
 

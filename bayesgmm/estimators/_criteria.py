@@ -7,12 +7,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.em import Noise
 from bayesgmm.estimators._base import MixtureEstimator
-from bayesgmm.estimators._chunked import NotKept, sums_over
-from bayesgmm.sources import is_chunked
-from bayesgmm.typing import ArrayLike, FloatArray
-from bayesgmm.validation import check_weights
+from bayesgmm.estimators._prediction import Sums
+from bayesgmm.typing import ArrayLike
 
-__all__ = ["Criteria", "total_weight"]
+__all__ = ["Criteria"]
 
 
 class Criteria(MixtureEstimator):
@@ -21,13 +19,13 @@ class Criteria(MixtureEstimator):
     n_components: int
     equal_weights: bool
     noise: bool
-    _noise: Noise | None = None
+    noise_: Noise | None = None
 
     @property
     def n_parameters_(self) -> int:
         """Number of free parameters."""
-        free = self._family.n_parameters(self.n_components, self.n_features_in_) + self.noise
-        if self.noise and self._noise is not None and self._noise.gross > 0:
+        free = self.family_.n_parameters(self.n_components, self.n_features_in_) + self.noise
+        if self.noise and self.noise_ is not None and self.noise_.gross > 0:
             free += 1  # the share of rows that are noise for certain
         return free - (self.n_components - 1 if self.equal_weights else 0)
 
@@ -45,8 +43,7 @@ class Criteria(MixtureEstimator):
         -------
         float
         """
-        log_likelihood, n = self._log_likelihood(X, sample_weight)
-        return float(-2 * log_likelihood + self.n_parameters_ * np.log(n))
+        return self._bic(self._sums(X, sample_weight))
 
     def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X (N, D): lower is better (Akaike 1974).
@@ -62,7 +59,7 @@ class Criteria(MixtureEstimator):
         -------
         float
         """
-        return float(-2 * self._log_likelihood(X, sample_weight)[0] + 2 * self.n_parameters_)
+        return float(-2 * self._sums(X, sample_weight).log_density + 2 * self.n_parameters_)
 
     def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the integrated complete-data likelihood criterion on X (N, D): lower is better.
@@ -81,21 +78,10 @@ class Criteria(MixtureEstimator):
         -------
         float
         """
-        if is_chunked(X):
-            return self.bic(X, sample_weight) - 2 * sums_over(self, X, sample_weight).log_certainty
-        certainty = np.log(self.predict_proba(X).max(axis=1))
-        weight = check_weights(sample_weight, len(certainty))
-        return self.bic(X, sample_weight) - 2 * float(certainty.sum() if weight is None else weight @ certainty)
+        return self._bic(sums := self._sums(X, sample_weight)) - 2 * sums.log_certainty
 
-    def _log_likelihood(self, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[float, float]:
-        """Log-likelihood of X, and how many rows it is of."""
-        if is_chunked(X):
-            check_is_fitted(self, "params_")
-            sums = sums_over(self, X, sample_weight)
-            return sums.log_density, sums.weight
-        log_density = self.score_samples(X)
-        weight = check_weights(sample_weight, len(log_density))
-        return float(log_density.sum() if weight is None else weight @ log_density), total_weight(weight, len(log_density))
+    def _bic(self, sums: Sums) -> float:
+        return float(-2 * sums.log_density + self.n_parameters_ * np.log(sums.weight))
 
     @property
     def effective_sample_size_(self) -> float:
@@ -105,14 +91,7 @@ class Criteria(MixtureEstimator):
         because only frequencies can be whole.
         """
         check_is_fitted(self, "params_")
-        weight = self._fit_weight
-        if isinstance(self._fit_rows, NotKept):
-            return self._fit_rows.weight
-        if weight is None or np.array_equal(weight, np.round(weight)):
-            return total_weight(weight, len(self._fit_X))
-        return float(weight.sum() ** 2 / (weight**2).sum())
-
-
-def total_weight(weight: FloatArray | None, n_rows: int) -> float:
-    """Return how many rows the data count as."""
-    return float(n_rows) if weight is None else float(weight.sum())
+        weights = self.rows_.weights if self.rows_.is_in_memory else None
+        if weights is None or np.array_equal(weights, np.round(weights)):
+            return self.rows_.total
+        return float(weights.sum() ** 2 / (weights**2).sum())

@@ -132,7 +132,7 @@ class SamplingErrors(MixtureEstimator):
         """
         check_is_fitted(self, "params_")
         params = self._sampled(kind, n_draws, random_state, progressbar=progressbar)
-        draws = _trees.parameters(params.reshape(1, -1), self._family, self.feature_names_, ("chain", "draw"))
+        draws = _trees.parameters(params.reshape(1, -1), self.family_, self.feature_names_, ("chain", "draw"))
         # What can be asked of the draws, PSIS-LOO for one, depends on what they are: bayesgmm.diagnostics.validity.
         kind_of_draws = "sampling" if kind in _FROM_CURVATURE else "bootstrap"
         attrs = {"inference": f"em, {kind}", "draws": kind_of_draws, **_trees.provenance(self)}
@@ -190,14 +190,14 @@ class SamplingErrors(MixtureEstimator):
         """
         check_is_fitted(self, "params_")
         check_prob(prob)
-        values, obs = self._rows(X)
+        rows = self._rows(X)
         if errors is None:
             table = self.responsibilities(X)
             attrs: dict[str, Any] = {"inference": "em", "prob": prob, "note": _PLUG_IN}
-            return doubt_of_one(table.values, obs, table.component.values).assign_attrs(attrs)
+            return doubt_of_one(table.values, rows.index, table.component.values).assign_attrs(attrs)
         draws = self._sampled(errors, n_draws, random_state, progressbar=progressbar)
         attrs = {"inference": f"em, {errors}", "n_draws": n_draws, "note": _SAMPLED}
-        return doubt_of_draws(draws, values, obs, prob).assign_attrs(attrs)
+        return doubt_of_draws(draws, rows.values, rows.index, prob).assign_attrs(attrs)
 
     def _sampled(self, kind: str, n_draws: int, random_state: RandomState, *, progressbar: bool) -> MixtureParams:
         """Return mixtures as other data of the same kind would give them, batch shape (n_draws,)."""
@@ -211,7 +211,7 @@ class SamplingErrors(MixtureEstimator):
     def _errors_from_curvature(self, kind: str) -> StandardErrors:
         named = cast("Literal['sandwich', 'observed', 'empirical']", kind)
         self._require_plain_likelihood()
-        return standard_errors(self._fit_X, self.params_, self._family, named, sample_weight=self._fit_weight)
+        return standard_errors(self.rows_.in_memory(), self.params_, self.family_, named)
 
     def _resample(self, kind: str, n_replicates: int, random_state: RandomState, *, progressbar: bool = False) -> Replicates:
         if n_replicates < 1:
@@ -219,16 +219,15 @@ class SamplingErrors(MixtureEstimator):
         self._require_plain_likelihood()
         with counter("Refitting", shown=progressbar) as tell:
             return resample(
-                self._fit_X,
+                self.rows_.in_memory(),
                 self.params_,
-                self._family,
+                self.family_,
                 kind=cast("ReplicateKind", kind),
                 n_replicates=n_replicates,
                 tol=self.tol,
                 max_iter=self.max_iter,
                 reg_covar=self.reg_covar,
                 seeds=seed_sequence(random_state),
-                sample_weight=self._fit_weight,
                 on_replicate=tell,
             )
 

@@ -8,6 +8,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.rows import Rows
+
 __all__ = ["fitted_to", "is_fit"]
 
 
@@ -22,8 +24,11 @@ def is_fit(value: Any) -> bool:
     return True
 
 
-def fitted_to(value: Any, X: Any, sample_weight: Any) -> Any:
-    """Return a fitted estimator as it is, and of one that is not fitted a copy fitted to X: what scikit-learn expects of its tools."""
+def fitted_to(value: Any, rows: Rows) -> Any:
+    """Return a fitted estimator as it is, and of one that is not fitted a copy fitted to rows: what scikit-learn expects of its tools."""
     if is_fit(value):
         return value
-    return clone(value).fit(X) if sample_weight is None else clone(value).fit(X, sample_weight=sample_weight)
+    if not rows.is_in_memory:
+        return clone(value).fit(rows)
+    X, weights = rows.values, rows.weights
+    return clone(value).fit(X) if weights is None else clone(value).fit(X, sample_weight=weights)

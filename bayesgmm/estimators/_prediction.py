@@ -1,38 +1,121 @@
-"""All that a fit says of rows, as one labelled table."""
+"""What a fit says of rows: all that it takes of an estimator to predict, as a value that can be sent to where the rows are."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.expectation import DrawMoments, Estimate, predictions, responsibility_summary, rows_of
+from bayesgmm.em import Noise
+from bayesgmm.expectation import DrawMoments, Estimate, predictions, responsibility_moments, responsibility_summary
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk, Rows
 from bayesgmm.typing import FloatArray
 
-
-def of_one(params: MixtureParams, X: FloatArray, obs: pd.Index, moments: DrawMoments) -> xr.Dataset:
-    """Return what one mixture says of X (N, D); a column of the responsibilities beyond the components' is that of noise, component -1."""
-    K = params.n_components
-    best = moments.mean.argmax(axis=1)
-    components = [k if k < K else -1 for k in range(moments.mean.shape[1])]
-    flat = params.reshape(-1)
-    tail = predictions(rows_of(X), *flat.arrays(), prob=0.5, diagonal=flat.is_diagonal).tail
-    variables = {
-        "responsibilities": (("obs", "component"), moments.mean),
-        "label": (("obs",), np.where(best == K, -1, best)),
-        "log_density": (("obs",), moments.log_density),
-        "tail_probability": (("obs",), tail.value),
-    }
-    return xr.Dataset(variables, coords={"obs": obs, "component": components})
+__all__ = ["Predictor", "Sums", "row_table", "sums_over"]
 
 
-def over_draws(params: MixtureParams, X: FloatArray, obs: pd.Index, prob: float) -> xr.Dataset:
-    """Return what the draws of a posterior say of X (N, D), with central intervals that hold ``prob`` of them."""
-    flat, rows = params.reshape(-1), rows_of(X)
-    arrays = flat.arrays()
-    share = responsibility_summary(rows, *arrays, prob=prob, diagonal=flat.is_diagonal)
-    said = predictions(rows, *arrays, prob=prob, diagonal=flat.is_diagonal)
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A mixture, or the draws of a posterior, with the noise beside it if there is any.
+
+    Parameters
+    ----------
+    params : MixtureParams
+    noise : Noise, optional
+    noise_weight : float
+    """
+
+    params: MixtureParams
+    noise: Noise | None = None
+    noise_weight: float = 0.0
+
+    @property
+    def components(self) -> list[int]:
+        """Numbers of the columns of responsibilities: -1 is the noise."""
+        return [*range(self.params.n_components), *([] if self.noise is None else [-1])]
+
+    def moments(self, chunk: Chunk) -> DrawMoments:
+        """Return responsibilities, entropies and log-densities, averaged over draws."""
+        flat = self.params.reshape(-1)
+        if self.noise is None:
+            return responsibility_moments(chunk, *flat.arrays(), diagonal=flat.is_diagonal)
+        log_weights, means, scale_tril = self.params.arrays()
+        share = self.noise.share_inside(self.noise_weight)
+        with np.errstate(divide="ignore"):
+            logs = np.append(log_weights + np.log1p(-share), np.log(share))
+        arrays = (a[None] for a in self.noise.beside(logs, means, scale_tril))
+        return self.noise.completed(responsibility_moments(chunk, *arrays, diagonal=flat.is_diagonal), chunk.X)
+
+    def labels(self, chunk: Chunk) -> np.ndarray:
+        """Return the most probable component (n,) of each row, -1 for noise."""
+        return np.array(self.components)[self.moments(chunk).mean.argmax(axis=1)]
+
+    def responsibilities(self, chunk: Chunk) -> FloatArray:
+        """Return the probability of each component (n, K) for each row, that of noise last."""
+        return self.moments(chunk).mean
+
+    def log_density(self, chunk: Chunk) -> FloatArray:
+        """Return the log-density (n,) of each row, of a posterior that of the predictive density."""
+        return self.moments(chunk).log_density
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over rows that criteria are made of.
+
+    Parameters
+    ----------
+    log_density : float
+    log_certainty : float
+        Of the log of each row's largest responsibility.
+    weight : float
+        Total weight of the rows.
+    """
+
+    log_density: float
+    log_certainty: float
+    weight: float
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.log_density + other.log_density, self.log_certainty + other.log_certainty, self.weight + other.weight)
+
+
+def sums_over(rows: Rows, predictor: Predictor) -> Sums:
+    """Return what criteria need of rows, in one pass."""
+    return rows.map_reduce(_Sum(predictor.moments), Sums.__add__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sum:
+    moments: Callable[[Chunk], DrawMoments]
+
+    def __call__(self, chunk: Chunk) -> Sums:
+        moments = self.moments(chunk)
+        weight = np.ones(len(chunk)) if chunk.weight is None else chunk.weight
+        certainty = np.log(moments.mean.max(axis=1, initial=0.0)) if len(chunk) else np.empty(0)
+        return Sums(float(weight @ moments.log_density), float(weight @ certainty), float(weight.sum()))
+
+
+def row_table(predictor: Predictor, chunk: Chunk, obs: pd.Index, prob: float) -> xr.Dataset:
+    """Return all that a fit says of rows; of draws with central intervals that hold ``prob`` of them."""
+    flat = predictor.params.reshape(-1)
+    arrays, coords = flat.arrays(), {"obs": obs, "component": predictor.components}
+    if not predictor.params.batch_shape:
+        moments = predictor.moments(chunk)
+        tail = predictions(chunk, *arrays, prob=0.5, diagonal=flat.is_diagonal).tail
+        variables = {
+            "responsibilities": (("obs", "component"), moments.mean),
+            "label": (("obs",), np.array(predictor.components)[moments.mean.argmax(axis=1)]),
+            "log_density": (("obs",), moments.log_density),
+            "tail_probability": (("obs",), tail.value),
+        }
+        return xr.Dataset(variables, coords=coords)
+    share = responsibility_summary(chunk, *arrays, prob=prob, diagonal=flat.is_diagonal)
+    said = predictions(chunk, *arrays, prob=prob, diagonal=flat.is_diagonal)
     label = share.mean.argmax(axis=1)
     variables = {
         "responsibilities": (("obs", "component"), share.mean),
@@ -43,7 +126,7 @@ def over_draws(params: MixtureParams, X: FloatArray, obs: pd.Index, prob: float)
         **_with_interval("log_density", said.log_density),
         **_with_interval("tail_probability", said.tail),
     }
-    return xr.Dataset(variables, coords={"obs": obs, "component": np.arange(params.n_components)}, attrs={"prob": prob})
+    return xr.Dataset(variables, coords=coords, attrs={"prob": prob})
 
 
 def _with_interval(name: str, estimate: Estimate) -> dict[str, tuple[tuple[str], FloatArray]]:

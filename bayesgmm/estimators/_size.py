@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from bayesgmm.exceptions import DataAdvice, SizeAdvice, warn
-from bayesgmm.expectation import Chunked
 from bayesgmm.params import MixtureParams
 from bayesgmm.resolution import Repeats, advice_on_repeats
 from bayesgmm.typing import FloatArray
 
-__all__ = ["LARGE", "advise", "advise_on_units", "advise_on_values"]
+__all__ = ["LARGE", "advise_on_size", "advise_on_units", "advise_on_values"]
 
 LARGE = 200_000
 """Rows from which on Laplace's approximation is advised: a step of NUTS then takes milliseconds, and a fit makes tens of thousands."""
@@ -22,12 +20,12 @@ _FAR_BELOW = 2.0
 """Nats a row by which draws may be less probable than a single normal distribution: far more than what a poor sampler leaves."""
 
 
-def advise(estimator: Any, rows: FloatArray | Chunked) -> None:
+def advise_on_size(n_rows: int) -> None:
     """Warn that NUTS will take long and that Laplace's approximation is as good, if there are that many rows."""
-    if estimator.sampler != "nuts" or len(rows) < LARGE:
+    if n_rows < LARGE:
         return
     warn(
-        f"{len(rows):,} rows: NUTS passes over them at every one of its many steps. With so many, the posterior is close to a normal "
+        f"{n_rows:,} rows: NUTS passes over them at every one of its many steps. With so many, the posterior is close to a normal "
         "distribution, and sampler='laplace' draws from it in a small part of the time and checks itself (attrs['pareto_k'] of datatree_)",
         SizeAdvice,
     )

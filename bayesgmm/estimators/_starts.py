@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.covariance import Family
-from bayesgmm.em import EMRun, Iteration, Start
+from bayesgmm.em import EMRun, Iteration, Record, Start
 from bayesgmm.estimators._nested import fitted_to
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import Chunked
 from bayesgmm.params import MixtureParams, cholesky
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_same_columns
 
@@ -22,20 +22,20 @@ _SAME = 1e-9
 """Covariances that differ by less than this share of the variances differ by rounding."""
 
 
-def user_start(estimator: Any, rows: FloatArray | Chunked) -> tuple[str | FloatArray, Start]:
-    """Return how to find a start for rows (N, D), and what of it the user has given."""
+def user_start(estimator: Any, rows: Rows) -> tuple[str | FloatArray, Start]:
+    """Return how to find a start for rows, and what of it the user has given."""
     K, (n_rows, D) = estimator.n_components, rows.shape
     weights = _given("weights_init", estimator.weights_init, (K,))
     if weights is not None and ((weights < 0).any() or not np.isclose(weights.sum(), 1.0)):
         raise InvalidParameterError("weights_init must be at least zero and add up to one")
     means = _given("means_init", _in_order("means_init", estimator.means_init, estimator), (K, D))
-    packed = _given("precisions_init", estimator.precisions_init, estimator._family.packed_shape(K, D))
+    packed = _given("precisions_init", estimator.precisions_init, estimator.family_.packed_shape(K, D))
     start = Start(weights, means, None if packed is None else _covariances_of(estimator, packed, D))
     given = estimator.init_params
     if isinstance(given, str):
         return given, start
     if hasattr(given, "predict_proba"):
-        given = fitted_to(given, rows, estimator._fit_weight)
+        given = fitted_to(given, rows)
         check_same_columns("init_params", given, estimator)
     params = getattr(given, "params_", given)
     if isinstance(params, MixtureParams):
@@ -44,19 +44,19 @@ def user_start(estimator: Any, rows: FloatArray | Chunked) -> tuple[str | FloatA
                 f"init_params is a mixture of {params.n_components} components in {params.n_features} columns"
                 f"{' (a batch of them)' if params.batch_shape else ''}: one of {K} in {D} is needed"
             )
-        return "auto", start_at(params, estimator._family)
-    if isinstance(rows, Chunked):
+        return "auto", start_at(params, estimator.family_)
+    if not rows.is_in_memory:
         raise InvalidParameterError(
             "labels or responsibilities cannot be given as init_params for rows in chunks: give a mixture, a fit, or means_init"
         )
     if hasattr(given, "predict_proba"):  # somebody else's estimator
         named = hasattr(given, "feature_names_in_")
-        given = given.predict_proba(pd.DataFrame(rows, columns=estimator.feature_names_) if named else rows)
+        given = given.predict_proba(pd.DataFrame(rows.values, columns=rows.feature_names) if named else rows.values)
     return _given_responsibilities(given, n_rows, K), start
 
 
 def _covariances_of(estimator: Any, precisions: FloatArray, n_features: int) -> FloatArray:
-    matrices = estimator._family.unpack(precisions, estimator.n_components, n_features)
+    matrices = estimator.family_.unpack(precisions, estimator.n_components, n_features)
     if not np.allclose(matrices, np.swapaxes(matrices, -1, -2)):
         raise InvalidParameterError("precisions_init: every matrix must be equal to its transpose")
     try:
@@ -84,21 +84,23 @@ def _in_family(covariances: FloatArray, weights: FloatArray, family: Family) -> 
 
 
 class Reporter:
-    """Prints how the runs of a fit end."""
+    """Prints how the runs of a fit end and, of iterations over rows in chunks, how each did: it may take a while."""
 
     def __init__(self, verbose: int, interval: int) -> None:
         self.count, self.verbose, self.interval = 0, verbose, interval
 
-    def __call__(self, run: EMRun) -> None:
+    def run(self, run: EMRun) -> None:
+        """Print how a run from a start ended."""
         self.count += 1
         print(f"Start {self.count}: {run.n_iter} iterations, log-likelihood {run.log_likelihood:.6f}")  # noqa: T201
         if self.verbose > 1:
             for i in range(self.interval, run.n_iter, self.interval):
                 print(f"  iteration {i}: {run.trace[i]:.6f}")  # noqa: T201
 
-    def iteration(self, iteration: Iteration) -> None:
-        """Print how an iteration over rows in chunks ended: it may take a while."""
-        print(iteration, flush=True)  # noqa: T201
+    def iteration(self, record: Record, iteration: Iteration | None) -> None:
+        """Print how an iteration over rows in chunks ended."""
+        if iteration is not None:
+            print(iteration, flush=True)  # noqa: T201
 
 
 def _in_order(name: str, value: Any, estimator: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -13,88 +13,50 @@ import xarray as xr
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.covariance import names
-from bayesgmm.em import (
-    START_METHODS,
-    EMFit,
-    Fitting,
-    Iteration,
-    Noise,
-    Penalty,
-    impute,
-    penalty_of,
-)
-from bayesgmm.em.dense import groups_in_dense_places
+from bayesgmm.covariance import Family, names
+from bayesgmm.em import START_METHODS, EMFit, Fitting, Iteration, Listener, Noise, Record, Specification, impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import unchanged_on_failure
 from bayesgmm.estimators._by_hand import ByHand
 from bayesgmm.estimators._checkpoint import checkpoint_of
-from bayesgmm.estimators._chunked import NotKept
-from bayesgmm.estimators._criteria import Criteria, total_weight
+from bayesgmm.estimators._criteria import Criteria
 from bayesgmm.estimators._errors import SamplingErrors
-from bayesgmm.estimators._gross import suspicion, with_gross_rows
+from bayesgmm.estimators._prediction import Predictor
 from bayesgmm.estimators._size import advise_on_values
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
-from bayesgmm.estimators._warm import Before, ended
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
-from bayesgmm.expectation import Chunked, DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
+from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.sources import is_chunked
+from bayesgmm.rows import Rows
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
-from bayesgmm.validation import check_fittable
 
 
 @dataclass(frozen=True, eq=False)
-class Begun:
-    """A fit that has begun: the estimator, and all that its search and its end need to know.
+class Before:
+    """The last fit of an estimator, to start from.
 
     Parameters
     ----------
-    model : GaussianMixture
-    fitting : Fitting
-    settings : dict
-        Those that hold without noise as well.
-    noise : Noise, optional
-    values : array of shape (N, D), or Chunked
-    weight : array of shape (N,), optional
-        Of the rows that may belong to groups.
-    before : Before, optional
-        The fit that this one goes on from.
+    params : MixtureParams
+    family : Family
+    names : list of str, optional
+        Of the columns, where they are known.
+    trace : array
+        Log-likelihoods of its last iterations; empty of a mixture put together by hand.
     """
 
-    model: GaussianMixture
-    fitting: Fitting
-    settings: dict[str, Any]
-    noise: Noise | None
-    values: FloatArray | Chunked
-    weight: FloatArray | None
-    before: Before | None
+    params: MixtureParams
+    family: Family
+    names: list[str] | None
+    trace: FloatArray
 
-    def search(self, known: Sequence[MixtureParams] = (), share: float = 1.0) -> None:
-        """Search for the maximum, from other fits to the same rows as well; ``share`` is that of the effort asked for."""
-        effort, model = share * self.model.effort, self.model
-        if self.noise is not None and not isinstance(self.values, Chunked) and self.fitting.starts_anywhere:
-            settings = {**self.settings, "effort": effort}
-            known = [*known, *groups_in_dense_places(self.values, model.n_components, model._family, self.weight, settings)]
-        self.fitting.search(known, effort)
-
-    def end(self) -> GaussianMixture:
-        """Return the estimator, fitted."""
-        model, fit = self.model, self.fitting.end()
-        if self.noise is not None and not isinstance(self.values, Chunked):
-            fit = with_gross_rows(fit, self.noise, self.values, model._fit_weight)
-        model._warm_trace = fit.trace if self.before is None else self.before.trace_to(fit)
-        if self.before is not None:
-            plain = model.n_init != "auto" or model.reg_covar is not None
-            fit = ended(fit, model._warm_trace, model.tol * model._total_weight, plain=plain)
-        if model.max_iter == 0:
-            fit = replace(fit, message="max_iter=0: this is where EM would have started")
-        model._noise = self.noise
-        model._store(fit)
-        return model
+    def is_of(self, model: tuple[int, Family, list[str]]) -> bool:
+        """Whether a model can start there: one with as many components, of the same family and of the same columns."""
+        n_components, family, names = model
+        return self.params.n_components == n_components and self.family is family and self.names in (None, names)
 
 
 class GaussianMixture(ByHand, Criteria, SamplingErrors):
@@ -213,9 +175,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     """
 
     _takes_missing = True
-    _noise: Noise | None = None
-    _in_one_call = True
-    _on_iteration: Callable[[Iteration], object] | None = None
+    noise_: Noise | None = None
+    _climb: FloatArray
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(names(aliases=True)))],
@@ -288,6 +249,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         *,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: str | os.PathLike[str] | None = None,
+        on_iteration: Callable[[Iteration], object] | None = None,
     ) -> Self:
         """Fit the mixture to X (N, D).
 
@@ -307,6 +269,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             Keep in this file (``.npz``), every few iterations over all rows, where the fit is.
         resume : path, optional
             A checkpoint of the same fit, to go on from there: the result is the same to the last bit.
+        on_iteration : callable, optional
+            Takes a :class:`bayesgmm.em.Iteration` after every one over rows in chunks.
 
         Returns
         -------
@@ -320,90 +284,125 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         InvalidParameterError
             If a setting or a starting value cannot be used, or ``resume`` is the checkpoint of another fit.
         """
-        begun = self._begin(X, sample_weight, checkpoint, resume)
-        begun.search()
-        return begun.end()
+        before = self._before() if self.warm_start else None
+        rows = self._start_fit(X, sample_weight)
+        journal, seeds = checkpoint_of(self, rows, seed_sequence(self.random_state), checkpoint, resume)
+        listeners: list[Listener] = [] if journal is None else [journal]
+        if on_iteration is not None and not rows.is_in_memory:
+            listeners.append(lambda record, iteration: None if iteration is None else on_iteration(iteration))
+        record = None if journal is None else journal.record
+        fitting = self.fitting(rows, seeds=seeds, record=record, listeners=listeners, before=before)
+        fitting.search()
+        return self.take(fitting.end(), rows)
 
-    def _begin(
+    def fitting(
         self,
-        X: Any,
-        sample_weight: Any = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        resume: str | os.PathLike[str] | None = None,
-        like: Begun | None = None,
-    ) -> Begun:
-        """Begin a fit, all but the search; what it knows of the rows is taken over from another one of them, if there is any."""
-        before = Before.of(self) if self.warm_start else None
-        values = self._start_fit(X, sample_weight) if like is None else self._start_like(like.model)
-        if before is None or not before.is_of_the_model_of(self):
-            before = None
-            method, start = user_start(self, values)
+        rows: Rows,
+        *,
+        seeds: np.random.SeedSequence | None = None,
+        record: Record | None = None,
+        listeners: Sequence[Listener] = (),
+        before: Before | None = None,
+        like: Fitting | None = None,
+        in_one_call: bool = True,
+    ) -> Fitting:
+        """Return the fit in the making, to be searched for, ended and given to :meth:`take`: for who fits many models to the same rows.
+
+        Parameters
+        ----------
+        rows : Rows
+        seeds : SeedSequence, optional
+            By default that of ``random_state``.
+        record, listeners
+            As in :class:`bayesgmm.em.Fitting`.
+        before : Before, optional
+            A fit of the same estimator to start from, if it is one of the same model.
+        like : Fitting, optional
+            Another fit to the same rows.
+        in_one_call : bool
+            As in :class:`bayesgmm.em.Specification`.
+
+        Returns
+        -------
+        Fitting
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> from bayesgmm.rows import MemoryRows
+        >>> rows = MemoryRows(bg.datasets.load_faithful().to_numpy())
+        >>> em = bg.GaussianMixture(2, random_state=1)
+        >>> fitting = em.fitting(rows)
+        >>> fitting.search()
+        >>> round(em.take(fitting.end(), rows).log_likelihood_, 3)
+        -1130.264
+        """
+        self._check_settings()
+        trace: FloatArray | None = None
+        method: str | FloatArray
+        if before is not None and before.is_of((self.n_components, self.family_, rows.feature_names)):
+            method, start, trace = "auto", start_at(before.params, self.family_), before.trace
         else:
-            method, start = "auto", start_at(before.params, self._family)
-        noise = Noise.around(values, self._fit_weight) if self.noise else None
-        weight = self._fit_weight if noise is None else self._within(noise, values)
-        journal, seeds = checkpoint_of(self, values, seed_sequence(self.random_state), checkpoint, resume)
-        reporter = Reporter(self.verbose, self.verbose_interval) if self.verbose else None
-        settings: dict[str, Any] = {
-            "tol": self.tol,
-            "max_iter": self.max_iter,
-            "reg_covar": self.reg_covar,
-            "n_init": 1 if self.max_iter == 0 else self.n_init,  # without iterations there is nothing to search with
-            "seeds": seeds,
-            "penalty": self._penalty(values),
-            "equal_weights": self.equal_weights,
-            "in_one_call": self._in_one_call,
-            "names": self.feature_names_,
-        }
-        fitting = Fitting(
-            values,
+            method, start = user_start(self, rows)
+        specification = Specification(
             self.n_components,
-            self._family,
+            self.family_,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            reg_covar=self.reg_covar,
+            n_init=self.n_init,
+            effort=self.effort,
             init_params=method,
             start=start,
-            sample_weight=weight,
-            noise=noise,
-            on_iteration=self._on_iteration or (reporter.iteration if reporter else None),
-            checkpoint=journal,
-            on_run=reporter,
-            like=None if like is None else like.fitting,
-            **settings,
+            priors=self.priors,
+            equal_weights=self.equal_weights,
+            noise=self.noise,
+            in_one_call=in_one_call,
         )
-        return Begun(self, fitting, settings, noise, values, weight, before)
+        reporter = Reporter(self.verbose, self.verbose_interval) if self.verbose else None
+        if reporter is not None and not rows.is_in_memory:
+            listeners = [*listeners, reporter.iteration]
+        return Fitting(
+            rows,
+            specification,
+            seeds=seed_sequence(self.random_state) if seeds is None else seeds,
+            record=record,
+            listeners=listeners,
+            on_run=None if reporter is None else reporter.run,
+            before=trace,
+            like=like,
+        )
 
-    def _within(self, noise: Noise, values: FloatArray | Chunked) -> FloatArray | None:
-        """Return the weights of the rows that may belong to groups; of gross errors that cannot be set aside, warn."""
-        if noise.limits.suspect:
-            warn(suspicion(noise, self.feature_names_, in_chunks=isinstance(values, Chunked)), ConvergenceWarning)
-        if isinstance(values, Chunked) or not noise.limits.are_set:
-            return self._fit_weight
-        weight = noise.inside(values, self._fit_weight)
-        assert weight is not None
-        check_fittable(values[weight > 0], self.feature_names_, self.n_components)
-        return weight
-
-    @property
-    def _total_weight(self) -> float:
-        """How many rows the data count as."""
-        rows = self._fit_rows
-        return rows.weight if isinstance(rows, NotKept) else total_weight(self._fit_weight, len(self._fit_X))
-
-    def _penalty(self, values: FloatArray | Chunked) -> Penalty | None:
-        if self.priors is None:
+    def _before(self) -> Before | None:
+        """Return the last fit, if there is one."""
+        if not hasattr(self, "params_"):
             return None
-        if self.reg_covar is not None:
-            raise InvalidParameterError("reg_covar and priors both hold covariances up: give one of them")
-        return penalty_of(self.priors, values, self.n_components, self._family, self._fit_weight)
+        trace = vars(self).get("_climb", np.empty(0))
+        return Before(self.params_, self._fit_family, getattr(self, "feature_names_", None), trace)
 
-    def _store(self, fit: EMFit) -> None:
+    def take(self, fit: EMFit, rows: Rows) -> Self:
+        """Make a fit to rows this estimator's own.
+
+        Parameters
+        ----------
+        fit : EMFit
+            From :meth:`fitting`.
+        rows : Rows
+
+        Returns
+        -------
+        GaussianMixture
+            Itself, fitted.
+        """
+        self.rows_ = rows.remembered()
+        self._know_columns_of(rows)
         self.params_ = fit.params
         self.log_likelihood_trace_ = fit.trace
         self.log_likelihood_ = fit.log_likelihood
         self.log_prior_ = fit.log_prior
-        self.noise_weight_ = fit.noise_weight
-        self._fit_family = self._family
-        self._parts = {}
-        mean = fit.trace / self._total_weight
+        self.noise_, self.noise_weight_ = fit.noise, fit.noise_weight
+        self._fit_family, self._parts, self._climb = self.family_, {}, fit.trace if fit.climb is None else fit.climb
+        mean = fit.trace / rows.total
         self.lower_bounds_ = mean[:-1]
         # Without convergence the last iteration counts: with more starts it is higher, and what was before it need not be.
         self.lower_bound_ = float(mean[-1 if self.n_init == "auto" or not fit.converged else -2])
@@ -421,49 +420,17 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             fit.status not in ("converged", "max_iter") and self.n_init == "auto"
         ):
             warn(fit.message, ConvergenceWarning)
-        if (
-            self.n_init == "auto"
-            and not isinstance(self._fit_rows, NotKept)
-            and (fit.status == "collapsed" or self.n_components > 1)
-        ):
+        if self.n_init == "auto" and rows.is_in_memory and (fit.status == "collapsed" or self.n_components > 1):
             # Shared covariances do not collapse on a value of most rows: they make groups of the others.
-            found = repeats(self._fit_X, self.feature_names_, self._fit_weight)
+            found = repeats(rows.values, self.feature_names_, rows.weights)
             advise_on_values([column for column in found if fit.status == "collapsed" or column.is_mostly_one_value])
+        return self
 
-    def predict(self, X: ArrayLike) -> IntArray:
-        """Return the most probable component of each row; -1 for noise.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-            NaN stands for a missing value.
-
-        Returns
-        -------
-        int array of shape (N,)
-        """
-        labels = super().predict(X)
-        if is_chunked(X):
-            return labels
-        return np.where(labels == self.n_components, -1, labels)
-
-    def responsibilities(self, X: ArrayLike | None = None) -> xr.DataArray:
-        """Return the probability of each component for each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D), optional
-            The training data when absent.
-
-        Returns
-        -------
-        xarray.DataArray, dims (obs, component)
-            A DataFrame's index becomes the ``obs`` coordinate; component -1 is the noise, if there is any.
-        """
-        table = super().responsibilities(X)
-        if is_chunked(X):
-            return table
-        return table if self._noise is None else table.assign_coords(component=[*range(self.n_components), -1])
+    @property
+    def predictor_(self) -> Predictor:
+        """All that it takes of the fit to predict."""
+        check_is_fitted(self, "params_")
+        return Predictor(self.params_, self.noise_, getattr(self, "noise_weight_", 0.0))
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
         """Draw new rows.
@@ -482,22 +449,11 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         """
         rng = generator(self.random_state if random_state is None else random_state)
         X, labels = super().sample(n_samples, rng)
-        if self._noise is not None:
+        if self.noise_ is not None:
             is_noise = rng.random(n_samples) < self.noise_weight_
-            X[is_noise] = self._noise.sample(int(is_noise.sum()), rng)
+            X[is_noise] = self.noise_.sample(int(is_noise.sum()), rng)
             labels[is_noise] = -1
         return X, labels
-
-    def _moments(self, X: FloatArray) -> DrawMoments:
-        noise = self._noise
-        if noise is None:
-            return super()._moments(X)
-        log_weights, means, scale_tril = self.params_.arrays()
-        share = noise.share_inside(self.noise_weight_)
-        with np.errstate(divide="ignore"):
-            logs = np.append(log_weights + np.log1p(-share), np.log(share))
-        arrays = (a[None] for a in noise.beside(logs, means, scale_tril))
-        return noise.completed(responsibility_moments(rows_of(X), *arrays, diagonal=self.params_.is_diagonal), X)
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.
@@ -529,7 +485,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         >>> em.impute([[4.5, float("nan")]]).round(1)
         array([[ 4.5, 81.1]])
         """
-        values = self._check(X)
+        values = self._rows(X).values
         if self.noise:
             raise InvalidParameterError("rows that may be noise say nothing about what they lack: set noise=False to impute")
         if n_draws is not None and n_draws < 1:
@@ -542,10 +498,10 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         """The fit as an ``xarray.DataTree``: groups point_estimate, optimization, and of rows in memory responsibilities, observed_data."""
         check_is_fitted(self, "params_")
         attrs = {"inference": "em", **_trees.provenance(self)}
-        groups = {"point_estimate": _trees.parameters(self.params_, self._family, self.feature_names_, ())}
-        if self._fit_rows is not None:  # a mixture put together by hand has seen none
+        groups = {"point_estimate": _trees.parameters(self.params_, self.family_, self.feature_names_, ())}
+        if hasattr(self, "log_likelihood_trace_"):  # a mixture put together by hand has seen no rows
             groups["optimization"] = xr.Dataset({"log_likelihood_trace": ("iteration", self.log_likelihood_trace_)})
-        if isinstance(self._fit_rows, np.ndarray):
+        if self.rows_.is_in_memory:
             groups["responsibilities"] = _trees.responsibilities(self.responsibilities())
-            groups["observed_data"] = _trees.observed(self._fit_X, self._fit_obs, self.feature_names_)
+            groups["observed_data"] = _trees.observed(self.rows_.values, self.rows_.index, self.feature_names_)
         return _trees.tree(groups, attrs)

@@ -14,35 +14,33 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.bayes.conjugate import in_frame
 from bayesgmm.bayes.draws import STATISTICS, Draws, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_statistics
 from bayesgmm.bayes.samplers import SAMPLERS, Sampler
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
 from bayesgmm.em import impute
+from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
 from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._posterior_tree import posterior_tree
-from bayesgmm.estimators._size import advise, advise_on_units, advise_on_values
+from bayesgmm.estimators._size import advise_on_size, advise_on_units, advise_on_values
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
-from bayesgmm.expectation import Chunked, has_gaps, libraries_on_one_thread, responsibility_summary, rows_of
-from bayesgmm.expectation.chunks import spread_rows
-from bayesgmm.frame import Frame, total_moments
+from bayesgmm.expectation import responsibility_summary
+from bayesgmm.frame import total_moments
+from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import doubt_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.sources import is_chunked
+from bayesgmm.rows import Rows, is_chunked
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.validation import check_prob, check_same_columns
 
-JITTER = 0.1
-"""Spread of the chains' starts about the EM fit, in standardised units."""
 ROWS_FOR_LABELS = 20_000
 """Rows of many that are looked at closely: for the draws' labels and, of rows in chunks, for what else is asked of every draw."""
 DRAWS_OF_A_MEAN = 200
@@ -51,16 +49,6 @@ DRAWS_OF_A_MEAN = 200
 
 def _kept(shape: tuple[int, ...]) -> str:
     return f"sampling was interrupted; {shape[1]:,} draws of {shape[0]} {'chain' if shape[0] == 1 else 'chains'} were kept. "
-
-
-def _some_rows(rows: FloatArray | Chunked, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
-    """Return rows (n, D) and their weights that tell which component is which: labels are the same to all rows, so some of many do."""
-    numbers = spread_rows(len(rows), ROWS_FOR_LABELS)
-    if isinstance(rows, Chunked):
-        return rows.take(numbers)
-    if len(numbers) == len(rows):
-        return rows, weight
-    return rows[numbers], None if weight is None else weight[numbers]
 
 
 class BayesianGaussianMixture(MixtureEstimator):
@@ -219,20 +207,57 @@ class BayesianGaussianMixture(MixtureEstimator):
         InvalidParameterError
             If a setting, the priors or ``init`` cannot be used.
         """
-        values = self._start_fit(X, sample_weight)
-        advise(self, values)
-        if not isinstance(values, Chunked):
-            advise_on_values(repeats(values, self.feature_names_, self._fit_weight))
+        rows = self._start_fit(X, sample_weight)
+        self.rows_ = rows.remembered()
+        if self.sampler == "nuts":
+            advise_on_size(len(rows))
+        if rows.is_in_memory:
+            advise_on_values(repeats(rows.values, self.feature_names_, rows.weights))
         if self.keep_interrupted and self.sampler != "nuts":
             raise InvalidParameterError(f"keep_interrupted is for sampler='nuts'; sampler={self.sampler!r} cannot keep what it has")
         if self.sampler_options and self.sampler != "pymc":
             raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
-        priors, conjugate = self._priors(values)
-        em = self._em(values if isinstance(values, Chunked) else X)
-        frame, inside = self._coordinates(values, priors)
-        draws = self._sample(frame, values, inside, conjugate, [em.params_, *(params for _, params in getattr(em, "optima_", ()))])
+        priors, conjugate = self._priors(rows)
+        em = self._em(rows)
+        # Imported here so that an EM fit never waits for PyMC.
+        from bayesgmm.bayes.sampling import sample
+
+        draws = sample(
+            rows,
+            self.n_components,
+            self.family_,
+            priors,
+            [em.params_, *(params for _, params in getattr(em, "optima_", ()))],
+            self.settings_for(int(seed_sequence(self.random_state).generate_state(1)[0])),
+            sampler=self.sampler,
+            conjugate=conjugate,
+            options=self.sampler_options,
+        )
         self.priors_ = priors if conjugate is None else conjugate
-        return self._take(draws, frame.params_out(draws.params), em, values, SAMPLERS[self.sampler], (frame, inside))
+        return self._take(draws, em, rows, SAMPLERS[self.sampler])
+
+    def settings_for(self, seed: int, *, progressbar: bool | None = None) -> SamplerSettings:
+        """Return what a sampler needs to know beside rows and model.
+
+        Parameters
+        ----------
+        seed : int
+        progressbar : bool, optional
+            By default the estimator's own.
+
+        Returns
+        -------
+        SamplerSettings
+        """
+        return SamplerSettings(
+            draws=self.draws,
+            tune=self.tune,
+            chains=self.chains,
+            cores=self.cores,
+            seed=seed,
+            progressbar=self.progressbar if progressbar is None else progressbar,
+            keep_interrupted=self.keep_interrupted,
+        )
 
     @classmethod
     def from_draws(
@@ -311,13 +336,29 @@ class BayesianGaussianMixture(MixtureEstimator):
             random_state=random_state,
             progressbar=False,
         )
-        return fit._fit_draws(params, draws, X, sample_weight)
+        return fit.take_draws(params, draws, X, sample_weight)
 
     @unchanged_on_failure
     @libraries_on_one_thread()
-    def _fit_draws(self, params: MixtureParams, source: Any, X: Any, sample_weight: Any) -> Self:
-        values = self._start_fit(X, sample_weight)
-        assert not isinstance(values, Chunked)
+    def take_draws(self, params: MixtureParams, source: Any, X: Any, sample_weight: Any = None) -> Self:
+        """Make draws of a mixture given X this estimator's own: what :meth:`from_draws` does once it has read them.
+
+        Parameters
+        ----------
+        params : MixtureParams
+            Batch shape ``(chain, draw)``.
+        source : xarray.DataTree, xarray.Dataset or mapping of arrays
+            Where they come from, with what is said of the sampler.
+        X, sample_weight
+            As in :meth:`from_draws`.
+
+        Returns
+        -------
+        BayesianGaussianMixture
+            Itself, fitted.
+        """
+        rows = self._start_fit(X, sample_weight, in_memory=True)
+        self.rows_ = rows
         statistics = sampler_statistics(read_statistics(source, params.batch_shape, STATISTICS))
         said = read_attributes(source)
         program = str(said.get("sampler", said.get("inference_library", "another program")))
@@ -325,25 +366,18 @@ class BayesianGaussianMixture(MixtureEstimator):
         details: dict[str, Any] = {name: said[name] for name in ("pareto_k", "importance_ess") if name in said}
         seconds, steps = float(said.get("sampling_time", np.nan)), int(said.get("tuning_steps", 0))
         draws = Draws(params, statistics, program, seconds, steps, details)
-        advise_on_units(params, values)
-        em = self._em(X)
+        advise_on_units(params, rows.values)
+        em = self._em(rows)
         self.priors_ = None
-        return self._take(draws, params, em, values, kind)
+        return self._take(draws, em, rows, kind)
 
-    def _take(
-        self,
-        draws: Draws,
-        raw: MixtureParams,
-        em: GaussianMixture,
-        values: FloatArray | Chunked,
-        kind: Sampler,
-        inside: tuple[Frame, ResolvedPriors] | None = None,
-    ) -> Self:
-        """Give draws in the user's units, with the sampler's own labels, EM's labels, and judge them."""
+    def _take(self, draws: Draws, em: GaussianMixture, rows: Rows, kind: Sampler) -> Self:
+        """Give draws with the sampler's own labels EM's labels, and judge them."""
         self.em_ = em
-        some, counts = _some_rows(values, self._fit_weight)
-        self.params_ = raw.permute(align(some, raw, em.params_.responsibilities(some), counts))
-        self.datatree_ = posterior_tree(self, draws, raw, inside, some, values, kind)
+        # Labels are the same to all rows, so some of many tell which component is which.
+        some, raw = rows.some(ROWS_FOR_LABELS), draws.params
+        self.params_ = raw.permute(align(some.values, raw, em.params_.responsibilities(some.chunk), some.weights))
+        self.datatree_ = posterior_tree(self.params_, draws, self.family_, self.priors_, some, rows, kind, _trees.provenance(self))
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
@@ -375,23 +409,24 @@ class BayesianGaussianMixture(MixtureEstimator):
             If the fit was weighted (the rows left out would be groups of rows), or keeps no pointwise log-likelihood.
         """
         check_is_fitted(self, "datatree_")
-        if self._fit_weight is not None:
+        if self.rows_.is_in_memory and self.rows_.weights is not None:
             raise InvalidDataError(
                 "stacking leaves out one row at a time, and rows with a sample_weight stand for many: repeat the rows"
             )
         return stack(self.datatree_)
 
-    def _em(self, X: Any) -> GaussianMixture:
+    def _em(self, rows: Rows) -> GaussianMixture:
         em = self.init
         if em is None or not is_fit(em):
             default = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
             em = default if em is None else clone(em)
-            em._in_one_call = False  # one fit is quicker than what makes many quick is compiled
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataAdvice)  # it was given already
-                em.fit(X, sample_weight=self._fit_weight)
-        ours = (self.n_components, self._family.name, self.n_features_in_)
-        theirs = (em.params_.n_components, em._family.name, em.params_.n_features)
+                fitting = em.fitting(rows, in_one_call=False)  # one fit is quicker than what makes many quick is compiled
+                fitting.search()
+                em.take(fitting.end(), rows)
+        ours = (self.n_components, self.family_.name, self.n_features_in_)
+        theirs = (em.params_.n_components, em.family_.name, em.params_.n_features)
         if ours != theirs:
             raise InvalidParameterError(
                 "init was fitted to another model: it has (n_components, covariance_type, number of columns) = "
@@ -400,7 +435,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_same_columns("init", em, self)
         return em
 
-    def _priors(self, X: FloatArray | Chunked) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
+    def _priors(self, rows: Rows) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
         """Return the model's priors, and the conjugate ones that the Gibbs sampler has in their place."""
         given, gibbs = self.priors, self.sampler == "gibbs"
         if gibbs and isinstance(given, Priors):
@@ -412,63 +447,14 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(
                 f"ConjugatePriors are for sampler='gibbs'; sampler={self.sampler!r} takes Priors: give priors=Priors(...)"
             )
-        weight = self._fit_weight
         priors = given if isinstance(given, Priors) else Priors()
-        resolved = priors.resolve(X, self.n_components, self._family, weight)
+        resolved = priors.resolve(rows, self.n_components, self.family_)
         if not gibbs:
             return resolved, None
         conjugate = given if isinstance(given, ConjugatePriors) else ConjugatePriors()
         conjugate = replace(conjugate, scale="learned") if conjugate.scale is None else conjugate
-        of_rows = conjugate.resolve(*total_moments(rows_of(X), weight), self.n_components)
+        of_rows = conjugate.resolve(*total_moments(rows), self.n_components)
         return resolved, replace(of_rows, rounding=resolved.rounding)
-
-    def _coordinates(self, X: FloatArray | Chunked, priors: ResolvedPriors) -> tuple[Frame, ResolvedPriors]:
-        """Return the frame of the sampler's data, and the priors for data in it.
-
-        Complete rows are turned into the priors' own axes. Rows with gaps, rows in chunks and those for Gibbs sampling, whose priors
-        have no axes, have their columns scaled only, and every mixture is turned instead.
-        """
-        center, covariance = total_moments(rows_of(X), self._fit_weight)
-        own = priors.standardised(center, covariance)
-        if self.sampler != "gibbs" and not isinstance(X, Chunked) and not has_gaps(X):
-            return own.frame, own.seen_in(own.frame)
-        frame = Frame.from_moments(center, covariance, "scale" if self._family.invariance == "scale" else "columns")
-        return frame, own.seen_in(frame)
-
-    def _sample(
-        self,
-        frame: Frame,
-        X: FloatArray | Chunked,
-        priors: ResolvedPriors,
-        conjugate: ResolvedConjugatePriors | None,
-        modes: list[MixtureParams],
-    ) -> Draws:
-        # Imported here so that an EM fit never waits for PyMC.
-        from bayesgmm.bayes.sampling import sample
-
-        settings = SamplerSettings(
-            draws=self.draws,
-            tune=self.tune,
-            chains=self.chains,
-            cores=self.cores,
-            seed=int(seed_sequence(self.random_state).generate_state(1)[0]),
-            progressbar=self.progressbar,
-            jitter=JITTER,
-            keep_interrupted=self.keep_interrupted,
-        )
-        return sample(
-            X if isinstance(X, Chunked) else frame.standardise(X),
-            self.n_components,
-            self._family,
-            priors,
-            [frame.params_in(mode) for mode in modes],
-            settings,
-            sampler=self.sampler,
-            sample_weight=self._fit_weight,
-            conjugate=None if conjugate is None else in_frame(conjugate, frame),
-            frame=frame,
-            options=self.sampler_options,
-        )
 
     def responsibility_draws(self, X: ArrayLike | None = None, *, n_draws: int | None = None) -> xr.DataArray:
         """Return the responsibilities under every draw.
@@ -509,10 +495,10 @@ class BayesianGaussianMixture(MixtureEstimator):
         """
         check_is_fitted(self, "params_")
         check_prob(prob)
-        values, obs = self._rows(X)
+        rows = self._rows(X)
         flat = self.params_.reshape(-1)
-        summary = responsibility_summary(rows_of(values), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
-        tables = {name: responsibility_array(getattr(summary, name), obs) for name in ("mean", "sd", "lower", "upper")}
+        summary = responsibility_summary(rows.chunk, *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
+        tables = {name: responsibility_array(getattr(summary, name), rows.index) for name in ("mean", "sd", "lower", "upper")}
         return xr.Dataset({**tables, "entropy": ("obs", summary.entropy)}, attrs={"prob": prob})
 
     def uncertainty(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
@@ -542,7 +528,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_is_fitted(self, "params_")
         check_prob(prob)
         attrs = {"inference": "posterior", "n_draws": self.params_.weights[..., 0].size}
-        return doubt_of_draws(self.params_, *self._rows(X), prob).assign_attrs(attrs)
+        rows = self._rows(X)
+        return doubt_of_draws(self.params_, rows.values, rows.index, prob).assign_attrs(attrs)
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.
@@ -561,7 +548,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         array of shape (N, D), or (n_draws, N, D)
             What is there stays as it is.
         """
-        values = self._check(X)
+        values = self._rows(X).values
         if n_draws is not None and n_draws < 1:
             raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
         rng = generator(self.random_state if random_state is None else random_state)

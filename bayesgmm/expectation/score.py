@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from bayesgmm.expectation._score import empty_score, score_from_statistics
-from bayesgmm.expectation.core import Statistics
+from bayesgmm.expectation.estep import Statistics
+from bayesgmm.kernels.score import empty_score, score_from_statistics
 from bayesgmm.typing import FloatArray
 
 

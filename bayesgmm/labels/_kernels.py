@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
-from bayesgmm.expectation._exp import log_normal
+from bayesgmm.kernels.compile import FASTMATH, compiled, prefer_wide_vectors
+from bayesgmm.kernels.exp import log_normal
 
 TINY = 1e-300  # stands for zero in p log p
 

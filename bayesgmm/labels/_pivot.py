@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesgmm.expectation import cross_sums, rows_of
+from bayesgmm.expectation import cross_sums
 from bayesgmm.labels.assignment import assign
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SMOOTH", "align", "smoothed"]
@@ -54,7 +55,7 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_we
     logs = np.log(smoothed(reference))
     flat = params.reshape(-1)
     gain = cross_sums(
-        rows_of(np.ascontiguousarray(X, dtype=float)),
+        Chunk(X),
         *flat.arrays(),
         logs if sample_weight is None else sample_weight[:, None] * logs,
         diagonal=params.is_diagonal,

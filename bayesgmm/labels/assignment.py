@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from bayesgmm.expectation._threads import run_shared
+from bayesgmm.kernels.threads import run_shared
 from bayesgmm.labels import _kernels
 from bayesgmm.typing import FloatArray, IntArray
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import libraries_on_one_thread
+from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels.assignment import margins, totals
 from bayesgmm.labels.evidence import Evidence
 from bayesgmm.labels.inputs import evidence_of

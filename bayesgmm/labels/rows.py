@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bayesgmm.expectation._threads import chunks, ordered_map, run_shared
+from bayesgmm.kernels.threads import chunks, ordered_map, run_shared
 from bayesgmm.labels import _kernels
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray

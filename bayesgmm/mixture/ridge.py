@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesgmm.expectation._threads import chunks
+from bayesgmm.kernels.threads import chunks
 from bayesgmm.typing import FloatArray
 
 if TYPE_CHECKING:

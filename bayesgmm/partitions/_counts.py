@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesgmm.expectation._compile import FASTMATH, compiled
+from bayesgmm.kernels.compile import FASTMATH, compiled
 
 
 @compiled()

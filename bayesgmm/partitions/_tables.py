@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from bayesgmm.expectation._compile import FASTMATH, compiled
+from bayesgmm.kernels.compile import FASTMATH, compiled
 
 BINDER, VI, NVI, ID, NID, OMARI = range(6)
 ALLOCATED, ACTIVE = 0, 1  # places in State.numbers

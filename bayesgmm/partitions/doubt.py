@@ -11,8 +11,9 @@ import xarray as xr
 from scipy.special import entr
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import responsibility_summary, rows_of
+from bayesgmm.expectation import responsibility_summary
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["CAUSES", "CLEAR", "cause_of_doubt", "check_doubt", "doubt_of_draws", "doubt_of_one", "parts_of_doubt", "row_entropy"]
@@ -160,7 +161,7 @@ def doubt_of_draws(params: MixtureParams, X: FloatArray, obs: pd.Index, prob: fl
     array(['too little data'], dtype='<U15')
     """
     flat = params.reshape(-1)
-    said = responsibility_summary(rows_of(X), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
+    said = responsibility_summary(Chunk(X), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
     return _table(
         said.mean, said.lower, said.upper, parts_of_doubt(said.mean, said.entropy), obs, np.arange(params.n_components)
     ).assign_attrs(prob=prob)

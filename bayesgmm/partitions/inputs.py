@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation._threads import chunks
+from bayesgmm.kernels.threads import chunks
 from bayesgmm.partitions import _counts
 from bayesgmm.typing import ArrayLike, IntArray
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation._threads import ordered_map
+from bayesgmm.kernels.threads import ordered_map
 from bayesgmm.partitions import _counts, _tables
 from bayesgmm.partitions.inputs import Draws, check_draws, check_partition
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation._threads import n_threads
+from bayesgmm.kernels.threads import n_threads
 from bayesgmm.partitions.exact import MOST_POINTS, best_of_all
 from bayesgmm.partitions.inputs import Draws, by_size, check_count, check_draws
 from bayesgmm.partitions.losses import Loss, loss_named, mean_loss

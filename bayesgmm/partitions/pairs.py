@@ -10,12 +10,13 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import responsibility_draws, rows_of
-from bayesgmm.expectation._threads import chunks, ordered_map
+from bayesgmm.expectation import responsibility_draws
+from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import _counts
 from bayesgmm.partitions.inputs import Draws, check_draws
 from bayesgmm.random import generator
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_same_columns
 
@@ -214,7 +215,7 @@ def _rows_of_a_block(n_points: int) -> int:
 def responsibilities(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, FloatArray]]:
     """Yield the responsibilities (t, N, K) of some draws at a time, with the number of the first."""
     T, K = params.weights.shape
-    rows = rows_of(X)
+    rows = Chunk(X)
     for start, stop in chunks(T, max(1, int(DRAW_NUMBERS / (len(X) * K)))):
         some = params[start:stop]
         yield start, responsibility_draws(rows, *some.arrays(), diagonal=some.is_diagonal)
@@ -233,7 +234,7 @@ def mixtures(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray]:
     params = getattr(fit, "params_", fit).reshape(-1)
     check_same_columns("The fit", fit, X)
     if X is None:
-        X = getattr(fit, "_fit_X", None)
+        X = fit.rows_.values if hasattr(fit, "rows_") else None
     if X is None:
         raise InvalidDataError("X is missing: give the points (N, D) that the mixtures are to group")
     points = np.ascontiguousarray(X, dtype=float)

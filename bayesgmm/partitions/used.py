@@ -183,7 +183,7 @@ def _numbers_of(r: FloatArray, weight: FloatArray | None) -> FloatArray:
 
 def _asked(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray, FloatArray | None]:
     """Return the draws in one row, the points, and how often each point counts."""
-    return *mixtures(fit, X), getattr(fit, "_fit_weight", None) if X is None else None
+    return *mixtures(fit, X), fit.rows_.weights if X is None else None
 
 
 def _by_component(r: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.expectation import Chunked, Gaps, conditional_moments, rows_of
-from bayesgmm.expectation.chunks import spread_rows
+from bayesgmm.expectation import conditional_moments
 from bayesgmm.frame import Frame, total_moments
+from bayesgmm.rows import Chunk, Rows
 from bayesgmm.typing import FloatArray
 from bayesgmm.underflow import guard
 
 __all__ = ["invariant_frame"]
 
 _MOST_ROWS = 100_000
-"""Of rows in chunks, axes are looked for in no more than that, evenly spread."""
+"""Axes are looked for in no more than that, evenly spread."""
 _COLLINEAR = 1e-10  # smallest eigenvalue of the correlation matrix that is still taken for information
 
 
-def invariant_frame(X: FloatArray | Chunked, sample_weight: FloatArray | None = None) -> Frame:
+def invariant_frame(rows: Rows) -> Frame:
     """Return the frame of rows that goes along with every linear map of them, by invariant coordinate selection.
 
     Its axes are those that two scatter matrices have in common: the total covariance S, which gives them unit variance, and the covariance
@@ -30,10 +30,9 @@ def invariant_frame(X: FloatArray | Chunked, sample_weight: FloatArray | None = 
 
     Parameters
     ----------
-    X : array of shape (N, D), or Chunked
-        NaN stands for a missing value: such a row counts with what is expected of it under one normal distribution of all rows. Of rows in
-        chunks, a sample that is evenly spread is looked at for the axes, and all for the covariance.
-    sample_weight : array of shape (N,), optional
+    rows : Rows
+        One that lacks values counts with what is expected of it under one normal distribution of all rows. Of more than 100,000 rows,
+        as many that are evenly spread are looked at for the axes, and all for the covariance.
 
     Raises
     ------
@@ -49,19 +48,18 @@ def invariant_frame(X: FloatArray | Chunked, sample_weight: FloatArray | None = 
     --------
     Whatever the units, the coordinates are the same:
 
+    >>> from bayesgmm.rows import MemoryRows
     >>> X = np.random.default_rng(0).gamma(2.0, size=(300, 2))
     >>> A = np.array([[1.0, 2.0], [-3.0, 100.0]])
-    >>> bool(np.allclose(invariant_frame(X).standardise(X), invariant_frame(X @ A).standardise(X @ A)))
+    >>> bool(np.allclose(invariant_frame(MemoryRows(X)).standardise(X), invariant_frame(MemoryRows(X @ A)).standardise(X @ A)))
     True
     """
-    center, covariance = total_moments(rows_of(X), sample_weight)
+    center, covariance = total_moments(rows)
     sd = np.sqrt(np.diag(covariance))
-    _refuse_collinear(covariance, sd, len(X))
+    _refuse_collinear(covariance, sd, len(rows))
     white = Frame(center, sd[:, None] * np.linalg.cholesky(covariance / np.outer(sd, sd)))
-    if isinstance(X, Chunked):
-        X, sample_weight = X.take(spread_rows(len(X), _MOST_ROWS))
     second, third = np.zeros_like(covariance), []
-    for Z, unseen, weight in _whitened(X, white, sample_weight):
+    for Z, unseen, weight in _whitened(rows.some(_MOST_ROWS).chunk, white):
         squares = (Z**2).sum(1) + np.trace(unseen)
         weight = weight / np.maximum(squares, np.finfo(float).tiny ** 0.5)
         second += (weight[:, None] * Z).T @ Z + weight.sum() * unseen
@@ -84,20 +82,16 @@ def _refuse_collinear(covariance: FloatArray, sd: FloatArray, n_rows: int) -> No
         )
 
 
-def _whitened(X: FloatArray, white: Frame, sample_weight: FloatArray | None) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+def _whitened(chunk: Chunk, white: Frame) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
     """Yield rows (n, D) in a frame, what covariance (D, D) is left of what they lack given what they have, and weights (n,)."""
-    weight = np.ones(len(X)) if sample_weight is None else sample_weight
-    complete = ~np.isnan(X).any(1)
-    yield white.standardise(X[complete]), np.zeros_like(white.factor), weight[complete]
-    rows = rows_of(X)
-    if not isinstance(rows, Gaps):
-        return
-    for part, missing, _, means, factors in conditional_moments(rows, np.zeros(1), white.center[None], white.factor[None]):
-        filled = np.empty((len(part.rows), len(white.center)))
-        filled[:, part.columns] = part.X
-        filled[:, missing] = means[:, 0]
-        unseen = white.inverse[:, missing] @ factors[0]
-        yield white.standardise(filled), unseen @ unseen.T, weight[part.rows]
+    weight = np.ones(len(chunk)) if chunk.weight is None else chunk.weight
+    complete = ~np.isnan(chunk.X).any(1)
+    yield white.standardise(chunk.X[complete]), np.zeros_like(white.factor), weight[complete]
+    for found in conditional_moments(chunk, np.zeros(1), white.center[None], white.factor[None]):
+        filled = chunk.X[found.rows]
+        filled[:, found.missing] = found.means[:, 0]
+        unseen = white.inverse[:, found.missing] @ found.factors[0]
+        yield white.standardise(filled), unseen @ unseen.T, weight[found.rows]
 
 
 guard(globals())

@@ -11,9 +11,8 @@ from bayesgmm.covariance import WITH_PRIORS, Family, family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.random import generator
-from bayesgmm.tables import column_names
+from bayesgmm.rows import rows_to_fit
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
-from bayesgmm.validation import check_data, check_fittable
 
 if TYPE_CHECKING:
     from bayesgmm.priors import Priors, ResolvedPriors
@@ -85,9 +84,8 @@ def sample(
         raise InvalidParameterError(
             f"covariance_type must be one of {', '.join(map(repr, WITH_PRIORS))} for a prior, got {covariance_type!r}"
         )
-    values = check_data(BaseEstimator(), X, reset=True, allow_missing=True)
-    check_fittable(values, column_names(X, values.shape[1]), n_components)
-    return draw_mixtures(self.resolve(values, int(n_components), kind), kind, int(n_draws), generator(random_state))
+    rows = rows_to_fit(BaseEstimator(), X, None, int(n_components), allow_missing=True)
+    return draw_mixtures(self.resolve(rows, int(n_components), kind), kind, int(n_draws), generator(random_state))
 
 
 def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.random.Generator) -> MixtureParams:

@@ -9,8 +9,6 @@ import numpy as np
 
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterError, warn
-from bayesgmm.expectation import Chunked, rows_of
-from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams, has_full_rank
 from bayesgmm.priors import draws
@@ -20,6 +18,7 @@ from bayesgmm.priors.correlations import LKJ
 from bayesgmm.priors.rounding import with_rounding, without_rounding
 from bayesgmm.priors.scales import LogNormal, ScalePrior
 from bayesgmm.resolution import MOST_ROWS, smallest_sds
+from bayesgmm.rows import Rows
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.underflow import guard
 
@@ -121,20 +120,15 @@ class Priors:
 
     sample = draws.sample
 
-    def resolve(
-        self, X: FloatArray | Chunked, n_components: int, family: Family, sample_weight: FloatArray | None = None
-    ) -> ResolvedPriors:
+    def resolve(self, rows: Rows, n_components: int, family: Family) -> ResolvedPriors:
         """Return these priors with every default filled in from the data and every array in its full shape.
 
         Parameters
         ----------
-        X : array of shape (N, D)
-            NaN stands for a missing value.
+        rows : Rows
         n_components : int
         family : Family
             Decides how many standard deviations there are.
-        sample_weight : array of shape (N,), optional
-            Frequencies of the rows.
 
         Raises
         ------
@@ -148,9 +142,9 @@ class Priors:
         DataAdvice
             If the columns are collinear, and the prior holds along them for want of an invariant frame.
         """
-        D = X.shape[1]
+        D = rows.n_features
         concentration = broadcast("concentration", self.concentration, (n_components,))
-        frame, center, spread = self._axes(X, family, sample_weight)
+        frame, center, spread = self._axes(rows, family)
         eta = self.eta if self.eta is not None else ETA_OF_COLUMNS if frame.is_identity else DEFAULT_ETAS
         loc = center if self.means_loc is None else frame.standardise(broadcast("means_loc", self.means_loc, (n_components, D)))
         scale = DEFAULT_MEANS_SCALE * spread if self.means_scale is None else self.means_scale
@@ -167,19 +161,17 @@ class Priors:
             correlations=LKJ(tuple(np.atleast_1d(eta).astype(float).tolist())),
             sds_dims=family.sds_dims,
             frame=frame,
-            rounding=self._rounding(X, sample_weight, family),
+            rounding=self._rounding(rows, family),
         )
 
-    def _axes(
-        self, X: FloatArray | Chunked, family: Family, sample_weight: FloatArray | None
-    ) -> tuple[Frame, FloatArray, FloatArray]:
+    def _axes(self, rows: Rows, family: Family) -> tuple[Frame, FloatArray, FloatArray]:
         """Return the frame, and mean and standard deviations (D,) of all rows along its axes."""
-        D, given = X.shape[1], self.frame
+        D, given = rows.n_features, self.frame
         if given is None:
             stated = self.sds is not None or self.means_scale is not None
             given = _COLUMNS if stated or not family.has_correlations(D) else _INVARIANT
         if isinstance(given, str) and given == _COLUMNS:
-            return Frame.identity(D), *_columns(X, sample_weight)
+            return Frame.identity(D), rows.summary.mean, rows.summary.sd
         if family.diagonal:
             raise InvalidParameterError(
                 f"Priors: covariance_type={family.name!r} has no correlations, and its standard deviations are those of the columns: "
@@ -187,29 +179,28 @@ class Priors:
             )
         if isinstance(given, str):
             try:
-                return invariant_frame(X, sample_weight), np.zeros(D), np.ones(D)
+                return invariant_frame(rows), np.zeros(D), np.ones(D)
             except InvalidDataError as error:
                 if self.frame is not None:
                     raise
                 # Nothing was asked for: a fit along the columns is worth something still, and says so.
                 warn(f"{error} As it is, the prior holds along the columns, and correlations of one are not ruled out.", DataAdvice)
-                return Frame.identity(D), *_columns(X, sample_weight)
+                return Frame.identity(D), rows.summary.mean, rows.summary.sd
         factor = np.asarray(given, dtype=float)
         if factor.shape != (D, D):
             raise InvalidParameterError(f"Priors: frame must be of shape ({D}, {D}) for {D} columns, got {factor.shape}")
-        mean, covariance = total_moments(rows_of(X), sample_weight)
+        mean, covariance = total_moments(rows)
         frame = Frame(mean, factor)
         return frame, np.zeros(D), np.sqrt(np.diag(frame.covariance_in(covariance)))
 
-    def _rounding(self, X: FloatArray | Chunked, sample_weight: FloatArray | None, family: Family) -> FloatArray | None:
+    def _rounding(self, rows: Rows, family: Family) -> FloatArray | None:
         """Return the covariance (D, D) of the rounding, None where there is none."""
-        D = X.shape[1]
+        D = rows.n_features
         if self.smallest_sd is not None:
             smallest = broadcast("smallest_sd", self.smallest_sd, (D,))
-        elif isinstance(X, Chunked):
-            smallest = smallest_sds(*X.take(spread_rows(len(X), MOST_ROWS)))
         else:
-            smallest = smallest_sds(X, sample_weight)
+            some = rows.some(MOST_ROWS)
+            smallest = smallest_sds(some.values, some.weights)
         if "feature" not in family.sds_dims:
             smallest = np.full(D, smallest.min())
         return np.diag(smallest**2) if smallest.any() else None
@@ -333,18 +324,6 @@ class ResolvedPriors:
         if self.rounding is not None:
             mixture = without_rounding(mixture, self.rounding)
         return mixture if self.frame.is_identity else self.frame.params_in(mixture)
-
-
-def _columns(X: FloatArray | Chunked, sample_weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """Return means and standard deviations (D,) of what is there in each column."""
-    if isinstance(X, Chunked):
-        return X.summary.mean, X.summary.sd
-    if sample_weight is None and not np.isnan(X).any():
-        return X.mean(0), X.std(0)
-    weight = np.where(np.isnan(X), 0.0, 1.0 if sample_weight is None else sample_weight[:, None])
-    filled = np.nan_to_num(X)
-    mean = (weight * filled).sum(0) / weight.sum(0)
-    return mean, np.sqrt((weight * (filled - mean) ** 2).sum(0) / weight.sum(0))
 
 
 def _is_default(value: Any, default: Any) -> bool:

@@ -98,7 +98,7 @@ def build_report(
         used=used,
         choice=choice,
         known=known,
-        beliefs=beliefs(posterior.priors_, comparison.features, em._family.name),
+        beliefs=beliefs(posterior.priors_, comparison.features, em.family_.name),
         sensitivity=moved,
         insensitive=reason,
         recipe=recipe(em, posterior, {**facts, "source": source}, choice),

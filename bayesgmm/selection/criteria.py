@@ -17,18 +17,16 @@ __all__ = ["describe", "effective_components", "failed", "repeated", "soft_entro
 SAME_FIT = 1e-6  # relative: two fits as close in log-likelihood, with equal counts, are one model under two names
 
 
-def describe(model: GaussianMixture, sample_weight: ArrayLike | None = None) -> dict[str, Any]:
+def describe(model: GaussianMixture) -> dict[str, Any]:
     """Return the row of the table for a fitted model.
 
     Parameters
     ----------
     model : GaussianMixture
-    sample_weight : array-like of shape (N,), optional
-        The weights it was fitted with.
     """
     # What the model's own methods would say of the training data, from one look at these and without their labels.
-    r = model._moments(model._fit_X).mean
-    weight = check_weights(sample_weight, len(r))
+    r = model.predictor_.responsibilities(model.rows_.in_memory().chunk)
+    weight = model.rows_.weights
     certainty = np.log(r.max(axis=1))
     n_rows, certain = (len(r), certainty.sum()) if weight is None else (weight.sum(), weight @ certainty)
     bic = -2 * model.log_likelihood_ + model.n_parameters_ * np.log(n_rows)

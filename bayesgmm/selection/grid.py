@@ -14,16 +14,15 @@ import pandas as pd
 from bayesgmm.covariance import family
 from bayesgmm.em import Fitting
 from bayesgmm.estimators import GaussianMixture
-from bayesgmm.estimators.em import Begun
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
-from bayesgmm.expectation import libraries_on_one_thread
-from bayesgmm.expectation._threads import chunks, map_in_turns
+from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_turns
 from bayesgmm.params import MixtureParams
 from bayesgmm.progress import steps
+from bayesgmm.rows import Rows, is_chunked, rows_to_fit
+from bayesgmm.rows.check import check_rows
 from bayesgmm.selection.criteria import describe, failed
 from bayesgmm.selection.value import CRITERIA, Selection
-from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, RandomState
 
 __all__ = ["select"]
@@ -106,18 +105,19 @@ def select(
     n_rows = _n_rows(X)
     ask = None if posterior is False else _asking(posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar)
     together = FEWEST_TOGETHER <= n_rows <= MOST_TOGETHER
-    grid = _Grid(X, sample_weight, {**settings, "random_state": seed}, together)
+    rows = rows_to_fit(GaussianMixture(), X, sample_weight, 1, allow_missing=True)
+    grid = _Grid(rows, {**settings, "random_state": seed}, together)
     with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 3 * len(models), shown=progressbar) as advance:
         fits = grid.fit(models, advance)
     fitted = tuple(fit.model for fit in fits)
     if not any(fitted):
         raise next(fit.error for fit in fits if fit.error is not None)
-    rows = [
-        describe(fit.model, sample_weight) if fit.model is not None else failed(kind, K, fit.error or ValueError("not fitted"))
+    described = [
+        describe(fit.model) if fit.model is not None else failed(kind, K, fit.error or ValueError("not fitted"))
         for (kind, K), fit in zip(models, fits, strict=True)
     ]
     # Copies: ties are asked of the rows later, when the caller's arrays may have changed.
-    found = Selection(_table(rows), fitted, _own(X), _own(sample_weight))
+    found = Selection(_table(described), fitted, _own(X), _own(sample_weight))
     return found if ask is None else ask(found)
 
 
@@ -140,32 +140,33 @@ def _own(data: Any) -> Any:
 class _Fit:
     """What has become of a model: its fit so far, or why there is none."""
 
-    begun: Begun | None = None
+    estimator: GaussianMixture | None = None
+    fitting: Fitting | None = None
     error: Exception | None = None
 
     @property
     def so_far(self) -> Fitting | None:
         """What has been found, if anything was."""
-        return None if self.begun is None or self.error is not None else self.begun.fitting
+        return None if self.error is not None else self.fitting
 
     @property
     def rank(self) -> float:
         """BIC of a maximum that means something; infinity of any other."""
         return self.so_far.bic if self.so_far is not None and self.so_far.is_sound else np.inf
 
-    def go_on(self, step: Callable[[Begun], object]) -> None:
+    def go_on(self, step: Callable[[Fitting], object]) -> None:
         """Take a step of the fit, and remember why it cannot be taken."""
-        if self.begun is None or self.error is not None:
+        if self.so_far is None:
             return
         try:
-            step(self.begun)
+            step(self.so_far)
         except (ValueError, LikelihoodDecreaseError) as error:
             self.error = error
 
     @property
     def model(self) -> GaussianMixture | None:
         """The estimator, if it could be fitted."""
-        return None if self.begun is None or self.error is not None else self.begun.model
+        return None if self.error is not None else self.estimator
 
 
 @dataclass(frozen=True)
@@ -177,17 +178,16 @@ class _Grid:
     end, all digits of each.
     """
 
-    X: ArrayLike
-    sample_weight: ArrayLike | None
+    rows: Rows
     settings: dict[str, Any]
     together: bool
 
     def fit(self, models: list[tuple[str, int]], advance: Callable[[], None]) -> list[_Fit]:
         fits: dict[tuple[str, int], _Fit] = {}
-        like: Begun | None = None
+        like: Fitting | None = None
         for kind, K in models:
             fits[kind, K] = fit = self._begin(kind, K, like)
-            like = like or fit.begun
+            like = like or fit.fitting
         numbers = sorted({K for _, K in models})
 
         def known(*names: tuple[str, int]) -> list[MixtureParams]:
@@ -196,10 +196,13 @@ class _Grid:
 
         def search(name: tuple[str, int]) -> None:
             near = known((name[0], name[1] - 1))
-            fits[name].go_on(lambda begun: begun.search(near, OF_THE_EFFORT))
+            fits[name].go_on(lambda fitting: fitting.search(near, OF_THE_EFFORT))
 
         def end(name: tuple[str, int]) -> None:
-            fits[name].go_on(lambda begun: begun.end())
+            fit = fits[name]
+            if fit.estimator is not None:
+                estimator = fit.estimator
+                fit.go_on(lambda fitting: estimator.take(fitting.end(), self.rows))
 
         for K in numbers:
             self._each([name for name in models if name[1] == K], search, advance)
@@ -209,16 +212,17 @@ class _Grid:
             near = {name: known((name[0], K + 1), *(other for other in best if other != name)) for name in wave}
 
             def look_again(name: tuple[str, int], near: dict[tuple[str, int], list[MixtureParams]] = near) -> None:
-                fits[name].go_on(lambda begun: begun.fitting.search_near(near[name]))
+                fits[name].go_on(lambda fitting: fitting.search_near(near[name]))
 
             self._each(wave, look_again, advance)
         self._each(models, end, advance)
         return [fits[name] for name in models]
 
-    def _begin(self, kind: str, K: int, like: Begun | None) -> _Fit:
+    def _begin(self, kind: str, K: int, like: Fitting | None) -> _Fit:
         try:
-            model = GaussianMixture(K, **{**self.settings, "covariance_type": kind})
-            return _Fit(model._begin(self.X, self.sample_weight, like=like))
+            check_rows(self.rows.in_memory(), K)
+            estimator = GaussianMixture(K, **{**self.settings, "covariance_type": kind})
+            return _Fit(estimator, estimator.fitting(self.rows, like=like))
         except ValueError as error:
             return _Fit(error=error)
 

@@ -10,9 +10,9 @@ import numpy as np
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import libraries_on_one_thread
+from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.progress import steps
-from bayesgmm.tables import numbers_in
+from bayesgmm.rows import MemoryRows, Rows, rows_to_fit
 from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 
 if TYPE_CHECKING:
@@ -162,29 +162,31 @@ def bootstrap_lrt(
     check_settings(settings, _TAKEN)
     settings = {**settings, "covariance_type": covariance_type}
     seed = one_seed(random_state)
-    null, alternative = _both(X, n_components, settings, seed)
-    missing = np.isnan(numbers_in(X))
+    rows = rows_to_fit(GaussianMixture(), X, None, n_components + 1, allow_missing=True, in_memory=True)
+    null, alternative = _both(rows, n_components, settings, seed)
+    missing = np.isnan(rows.values)
     replicates = np.full(n_replicates, np.nan)
     with libraries_on_one_thread(), steps("Refitting replicates", n_replicates, shown=progressbar) as advance:
         for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_replicates)):
-            rows, _ = null.params_.sample(len(missing), np.random.default_rng(child))
-            rows[missing] = np.nan
-            replicates[i] = _replicate(rows, n_components, settings, int(child.generate_state(1)[0]))
+            drawn, _ = null.params_.sample(len(missing), np.random.default_rng(child))
+            drawn[missing] = np.nan
+            replicates[i] = _replicate(MemoryRows(drawn, None, rows.names), n_components, settings, int(child.generate_state(1)[0]))
             advance()
     return BootstrapLRT(null, alternative, _statistic(null, alternative), replicates)
 
 
-def _both(X: ArrayLike, K: int, settings: dict[str, Any], seed: int) -> tuple[GaussianMixture, GaussianMixture]:
+def _both(rows: Rows, K: int, settings: dict[str, Any], seed: int) -> tuple[GaussianMixture, GaussianMixture]:
     null, alternative = (GaussianMixture(n, **{**settings, "random_state": seed}) for n in (K, K + 1))
     with quiet(), libraries_on_one_thread():
-        begun = [model._begin(X) for model in (null, alternative)]
-        begun[0].search()
-        null = begun[0].end()
-        begun[1].search([null.params_])
-        return null, begun[1].end()
+        fitting = null.fitting(rows)
+        fitting.search()
+        null.take(fitting.end(), rows)
+        fitting = alternative.fitting(rows)
+        fitting.search([null.params_])
+        return null, alternative.take(fitting.end(), rows)
 
 
-def _replicate(rows: FloatArray, K: int, settings: dict[str, Any], seed: int) -> float:
+def _replicate(rows: Rows, K: int, settings: dict[str, Any], seed: int) -> float:
     """Return the statistic of one drawn data set, NaN if it cannot be fitted."""
     try:
         return _statistic(*_both(rows, K, settings, seed))

@@ -74,7 +74,7 @@ class Question:
         found: list[Elpd | None] = []
         with quiet(), steps("Sampling posteriors", len(selection.models), shown=self.progressbar) as advance:
             for model, status in zip(selection.models, selection.table["status"], strict=True):
-                usable = model is not None and status in ("converged", "max_iter") and model._family.name in WITH_PRIORS
+                usable = model is not None and status in ("converged", "max_iter") and model.family_.name in WITH_PRIORS
                 fit = self._fit(model, selection) if usable and model is not None else None
                 fits.append(fit)
                 found.append(None if fit is None else loo(fit, max_refits=0, progressbar=False))

@@ -177,7 +177,7 @@ class Selection:
     def repeats(self) -> tuple[Repeats, ...]:
         """Return the columns whose values repeat so much that the choice may rest on ties (:func:`bayesgmm.resolution.repeats`)."""
         model = next(model for model in self.models if model is not None)
-        return repeats(model._fit_X, model.feature_names_, model._fit_weight)
+        return repeats(model.rows_.values, model.feature_names_, model.rows_.weights)
 
     def __str__(self) -> str:
         from bayesgmm.selection import words

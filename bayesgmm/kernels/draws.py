@@ -1,6 +1,6 @@
 """The E-step over many mixtures at once (the draws of a posterior), without ever holding draws x rows x components.
 
-Each function takes the pass over rows, :data:`bayesgmm.expectation._kernel.EVALUATE`, as its first argument: called where it lies, it is
+Each function takes the pass over rows, :data:`bayesgmm.kernels.estep.EVALUATE`, as its first argument: called where it lies, it is
 not compiled into every one of them again.
 """
 
@@ -9,9 +9,9 @@ import math
 import numpy as np
 from numba import njit
 
-from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
-from bayesgmm.expectation._exp import log_normal
-from bayesgmm.expectation._kernel import FIRST_ROW, prepare
+from bayesgmm.kernels.compile import FASTMATH, compiled, prefer_wide_vectors
+from bayesgmm.kernels.estep import FIRST_ROW, prepare
+from bayesgmm.kernels.exp import log_normal
 
 TINY = 1e-300  # stands for zero in p log p
 
@@ -130,3 +130,29 @@ def block_draws(evaluate, X, start, stop, log_weights, means, scale_tril, diagon
         for i in range(n):
             for k in range(K):
                 out[i, k, t] = r[i, k]
+
+
+@compiled(fastmath=FASTMATH)
+def nearest_rows(evaluate, X, start, stop, log_weights, offsets, means, scale_tril, diagonal, log_density, squared, votes):
+    """Evaluate rows ``start .. stop`` under every draw.
+
+    ``log_density`` and ``squared`` (n, T) get the log-density and the squared Mahalanobis distance to the component that is nearest by
+    it; ``votes`` (n, K) counts the draws under which a component is the most probable. ``offsets (T, K)`` is ``log w - log det L`` less
+    the normal density's constant: what is left of a log joint density is minus half the squared distance.
+    """
+    T, K, _ = means.shape
+    n = stop - start
+    joint, density, empty = np.empty((n, K)), np.empty(n), np.empty((0, K))
+    for t in range(T):
+        prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
+        evaluate(X, start, stop, prepared, diagonal, joint, empty, density)
+        for i in range(n):
+            best, nearest = 0, np.inf
+            for k in range(K):
+                if joint[i, k] > joint[i, best]:
+                    best = k
+                if log_weights[t, k] > -np.inf:  # a component without weight is not there to be near
+                    nearest = min(nearest, 2.0 * (offsets[t, k] - joint[i, k]))
+            votes[i, best] += 1.0
+            squared[i, t] = max(nearest, 0.0)
+            log_density[i, t] = density[i]

@@ -1,7 +1,7 @@
 """EM on complete data, compiled: a run per call, on the calling thread, so that threads can share out starts, models or replicates.
 
 Fits to small data make thousands of short iterations, and between two E-steps of the kernel there must be no Python. The E-step and the
-family's M-step are called where they lie (:class:`bayesgmm.expectation._compile.Pointer`): the run is compiled once for all families,
+family's M-step are called where they lie (:class:`bayesgmm.kernels.compile.Pointer`): the run is compiled once for all families,
 without a copy of either inside.
 """
 
@@ -10,8 +10,8 @@ import math
 import numpy as np
 
 from bayesgmm.covariance.base import A_FEW, TO_THE_END
-from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
-from bayesgmm.expectation._matrices import cholesky, is_above, lower_product, squared
+from bayesgmm.kernels.compile import FASTMATH, compiled, never_inline
+from bayesgmm.kernels.linalg import cholesky, is_above, lower_product, squared
 
 RUNNING, CONVERGED, OUT_OF_ITERATIONS, COLLAPSED, FELL = 0, 1, 2, 3, 4
 EMPTY = 10 * np.finfo(float).eps
@@ -204,13 +204,13 @@ def _solve(factor, column, stride, D):
 
 
 @compiled()
-def _coordinates(row, base, K, D, out):
-    """Fill a mixture's coordinates: log weights, then means and Cholesky factors in the base's own units, diagonals as logs."""
+def _coordinates(row, base, W, K, D, out):
+    """Fill a mixture's coordinates: W log weights, then means and Cholesky factors in the base's own units, diagonals as logs."""
     never_inline()
     for i in range(len(row)):
-        out[i] = row[i] - base[i] if i < K + K * D else row[i]
+        out[i] = row[i] - base[i] if i < W + K * D else row[i]
     for k in range(K):
-        mean, place = K + k * D, K + K * D + k * D * D
+        mean, place = W + k * D, W + K * D + k * D * D
         factor = base[place : place + D * D]
         _solve(factor, out[mean : mean + D], 1, D)
         for j in range(D):
@@ -219,17 +219,18 @@ def _coordinates(row, base, K, D, out):
 
 
 @compiled()
-def _from_coordinates(point, base, K, D, out):
+def _from_coordinates(point, base, W, K, D, out):
     """Undo :func:`_coordinates`; the weights are made to add up to one, and so are the diagonals not beyond all measure."""
     never_inline()
     top, total = -np.inf, 0.0
-    for k in range(K):
+    for k in range(W):
         top = max(top, point[k] + base[k])
-    for k in range(K):
+    for k in range(W):
         total += math.exp(point[k] + base[k] - top)
-    for k in range(K):
-        mean, place = K + k * D, K + K * D + k * D * D
+    for k in range(W):
         out[k] = point[k] + base[k] - top - math.log(total)
+    for k in range(K):
+        mean, place = W + k * D, W + K * D + k * D * D
         for j in range(D):
             d = place + j * D + j
             point[d] = math.exp(min(max(point[d], -50.0), 50.0))
@@ -246,16 +247,17 @@ def _from_coordinates(point, base, K, D, out):
 
 
 @compiled()
-def squarem(first, second, third, longest, K, D, out):
+def squarem(first, second, third, longest, W, K, D, out):
     """Fill in where two steps lead if they go on as they began; returns the length in steps, 0 where that is no further than they went.
 
-    Varadhan and Roland (2008), Scandinavian Journal of Statistics 35, 335-353. All four mixtures are rows of numbers.
+    Varadhan and Roland (2008), Scandinavian Journal of Statistics 35, 335-353. All four mixtures are rows of numbers, of which the first
+    W are log weights: one more than components where there is noise.
     """
     never_inline()
     a, b, c = np.empty_like(out), np.empty_like(out), np.empty_like(out)
-    _coordinates(first, first, K, D, a)
-    _coordinates(second, first, K, D, b)
-    _coordinates(third, first, K, D, c)
+    _coordinates(first, first, W, K, D, a)
+    _coordinates(second, first, W, K, D, b)
+    _coordinates(third, first, W, K, D, c)
     rr = vv = 0.0
     for i in range(len(a)):
         r = b[i] - a[i]
@@ -268,7 +270,7 @@ def squarem(first, second, third, longest, K, D, out):
     for i in range(len(a)):
         r = b[i] - a[i]
         a[i] += 2.0 * length * r + length * length * (c[i] - b[i] - r)
-    _from_coordinates(a, first, K, D, out)
+    _from_coordinates(a, first, W, K, D, out)
     return length
 
 
@@ -396,7 +398,7 @@ def runs(X, weights, e_step, update, variant, diagonal, free, inward, outward, r
                 status = CONVERGED
             elif rule[0] and _is_worth_a_jump(trace, n, plain, enough):
                 first, second = here[PAST + (plain - 2) % 3], here[PAST + (plain - 1) % 3]
-                length = squarem(first, second, here[CURRENT], state[3], K, D, here[TRIAL])
+                length = squarem(first, second, here[CURRENT], state[3], K, K, D, here[TRIAL])
                 if length == 0.0:
                     continue
                 there = _sums(e_step, X, weight, here[TRIAL], diagonal, K, D, here[SUMS_THERE])

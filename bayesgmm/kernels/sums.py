@@ -3,7 +3,7 @@
 Few features are summed in one reading of the block, more of them in tiles of four by four, whose sixteen sums stay in registers.
 """
 
-from bayesgmm.expectation._compile import FASTMATH, compiled, prefer_wide_vectors
+from bayesgmm.kernels.compile import FASTMATH, compiled, prefer_wide_vectors
 
 TILE = 4  # features per tile of the products' sums: sixteen sums in registers over one reading of eight rows
 

@@ -10,9 +10,9 @@ import math
 import numpy as np
 from numba import types
 
-from bayesgmm.expectation._compile import FASTMATH, Pointer, compiled, never_inline, prefer_wide_vectors
-from bayesgmm.expectation._exp import exp_nonpositive, log_normal
-from bayesgmm.expectation._sums import TILE, add_statistics
+from bayesgmm.kernels.compile import FASTMATH, Pointer, compiled, never_inline, prefer_wide_vectors
+from bayesgmm.kernels.exp import exp_nonpositive, log_normal
+from bayesgmm.kernels.sums import TILE, add_statistics
 
 SMALL = 3  # below this many features a tile would be mostly padding, and a call of BLAS mostly overhead
 GEMM_ALONE = 262_144  # multiplications up to which OpenBLAS stays on the calling thread

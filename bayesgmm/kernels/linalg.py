@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
+from bayesgmm.kernels.compile import FASTMATH, compiled, never_inline
 
 _SWEEPS = 60  # Jacobi's method is done after about ten
 LEAST = 1e-14

@@ -1,13 +1,13 @@
 """The E-step on rows with missing values, compiled: every pattern's pass over its rows, carried over to all columns, in one call.
 
-What it computes is said in :mod:`bayesgmm.expectation.missing`.
+What it computes is said in :mod:`bayesgmm.rows.missing`.
 """
 
 import math
 
 import numpy as np
 
-from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
+from bayesgmm.kernels.compile import FASTMATH, compiled, never_inline
 
 
 @compiled(fastmath=FASTMATH)

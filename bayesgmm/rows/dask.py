@@ -10,23 +10,13 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import BayesGMMError, InvalidDataError
-from bayesgmm.expectation import Chunk, Chunked, on_this_thread
-from bayesgmm.sources.chunk import chunk_of
-from bayesgmm.sources.parts import Part
+from bayesgmm.kernels.threads import on_this_thread
+from bayesgmm.rows.base import Chunk, Rows, check_finite, chunk_of
+from bayesgmm.rows.files import Part
 from bayesgmm.tables import array_of, column_of, frame_of
 from bayesgmm.typing import FloatArray
 
-__all__ = [
-    "BLOCK",
-    "PARTITION",
-    "DaskRows",
-    "cluster",
-    "dask_rows",
-    "is_dask",
-    "labels_of",
-    "numbers_of_frame",
-    "rows_on_cluster",
-]
+__all__ = ["DaskRows", "cluster", "dask_rows", "is_dask", "rows_on_cluster"]
 
 FAN_IN = 8
 """How many results are added in one task: their sum is what travels on."""
@@ -50,7 +40,7 @@ def cluster() -> Any | None:
         return None
 
 
-class DaskRows(Chunked):
+class DaskRows(Rows):
     """Rows whose chunks are Dask's.
 
     Parameters
@@ -61,18 +51,54 @@ class DaskRows(Chunked):
     n_features : int
     unweighted : sequence of dask Delayed, optional
         The same chunks with all rows that are read and without weights, if those of ``chunks`` have some.
+    collection : dask Array or DataFrame, optional
+        Where they come from; files that a cluster's workers read are none.
     """
 
     def __init__(
-        self, chunks: Sequence[Any], names: list[str] | None, n_features: int, unweighted: Sequence[Any] | None = None
+        self,
+        chunks: Sequence[Any],
+        names: list[str] | None,
+        n_features: int,
+        unweighted: Sequence[Any] | None = None,
+        collection: Any = None,
     ) -> None:
         self.names, self.n_features, self._given = names, n_features, tuple(chunks)
         self._unweighted = None if unweighted is None else tuple(unweighted)
+        self._collection = collection
         self._kept: tuple[str, list[Any]] | None = None
 
     def as_read(self) -> DaskRows:
         """Return all rows of the chunks, none with a weight."""
-        return self if self._unweighted is None else DaskRows(self._unweighted, self.names, self.n_features)
+        return self if self._unweighted is None else DaskRows(self._unweighted, self.names, self.n_features, None, self._collection)
+
+    def map_rows(self, task: Callable[[Chunk], np.ndarray], n_columns: int | None = None, dtype: Any = float) -> Any:
+        """Return a number, or ``n_columns`` of them, for each row: of a Dask collection a lazy array with its chunks."""
+        if self._collection is None:
+            return super().map_rows(task, n_columns, dtype)
+        import dask.array as da
+        from dask.delayed import delayed
+
+        array, has_columns = _blocks_of(self._collection, self.names), n_columns is not None
+        shape = (array.chunks[0], (n_columns,)) if has_columns else (array.chunks[0],)
+        return da.map_blocks(
+            _of_block,
+            array,
+            task=delayed(task, pure=True),
+            place=PARTITION if self.names is not None else BLOCK,
+            dtype=dtype,
+            chunks=shape,
+            drop_axis=() if has_columns else 1,
+            meta=np.empty((0,) * len(shape), dtype=dtype),
+            name=f"{getattr(task, '__name__', 'rows')}-{np.random.default_rng().integers(2**62):x}",
+        )
+
+    def sized(self) -> DaskRows:
+        """Return the rows of a collection that knows how many rows its chunks have."""
+        if self._collection is None:
+            return self
+        array = _blocks_of(self._collection, self.names)
+        return dask_rows(array.compute_chunk_sizes() if np.isnan(array.shape[0]) else array, None, None)
 
     @property
     def _chunks(self) -> list[Any]:
@@ -98,6 +124,26 @@ class DaskRows(Chunked):
         while len(level) > 1:
             level = [delayed(_sum, pure=False)(add, *level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
         return _computed(level[0])
+
+
+def _of_block(block: FloatArray, task: Callable[[Chunk], np.ndarray], place: str, block_id: tuple[int, ...] = (0,)) -> np.ndarray:
+    chunk = Chunk(np.asarray(block, dtype=float), None, block_id[0], place.format(block_id[0]))
+    check_finite(chunk)
+    with on_this_thread():
+        return task(chunk)
+
+
+def _blocks_of(X: Any, names: list[str] | None) -> Any:
+    """Return a Dask collection as a Dask array whose blocks have all columns, and those of the names if it is a frame."""
+    if names is None or not hasattr(X, "columns"):
+        return X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
+    chosen = X[_labels_of(X.columns, names)]  # so that files are asked for no other columns
+    return chosen.map_partitions(_of_partition, names, meta=np.empty((0, len(names))))
+
+
+def _of_partition(frame: Any, names: list[str], partition_info: dict[str, Any] | None = None) -> FloatArray:
+    """Return a frame as the fit takes it: what is missing in columns of any kind is NaN."""
+    return _numbers_of_frame(frame, names, PARTITION.format(partition_info["number"] if partition_info else "?"))
 
 
 def _alone[T](task: Callable[[Chunk], T], chunk: Chunk) -> T:
@@ -141,7 +187,7 @@ def dask_rows(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> Dask
         raise InvalidDataError("The Dask array does not know how many columns it has: call its compute_chunk_sizes() first")
     whole = X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
     blocks = list(whole.to_delayed().ravel())
-    return _of_blocks(blocks, _weight_blocks(sample_weight, len(blocks)), BLOCK, None, int(X.shape[1]), None)
+    return _of_blocks(X, blocks, _weight_blocks(sample_weight, len(blocks)), BLOCK, None, int(X.shape[1]), None)
 
 
 def _of_frame(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> DaskRows:
@@ -161,7 +207,7 @@ def _of_frame(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> Dask
         )
     blocks = X.to_delayed()
     weights = None if weight else _weight_blocks(sample_weight, len(blocks))
-    return _of_blocks(blocks, weights, PARTITION, names, len(names), weight)
+    return _of_blocks(X, blocks, weights, PARTITION, names, len(names), weight)
 
 
 def _weight_blocks(sample_weight: Any, n_blocks: int) -> list[Any] | None:
@@ -178,19 +224,25 @@ def _weight_blocks(sample_weight: Any, n_blocks: int) -> list[Any] | None:
 
 
 def _of_blocks(
-    blocks: Sequence[Any], weights: Sequence[Any] | None, place: str, names: list[str] | None, n_features: int, weight: str | None
+    X: Any,
+    blocks: Sequence[Any],
+    weights: Sequence[Any] | None,
+    place: str,
+    names: list[str] | None,
+    n_features: int,
+    weight: str | None,
 ) -> DaskRows:
     from dask.delayed import delayed
 
     make = delayed(_chunk_of_block, pure=False)
     unweighted = [make(number, place.format(number), block, None, names, n_features, None) for number, block in enumerate(blocks)]
     if weights is None and weight is None:
-        return DaskRows(unweighted, names, n_features)
+        return DaskRows(unweighted, names, n_features, None, X)
     chunks = [
         make(number, place.format(number), block, None if weights is None else weights[number], names, n_features, weight)
         for number, block in enumerate(blocks)
     ]
-    return DaskRows(chunks, names, n_features, unweighted)
+    return DaskRows(chunks, names, n_features, unweighted, X)
 
 
 def _chunk_of_block(
@@ -210,26 +262,26 @@ def _array_of(block: Any, names: list[str] | None, n_features: int, place: str) 
             raise InvalidDataError(
                 f"{place} has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(map(str, block.columns))}."
             )
-        return numbers_of_frame(block, names, place)
+        return _numbers_of_frame(block, names, place)
     values = array_of(block, place)
     if values.ndim != 2 or values.shape[1] != n_features:
         raise InvalidDataError(f"{place} has shape {values.shape}: {n_features} columns are needed in every block")
     return np.ascontiguousarray(values)
 
 
-def numbers_of_frame(block: Any, names: Sequence[str], place: str) -> FloatArray:
+def _numbers_of_frame(block: Any, names: Sequence[str], place: str) -> FloatArray:
     """Return columns of a pandas frame, by their names as text, as an array (n, D) in which NaN stands for what is missing."""
-    return frame_of(block[labels_of(block.columns, names)], place)
+    return frame_of(block[_labels_of(block.columns, names)], place)
 
 
-def labels_of(columns: Any, names: Sequence[str]) -> list[Any]:
+def _labels_of(columns: Any, names: Sequence[str]) -> list[Any]:
     """Return the labels of columns, which may be numbers, by their names as text."""
     by_name = {str(label): label for label in columns}
     return [by_name[name] for name in names]
 
 
 def _column(block: Any, name: str, place: str) -> FloatArray:
-    return column_of(block[labels_of(block.columns, [name])[0]], name, place)
+    return column_of(block[_labels_of(block.columns, [name])[0]], name, place)
 
 
 def rows_on_cluster(

@@ -180,7 +180,9 @@ def source_stamp(*paths: str) -> str:
 @cache
 def _folder_stamp(folder: Path) -> str:
     """Return a digest of the kernels in a folder, read once: they do not change while a process runs."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("_*.py")))).hexdigest()
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in sorted(folder.glob("*.py" if folder == Path(__file__).parent else "_*.py")))
+    ).hexdigest()
 
 
 def _warn_once(reason: str) -> None:

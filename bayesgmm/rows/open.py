@@ -1,11 +1,11 @@
-"""From what a user calls data to rows in chunks."""
+"""From what a user calls data to rows."""
 
 from __future__ import annotations
 
 import glob
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,13 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import Chunked
-from bayesgmm.sources.columns import Header
-from bayesgmm.sources.cut import bounds, check_whole, npy_header, weights_of
-from bayesgmm.sources.dask import cluster, dask_rows, is_dask, rows_on_cluster
-from bayesgmm.sources.local import LocalRows
-from bayesgmm.sources.parquet import dataset_rows, is_dataset, parquet_files, parquet_rows, plain_files
-from bayesgmm.sources.parts import ArrayPart, FilePart, Part
+from bayesgmm.rows.base import Chunk, Rows
+from bayesgmm.rows.dask import cluster, dask_rows, is_dask, rows_on_cluster
+from bayesgmm.rows.files import ArrayPart, FilePart, FileRows, Part, bounds, check_whole, npy_header, weights_of
+from bayesgmm.rows.parquet import Header, dataset_rows, is_dataset, parquet_batches, parquet_files, parquet_rows, plain_files
 from bayesgmm.tables import default_names, has_booleans
 
-__all__ = ["is_chunked", "open_rows"]
+__all__ = ["is_chunked", "open_rows", "stream_rows"]
 
 MAPPED_IN_MEMORY = 256 * 2**20
 """Bytes, as float64, up to which a memory-mapped array is read whole: a fit that keeps its rows can say more."""
@@ -34,7 +31,7 @@ def is_chunked(X: Any) -> bool:
     """Whether X is read in chunks: a path, a large memory-mapped array, a pyarrow dataset, a Dask collection, or opened rows."""
     if isinstance(X, np.memmap):
         return X.size * 8 > MAPPED_IN_MEMORY and not _was_in_memory(X)
-    return isinstance(X, (Chunked, str, os.PathLike)) or is_dask(X) or is_dataset(X)
+    return isinstance(X, (Rows, str, os.PathLike)) or is_dask(X) or is_dataset(X)
 
 
 def _was_in_memory(array: np.memmap) -> bool:
@@ -44,7 +41,7 @@ def _was_in_memory(array: np.memmap) -> bool:
 
 def open_rows(
     source: Any, *, columns: Sequence[str] | None = None, sample_weight: Any = None, chunk_rows: int | None = None
-) -> Chunked:
+) -> Rows:
     """Open data that need not fit into memory, to fit them or to predict them.
 
     Nothing is read yet but names and sizes. With a ``distributed.Client`` active, its workers read the files, which must lie where they
@@ -67,7 +64,7 @@ def open_rows(
 
     Returns
     -------
-    Chunked
+    Rows
         To be given to ``fit`` and to what takes data after it.
 
     Raises
@@ -86,14 +83,14 @@ def open_rows(
     >>> rows.shape, round(em.log_likelihood_, 3)
     ((272, 2), -1130.264)
     """
-    if isinstance(source, Chunked):
+    if isinstance(source, Rows):
         return _opened(source, columns, sample_weight)
     rows = _opened_anew(source, columns, sample_weight, _whole(chunk_rows))
     rows.booleans = _booleans(source, rows.names or default_names(rows.n_features))
     return rows
 
 
-def _opened_anew(source: Any, columns: Sequence[str] | None, sample_weight: Any, chunk_rows: int | None) -> Chunked:
+def _opened_anew(source: Any, columns: Sequence[str] | None, sample_weight: Any, chunk_rows: int | None) -> Rows:
     if is_dask(source):
         return dask_rows(source, columns, sample_weight)
     if isinstance(source, np.memmap):
@@ -102,11 +99,11 @@ def _opened_anew(source: Any, columns: Sequence[str] | None, sample_weight: Any,
         return _rows(parts, None, source.shape[1], sample_weight)
     files = _files(source)
     if files is None:
-        return LocalRows(*dataset_rows(source, columns, sample_weight, chunk_rows))
+        return FileRows(*dataset_rows(source, columns, sample_weight, chunk_rows))
     if files:
         if client := cluster():
             return rows_on_cluster(client, *parquet_rows(files, columns, sample_weight, chunk_rows, in_place=True))
-        return LocalRows(*parquet_rows(files, columns, sample_weight, chunk_rows, in_place=False))
+        return FileRows(*parquet_rows(files, columns, sample_weight, chunk_rows, in_place=False))
     path = Path(source)
     if path.suffix.lower() == ".npy" and (path.exists() or not glob.has_magic(str(path))):
         _no_columns(columns, str(path))
@@ -131,7 +128,7 @@ def _booleans(source: Any, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in there]
 
 
-def _opened(rows: Chunked, columns: Sequence[str] | None, sample_weight: Any) -> Chunked:
+def _opened(rows: Rows, columns: Sequence[str] | None, sample_weight: Any) -> Rows:
     if columns is not None or sample_weight is not None:
         raise InvalidParameterError("these rows are open already: give columns and sample_weight to open_rows when they are opened")
     return rows
@@ -183,11 +180,11 @@ def _unknown(path: Path) -> InvalidDataError:
     )
 
 
-def _rows(parts: Sequence[Part], names: list[str] | None, n_features: int, sample_weight: Any) -> Chunked:
+def _rows(parts: Sequence[Part], names: list[str] | None, n_features: int, sample_weight: Any) -> Rows:
     weights = weights_of(parts, sample_weight)
     if client := cluster():
         return rows_on_cluster(client, parts, names, n_features, weights)
-    return LocalRows(parts, names, n_features, weights)
+    return FileRows(parts, names, n_features, weights)
 
 
 def _array_parts(array: np.memmap, chunk_rows: int | None) -> list[Part]:
@@ -241,3 +238,44 @@ def _file_parts(path: str, offset: int, shape: tuple[int, ...], dtype: np.dtype,
     return [
         FilePart(path, start, stop - start, D, path, offset + start * width, dtype.str) for start, stop in bounds(N, D, chunk_rows)
     ]
+
+
+def stream_rows(source: str | os.PathLike[str], columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+    """Yield the rows of files in their order, some at a time; files come in the order of their names.
+
+    Nothing is kept: no scratch file is written, and a chunk may be overwritten once the next but one is read.
+
+    Parameters
+    ----------
+    source : path
+        As in :func:`bayesgmm.open_rows`.
+    columns : sequence of str, optional
+        The columns to use of a table; all by default.
+
+    Yields
+    ------
+    Chunk
+
+    Raises
+    ------
+    InvalidDataError
+        If there is no such file, it is not what its name says, or its columns are not the same in every file. What can be known from
+        names and sizes is said before the first chunk.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import bayesgmm as bg
+    >>> with TemporaryDirectory() as folder:
+    ...     bg.datasets.load_faithful().to_parquet(f"{folder}/faithful.parquet")
+    ...     [(chunk.first, len(chunk)) for chunk in stream_rows(folder, ["waiting"])]
+    [(0, 272)]
+    """
+    files = parquet_files(source)
+    if files:
+        yield from parquet_batches(files, columns)
+        return
+    rows = open_rows(source)
+    if not isinstance(rows, FileRows):
+        raise InvalidDataError(f"{os.fspath(source)} is read by a cluster's workers: close its Client to read it here")
+    yield from rows.chunks()

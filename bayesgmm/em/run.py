@@ -8,22 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.em import _run
-from bayesgmm.em._run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
-from bayesgmm.em.points import mixture_at, point_of
-from bayesgmm.em.steps import Collapse, Mixture, Rows, Settings, m_step, total_weight
-from bayesgmm.expectation import Chunked, Gaps, Statistics, expectation
-from bayesgmm.expectation._compile import plain
-from bayesgmm.expectation._kernel import STATISTICS
-from bayesgmm.expectation._threads import beside_others
-from bayesgmm.expectation.core import chunk_size
+from bayesgmm.em import _compiled
+from bayesgmm.em._compiled import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
+from bayesgmm.em.steps import Collapse, Mixture, Settings, m_step
+from bayesgmm.expectation import Statistics, expectation
+from bayesgmm.kernels.compile import plain
+from bayesgmm.kernels.estep import STATISTICS
+from bayesgmm.kernels.threads import beside_others
+from bayesgmm.rows import Rows
+from bayesgmm.rows.base import chunk_size
 from bayesgmm.typing import FloatArray
 
 # The rules of the compiled runs, as the plain functions that they were compiled from: one home, and nothing compiled for a slow run.
-is_nothing: Callable[[float, float, float], bool] = _run.is_nothing.py_func
-seems_still: Callable[[float, float, float, float, float], bool] = _run.seems_still.py_func
-iterations_worth: Callable[[float, float, float], float] = _run.iterations_worth.py_func
-_STATUS = {_run.CONVERGED: "converged", _run.OUT_OF_ITERATIONS: "max_iter", _run.COLLAPSED: "collapsed", _run.FELL: "fell"}
+is_nothing: Callable[[float, float, float], bool] = _compiled.is_nothing.py_func
+seems_still: Callable[[float, float, float, float, float], bool] = _compiled.seems_still.py_func
+iterations_worth: Callable[[float, float, float], float] = _compiled.iterations_worth.py_func
+_STATUS = {
+    _compiled.CONVERGED: "converged",
+    _compiled.OUT_OF_ITERATIONS: "max_iter",
+    _compiled.COLLAPSED: "collapsed",
+    _compiled.FELL: "fell",
+}
 _PAUSE = 5e7  # multiplications between two moments at which an interrupt is heard: a tenth of a second
 _MEMORY = 1e7  # numbers that runs made together may take
 NO_WEIGHTS = np.empty((1, 0))
@@ -74,7 +79,13 @@ class EMRun:
         return replace(run, trace=np.concatenate([self.trace, run.trace[1:]]), n_saved=self.n_saved + run.n_saved)
 
 
-def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None = None) -> EMRun:
+def run_em(
+    rows: Rows,
+    start: Mixture,
+    settings: Settings,
+    state: RunState | None = None,
+    after: Callable[[Stepper], object] | None = None,
+) -> EMRun:
     """Iterate EM from ``start`` until the log-likelihood stands still.
 
     Dempster, Laird and Rubin (1977), Journal of the Royal Statistical Society B 39, 1-38; the extrapolation is SQUAREM (Varadhan and
@@ -83,53 +94,51 @@ def run_em(X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArra
 
     Parameters
     ----------
-    X : array of shape (N, D), or Gaps
+    rows : Rows
     start : Mixture
     settings : Settings
-    sample_weight : array of shape (N,), optional
-        Frequencies of the rows.
+    state : RunState, optional
+        To go on from there, and not from the start.
+    after : callable, optional
+        Called after every iteration, before there may be a next.
 
     Returns
     -------
     EMRun
         With a last log-likelihood of minus infinity if a component collapsed.
-
     """
-    if not isinstance(X, (Gaps, Chunked)) and is_compiled(X, settings):
-        return compiled_runs(X, [start], settings, sample_weight)[0]
-    return climb_on(Climb(X, start, settings, sample_weight))
-
-
-def climb_on(climb: Climb, after: Callable[[Climb], object] | None = None) -> EMRun:
-    """Climb to the end, and return the run; ``after`` is called after every iteration, before there may be a next."""
-    settings = climb.settings
+    if after is None and state is None and (X := compiled_rows(rows, settings)) is not None:
+        return compiled_runs(X, [start], settings, rows.weights)[0]
+    stepper = Stepper(rows, start, settings, state)
     try:
-        while not climb.is_over:
-            climb.step()
-            if settings.accelerate and not climb.fell:
-                climb.extrapolate()
+        while not stepper.is_over:
+            stepper.step()
+            if settings.accelerate and not stepper.fell:
+                stepper.extrapolate()
             if after is not None:
-                after(climb)
+                after(stepper)
     except Collapse:
-        return EMRun(climb.mixture, np.array([*climb.trace, -np.inf]), "collapsed", climb.n_saved)
-    status = "fell" if climb.fell else "converged" if climb.stands_still else "max_iter"
-    return EMRun(climb.mixture, np.array(climb.trace), status, climb.n_saved)
+        return EMRun(stepper.mixture, np.array([*stepper.trace, -np.inf]), "collapsed", stepper.n_saved)
+    status = "fell" if stepper.fell else "converged" if stepper.stands_still else "max_iter"
+    return EMRun(stepper.mixture, np.array(stepper.trace), status, stepper.n_saved)
 
 
-def is_compiled(X: Rows, settings: Settings) -> bool:
-    """Whether a run is made by one call: its rows are complete, and so few that threads would not share them out."""
-    return settings.is_plain and not isinstance(X, (Gaps, Chunked)) and len(X) <= chunk_size(len(X))
+def compiled_rows(rows: Rows, settings: Settings) -> FloatArray | None:
+    """Return the rows (N, D) if a run on them is made by one call: complete, and so few that threads would not share them out."""
+    X = rows.complete if settings.is_plain else None
+    return X if X is not None and len(X) <= chunk_size(len(X)) else None
 
 
-def run_each(X: Rows, starts: list[Mixture], settings: Settings, sample_weight: FloatArray | None = None) -> Iterator[EMRun]:
+def run_each(rows: Rows, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
     """Yield what :func:`run_em` returns for each of some starts."""
-    if isinstance(X, (Gaps, Chunked)) or not (starts and is_compiled(X, settings)):
-        yield from (run_em(X, start, settings, sample_weight) for start in starts)
+    X = compiled_rows(rows, settings) if starts else None
+    if X is None:
+        yield from (run_em(rows, start, settings) for start in starts)
         return
     K, D = starts[0].means.shape
-    together = max(1, int(_MEMORY / (_run.ROWS * K * (1 + D + D * D))))
+    together = max(1, int(_MEMORY / (_compiled.ROWS * K * (1 + D + D * D))))
     for first in range(0, len(starts), together):
-        yield from compiled_runs(X, starts[first : first + together], settings, sample_weight)
+        yield from compiled_runs(X, starts[first : first + together], settings, rows.weights)
 
 
 def compiled_runs(
@@ -148,10 +157,10 @@ def compiled_runs(
     X = plain(X)
     K, D = starts[0].means.shape
     weights = NO_WEIGHTS if sample_weight is None else plain(np.atleast_2d(sample_weight))
-    memory = np.zeros((len(starts), _run.ROWS, K * (1 + D + D * D)))
-    memory[:, _run.CURRENT] = [as_row(start) for start in starts]
+    memory = np.zeros((len(starts), _compiled.ROWS, K * (1 + D + D * D)))
+    memory[:, _compiled.CURRENT] = [as_row(start) for start in starts]
     traces = np.empty((len(starts), settings.max_iter + 1))
-    states = np.tile([_run.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
+    states = np.tile([_compiled.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
     arguments = (
         *(STATISTICS, *m_step_of(settings)),
@@ -162,12 +171,14 @@ def compiled_runs(
     step = len(starts) if at_once >= settings.max_iter else 1
     for i in range(0, len(starts), step):
         some = slice(i, i + step)
-        while (states[some, 0] == _run.RUNNING).any():
+        while (states[some, 0] == _compiled.RUNNING).any():
             states[some, 5] = np.minimum(states[some, 1] + at_once, settings.max_iter)
             with beside_others():
-                _run.runs(X, weights if len(weights) == 1 else weights[some], *arguments, memory[some], traces[some], states[some])
+                _compiled.runs(
+                    X, weights if len(weights) == 1 else weights[some], *arguments, memory[some], traces[some], states[some]
+                )
     ended = []
-    for row, trace, state in zip(memory[:, _run.CURRENT], traces, states, strict=True):
+    for row, trace, state in zip(memory[:, _compiled.CURRENT], traces, states, strict=True):
         n = int(state[1])
         ended.append(EMRun(from_row(row, K, D), trace[: n + 1].copy(), _STATUS[int(state[0])], float(state[4])))
     return ended
@@ -186,13 +197,13 @@ def as_row(mixture: Mixture) -> FloatArray:
 
 def from_row(row: FloatArray, K: int, D: int) -> Mixture:
     """Undo :func:`as_row`."""
-    means, factors = row[K : K + K * D], row[K + K * D :]
-    return Mixture(row[:K].copy(), means.reshape(K, D).copy(), factors.reshape(K, D, D).copy())
+    logs, means, factors = np.split(row, [len(row) - K * D * (D + 1), len(row) - K * D * D])
+    return Mixture(logs.copy(), means.reshape(K, D).copy(), factors.reshape(K, D, D).copy())
 
 
 @dataclass(frozen=True, eq=False)
-class ClimbState:
-    """Where a run is between two iterations: all that the next ones depend on, beside data and settings.
+class RunState:
+    """Where a run is between two iterations: all that the next ones depend on, beside rows and settings.
 
     Parameters
     ----------
@@ -213,17 +224,15 @@ class ClimbState:
     n_saved: float
 
 
-class Climb:
-    """A run step by step, for E-steps that threads or patterns of gaps make, and for priors and noise.
+class Stepper:
+    """A run step by step, for E-steps that threads, chunks or patterns of missing values make, and for priors and noise.
 
-    It knows where it is, how high, and the last steps, from which the next are guessed. Its rules are those of :mod:`bayesgmm.em._run`.
+    Its rules are the compiled functions of :mod:`bayesgmm.em._compiled`, where the loop of small runs is.
     """
 
-    def __init__(
-        self, X: Rows, start: Mixture, settings: Settings, sample_weight: FloatArray | None, state: ClimbState | None = None
-    ) -> None:
-        self.X, self.settings, self.sample_weight = X, settings, sample_weight
-        self.total = total_weight(X, sample_weight)
+    def __init__(self, rows: Rows, start: Mixture, settings: Settings, state: RunState | None = None) -> None:
+        self.rows, self.settings, self.total = rows, settings, rows.total
+        self.enough = settings.tol * self.total
         self.mixture = start = settings.started(start) if state is None else state.mixture
         self.statistics = self._e_step(start)
         self.trace = [self._height(start, self.statistics)] if state is None else list(state.trace)
@@ -232,11 +241,11 @@ class Climb:
         self.n_saved = 0.0 if state is None else state.n_saved
 
     @property
-    def state(self) -> ClimbState:
+    def state(self) -> RunState:
         """Where the run is, to go on from there."""
         # No rule looks further back than what it takes to believe an end.
         last = tuple(self.last[-(CONFIRM + 1) :])
-        return ClimbState(self.mixture, tuple(self.trace), last, self.longest, self.n_saved)
+        return RunState(self.mixture, tuple(self.trace), last, self.longest, self.n_saved)
 
     @property
     def n_iter(self) -> int:
@@ -244,9 +253,12 @@ class Climb:
         return len(self.trace) - 1
 
     def step(self) -> None:
-        """One iteration of EM."""
-        self._move_to(m_step(self.statistics, self.mixture, self.settings))
-        self.last.append(self.mixture)
+        """Make one iteration of EM."""
+        mixture = m_step(self.statistics, self.mixture, self.settings)
+        self.statistics = self._e_step(mixture)
+        self.mixture = mixture
+        self.trace.append(self._height(mixture, self.statistics))
+        self.last.append(mixture)
 
     @property
     def fell(self) -> bool:
@@ -271,7 +283,7 @@ class Climb:
         if self.n_iter == 0:
             return False
         if not self.settings.accelerate:
-            return self.n_iter >= 2 and abs(self.trace[-2] - self.trace[-3]) < self.settings.tol * self.total
+            return self.n_iter >= 2 and abs(self.trace[-2] - self.trace[-3]) < self.enough
         return len(self.last) > CONFIRM and self._seems_still
 
     @property
@@ -279,22 +291,21 @@ class Climb:
         if len(self.last) < 4:
             return False
         a, b, c, d = self.trace[-4:]
-        return seems_still(b - a, c - b, d - c, d, self.settings.tol * self.total)
+        return seems_still(b - a, c - b, d - c, d, self.enough)
 
     def extrapolate(self) -> None:
         """After two slow steps, try one long one in their direction; it is taken if the log-likelihood does not fall."""
         gain = self.trace[-1] - self.trace[-2]
-        if len(self.last) < 3 or gain > SLOW or not self.settings.extrapolates:
+        if len(self.last) < 3 or gain > SLOW or not self.settings.extrapolates or self.n_iter >= self.settings.max_iter:
             return
-        if self.n_iter >= self.settings.max_iter or self._seems_still:
+        if self._seems_still or is_nothing(gain, self.trace[-1], self.enough):
             return
-        if is_nothing(gain, self.trace[-1], self.settings.tol * self.total):
+        rows, (K, D) = [as_row(mixture) for mixture in self.last[-3:]], self.mixture.means.shape
+        W, out = len(self.mixture.log_weights), np.empty_like(rows[0])
+        length = _compiled.squarem(*rows, self.longest, W, K, D, out)
+        if length == 0.0:
             return
-        first, second, third = self.last[-3:]
-        found = _squarem(first, second, third, self.longest)
-        if found is None:
-            return
-        mixture, length = found
+        mixture = from_row(out, K, D)
         statistics = self._e_step(mixture)
         height = self._height(mixture, statistics)
         if height >= self.trace[-1] and self._is_allowed(mixture):
@@ -306,37 +317,13 @@ class Climb:
             self.longest = max(2.0, self.longest / 4)
         self.last = [self.mixture]
 
-    def _move_to(self, mixture: Mixture) -> None:
-        self.statistics = self._e_step(mixture)
-        self.mixture = mixture
-        self.trace.append(self._height(mixture, self.statistics))
-
     def _height(self, mixture: Mixture, statistics: Statistics) -> float:
         return statistics.log_likelihood + self.settings.log_prior(mixture)
 
     def _e_step(self, mixture: Mixture) -> Statistics:
-        return expectation(
-            self.X, *self.settings.arrays(mixture), sample_weight=self.sample_weight, diagonal=self.settings.family.diagonal
-        )
+        return expectation(self.rows, *self.settings.arrays(mixture), diagonal=self.settings.family.diagonal)
 
     def _is_allowed(self, mixture: Mixture) -> bool:
         """Whether the floor leaves the covariances as they are: the next M-step would have to take the gain back."""
         covariances = mixture.covariances
         return self.settings.bounded(covariances) is covariances
-
-
-def _squarem(first: Mixture, second: Mixture, third: Mixture, longest: float) -> tuple[Mixture, float] | None:
-    """Return where two steps lead if they go on as they began, and the length in steps; None where that is no further than they went.
-
-    Coordinates are those of :mod:`bayesgmm.em.points`, with the first mixture as their base.
-    """
-    points = np.stack([point_of(m, first) for m in (first, second, third)])
-    if not np.isfinite(points).all():
-        return None
-    r = points[1] - points[0]
-    v = points[2] - points[1] - r
-    size = float(np.linalg.norm(v))
-    length = min(float(np.linalg.norm(r)) / size, longest) if size > 0 else 0.0
-    if not length > 1:
-        return None
-    return mixture_at(points[0] + 2 * length * r + length**2 * v, first), length

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numba import types
 
-from bayesgmm.expectation._compile import FASTMATH, Pointer, compiled
-from bayesgmm.expectation._kernel import MATRIX, STACK, STATISTICS, VECTOR
+from bayesgmm.kernels.compile import FASTMATH, Pointer, compiled
+from bayesgmm.kernels.estep import MATRIX, STACK, STATISTICS, VECTOR
 
 
 @compiled(fastmath=FASTMATH)

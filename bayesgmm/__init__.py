@@ -59,7 +59,7 @@ _load, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused
         "estimators": ["BayesianGaussianMixture", "GaussianMixture"],
         "params": ["MixtureParams"],
         "priors": ["ConjugatePriors", "Priors"],
-        "sources": ["open_rows"],
+        "rows": ["open_rows"],
         "selection": ["BootstrapLRT", "Merging", "Selection", "bootstrap_lrt", "merge_components", "select"],
     },
 )

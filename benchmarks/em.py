@@ -14,6 +14,7 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 from bayesgmm.covariance import family
 from bayesgmm.em.run import run_em
 from bayesgmm.em.steps import Mixture, Settings
+from bayesgmm.rows import MemoryRows
 from benchmarks.timing import Curves, Row, clock
 
 ITERATIONS = 6
@@ -32,7 +33,7 @@ def ours(X: np.ndarray, weights: np.ndarray, means: np.ndarray, iterations: int)
     """Log-likelihood trace of our EM."""
     K, D = means.shape
     settings = Settings(family("full"), tol=0.0, max_iter=iterations, smallest=np.ones(D), has_floor=False, ridge=1e-6)
-    return run_em(X, Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings).trace
+    return run_em(MemoryRows(X), Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings).trace
 
 
 def theirs(X: np.ndarray, weights: np.ndarray, means: np.ndarray, iterations: int) -> np.ndarray:

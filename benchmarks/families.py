@@ -12,8 +12,8 @@ import numpy as np
 import bayesgmm as bg
 from bayesgmm.covariance import family, names
 from bayesgmm.em.run import run_em
-from bayesgmm.em.steps import Mixture, Rows, Settings
-from bayesgmm.expectation import rows_of
+from bayesgmm.em.steps import Mixture, Settings
+from bayesgmm.rows import MemoryRows
 from bayesgmm.selection import Selection, select
 from benchmarks.em import problem
 from benchmarks.mclust import NOT_INSTALLED, installed, run_r
@@ -67,9 +67,9 @@ def _gaps() -> Row:
     N, D, K = GAPS
     X, weights, means = problem(N, D, K)
     holes = with_gaps(X)
-    gaps = rows_of(holes)
+    gaps = MemoryRows(holes)
     share = np.isnan(holes).mean()
-    mine, peer = (partial(_iterate, rows, weights, means) for rows in (gaps, X))
+    mine, peer = (partial(_iterate, rows, weights, means) for rows in (gaps, MemoryRows(X)))
     with_holes, complete = (seconds / ITERATIONS for seconds in alternate(mine, peer, 9))
     return Row(
         f"EM iteration with {share:.0%} of the values missing in {PATTERNS} patterns, N={N:,} D={D} K={K}",
@@ -92,10 +92,10 @@ def with_gaps(X: np.ndarray) -> np.ndarray:
     return holes
 
 
-def _iterate(X: Rows, weights: np.ndarray, means: np.ndarray) -> None:
+def _iterate(rows: MemoryRows, weights: np.ndarray, means: np.ndarray) -> None:
     K, D = means.shape
     settings = Settings(family("full"), tol=0.0, max_iter=ITERATIONS, smallest=np.ones(D), has_floor=False, ridge=1e-6)
-    run_em(X, Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings)
+    run_em(rows, Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings)
 
 
 def _mclust(repeats: int) -> list[Row]:

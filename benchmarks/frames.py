@@ -32,6 +32,7 @@ from bayesgmm.calibration.coverage import PARTS, Cell, Held, run_cell
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
 from bayesgmm.priors.axes import invariant_frame
+from bayesgmm.rows import MemoryRows
 from benchmarks import judges
 
 CELLS = [
@@ -79,7 +80,7 @@ def ics(X: np.ndarray) -> np.ndarray:
 
 def directions(X: np.ndarray) -> np.ndarray:
     """Return a factor F (D, D) of the frame that bears this name."""
-    return invariant_frame(X).factor
+    return invariant_frame(MemoryRows(X)).factor
 
 
 def robust(X: np.ndarray) -> np.ndarray:
@@ -107,7 +108,7 @@ def t_scatter(X: np.ndarray, nu: float, steps: int = 200) -> np.ndarray:
 
 def ica(X: np.ndarray) -> np.ndarray:
     """Return a factor F (D, D) of the frame that bears this name."""
-    frame = invariant_frame(X)
+    frame = invariant_frame(MemoryRows(X))
     start = np.eye(X.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # among normal columns there is nothing to converge to

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayesgmm.labels import find_labels
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
 from benchmarks.em import peak_memory
 from benchmarks.timing import Curves, Row, clock
 
@@ -45,7 +46,7 @@ def summarise(N: int = 10_000) -> None:
     from bayesgmm.expectation import responsibility_summary
 
     X, params = draws(N)
-    responsibility_summary(X, *params.reshape(-1).arrays(), prob=0.9)
+    responsibility_summary(Chunk(X), *params.reshape(-1).arrays(), prob=0.9)
 
 
 def _labels() -> Row:

@@ -41,11 +41,10 @@ def fitted(source: Any, n_iter: int, offset: float) -> tuple[float, Any, list[fl
     """Fit, and return all the seconds that it took, the fit, and the seconds of each iteration."""
     told: list[float] = []
     em = model(n_iter, offset)
-    em._on_iteration = lambda iteration: told.append(iteration.seconds)
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        em.fit(source)
+        em.fit(source, on_iteration=lambda iteration: told.append(iteration.seconds))
     return time.perf_counter() - began, em, told
 
 

@@ -11,12 +11,13 @@ import pymc as pm
 
 from bayesgmm.covariance import family
 from bayesgmm.priors import LogNormal, Priors, ResolvedPriors
+from bayesgmm.rows import MemoryRows
 
 
 def textbook_priors(X: np.ndarray, K: int) -> ResolvedPriors:
     """Return the priors of the textbook model of X (N, D) with K components."""
     priors = Priors(sds=LogNormal(np.log(X.std(0)) - 0.5, 1.0), eta=2.0, smallest_sd=0.0)
-    return priors.resolve(X, K, family("full"))
+    return priors.resolve(MemoryRows(X), K, family("full"))
 
 
 def textbook_model(X: np.ndarray, K: int) -> pm.Model:

@@ -6,7 +6,10 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayesgmm as bg
+from bayesgmm.covariance import family
+from bayesgmm.em import Specification, fit_em
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import MemoryRows
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +37,13 @@ def undrawn(monkeypatch):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261122)
+
+
+def fit_rows(X, K, covariance_type="full", sample_weight=None, seeds=None, **settings):
+    """Fit by EM what `fit_em` takes, given as an array."""
+    rows = MemoryRows(np.asarray(X, dtype=float), sample_weight)
+    kind = family(covariance_type) if isinstance(covariance_type, str) else covariance_type
+    return fit_em(rows, Specification(K, kind, **settings), seeds=seeds)
 
 
 def random_mixture(rng, K, D, batch=(), covariance_type="full"):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import bayesgmm as bg
 from bayesgmm.covariance import family, names
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.expectation import expectation, rows_of
+from bayesgmm.expectation import expectation
+from bayesgmm.rows import MemoryRows
 from benchmarks.awkward import case, result_of
 
 
@@ -106,7 +107,7 @@ def test_the_e_step_on_gaps_is_the_definition(seed, D, K, N, diagonal, weighted)
     factors = np.tril(rng.normal(size=(K, D, D)), -1 if not diagonal else -D) + np.stack(
         [np.diag(rng.uniform(0.3, 2, D)) for _ in range(K)]
     )
-    found = expectation(rows_of(X), log_weights, means, factors, sample_weight=weight if weighted else None, diagonal=diagonal)
+    found = expectation(MemoryRows(X, weight if weighted else None), log_weights, means, factors, diagonal=diagonal)
     total, counts, first, second = 0.0, np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
     for x, w in zip(X, weight if weighted else np.ones(N), strict=True):
         seen = ~np.isnan(x)
@@ -136,12 +137,12 @@ def test_rows_with_gaps_are_summed_in_pieces(rng, monkeypatch):
     X[rng.random((60, 3)) < 0.3] = np.nan
     mixture = np.log([0.4, 0.6]), rng.normal(size=(2, 3)), np.stack([np.eye(3), 2.0 * np.eye(3)])
     weight = rng.integers(1, 4, 60).astype(float)
-    whole = expectation(rows_of(X), *mixture, sample_weight=weight)
-    monkeypatch.setattr("bayesgmm.expectation.estep.chunk_size", lambda _: 7)
-    rows = rows_of(X)
-    assert len(rows.pieces) > 5
-    assert max(len(piece.order) for piece in rows.pieces) < 14
-    for one, other in zip(expectation(rows, *mixture, sample_weight=weight), whole, strict=True):
+    whole = expectation(MemoryRows(X, weight), *mixture)
+    monkeypatch.setattr("bayesgmm.rows.base.chunk_size", lambda _: 7)
+    rows = MemoryRows(X, weight)
+    assert len(rows.chunk.pieces) > 5
+    assert max(len(piece.order) for piece in rows.chunk.pieces) < 14
+    for one, other in zip(expectation(rows, *mixture), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
@@ -152,6 +153,6 @@ def test_noise_starts_where_the_user_says(rng, monkeypatch):
     def unwanted(*_):
         raise AssertionError("the user has given a start")
 
-    monkeypatch.setattr("bayesgmm.estimators.em.groups_in_dense_places", unwanted)
+    monkeypatch.setattr("bayesgmm.em.fit.dense_rows", unwanted)
     em = bg.GaussianMixture(2, noise=True, means_init=[[6.0, 6.0], [0.0, 0.0]], random_state=1).fit(X)
     assert em.means_[0, 0] > em.means_[1, 0]

@@ -24,6 +24,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
 from bayesgmm.report.figures import Figure
+from bayesgmm.rows import MemoryRows
 from tests.conftest import scipy_log_likelihood
 
 N_RANKS = N_DRAWS + 1
@@ -152,7 +153,7 @@ def test_the_error_of_a_share_sees_that_parameters_err_together(rng: np.random.G
 def test_the_truths_quantities_are_those_of_a_draw_that_equals_it(rng: np.random.Generator) -> None:
     truth, X = DESIGNS[3].simulate(rng)
     weight = np.full(len(X), 1.0)
-    priors = DESIGNS[3].priors.resolve(X, 3, family("full"))
+    priors = DESIGNS[3].priors.resolve(MemoryRows(X), 3, family("full"))
     found = quantities_of_truth(truth, X, weight, priors, family("full"))
     free = label_free(truth.permute([2, 0, 1]).reshape(1, 1), X, lp=np.zeros((1, 1)))
     again = quantities(free)
@@ -168,7 +169,7 @@ def test_the_log_prior_is_that_of_the_sampler(rng: np.random.Generator) -> None:
     """Differences between two mixtures, by SciPy, with the Jacobians of the sampler's space."""
     design = replace(DESIGNS[0], n_rows=30)
     (one, X), (other, _) = design.simulate(rng), design.simulate(rng)
-    priors = design.priors.resolve(X, 2, family("full"))
+    priors = design.priors.resolve(MemoryRows(X), 2, family("full"))
 
     def by_scipy(m: MixtureParams) -> float:
         density = stats.dirichlet([4.0, 4.0]).logpdf(m.weights) + stats.norm(0, 5).logpdf(m.means).sum()

@@ -16,6 +16,7 @@ from bayesgmm.bayes.nuts import sample_nuts
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.priors import HalfNormal, Priors
+from bayesgmm.rows import MemoryRows
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def normal_problem():
     """One component in one dimension: the posterior of mean and sd can be integrated on a grid."""
     X = np.random.default_rng(5).normal(1.0, 2.0, size=(25, 1))
     fam = family("full")
-    priors = Priors(sds=HalfNormal(3.0), means_loc=0.0, means_scale=5.0).resolve(X, 1, fam)
+    priors = Priors(sds=HalfNormal(3.0), means_loc=0.0, means_scale=5.0).resolve(MemoryRows(X), 1, fam)
     return LogPosterior(X, Space(1, 1, fam), priors)
 
 

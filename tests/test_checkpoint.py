@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+import bayesgmm.em.run as iterate
 from bayesgmm import GaussianMixture, Priors, open_rows
-from bayesgmm.em import run as iterate
 from bayesgmm.em.checkpoint import Checkpoint
 from bayesgmm.em.search import SAME_HEIGHT
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
@@ -27,15 +27,15 @@ def path(X, tmp_path):
 
 def stopped_at(monkeypatch, iteration: int) -> None:
     """Let an interrupt come in the middle of so many iterations on all rows."""
-    taken, step = [0], iterate.Climb._move_to
+    taken, step = [0], iterate.m_step
 
-    def move(climb, mixture):
+    def interrupted(*args):
         taken[0] += 1
         if taken[0] == iteration:
             raise KeyboardInterrupt
-        step(climb, mixture)
+        return step(*args)
 
-    monkeypatch.setattr(iterate.Climb, "_move_to", move)
+    monkeypatch.setattr(iterate, "m_step", interrupted)
 
 
 def assert_same_bits(one: GaussianMixture, other: GaussianMixture) -> None:
@@ -84,7 +84,7 @@ def test_stopped_twice_and_kept_in_the_same_file(path, tmp_path, monkeypatch):
             stopped_at(patch, iteration)
             with pytest.raises(KeyboardInterrupt):
                 GaussianMixture(3, random_state=4).fit(path, checkpoint=kept, resume=kept if kept.exists() else None)
-    assert Checkpoint.read(kept).state is not None
+    assert Checkpoint.read(kept).record.state is not None
     assert_same_bits(whole, GaussianMixture(3).fit(path, resume=kept))
 
 
@@ -94,7 +94,7 @@ def test_an_interrupt_keeps_the_last_parameters(path, tmp_path, monkeypatch):
         stopped_at(patch, 13)
         with pytest.raises(KeyboardInterrupt):
             GaussianMixture(3, random_state=4, n_init=1).fit(path, checkpoint=tmp_path / "c.npz")
-    state = Checkpoint.read(tmp_path / "c.npz").state
+    state = Checkpoint.read(tmp_path / "c.npz").record.state
     assert len(state.trace) == 13  # the start, and twelve iterations that were finished
     heights = np.diff(state.trace)
     assert (heights > -1e-9).all()
@@ -169,9 +169,7 @@ def test_verbose_tells_every_iteration_over_all_rows(path, tmp_path, capsys, kep
 
 def test_runs_are_numbered_and_gains_add_up(path):
     told = []
-    model = GaussianMixture(3, random_state=4)
-    model._on_iteration = told.append
-    model.fit(open_rows(path, chunk_rows=150))
+    model = GaussianMixture(3, random_state=4).fit(open_rows(path, chunk_rows=150), on_iteration=told.append)
     order = [run for i, run in enumerate(t.run for t in told) if i == 0 or told[i - 1].run != run]
     assert order == [*range(1, len(order)), 0]
     assert all(t.seconds > 0 for t in told)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from bayesgmm import BayesianGaussianMixture, ConjugatePriors, GaussianMixture, Priors, open_rows
 from bayesgmm.em import starts
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, SizeAdvice
-from bayesgmm.expectation import expectation, rows_of
+from bayesgmm.expectation import expectation
+from bayesgmm.rows import MemoryRows
 from bayesgmm.rows.summary import Summary
 
 NAMES = ["length", "width", "mass"]
@@ -165,7 +166,7 @@ def test_the_sum_over_chunks_is_the_e_step(tmp_path):
     X = three_groups(1000, np.random.default_rng(0), offset=1e6, missing=0.05)
     np.save(tmp_path / "x.npy", X)
     mixture = np.log([0.4, 0.6]), np.array([[1e6] * 3, [1e6 + 2] * 3]), np.stack([np.eye(3), 2 * np.eye(3)])
-    whole = expectation(rows_of(X), *mixture)
+    whole = expectation(MemoryRows(X), *mixture)
     parts = expectation(open_rows(tmp_path / "x.npy", chunk_rows=13), *mixture)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12 * np.max(np.abs(one)))
@@ -195,22 +196,22 @@ def test_a_part_of_a_mapped_array_is_read_where_it_lies(folder, table):
     mapped = np.load(folder / "rows.npy", mmap_mode="r")
     for part in (mapped[50:], mapped[50:300], mapped[::2], mapped[:, 1:], mapped[::-1]):
         rows = open_rows(part, chunk_rows=64)
-        np.testing.assert_array_equal(rows.take(np.arange(len(rows)))[0], part)
+        np.testing.assert_array_equal(rows.take(np.arange(len(rows))).values, part)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "<i4", "|u1", "?"])
 def test_numbers_of_other_types_are_read_as_float64(tmp_path, dtype):
     values = (np.arange(60).reshape(20, 3) % 7).astype(dtype)
     np.save(tmp_path / "x.npy", values)
-    np.testing.assert_array_equal(open_rows(tmp_path / "x.npy", chunk_rows=6).take(np.arange(20))[0], values.astype(float))
+    np.testing.assert_array_equal(open_rows(tmp_path / "x.npy", chunk_rows=6).take(np.arange(20)).values, values.astype(float))
 
 
 def test_columns_are_chosen_by_name_and_nulls_are_missing_values(folder, table, tmp_path):
     rows = open_rows(folder / "parts", columns=["mass", "length"])
-    np.testing.assert_array_equal(rows.take(np.arange(600))[0], table[["mass", "length"]].to_numpy())
+    np.testing.assert_array_equal(rows.take(np.arange(600)).values, table[["mass", "length"]].to_numpy())
     assert rows.names == ["mass", "length"]
     pq.write_table(pa.table({"a": [1.0, None, 3.0], "b": pa.array([1, 2, None], pa.int32())}), tmp_path / "n.parquet")
-    found = open_rows(tmp_path / "n.parquet").take(np.arange(3))[0]
+    found = open_rows(tmp_path / "n.parquet").take(np.arange(3)).values
     np.testing.assert_array_equal(found, [[1, 1], [np.nan, 2], [3, np.nan]])
 
 
@@ -350,8 +351,8 @@ def test_density_and_gradient_in_chunks_are_those_in_memory(tmp_path):
     np.save(tmp_path / "x.npy", X)
     for name in ("full", "tied", "diag", "spherical"):
         kind = family(name)
-        frame = Frame.of(rows_of(X), "scale" if kind.invariance == "scale" else "columns")
-        priors = Priors().resolve(X, 2, kind).standardised(*total_moments(rows_of(X))).seen_in(frame)
+        frame = Frame.of(MemoryRows(X), "scale" if kind.invariance == "scale" else "columns")
+        priors = Priors().resolve(MemoryRows(X), 2, kind).standardised(*total_moments(MemoryRows(X))).seen_in(frame)
         space = Space(2, 3, kind)
         inside = LogPosterior(frame.standardise(X), space, priors)
         chunked = StreamedPosterior(open_rows(tmp_path / "x.npy", chunk_rows=60), space, priors, None, frame)

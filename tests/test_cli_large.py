@@ -22,12 +22,13 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayesgmm as bg
+import bayesgmm.em.run as iterate
 from bayesgmm.cli import main
 from bayesgmm.cli import predict as predicting
 from bayesgmm.cli.cluster import PATIENCE
 from bayesgmm.cli.large import OFTEN, _told
 from bayesgmm.cli.steps import Progress
-from bayesgmm.em import Iteration, iterate
+from bayesgmm.em import Iteration
 
 NAMES = ["a", "b", "c"]
 
@@ -132,9 +133,9 @@ class TestFit:
     ) -> None:
         whole = fit("x.npy", output="whole.json")
         words = ["fit", "x.npy", "-k", "2", "-o", "model.json", "--n-init", "1", "--seed", "1", "--checkpoint", "kept.npz"]
-        step, taken = iterate.Climb.step, []
+        step, taken = iterate.Stepper.step, []
 
-        def stop(climb: iterate.Climb) -> None:
+        def stop(climb: iterate.Stepper) -> None:
             taken.append(climb.n_iter)
             if len(taken) == 4:
                 os.kill(os.getpid(), signal_)
@@ -142,7 +143,7 @@ class TestFit:
 
         handler = signal.getsignal(signal.SIGTERM)
         with monkeypatch.context() as patch:
-            patch.setattr(iterate.Climb, "step", stop)
+            patch.setattr(iterate.Stepper, "step", stop)
             assert main(words) == code
         assert signal.getsignal(signal.SIGTERM) is handler
         assert len(taken) == 4

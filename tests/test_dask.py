@@ -277,9 +277,9 @@ def test_a_worker_that_is_killed_in_mid_fit_changes_nothing(cluster, X):
     victim = cluster.processes[-1]
     killed = []
 
-    from bayesgmm.em import run as iterate
+    import bayesgmm.em.run as iterate
 
-    step = iterate.Climb.step
+    step = iterate.Stepper.step
 
     def step_and_kill(climb):
         if climb.n_iter == 20 and not killed:
@@ -289,7 +289,7 @@ def test_a_worker_that_is_killed_in_mid_fit_changes_nothing(cluster, X):
         step(climb)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(iterate.Climb, "step", step_and_kill)
+        patch.setattr(iterate.Stepper, "step", step_and_kill)
         with pytest.warns(UserWarning, match="max_iter"):
             fitted = GaussianMixture(**model.get_params()).fit(array)
     assert killed

@@ -19,6 +19,7 @@ from bayesgmm.bayes.space import Space, spiral
 from bayesgmm.covariance import family
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors, lkj_log_constant
+from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture, scipy_log_likelihood
 
 NAMES = ["full", "tied", "diag", "spherical"]
@@ -41,7 +42,7 @@ def log_posterior(rng, K, D, name, sds=None, N=30, smallest_sd=0.0, frame=None):
     fam = family(name)
     bounds = smallest_sd if np.ndim(smallest_sd) == 0 else smallest_sd[:D]
     eta = (0.5, 1.5, 6.0) if sds is None else 1.5
-    priors = Priors(sds=sds, eta=eta, concentration=1.3, smallest_sd=bounds, frame=frame).resolve(X, K, fam)
+    priors = Priors(sds=sds, eta=eta, concentration=1.3, smallest_sd=bounds, frame=frame).resolve(MemoryRows(X), K, fam)
     return LogPosterior(X, Space(K, D, fam), priors)
 
 
@@ -107,7 +108,7 @@ def test_space_there_and_back(seed, K, D, name, frame, smallest_sd):
     rng = np.random.default_rng(seed)
     fam = family(name)
     X = rng.normal(size=(30, D)) @ rng.normal(size=(D, D))
-    priors = Priors(smallest_sd=smallest_sd, frame=frame if fam.has_correlations(D) else None).resolve(X, K, fam)
+    priors = Priors(smallest_sd=smallest_sd, frame=frame if fam.has_correlations(D) else None).resolve(MemoryRows(X), K, fam)
     space = Space.under(priors, fam)
     q = rng.normal(size=(2, 3, space.n_dim))
     params = space.constrain(q)
@@ -133,7 +134,8 @@ def test_rounding_adds_to_every_covariance_and_to_nothing_else(seed, name, frame
     X = rng.normal(size=(30, D)) @ rng.normal(size=(D, D))
     frame = frame if fam.has_correlations(D) else None
     plain, rounded = (
-        LogPosterior(X, Space(K, D, fam), Priors(frame=frame, smallest_sd=bound).resolve(X, K, fam)) for bound in (0.0, smallest_sd)
+        LogPosterior(X, Space(K, D, fam), Priors(frame=frame, smallest_sd=bound).resolve(MemoryRows(X), K, fam))
+        for bound in (0.0, smallest_sd)
     )
     q = 0.5 * rng.normal(size=plain.space.n_dim)
     ours, theirs = plain.space.constrain(q), rounded.space.constrain(q)
@@ -144,7 +146,7 @@ def test_rounding_adds_to_every_covariance_and_to_nothing_else(seed, name, frame
 
 def test_a_start_that_is_narrower_than_the_rounding_is_given_a_little_of_its_own():
     X = np.arange(12.0)[:, None]
-    space = Space.under(Priors(smallest_sd=0.1).resolve(X, 2, family("full")), family("full"))
+    space = Space.under(Priors(smallest_sd=0.1).resolve(MemoryRows(X), 2, family("full")), family("full"))
     mixture = MixtureParams(np.array([0.5, 0.5]), np.array([[0.0], [1.0]]), np.array([[[0.1]], [[0.5]]]))
     back = space.constrain(space.unconstrain(mixture))
     assert 0.1 < back.sds[0, 0] < 0.101

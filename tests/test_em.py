@@ -8,20 +8,21 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 
 import bayesgmm as bg
 from bayesgmm.covariance import family
-from bayesgmm.em import fit_em, resample
+from bayesgmm.em import Fitting, Specification, resample
 from bayesgmm.em.degeneracy import smallest_sds
 from bayesgmm.em.fit import AUTO_STARTS, Start
 from bayesgmm.em.starts import MOST_ROWS, START_METHODS, Sample, starting_points
 from bayesgmm.em.steps import Settings
 from bayesgmm.exceptions import InvalidParameterError
-from tests.conftest import random_mixture
+from bayesgmm.rows import MemoryRows
+from tests.conftest import fit_rows, random_mixture
 
 NAMES = ["full", "tied", "diag", "spherical"]
 
 
 def fit(X, K, name="full", seed=0, **changes):
     how = {"tol": 1e-9, "max_iter": 2000, "seeds": np.random.SeedSequence(seed)} | changes
-    return fit_em(np.ascontiguousarray(X, dtype=float), K, family(name), **how)
+    return fit_rows(X, K, name, **how)
 
 
 @settings(max_examples=60, deadline=None)
@@ -170,7 +171,8 @@ def test_many_starts_are_made_and_counted(faithful):
     assert 0 <= found.n_at_best <= AUTO_STARTS
     assert fit(faithful, 3, seed=2, n_init="auto", effort=4.0).n_starts == 2 * AUTO_STARTS
     seen = []
-    fit(faithful, 2, n_init=3, on_run=seen.append)
+    fitting = Fitting(MemoryRows(faithful), Specification(2, family("full"), n_init=3), on_run=seen.append)
+    fitting.search()
     assert [run.n_iter > 0 for run in seen] == [True] * 3
 
 
@@ -193,6 +195,6 @@ def test_bootstrap_spread_is_the_standard_error_of_one_component(rng):
     X = rng.normal([3.0, -1.0], [2.0, 0.5], size=(200, 2))
     params = fit(X, 1).params
     how = {"tol": 1e-8, "max_iter": 50, "reg_covar": None, "seeds": np.random.SeedSequence(4)}
-    replicates = resample(X, params, family("full"), n_replicates=400, **how).params
+    replicates = resample(MemoryRows(X), params, family("full"), n_replicates=400, **how).params
     assert replicates.batch_shape == (400,)
     np.testing.assert_allclose(replicates.means[:, 0].std(0), X.std(0) / np.sqrt(200), rtol=4 / np.sqrt(2 * 400))

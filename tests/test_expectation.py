@@ -13,6 +13,7 @@ from bayesgmm import expectation as ex
 from bayesgmm.kernels import threads as _threads
 from bayesgmm.kernels.exp import exp_nonpositive, log_normal
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk, MemoryRows
 from tests.conftest import random_mixture, scipy_log_joint, scipy_log_likelihood
 
 
@@ -57,7 +58,7 @@ def test_statistics_equal_scipy(seed, N, K, D, kind):
     joint = scipy_log_joint(X, params)
     log_density = logsumexp(joint, axis=1)
     r = np.exp(joint - log_density[:, None]) * weight[:, None]
-    stats = ex.expectation(X, *arrays(params), sample_weight=weight, diagonal=params.is_diagonal)
+    stats = ex.expectation(MemoryRows(X, weight), *arrays(params), diagonal=params.is_diagonal)
     counts, first, second = weighted_moments(X, params, r)
     if params.is_diagonal:
         second = second * np.eye(D)
@@ -71,19 +72,19 @@ def test_rows_equal_scipy(rng):
     params = random_mixture(rng, 4, 3)
     X = 3 * rng.normal(size=(200, 3))
     joint = scipy_log_joint(X, params)
-    table, log_density = ex.evaluate(X, *arrays(params), joint=True)
+    table, log_density = ex.evaluate(Chunk(X), *arrays(params), joint=True)
     np.testing.assert_allclose(table, joint, rtol=1e-12)
     np.testing.assert_allclose(log_density, logsumexp(joint, axis=1), rtol=1e-12)
-    r, _ = ex.evaluate(X, *arrays(params), responsibilities=True)
+    r, _ = ex.evaluate(Chunk(X), *arrays(params), responsibilities=True)
     np.testing.assert_allclose(r, np.exp(joint - log_density[:, None]), atol=1e-14)
-    assert ex.evaluate(X, *arrays(params))[0].shape == (0, 4)
+    assert ex.evaluate(Chunk(X), *arrays(params))[0].shape == (0, 4)
 
 
 @pytest.mark.parametrize("kind", ["full", "diag"])
 def test_score_is_the_slope_of_the_log_likelihood(rng, kind):
     params = random_mixture(rng, 3, 3, covariance_type=kind)
     X = 2 * rng.normal(size=(40, 3))
-    stats = ex.expectation(X, *arrays(params), diagonal=params.is_diagonal)
+    stats = ex.expectation(MemoryRows(X), *arrays(params), diagonal=params.is_diagonal)
     slope = ex.score(stats, np.linalg.inv(params.scale_tril))
     step = 1e-6
     for index in [(0, 0), (1, 2), (2, 1)]:
@@ -108,7 +109,8 @@ def test_diagonal_means_that_nothing_off_the_diagonal_counts(rng):
     X = rng.normal(size=(50, 3))
     only = params.scale_tril * np.eye(3)
     whole, part = (
-        ex.expectation(X, params.log_weights, params.means, factors, diagonal=True) for factors in (params.scale_tril.copy(), only)
+        ex.expectation(MemoryRows(X), params.log_weights, params.means, factors, diagonal=True)
+        for factors in (params.scale_tril.copy(), only)
     )
     for a, b in zip(whole, part, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -118,7 +120,7 @@ def test_score_vanishes_where_em_stands_still(faithful, em_faithful):
     """The one test that ties both halves of the package together: EM's fixed point is a zero of NUTS's gradient."""
     X = faithful.to_numpy()
     params = em_faithful.params_
-    slope = ex.score(ex.expectation(X, *arrays(params)), np.linalg.inv(params.scale_tril))
+    slope = ex.score(ex.expectation(MemoryRows(X), *arrays(params)), np.linalg.inv(params.scale_tril))
     sd = X.std(0)
     # Slopes in standardised units, against the information in 272 rows, which is of the order of 272.
     assert np.abs(slope.means * sd).max() < 0.02
@@ -131,12 +133,12 @@ def test_chunks_add_up_and_threads_change_no_bit(rng, monkeypatch):
     X = rng.normal(size=(3 * 4096 + 17, 2))
     monkeypatch.setattr(_threads, "_pool", None)
     monkeypatch.setenv("BAYESGMM_NUM_THREADS", "1")
-    one = ex.expectation(X, *arrays(params))
+    one = ex.expectation(MemoryRows(X), *arrays(params))
     monkeypatch.setenv("BAYESGMM_NUM_THREADS", "3")
-    three = ex.expectation(X, *arrays(params))
+    three = ex.expectation(MemoryRows(X), *arrays(params))
     for a, b in zip(one, three, strict=True):
         np.testing.assert_array_equal(a, b)
-    parts = [ex.expectation(np.ascontiguousarray(p), *arrays(params)) for p in np.array_split(X, 7)]
+    parts = [ex.expectation(MemoryRows(np.ascontiguousarray(p)), *arrays(params)) for p in np.array_split(X, 7)]
     np.testing.assert_allclose(sum(p.second for p in parts), one.second, rtol=1e-12)
 
 
@@ -146,7 +148,7 @@ def test_far_points_and_empty_components_never_give_nan(rng):
     X = np.array([[1e8, 1e8], [-1e300, 1e300], [0.0, 0.0], [5e-324, -5e-324]])
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
-    r, log_density = ex.evaluate(X, log_weights, params.means, params.scale_tril, responsibilities=True)
+    r, log_density = ex.evaluate(Chunk(X), log_weights, params.means, params.scale_tril, responsibilities=True)
     np.testing.assert_allclose(r.sum(1), 1.0)
     assert np.isfinite(log_density[[0, 2, 3]]).all()
     assert log_density[1] == -np.inf
@@ -156,10 +158,10 @@ def test_far_points_and_empty_components_never_give_nan(rng):
 def test_a_row_of_density_zero_makes_the_log_likelihood_minus_infinity_and_no_sum_nan(rng):
     params = random_mixture(rng, 3, 2)
     X = np.vstack([rng.normal(size=(40, 2)), [[-1e300, 1e300]]])
-    stats = ex.expectation(X, *arrays(params))
+    stats = ex.expectation(MemoryRows(X), *arrays(params))
     assert stats.log_likelihood == -np.inf
     assert stats.counts.sum() == pytest.approx(41)
-    without = ex.expectation(X, *arrays(params), sample_weight=np.r_[np.ones(40), 0.0])
+    without = ex.expectation(MemoryRows(X, np.r_[np.ones(40), 0.0]), *arrays(params))
     np.testing.assert_allclose(without.log_likelihood, scipy_log_likelihood(X[:40], params), rtol=1e-12)
 
 
@@ -167,7 +169,7 @@ def test_a_row_of_density_zero_makes_the_log_likelihood_minus_infinity_and_no_su
 def test_points_a_hundred_million_sds_away_have_finite_densities(far):
     params = MixtureParams([0.5, 0.5], [[0.0, 0.0], [3.0, 0.0]], np.stack([np.eye(2)] * 2))
     X = np.array([[far, 0.0], [0.0, -far], [far, far]])
-    r, log_density = ex.evaluate(X, *arrays(params), responsibilities=True)
+    r, log_density = ex.evaluate(Chunk(X), *arrays(params), responsibilities=True)
     assert np.isfinite(log_density).all()
     np.testing.assert_allclose(r.sum(1), 1.0, rtol=1e-15)
     assert r[0, 1] == 1.0  # the nearer of the two, by far
@@ -178,7 +180,7 @@ def test_many_equal_components_share_a_row(rng):
     K = 3000
     params = MixtureParams(np.full(K, 1 / K), np.zeros((K, 1)), np.ones((K, 1, 1)))
     X = rng.normal(size=(70, 1))
-    stats = ex.expectation(X, *arrays(params))
+    stats = ex.expectation(MemoryRows(X), *arrays(params))
     np.testing.assert_allclose(stats.log_likelihood, -0.5 * np.sum(X**2 + np.log(2 * np.pi)), rtol=1e-12)
     np.testing.assert_allclose(stats.counts, 70 / K, rtol=1e-12)
 
@@ -187,7 +189,7 @@ def test_many_equal_components_share_a_row(rng):
 def test_more_components_than_rows(rng, N):
     params = random_mixture(rng, 5, 3)
     X = rng.normal(size=(N, 3))
-    stats = ex.expectation(X, *arrays(params))
+    stats = ex.expectation(MemoryRows(X), *arrays(params))
     np.testing.assert_allclose(stats.log_likelihood, scipy_log_likelihood(X, params), rtol=1e-12)
     assert stats.counts.sum() == pytest.approx(N)
     assert all(np.isfinite(part).all() for part in stats)
@@ -203,14 +205,16 @@ def test_any_array_of_numbers_will_do(rng):
     others = [read_only, strided, np.asfortranarray(X), X[::-1][::-1], X.astype(np.float32), X.astype(np.int64), X.tolist()]
     for other in others:
         np.testing.assert_array_equal(params.responsibilities(other), expected)
-        np.testing.assert_allclose(ex.expectation(np.ascontiguousarray(other, float), *arrays(params)).counts, expected.sum(0))
+        np.testing.assert_allclose(
+            ex.expectation(MemoryRows(np.ascontiguousarray(other, float)), *arrays(params)).counts, expected.sum(0)
+        )
     draws, large = (array[None] for array in arrays(params)), np.tile(read_only, (100, 1))
     large.flags.writeable = False  # of several chunks
-    np.testing.assert_array_equal(ex.responsibility_draws(read_only, *draws)[0], expected)
-    np.testing.assert_allclose(ex.expectation(large, *arrays(params)).counts, 100 * expected.sum(0))
+    np.testing.assert_array_equal(ex.responsibility_draws(Chunk(read_only), *draws)[0], expected)
+    np.testing.assert_allclose(ex.expectation(MemoryRows(large), *arrays(params)).counts, 100 * expected.sum(0))
     ones = np.ones(len(large))
     ones.flags.writeable = False
-    weighted = ex.expectation(large, *arrays(params), sample_weight=ones)
+    weighted = ex.expectation(MemoryRows(large, ones), *arrays(params))
     np.testing.assert_allclose(weighted.counts, 100 * expected.sum(0))
 
 
@@ -222,7 +226,7 @@ def test_libraries_get_their_threads_back_when_the_last_fit_ends():
 
     with pools.limit(limits=2):
         before = threads()
-        first, second = ex.libraries_on_one_thread(), ex.libraries_on_one_thread()
+        first, second = _threads.libraries_on_one_thread(), _threads.libraries_on_one_thread()
         first.__enter__()
         second.__enter__()
         assert set(threads()) == {1}
@@ -261,7 +265,7 @@ def test_draw_streams_equal_one_draw_at_a_time(rng):
     X = 2 * rng.normal(size=(1500, 2))
     each = np.stack([params[t].responsibilities(X) for t in range(50)])
     densities = np.stack([params[t].log_density(X) for t in range(50)])
-    moments = ex.responsibility_moments(X, *arrays(params))
+    moments = ex.responsibility_moments(Chunk(X), *arrays(params))
     np.testing.assert_allclose(moments.mean, each.mean(0), atol=1e-13)
     np.testing.assert_allclose(moments.sd, each.std(0), atol=1e-7)
     np.testing.assert_allclose(moments.log_density, logsumexp(densities, axis=0) - np.log(50), rtol=1e-12)
@@ -270,7 +274,7 @@ def test_draw_streams_equal_one_draw_at_a_time(rng):
     np.testing.assert_allclose(moments.entropy, entropy.mean(0), atol=1e-12)
     np.testing.assert_allclose(moments.draw_entropy, entropy.mean(1), atol=1e-12)
     reference = rng.random((1500, 4))
-    np.testing.assert_allclose(ex.cross_sums(X, *arrays(params), reference), np.einsum("tij,im->tjm", each, reference))
+    np.testing.assert_allclose(ex.cross_sums(Chunk(X), *arrays(params), reference), np.einsum("tij,im->tjm", each, reference))
 
 
 def test_responsibilities_equal_enumeration_of_all_allocations(rng):
@@ -283,4 +287,4 @@ def test_responsibilities_equal_enumeration_of_all_allocations(rng):
     p = np.exp(log_p - logsumexp(log_p))
     marginal = np.stack([[(p * (allocations[:, i] == k)).sum() for k in (0, 1)] for i in range(4)])
     np.testing.assert_allclose(params.responsibilities(X), marginal, atol=1e-12)
-    assert ex.expectation(X, *arrays(params)).log_likelihood == pytest.approx(logsumexp(log_p), rel=1e-12)
+    assert ex.expectation(MemoryRows(X), *arrays(params)).log_likelihood == pytest.approx(logsumexp(log_p), rel=1e-12)

@@ -21,9 +21,9 @@ from bayesgmm import GaussianMixture, open_rows
 from bayesgmm.cli import cli
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.rows import is_chunked
-from bayesgmm.rows.parquet import parquet_files
 from bayesgmm.rows.files import ParquetPart
 from bayesgmm.rows.open import stream_rows
+from bayesgmm.rows.parquet import parquet_files
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bayesgmm.frame import Frame
+from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture
 
 
@@ -12,7 +13,7 @@ from tests.conftest import random_mixture
 def test_there_and_back(invariance, weighted, rng):
     X = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 3)) * [1e-6, 1, 1e6] + [1, 1e6, -3]
     weight = rng.uniform(0.5, 2, size=50) if weighted else None
-    frame = Frame.of(X, invariance, weight)
+    frame = Frame.of(MemoryRows(X, weight), invariance)
     Z = frame.standardise(X)
     np.testing.assert_allclose(frame.center + Z @ frame.factor.T, X, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(np.average(Z, axis=0, weights=weight), 0, atol=1e-9)
@@ -32,11 +33,11 @@ def test_there_and_back(invariance, weighted, rng):
 
 def test_collinear_columns_fall_back_to_columns(rng):
     x = rng.normal(size=(40, 1))
-    frame = Frame.of(np.hstack([x, 2 * x]), "affine")
+    frame = Frame.of(MemoryRows(np.hstack([x, 2 * x])), "affine")
     assert not np.any(np.tril(frame.factor, -1))
 
 
 def test_a_large_offset_costs_no_precision(rng):
     X = rng.normal(size=(1000, 2))
-    near, far = Frame.of(X, "affine"), Frame.of(X + 1e8, "affine")
+    near, far = Frame.of(MemoryRows(X), "affine"), Frame.of(MemoryRows(X + 1e8), "affine")
     np.testing.assert_allclose(far.factor, near.factor, rtol=1e-7)

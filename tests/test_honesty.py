@@ -11,7 +11,6 @@ import bayesgmm as bg
 from bayesgmm.covariance import family, names
 from bayesgmm.covariance._plain import ARGUMENTS, RESULT
 from bayesgmm.covariance.plain import Full
-from bayesgmm.em import fit_em
 from bayesgmm.em.degeneracy import examine, smallest_sds
 from bayesgmm.em.fit import AGREEMENT
 from bayesgmm.em.hierarchy import hierarchical_labels
@@ -20,7 +19,8 @@ from bayesgmm.em.starts import Sample, starting_points
 from bayesgmm.em.steps import Settings
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, LikelihoodDecreaseError
 from bayesgmm.kernels.compile import Pointer, compiled
-from tests.conftest import random_mixture
+from bayesgmm.rows import MemoryRows
+from tests.conftest import fit_rows, random_mixture
 
 IRIS = load_iris().data
 
@@ -31,11 +31,15 @@ def run_settings(X, name, **changes):
 
 
 def some_start(X, K, how, seed, method="random_from_data"):
-    return next(starting_points(Sample(X, np.ones(len(X)), is_all=True, rows=X), K, method, 1, how, np.random.SeedSequence(seed)))
+    return next(
+        starting_points(
+            Sample(X, np.ones(len(X)), is_all=True, rows=MemoryRows(X)), K, method, 1, how, np.random.SeedSequence(seed)
+        )
+    )
 
 
 def is_regular(X, run, name):
-    return examine(run.mixture, run_settings(X, name), len(X), (X, None)).is_regular
+    return examine(run.mixture, run_settings(X, name), len(X), MemoryRows(X)).is_regular
 
 
 def fast_and_plain(seed, K, D, name):
@@ -44,7 +48,7 @@ def fast_and_plain(seed, K, D, name):
     X = random_mixture(rng, max(K, 2), D).sample(80, rng)[0]
     fast, plain = (run_settings(X, name, accelerate=accelerate, tol=tol) for accelerate, tol in ((True, 1e-9), (False, 1e-12)))
     start = some_start(X, K, plain, seed)
-    return X, run_em(X, start, fast), run_em(X, start, plain)
+    return X, run_em(MemoryRows(X), start, fast), run_em(MemoryRows(X), start, plain)
 
 
 @settings(max_examples=60, deadline=None)
@@ -62,7 +66,7 @@ def test_acceleration_never_falls_and_ends_where_em_stands_still(seed, K, D, nam
         return
     assert (np.diff(one.trace) >= -1.01e-8 * (np.abs(one.trace[1:]) + len(X))).all()
     if one.status == "converged":
-        on = run_em(X, one.mixture, run_settings(X, name, max_iter=3))
+        on = run_em(MemoryRows(X), one.mixture, run_settings(X, name, max_iter=3))
         # Beside a component on its floor the rest creeps: what is left of the likelihood's slope says less of what is left to gain.
         assert on.log_likelihood - one.log_likelihood < (1e-6 if is_regular(X, one, name) else 1e-4)
 
@@ -89,7 +93,7 @@ def test_acceleration_saves_iterations_where_em_is_slow(rng):
     plain = run_settings(X, "full", tol=1e-11, max_iter=100_000)
     fast = run_settings(X, "full", tol=1e-9, accelerate=True)
     start = some_start(X, 2, plain, 0)
-    slow, quick = run_em(X, start, plain), run_em(X, start, fast)
+    slow, quick = run_em(MemoryRows(X), start, plain), run_em(MemoryRows(X), start, fast)
     assert quick.log_likelihood > slow.log_likelihood - 1e-9 * len(X)  # the tolerance that it was given
     assert quick.n_iter < slow.n_iter / 4
     assert quick.n_saved > 0
@@ -98,9 +102,9 @@ def test_acceleration_saves_iterations_where_em_is_slow(rng):
 def test_aitken_does_not_take_a_slow_climb_for_its_end(rng):
     X = np.concatenate([rng.normal(0, 1, 400), rng.normal(1.2, 1, 400)])[:, None]
     start = some_start(X, 2, run_settings(X, "full"), 0)
-    gains_little = run_em(X, start, run_settings(X, "full", tol=1e-5))
-    extrapolates = run_em(X, start, run_settings(X, "full", tol=1e-5, accelerate=True))
-    best = run_em(X, start, run_settings(X, "full", tol=1e-13, max_iter=100_000)).log_likelihood
+    gains_little = run_em(MemoryRows(X), start, run_settings(X, "full", tol=1e-5))
+    extrapolates = run_em(MemoryRows(X), start, run_settings(X, "full", tol=1e-5, accelerate=True))
+    best = run_em(MemoryRows(X), start, run_settings(X, "full", tol=1e-13, max_iter=100_000)).log_likelihood
     assert best - extrapolates.log_likelihood < 3 * 1e-5 * len(X) < best - gains_little.log_likelihood
 
 
@@ -140,7 +144,7 @@ def test_a_fit_that_runs_out_of_iterations_says_so(faithful):
 
 def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
     """An M-step with a mistake in it (means that move the wrong way) does not go unnoticed."""
-    from bayesgmm.em import run as iterate
+    import bayesgmm.em.run as iterate
 
     X = faithful.to_numpy()
     right = iterate.m_step
@@ -151,7 +155,7 @@ def test_a_fall_of_the_likelihood_is_an_error(faithful, monkeypatch):
 
     monkeypatch.setattr(iterate, "m_step", wrong)
     with pytest.raises(LikelihoodDecreaseError, match="please report"):
-        fit_em(X, 3, family("full"), tol=1e-8, max_iter=50, in_one_call=False)
+        fit_rows(X, 3, max_iter=50, in_one_call=False)
 
 
 @compiled()
@@ -170,7 +174,7 @@ def test_a_fall_of_the_likelihood_is_an_error_in_a_compiled_run_too(faithful):
         letters = "EVV"  # free covariances are found without the family's M-step
 
     with pytest.raises(LikelihoodDecreaseError, match=r"in iteration \d+, which it never may"):
-        fit_em(faithful.to_numpy(), 3, Wrong(), tol=1e-8, max_iter=50, n_init=3)
+        fit_rows(faithful, 3, Wrong(), max_iter=50, n_init=3)
 
 
 @pytest.mark.parametrize("name", names())
@@ -181,7 +185,7 @@ def test_a_run_in_one_call_is_the_run_step_by_step(name, rng):
     for changes in ({"max_iter": 40}, {"accelerate": True, "max_iter": 60}, {"has_floor": False, "ridge": 0.1, "max_iter": 15}):
         one, other = (run_settings(X, name, tol=1e-7, in_one_call=at_once, **changes) for at_once in (True, False))
         start, how = some_start(X, 2, one, 4), one
-        here, there = run_em(X, start, one, weight), run_em(X, start, other, weight)
+        here, there = run_em(MemoryRows(X, weight), start, one), run_em(MemoryRows(X, weight), start, other)
         same = min(
             here.n_iter, there.n_iter, 12
         )  # what rounding did to an extrapolation shows at the end, and may move it by a step
@@ -193,14 +197,14 @@ def test_a_run_in_one_call_is_the_run_step_by_step(name, rng):
 
 
 def test_a_run_that_pauses_goes_on_as_if_it_had_not(faithful, monkeypatch):
-    from bayesgmm.em import run as iterate
+    import bayesgmm.em.run as iterate
 
     X = faithful.to_numpy()
     how = run_settings(X, "full", accelerate=True)
     starts = [some_start(X, 3, how, seed) for seed in range(3)]
-    straight = list(iterate.run_each(X, starts, how))
+    straight = list(iterate.run_each(MemoryRows(X), starts, how))
     monkeypatch.setattr(iterate, "_PAUSE", 1.0)  # after every iteration
-    for one, other in zip(straight, iterate.run_each(X, starts, how), strict=True):
+    for one, other in zip(straight, iterate.run_each(MemoryRows(X), starts, how), strict=True):
         assert one.status == other.status
         assert abs(one.n_iter - other.n_iter) <= 3  # a pause costs the last bits of the factors
         np.testing.assert_allclose(one.trace[:10], other.trace[:10], rtol=1e-10)
@@ -211,8 +215,8 @@ def test_runs_made_together_are_those_made_alone(faithful):
     X = faithful.to_numpy()
     how = run_settings(X, "VEV", accelerate=True)
     starts = [some_start(X, 3, how, seed) for seed in range(4)]
-    for one, start in zip(run_each(X, starts, how), starts, strict=True):
-        np.testing.assert_array_equal(one.trace, run_em(X, start, how).trace)
+    for one, start in zip(run_each(MemoryRows(X), starts, how), starts, strict=True):
+        np.testing.assert_array_equal(one.trace, run_em(MemoryRows(X), start, how).trace)
 
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])

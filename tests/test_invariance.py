@@ -13,6 +13,7 @@ from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import ConvergenceWarning
+from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture
 
 
@@ -37,7 +38,7 @@ def test_the_density_changes_by_the_volume_alone(seed, K, D, name, log_condition
     kind = family(name)
 
     def density(rows):
-        priors = bg.Priors(smallest_sd=0.0).resolve(rows, K, kind)
+        priors = bg.Priors(smallest_sd=0.0).resolve(MemoryRows(rows), K, kind)
         return LogPosterior(rows, Space.under(priors, kind), priors)
 
     here, there = density(X), density(X @ A + 7.0)
@@ -60,7 +61,7 @@ def test_along_the_columns_it_depends_on_them():
     X, A, kind = rng.gamma(2.0, size=(60, 3)), linear_map(rng, 3, 1.0), family("full")
     values = []
     for rows in (X, X @ A):
-        priors = bg.Priors(frame="columns", smallest_sd=0.0).resolve(rows, 2, kind)
+        priors = bg.Priors(frame="columns", smallest_sd=0.0).resolve(MemoryRows(rows), 2, kind)
         space = Space.under(priors, kind)
         em = bg.GaussianMixture(2, random_state=1).fit(rows)
         values.append(LogPosterior(rows, space, priors)(space.unconstrain(em.params_))[0])

@@ -13,6 +13,7 @@ from bayesgmm.covariance import family
 from bayesgmm.em.penalties import penalty_of
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal
+from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture
 
 PRIORS = {
@@ -68,7 +69,7 @@ def test_the_slope_of_the_log_posterior_vanishes_at_the_mode(name, frame, prior,
     priors = bg.Priors(concentration=[2.0, 3.0], sds=PRIORS[prior], eta=eta, means_loc=0.5, means_scale=3.0, frame=frame)
     em = bg.GaussianMixture(2, covariance_type=name, priors=priors, tol=1e-14, init_params=labels).fit(X)
     assert em.status_ == "converged"
-    resolved = replace(priors, smallest_sd=0.0).resolve(X, 2, fam)
+    resolved = replace(priors, smallest_sd=0.0).resolve(MemoryRows(X), 2, fam)
     q = Space.under(resolved, fam).unconstrain(em.params_)
     found = natural_log_posterior(q, X, 2, fam, priors=resolved)
     log_prior = penalty_of(priors, X, 2, fam).log_density(em.weights_, em.means_, em.params_.scale_tril)
@@ -84,7 +85,7 @@ def test_the_models_own_slope_vanishes_at_the_mode(rng):
     em = bg.GaussianMixture(2, priors=priors, tol=1e-14, init_params=labels).fit(X)
     model = bg.build_model(X, 2, priors=priors)
     slope = model.compile_dlogp(jacobian=False, mode="FAST_COMPILE")
-    q = Space.under(priors.resolve(X, 2, family("full")), family("full")).unconstrain(em.params_)
+    q = Space.under(priors.resolve(MemoryRows(X), 2, family("full")), family("full")).unconstrain(em.params_)
     names = [variable.name for variable in model.value_vars]
     pieces = np.split(q, np.cumsum([1, 4, 4]))
     start = model.initial_point()

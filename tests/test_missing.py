@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 import bayesgmm as bg
 from bayesgmm import expectation as ex
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk, MemoryRows
 from tests.conftest import random_mixture, scipy_log_joint
 
 
@@ -56,9 +57,7 @@ def test_statistics_are_conditional_expectations(seed, N, K, D, kind):
     joint, means, covariances = by_hand(X, params)
     log_density = logsumexp(joint, axis=1)
     r = np.exp(joint - log_density[:, None])
-    got = ex.expectation(
-        ex.Gaps.of(X), params.log_weights, params.means, params.scale_tril, sample_weight=weight, diagonal=params.is_diagonal
-    )
+    got = ex.expectation(MemoryRows(X, weight), params.log_weights, params.means, params.scale_tril, diagonal=params.is_diagonal)
     assert got.log_likelihood == pytest.approx(weight @ log_density, rel=1e-11, abs=1e-10)
     np.testing.assert_allclose(got.counts, weight @ r, rtol=1e-10, atol=1e-12)
     inverse = np.linalg.inv(params.scale_tril)
@@ -79,7 +78,7 @@ def test_the_score_of_what_is_there_is_the_slope_of_its_likelihood(rng):
     def log_likelihood(p):
         return p.log_density(X).sum()
 
-    got = ex.expectation(ex.Gaps.of(X), params.log_weights, params.means, params.scale_tril)
+    got = ex.expectation(MemoryRows(X), params.log_weights, params.means, params.scale_tril)
     slope = ex.score(got, np.linalg.inv(params.scale_tril))
     step = 1e-6
     for index in [(0, 0), (1, 2)]:
@@ -103,7 +102,7 @@ def test_batches_of_mixtures_take_gaps_too(rng):
     np.testing.assert_allclose(batch.responsibilities(X)[2, 3], batch[2, 3].responsibilities(X), rtol=1e-12)
     np.testing.assert_allclose(batch.log_density(X)[1, 4], batch[1, 4].log_density(X), rtol=1e-12, atol=1e-12)
     flat = batch.reshape(-1)
-    moments = ex.responsibility_moments(ex.Gaps.of(X), *flat.arrays())
+    moments = ex.responsibility_moments(Chunk(X), *flat.arrays())
     each = flat.responsibilities(X)
     np.testing.assert_allclose(moments.mean, each.mean(0), atol=1e-12)
     np.testing.assert_allclose(moments.sd, each.std(0), atol=1e-7)

@@ -20,6 +20,7 @@ from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal
+from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture, scipy_log_joint, scipy_log_likelihood
 
 N = 12
@@ -67,7 +68,7 @@ class Case:
         # Where the standard deviations have their default prior, which is joint, that of the correlations is as well.
         eta = (0.6, 1.7, 4.0) if sds is None else 1.7
         priors = Priors(concentration=concentration, sds=sds, eta=eta, smallest_sd=smallest_sd, frame=frame)
-        self.priors = priors.resolve(self.X, K, self.family)
+        self.priors = priors.resolve(MemoryRows(self.X), K, self.family)
         self.space = Space.under(self.priors, self.family)
         self.model = build_resolved(self.X, K, self.family, self.priors, [f"x{d}" for d in range(D)])
         self.logp_dlogp = self.model.logp_dlogp_function(ravel_inputs=True)

@@ -19,6 +19,7 @@ from bayesgmm.diagnostics import diagnose, find_modes, stack
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
+from bayesgmm.rows import MemoryRows
 
 FULL = family("full")
 
@@ -31,7 +32,7 @@ def three():
 
 
 def density_of(X, K=2):
-    priors = Priors().resolve(X, K, FULL)
+    priors = Priors().resolve(MemoryRows(X), K, FULL)
     return LogPosterior(X, Space(K, X.shape[1], FULL), priors)
 
 

@@ -11,6 +11,7 @@ import bayesgmm as bg
 from bayesgmm.em import Noise
 from bayesgmm.em.gross import limits_of
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from bayesgmm.rows import MemoryRows
 
 
 def groups_in_noise(rng, n_noise=60):
@@ -27,7 +28,7 @@ def fitted():
 
 def density(em, X):
     """Straight from the definition, on the natural scale."""
-    noise = em._noise
+    noise = em.noise_
     return (1 - em.noise_weight_) * np.exp(em.params_.log_density(X)) + em.noise_weight_ * np.exp(-noise.log_volume)
 
 
@@ -48,7 +49,7 @@ def test_density_and_responsibilities_are_those_of_the_definition(fitted):
     r = em.predict_proba(X)
     assert r.shape == (260, 3)
     np.testing.assert_allclose(r.sum(1), 1.0)
-    np.testing.assert_allclose(r[:, 2], em.noise_weight_ * np.exp(-em._noise.log_volume) / density(em, X), rtol=1e-9)
+    np.testing.assert_allclose(r[:, 2], em.noise_weight_ * np.exp(-em.noise_.log_volume) / density(em, X), rtol=1e-9)
     assert em.responsibilities().component.values.tolist() == [0, 1, -1]
     np.testing.assert_allclose(r[:, 2].mean(), em.noise_weight_, atol=1e-5)
 
@@ -59,7 +60,7 @@ def test_em_climbs_and_stands_still(fitted):
     assert (np.diff(trace) >= -1e-9 * np.abs(trace[:-1])).all()
     for change in (0.01, -0.01):
         moved = bg.MixtureParams(em.weights_, em.means_ + change, em.params_.scale_tril)
-        here = (1 - em.noise_weight_) * np.exp(moved.log_density(X)) + em.noise_weight_ * np.exp(-em._noise.log_volume)
+        here = (1 - em.noise_weight_) * np.exp(moved.log_density(X)) + em.noise_weight_ * np.exp(-em.noise_.log_volume)
         assert np.log(here).sum() < em.log_likelihood_
 
 
@@ -75,9 +76,9 @@ def test_drawn_rows_look_like_the_data(fitted):
     X, labels = em.sample(20_000, random_state=3)
     share = (labels == -1).mean()
     assert abs(share - em.noise_weight_) < 4 * np.sqrt(share * (1 - share) / 20_000)
-    inside = (X[labels == -1] - em._noise.origin) / em._noise.scale @ em._noise.axes
-    assert (inside >= em._noise.low - 1e-9).all()
-    assert (inside <= em._noise.high + 1e-9).all()
+    inside = (X[labels == -1] - em.noise_.origin) / em.noise_.scale @ em.noise_.axes
+    assert (inside >= em.noise_.low - 1e-9).all()
+    assert (inside <= em.noise_.high + 1e-9).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -85,7 +86,7 @@ def test_drawn_rows_look_like_the_data(fitted):
 def test_the_box_holds_the_data_and_is_no_larger_than_the_one_along_columns(seed, D, scale):
     rng = np.random.default_rng(seed)
     X = scale * (rng.normal(size=(30, D)) @ rng.normal(size=(D, D)) + 1e3)
-    box = Noise.around(X)
+    box = Noise.around(MemoryRows(X))
     inside = (X - box.origin) / box.scale @ box.axes
     slack = 1e-9 * np.abs(inside).max()
     assert (inside >= box.low - slack).all()
@@ -173,7 +174,7 @@ def test_gross_errors_are_noise_and_change_nothing_else(seed, D, n_errors, highe
     assert em.lower_bound_ == pytest.approx(em.score(X), rel=1e-9)
     assert em.optima_[0][0] == pytest.approx(em.log_likelihood_, abs=0.01)
     g = n_errors / n
-    volume = em._noise.log_volume
+    volume = em.noise_.log_volume
     np.testing.assert_allclose(em.score_samples(X)[-n_errors:], np.log(g) - volume)
     np.testing.assert_allclose(em.score_samples(clean), alone.score_samples(clean) + np.log1p(-g), rtol=1e-6, atol=1e-6)
     r = em.predict_proba(X)
@@ -201,7 +202,7 @@ def test_a_row_of_weight_zero_is_not_there_for_the_box(rng):
     weight = np.append(np.ones(len(X)), [0.0, 0.0])
     weighted = bg.GaussianMixture(2, noise=True, random_state=0).fit(more, sample_weight=weight)
     plain = bg.GaussianMixture(2, noise=True, random_state=0).fit(X)
-    assert weighted._noise.log_volume == plain._noise.log_volume
+    assert weighted.noise_.log_volume == plain.noise_.log_volume
     np.testing.assert_allclose(weighted.means_, plain.means_)
     assert weighted.log_likelihood_ == pytest.approx(plain.log_likelihood_)
     assert "certain" not in weighted.message_
@@ -213,7 +214,7 @@ def test_the_box_of_weighted_rows_is_that_of_the_rows_as_often(seed, D):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(40, D)) @ rng.normal(size=(D, D))
     weight = rng.integers(0, 4, len(X)).astype(float)
-    weighted, repeated = Noise.around(X, weight), Noise.around(np.repeat(X, weight.astype(int), axis=0))
+    weighted, repeated = Noise.around(MemoryRows(X, weight)), Noise.around(MemoryRows(np.repeat(X, weight.astype(int), axis=0)))
     assert weighted.log_volume == pytest.approx(repeated.log_volume, abs=1e-8)
 
 
@@ -231,15 +232,15 @@ def test_an_error_of_weight_two_is_the_error_twice(rng):
 def test_a_group_is_no_error_however_far_and_tight(rng, share):
     few = int(400 * share)
     X = np.concatenate([rng.normal(5, 0.001, 400 - few), rng.normal(0, 0.001, few)])[:, None]
-    assert not Noise.around(X).limits.are_set
+    assert not Noise.around(MemoryRows(X)).limits.are_set
 
 
 def test_codes_for_missing_values_are_errors_and_heavy_tails_are_few(rng):
     X = np.concatenate([rng.normal(size=(200, 2)), np.full((10, 2), -999999.0)])
-    assert Noise.around(X).limits.beyond(X).sum() == 10
+    assert Noise.around(MemoryRows(X)).limits.beyond(X).sum() == 10
     for seed in range(20):
         heavy = np.random.default_rng(seed).standard_t(2, size=(300, 1))
-        assert Noise.around(heavy).gross < 0.02
+        assert Noise.around(MemoryRows(heavy)).gross < 0.02
 
 
 def test_limits_do_not_depend_on_units_offset_order_or_sign(rng):

@@ -14,10 +14,11 @@ from bayesgmm import ConjugatePriors, GaussianMixture, Priors, open_rows
 from bayesgmm.covariance import family
 from bayesgmm.em import penalty_of, polish
 from bayesgmm.em.degeneracy import smallest_sds
-from bayesgmm.em.run import run_em
 from bayesgmm.em.polish import polished
+from bayesgmm.em.run import run_em
 from bayesgmm.em.steps import Mixture, Settings
 from bayesgmm.frame import origin_near
+from bayesgmm.rows import MemoryRows
 
 FAR = 2.0**20
 """Numbers with few digits behind the point keep them all when this is added."""
@@ -80,7 +81,7 @@ def test_the_posterior_density_has_no_slope_at_its_mode(priors):
     """By differences of the log-posterior, which know nothing of EM."""
     X = overlapping(400, 5)
     fit = GaussianMixture(2, priors=priors, random_state=0).fit(X)
-    penalty = penalty_of(priors, X, 2, family("full"))
+    penalty = penalty_of(priors, MemoryRows(X), 2, family("full"))
     factors = np.linalg.cholesky(fit.covariances_)
     rows, columns = np.tril_indices(2)
 
@@ -150,27 +151,27 @@ def plain_run(X: np.ndarray, tol: float, max_iter: int = 1000):
     means = np.array([[0.0, 0.0], [2.0, 0.0]])
     start = Mixture(np.log([0.5, 0.5]), means, np.stack([np.eye(2)] * 2))
     rules = Settings(family("full"), tol, max_iter, smallest_sds(X), accelerate=True)
-    return run_em(X, start, rules), rules
+    return run_em(MemoryRows(X), start, rules), rules
 
 
 def test_all_its_iterations_count_as_one():
     X = overlapping(500, 1)
     run, rules = plain_run(X, 1e-7)
     told = []
-    better = polished(run, X, rules, after=told.append)
+    better = polished(run, MemoryRows(X), rules, after=told.append)
     assert better.n_iter == run.n_iter + 1
     assert better.status == run.status == "converged"
     assert better.log_likelihood >= run.log_likelihood
     assert 3 < len(told) <= polish.MOST_STEPS + 1
     assert told[-1] == better.log_likelihood
-    assert polished(better, X, rules) is better  # it stands still already
+    assert polished(better, MemoryRows(X), rules) is better  # it stands still already
 
 
 def test_a_run_that_is_far_from_its_end_is_left_alone(monkeypatch):
     X = overlapping(500, 1)
     run, rules = plain_run(X, 1e-7, max_iter=2)
     monkeypatch.setattr(polish, "FARTHEST", 1e-3)
-    assert polished(run, X, rules) is run
+    assert polished(run, MemoryRows(X), rules) is run
 
 
 @pytest.mark.parametrize("asked", [{"tol": 1e-5}, {"n_init": 1}])
@@ -190,7 +191,7 @@ def test_a_lower_standstill_is_not_taken():
     X = overlapping(500, 1)
     run, rules = plain_run(X, 1e-7)
     higher = replace(run, trace=np.append(run.trace[:-1], run.log_likelihood + 1.0))
-    assert polished(higher, X, rules) is higher
+    assert polished(higher, MemoryRows(X), rules) is higher
 
 
 def test_a_weight_that_vanishes_is_no_obstacle():
@@ -218,10 +219,8 @@ def test_a_fit_far_from_zero_goes_on_bit_for_bit(tmp_path, cut):
         if next(calls) == 3 * cut:
             raise Stop
 
-    model = GaussianMixture(2, random_state=3)
-    model._on_iteration = interrupt
     with pytest.raises(Stop):
-        model.fit(rows, checkpoint=tmp_path / "kept.npz")
+        GaussianMixture(2, random_state=3).fit(rows, checkpoint=tmp_path / "kept.npz", on_iteration=interrupt)
     resumed = GaussianMixture(2, random_state=3).fit(rows, resume=tmp_path / "kept.npz")
     np.testing.assert_array_equal(resumed.means_, whole.means_)
     np.testing.assert_array_equal(resumed.covariances_, whole.covariances_)

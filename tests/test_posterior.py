@@ -10,6 +10,7 @@ import bayesgmm as bg
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import expectation
 from bayesgmm.priors import HalfNormal
+from bayesgmm.rows import MemoryRows
 
 
 def quick(K=2, **changes):
@@ -76,7 +77,7 @@ def test_responsibilities_of_a_draw_are_ems_at_equal_parameters(faithful, em_fai
     """EM's own E-step at a posterior draw's parameters."""
     X = np.ascontiguousarray(faithful.to_numpy(float))
     draw = posterior_faithful.params_[1, 7]
-    stats = expectation(X, draw.log_weights, draw.means, draw.scale_tril)
+    stats = expectation(MemoryRows(X), draw.log_weights, draw.means, draw.scale_tril)
     table = posterior_faithful.responsibility_draws()[1, 7]
     np.testing.assert_allclose(table.sum("obs"), stats.counts, rtol=1e-10)
     em_like = bg.GaussianMixture(2)

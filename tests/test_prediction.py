@@ -7,7 +7,8 @@ from scipy.stats import chi2
 
 import bayesgmm as bg
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import predictions, rows_of
+from bayesgmm.expectation import predictions
+from bayesgmm.rows import Chunk
 from tests.conftest import random_mixture, scipy_log_joint
 
 
@@ -25,7 +26,7 @@ def small_posterior(faithful):
 @pytest.mark.parametrize("covariance_type", ["full", "diag"])
 def test_each_draw_agrees_with_scipy(rng, covariance_type):
     X, draws = 2 * rng.normal(size=(40, 3)), random_mixture(rng, 4, 3, (25,), covariance_type)
-    found = predictions(X, *draws.arrays(), prob=0.8, diagonal=draws.is_diagonal)
+    found = predictions(Chunk(X), *draws.arrays(), prob=0.8, diagonal=draws.is_diagonal)
     joint = np.stack([scipy_log_joint(X, draws[t]) for t in range(25)])
     logs = np.logaddexp.reduce(joint, axis=2)
     tail = np.stack([chi2(3).sf(squared_distances(X, draws[t]).min(axis=1)) for t in range(25)])
@@ -39,9 +40,9 @@ def test_each_draw_agrees_with_scipy(rng, covariance_type):
 
 def test_blocks_say_what_one_piece_says(rng):
     X, draws = rng.normal(size=(1300, 2)), random_mixture(rng, 3, 2, (7,))
-    whole = predictions(X, *draws.arrays(), prob=0.9)
+    whole = predictions(Chunk(X), *draws.arrays(), prob=0.9)
     for start in (0, 511, 1299):
-        alone = predictions(X[start : start + 1], *draws.arrays(), prob=0.9)
+        alone = predictions(Chunk(X[start : start + 1]), *draws.arrays(), prob=0.9)
         for estimate, one in ((whole.log_density, alone.log_density), (whole.tail, alone.tail)):
             assert [values[start] for values in estimate] == pytest.approx(np.ravel(one), rel=1e-12)
 
@@ -50,7 +51,7 @@ def test_rows_with_gaps_have_the_tail_of_what_they_have(rng):
     X, draws = rng.normal(size=(30, 3)), random_mixture(rng, 2, 3, (9,))
     X[:10, 1] = np.nan
     X[10] = np.nan
-    found = predictions(rows_of(X), *draws.arrays(), prob=0.9)
+    found = predictions(Chunk(X), *draws.arrays(), prob=0.9)
     there = draws.means[..., [0, 2]], draws.covariances[..., [0, 2], :][..., [0, 2]]
     tail = [
         chi2(2).sf(np.einsum("nkd,kde,nke->nk", gap := X[:10, None, [0, 2]] - m, np.linalg.inv(S), gap).min(axis=1))
@@ -64,7 +65,7 @@ def test_rows_with_gaps_have_the_tail_of_what_they_have(rng):
 
 def test_a_component_without_weight_is_not_near(rng):
     mixture = bg.MixtureParams([[1.0, 0.0]], [[[0.0], [5.0]]], np.ones((1, 2, 1, 1)))
-    tail = predictions(np.array([[5.0]]), *mixture.arrays(), prob=0.9).tail.value
+    tail = predictions(Chunk(np.array([[5.0]])), *mixture.arrays(), prob=0.9).tail.value
     assert tail == pytest.approx(chi2(1).sf(25.0))
 
 

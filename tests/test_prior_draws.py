@@ -16,6 +16,7 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.plots import plot_prior
 from bayesgmm.plots.prior import _ticks
 from bayesgmm.priors import LKJ, Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
+from bayesgmm.rows import MemoryRows
 
 LEAST_P = 1e-4  # p-values below it fail: seeds are fixed, so a test that passes once passes always
 SDS = [
@@ -94,7 +95,7 @@ def test_weights_means_and_sds_follow_their_distributions(name):
 def test_draws_belong_to_their_family(name):
     """The unconstrained space of the family holds them: there and back gives the same mixtures."""
     draws = Priors().sample(DATA, 3, name, n_draws=20, random_state=1)
-    space = Space.under(Priors().resolve(DATA, 3, family(name)), family(name))
+    space = Space.under(Priors().resolve(MemoryRows(DATA), 3, family(name)), family(name))
     back = space.constrain(space.unconstrain(draws))
     np.testing.assert_allclose(back.covariances, draws.covariances, rtol=1e-8)
     assert draws.is_diagonal == (name in ("diag", "spherical"))

@@ -18,6 +18,7 @@ from bayesgmm.diagnostics import prior_sensitivity
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfStudentT, Priors
 from bayesgmm.priors.draws import draw_mixtures
+from bayesgmm.rows import MemoryRows
 
 LEAST_P = 1e-4  # p-values below it fail: seeds are fixed, so a test that passes once passes always
 DATA = np.random.default_rng(5).normal(size=(20, 3)) * [1.0, 10.0, 0.1] + [0.0, 50.0, -1.0]
@@ -46,7 +47,7 @@ def in_python():
 def test_terms_and_jacobians_are_the_compiled_density_without_data(name, K, D, sds, lower):
     """Compiled density - log-likelihood = terms + log-Jacobian of PyMC's transforms."""
     X, fam = DATA[:, :D], family(name)
-    priors = Priors(1.7, sds=sds, eta=1.3, smallest_sd=lower).resolve(X, K, fam)
+    priors = Priors(1.7, sds=sds, eta=1.3, smallest_sd=lower).resolve(MemoryRows(X), K, fam)
     space = Space.under(priors, fam)
     density = LogPosterior(X, space, priors)
     draws = draw_mixtures(priors, fam, 3, np.random.default_rng(1))
@@ -69,7 +70,7 @@ def log_jacobian(params, space):
 @pytest.mark.usefixtures("in_python")
 def test_terms_are_those_of_the_pymc_model(name, K, D, sds, lower):
     X, fam = DATA[:, :D], family(name)
-    priors = Priors(1.7, sds=sds, eta=1.3, smallest_sd=lower).resolve(X, K, fam)
+    priors = Priors(1.7, sds=sds, eta=1.3, smallest_sd=lower).resolve(MemoryRows(X), K, fam)
     space = Space.under(priors, fam)
     model = build_resolved(X, K, fam, priors, [f"x{d}" for d in range(D)])
     draws = draw_mixtures(priors, fam, 3, np.random.default_rng(1))
@@ -88,7 +89,7 @@ def test_terms_are_those_of_the_pymc_model(name, K, D, sds, lower):
 def test_draws_are_those_of_the_pymc_model():
     """PyMC draws the same priors and prior predictive rows; its LKJ generator is another."""
     X, fam = DATA[:, :2], family("full")
-    priors = Priors([1.0, 3.0], eta=1.3).resolve(X, 2, fam)
+    priors = Priors([1.0, 3.0], eta=1.3).resolve(MemoryRows(X), 2, fam)
     model = build_resolved(X, 2, fam, priors, ["a", "b"])
     theirs = pm.sample_prior_predictive(400, model=model, random_seed=1)
     ours = draw_mixtures(priors, fam, 400, np.random.default_rng(2))
@@ -161,7 +162,7 @@ def test_one_chain_a_flat_prior_and_what_cannot_be_measured(posterior_faithful):
 
 def test_terms_of_flat_priors_are_constant():
     fam = family("full")
-    priors = Priors(1.0, eta=1.0).resolve(DATA[:, :2], 2, fam)
+    priors = Priors(1.0, eta=1.0).resolve(MemoryRows(DATA[:, :2]), 2, fam)
     terms = log_prior_terms(draw_mixtures(priors, fam, 50, np.random.default_rng(1)), priors, fam)
     assert np.ptp(terms["weights"]) == np.ptp(terms["corr"]) == 0
     assert terms["corr"][0] == pytest.approx(2 * np.log(0.5))  # two correlations, uniform between -1 and 1

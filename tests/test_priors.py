@@ -12,6 +12,7 @@ from bayesgmm.covariance import family
 from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterError
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
 from bayesgmm.priors.axes import invariant_frame
+from bayesgmm.rows import MemoryRows
 
 EVERY = [HalfNormal(0.7), HalfCauchy(0.7), HalfStudentT(4.0, 0.7), LogNormal(-0.3, 0.8), Exponential(0.7), Gamma(2.5, 1.5)]
 
@@ -42,12 +43,12 @@ def test_defaults_follow_the_data(name, rng):
     X = rng.normal(size=(100, 2)) * [1.0, 50.0] + [3.0, -7.0]
     K, fam = 3, family(name)
     priors = Priors(frame="columns")
-    here = priors.resolve(X, K, fam)
+    here = priors.resolve(MemoryRows(X), K, fam)
     np.testing.assert_allclose(here.means_loc, np.tile(X.mean(0), (K, 1)))
     np.testing.assert_allclose(here.means_scale, np.tile(2.5 * X.std(0), (K, 1)))
     assert here.sds.parameters()[0].shape == fam.sds_shape(K, 2)
     scale = np.full(2, 10.0) if name == "spherical" else np.array([10.0, 0.1])
-    there = priors.resolve(X * scale + 5, K, fam)
+    there = priors.resolve(MemoryRows(X * scale + 5), K, fam)
     # In standardised columns they are numbers of their own, whatever the units were.
     for rows, priors in ((X, here), (X * scale + 5, there)):
         own = priors.standardised(rows.mean(0), np.cov(rows.T, bias=True))
@@ -60,7 +61,7 @@ def test_defaults_follow_the_data(name, rng):
 @pytest.mark.parametrize("name", ["full", "tied", "diag", "spherical"])
 def test_defaults_are_the_same_for_every_number_of_components(name, rng):
     X, fam = rng.normal(size=(60, 3)), family(name)
-    one, two, many = (Priors().resolve(X, K, fam) for K in (1, 2, 7))
+    one, two, many = (Priors().resolve(MemoryRows(X), K, fam) for K in (1, 2, 7))
     np.testing.assert_allclose(two.frame.factor, many.frame.factor)
     np.testing.assert_allclose(two.means_scale[0], many.means_scale[0])
     assert (two.sds.shared, two.sds.factors) == (many.sds.shared, many.sds.factors)
@@ -124,7 +125,7 @@ def test_the_invariant_frame_goes_along_with_linear_maps(seed, D, log_condition,
         left, right = (np.linalg.qr(rng.normal(size=(D, D)))[0] for _ in range(2))
         A = left @ np.diag(10.0 ** np.linspace(0.0, log_condition, D)) @ right
         mapped = X @ A + 3.0
-    here, there = invariant_frame(X), invariant_frame(mapped)
+    here, there = invariant_frame(MemoryRows(X)), invariant_frame(MemoryRows(mapped))
     np.testing.assert_allclose(there.factor, A.T @ here.factor, atol=1e-5 * np.abs(there.factor).max())
     if not missing:
         Z = here.standardise(X)
@@ -138,7 +139,9 @@ def test_the_invariant_frame_goes_along_with_linear_maps(seed, D, log_condition,
 def test_the_frame_weighs_rows_by_how_often_they_were_seen(rng):
     X, weight = rng.gamma(2.0, size=(50, 3)), rng.integers(0, 4, 50)
     np.testing.assert_allclose(
-        invariant_frame(X, weight.astype(float)).factor, invariant_frame(np.repeat(X, weight, axis=0)).factor, rtol=1e-6
+        invariant_frame(MemoryRows(X, weight.astype(float))).factor,
+        invariant_frame(MemoryRows(np.repeat(X, weight, axis=0))).factor,
+        rtol=1e-6,
     )
 
 
@@ -147,19 +150,19 @@ def test_of_chunks_the_frame_is_that_of_the_rows(rng, tmp_path):
     X[::17, 1] = np.nan
     np.save(tmp_path / "rows.npy", X)
     chunked = bg.open_rows(tmp_path / "rows.npy", chunk_rows=128)
-    np.testing.assert_allclose(invariant_frame(chunked).factor, invariant_frame(X).factor, rtol=1e-6)
+    np.testing.assert_allclose(invariant_frame(chunked).factor, invariant_frame(MemoryRows(X)).factor, rtol=1e-6)
 
 
 def test_a_frame_is_the_columns_where_something_is_stated_of_them(rng):
     X, full = rng.normal(size=(30, 2)), family("full")
-    assert not Priors().resolve(X, 2, full).frame.is_identity
-    assert not Priors(means_loc=1.0).resolve(X, 2, full).frame.is_identity
+    assert not Priors().resolve(MemoryRows(X), 2, full).frame.is_identity
+    assert not Priors(means_loc=1.0).resolve(MemoryRows(X), 2, full).frame.is_identity
     for priors in (Priors(frame="columns"), Priors(sds=HalfNormal(1.0)), Priors(means_scale=2.0)):
-        assert priors.resolve(X, 2, full).frame.is_identity
-    assert not Priors(sds=HalfNormal(1.0), frame="invariant").resolve(X, 2, full).frame.is_identity
-    assert Priors().resolve(X, 2, family("diag")).frame.is_identity
+        assert priors.resolve(MemoryRows(X), 2, full).frame.is_identity
+    assert not Priors(sds=HalfNormal(1.0), frame="invariant").resolve(MemoryRows(X), 2, full).frame.is_identity
+    assert Priors().resolve(MemoryRows(X), 2, family("diag")).frame.is_identity
     F = np.array([[1.0, 2.0], [0.0, -3.0]])
-    given = Priors(frame=F, means_loc=[1.0, 2.0]).resolve(X, 1, full)
+    given = Priors(frame=F, means_loc=[1.0, 2.0]).resolve(MemoryRows(X), 1, full)
     np.testing.assert_array_equal(given.frame.factor, F)
     # A centre is stated in the columns, and is where it was when it is carried back.
     np.testing.assert_allclose(given.frame.center + F @ given.means_loc[0], [1.0, 2.0])
@@ -175,7 +178,7 @@ def test_without_an_invariant_frame_the_prior_says_that_it_holds_along_the_colum
     with pytest.warns(
         DataAdvice, match=r"do not vary in 3 directions.* take covariance_type='diag'\. As it is, .* along the columns"
     ):
-        assert Priors().resolve(X, 2, family("full")).frame.is_identity
+        assert Priors().resolve(MemoryRows(X), 2, family("full")).frame.is_identity
 
 
 @pytest.mark.parametrize(
@@ -185,11 +188,23 @@ def test_without_an_invariant_frame_the_prior_says_that_it_holds_along_the_colum
         (lambda X: Priors(frame=[[1.0, 2.0], [2.0, 4.0]]), InvalidParameterError, "square matrix of full rank"),
         (lambda X: Priors(frame=[1.0, 2.0]), InvalidParameterError, "square matrix of full rank"),
         (lambda X: Priors(frame=[[np.nan]]), InvalidParameterError, "square matrix of full rank"),
-        (lambda X: Priors(frame=np.eye(2)).resolve(X, 2, family("full")), InvalidParameterError, r"shape \(3, 3\) for 3 columns"),
-        (lambda X: Priors(frame="invariant").resolve(X, 2, family("diag")), InvalidParameterError, "has no correlations"),
-        (lambda X: INVARIANT.resolve(X[:3], 2, family("full")), InvalidDataError, "3 rows do not vary in 3 directions.*'diag'"),
-        (lambda X: INVARIANT.resolve(X @ SUM, 2, family("full")), InvalidDataError, "some columns follow"),
-        (lambda X: INVARIANT.resolve(X * [1, 0, 1], 2, family("tied")), InvalidDataError, "covariance_type='diag'"),
+        (
+            lambda X: Priors(frame=np.eye(2)).resolve(MemoryRows(X), 2, family("full")),
+            InvalidParameterError,
+            r"shape \(3, 3\) for 3 columns",
+        ),
+        (
+            lambda X: Priors(frame="invariant").resolve(MemoryRows(X), 2, family("diag")),
+            InvalidParameterError,
+            "has no correlations",
+        ),
+        (
+            lambda X: INVARIANT.resolve(MemoryRows(X[:3]), 2, family("full")),
+            InvalidDataError,
+            "3 rows do not vary in 3 directions.*'diag'",
+        ),
+        (lambda X: INVARIANT.resolve(MemoryRows(X @ SUM), 2, family("full")), InvalidDataError, "some columns follow"),
+        (lambda X: INVARIANT.resolve(MemoryRows(X * [1, 0, 1]), 2, family("tied")), InvalidDataError, "covariance_type='diag'"),
     ],
 )
 def test_what_is_no_frame_is_refused(make, error, words, rng):
@@ -202,7 +217,7 @@ def test_arrays_are_taken_in_every_shape_that_fits(rng):
     fam = family("full")
     resolved = Priors(
         concentration=[1.0, 2.0, 3.0], means_loc=[1.0, 2.0], means_scale=np.full((3, 2), 4.0), sds=HalfNormal([1.0, 2.0])
-    ).resolve(X, 3, fam)
+    ).resolve(MemoryRows(X), 3, fam)
     assert resolved.concentration.tolist() == [1, 2, 3]
     assert resolved.means_loc.tolist() == [[1, 2]] * 3
     assert resolved.sds.scale.tolist() == [[1, 2]] * 3
@@ -225,8 +240,11 @@ def test_arrays_are_taken_in_every_shape_that_fits(rng):
         (lambda: LogNormal(0, 1, shared=-1), "LogNormal: shared must be one finite number"),
         (lambda: LogNormal(0, 1, factors=()), "LogNormal: factors must be positive, finite numbers"),
         (lambda: LogNormal(0, 1, factors=(1, 0)), "LogNormal: factors must be positive, finite numbers"),
-        (lambda: Priors(concentration=[1, 2]).resolve(np.eye(3), 3, family("full")), r"concentration .* fits \(3,\), got \(2,\)"),
-        (lambda: Priors(sds=HalfNormal([1, 2])).resolve(np.eye(3), 3, family("full")), r"HalfNormal: .* fits \(3, 3\)"),
+        (
+            lambda: Priors(concentration=[1, 2]).resolve(MemoryRows(np.eye(3)), 3, family("full")),
+            r"concentration .* fits \(3,\), got \(2,\)",
+        ),
+        (lambda: Priors(sds=HalfNormal([1, 2])).resolve(MemoryRows(np.eye(3)), 3, family("full")), r"HalfNormal: .* fits \(3, 3\)"),
     ],
 )
 def test_what_is_no_prior_is_refused(make, words):

@@ -14,6 +14,7 @@ from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.priors import Priors
+from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture
 
 
@@ -29,7 +30,7 @@ def problem(name, D, K, N=30):
     start = random_mixture(rng, K, D, covariance_type=name)
     X = start.sample(N, rng)[0]
     kind = family(name)
-    return X, K, kind, Priors().resolve(X, K, kind), start
+    return X, K, kind, Priors().resolve(MemoryRows(X), K, kind), start
 
 
 def draw(problem, options=(), **changes):

@@ -16,6 +16,7 @@ from bayesgmm.covariance import family
 from bayesgmm.exceptions import DataAdvice
 from bayesgmm.priors import HalfNormal, Priors
 from bayesgmm.resolution import advice_on_repeats, repeats, smallest_sds
+from bayesgmm.rows import MemoryRows
 
 
 def rounded(rng: np.random.Generator, step: float = 0.5) -> np.ndarray:
@@ -28,21 +29,21 @@ def test_the_rounding_of_each_column_is_added_to_every_component(name, rng):
     X = np.c_[rng.normal(size=100), 10.0 * rng.normal(size=100).round(1), rng.normal(size=100).round(1)]
     smallest = smallest_sds(X)
     np.testing.assert_allclose(smallest, [0.0, 1.0 / 12**0.5, 0.1 / 12**0.5])
-    rounding = Priors().resolve(X, 2, family(name)).rounding
+    rounding = Priors().resolve(MemoryRows(X), 2, family(name)).rounding
     assert rounding is None if name == "spherical" else np.allclose(rounding, np.diag(smallest**2), rtol=1e-12, atol=0)
     draws = Priors().sample(X, 2, name, n_draws=200, random_state=1)
     assert (draws.sds > (0.0 if name == "spherical" else smallest)).all()
     # No direction is narrower than rounding makes it: what is left is still a covariance.
     left = draws.covariances - (0.0 if rounding is None else rounding)
     assert (np.linalg.eigvalsh(left) > -1e-9 * np.abs(left).max()).all()
-    given = Priors(smallest_sd=[0.5, 0.0, 0.3]).resolve(X, 2, family("diag")).rounding
+    given = Priors(smallest_sd=[0.5, 0.0, 0.3]).resolve(MemoryRows(X), 2, family("diag")).rounding
     np.testing.assert_allclose(given, np.diag([0.25, 0.0, 0.09]))
 
 
 def test_without_visible_rounding_nothing_is_added(rng):
     X = rng.normal(size=(60, 2))
-    assert Priors().resolve(X, 2, family("full")).rounding is None
-    assert Priors(smallest_sd=0.0).resolve(X.round(1), 2, family("full")).rounding is None
+    assert Priors().resolve(MemoryRows(X), 2, family("full")).rounding is None
+    assert Priors(smallest_sd=0.0).resolve(MemoryRows(X.round(1)), 2, family("full")).rounding is None
 
 
 @settings(max_examples=10, deadline=None)
@@ -55,7 +56,7 @@ def test_rounded_data_have_no_mode_on_equal_values(seed):
     spike = bg.MixtureParams(np.array([0.1, 0.9]), np.array([[tie], [X.mean()]]), np.array([[[1e-8]], [[X.std()]]]))
     heights, sds = [], []
     for priors in (Priors(), Priors(smallest_sd=0.0, sds=HalfNormal(2.0))):
-        density = LogPosterior(X, Space(2, 1, kind), priors.resolve(X, 2, kind))
+        density = LogPosterior(X, Space(2, 1, kind), priors.resolve(MemoryRows(X), 2, kind))
         mode = find_mode(density, density.space.unconstrain(spike))
         heights.append(density(mode)[0])
         sds.append(density.space.constrain(mode).sds.min())

@@ -23,6 +23,7 @@ from bayesgmm.report.choice import Choice, choose
 from bayesgmm.report.facts import Origin, facts_of
 from bayesgmm.report.known import score_labels
 from bayesgmm.report.recipe import recipe
+from bayesgmm.rows import MemoryRows
 from tests.test_report import Page, short_fits
 
 
@@ -252,7 +253,7 @@ class TestBeliefs:
             for kind in ("full", "tied", "spherical"):
                 if np.ndim(getattr(sds, "scale", 0.0)) and kind != "full":
                     continue
-                prior = bg.Priors(sds=sds).resolve(X, 2, family(kind))
+                prior = bg.Priors(sds=sds).resolve(MemoryRows(X), 2, family(kind))
                 rows = beliefs(prior, ("a", "b"), kind)
                 assert any(type(sds).__name__ in row["belief"] for row in rows)
                 assert ("correlations" in {row["of"] for row in rows}) == (kind != "spherical")

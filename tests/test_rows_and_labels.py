@@ -125,7 +125,7 @@ def test_rows_without_names_go_with_any_fit(em, frame):
 
 @pytest.mark.parametrize("theirs", ["VVV", "EEE", "VVI", "VII"])
 def test_a_family_has_two_names_and_is_one_model(theirs, frame):
-    ours = bg.GaussianMixture(covariance_type=theirs)._family.name
+    ours = bg.GaussianMixture(covariance_type=theirs).family_.name
     em = bg.GaussianMixture(2, covariance_type=theirs, random_state=1).fit(frame)
     posterior = quietly(bg.BayesianGaussianMixture(2, covariance_type=ours, init=em, **SHORT), frame)
     assert posterior.em_ is em

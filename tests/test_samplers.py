@@ -24,6 +24,7 @@ from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, HalfNormal, LogNormal, Priors
 from bayesgmm.priors.rounding import without_rounding
+from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture, scipy_log_likelihood
 
 FAMILIES = ["full", "tied", "diag", "spherical"]
@@ -69,7 +70,7 @@ def small_problem(name="full", D=2, K=2, N=40, seed=5):
     start = random_mixture(rng, K, D, covariance_type=name)
     X = start.sample(N, rng)[0]
     kind = family(name)
-    return X, kind, start, LogPosterior(X, Space(K, D, kind), Priors().resolve(X, K, kind))
+    return X, kind, start, LogPosterior(X, Space(K, D, kind), Priors().resolve(MemoryRows(X), K, kind))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ class TestLaplace:
         np.testing.assert_allclose(draws.std((0, 1)), sd, rtol=0.1)
 
         kind = family("full")
-        density = LogPosterior(large, Space(2, 1, kind), Priors().resolve(large, 2, kind))
+        density = LogPosterior(large, Space(2, 1, kind), Priors().resolve(MemoryRows(large), 2, kind))
         normal = laplace(density, density.space.unconstrain(nuts.em_.params_)[None])
         plain = parameters(density.space.constrain(normal.draw(4000, np.random.default_rng(0))[0])[None])
         assert (np.abs(plain.mean((0, 1)) - mean) < 8 / np.sqrt(len(large)) * sd + 4.5 * sd / np.sqrt(4000)).all()
@@ -205,7 +206,7 @@ class TestConjugateDensities:
         params, kind = random_mixture(rng, K, D, batch=(3,), covariance_type=name), family(name)
         X = rng.normal(size=(50, D))
         conjugate = ConjugatePriors(2.0, shrinkage=0.3).resolve(X.mean(0), np.cov(X.T).reshape(D, D), K)
-        model = Priors(eta=3.0, frame="columns").resolve(X, K, kind)
+        model = Priors(eta=3.0, frame="columns").resolve(MemoryRows(X), K, kind)
         space = Space(K, D, kind)
         log_sds = np.log(space.free_sds(params)).reshape(3, -1)
         if kind.diagonal:

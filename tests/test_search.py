@@ -10,9 +10,10 @@ from sklearn.metrics import adjusted_rand_score
 
 import bayesgmm as bg
 from bayesgmm.covariance import family
-from bayesgmm.em import fit_em
+from bayesgmm.em import Fitting, Specification
 from bayesgmm.em.fit import AUTO_STARTS
 from bayesgmm.exceptions import ConvergenceWarning
+from bayesgmm.rows import MemoryRows
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -96,7 +97,11 @@ def test_starts_that_ended_at_a_rejected_maximum_do_not_agree():
         runs = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            found = fit_em(X, 3, family("full"), tol=1e-8, max_iter=500, seeds=np.random.SeedSequence(seed), on_run=runs.append)
+            fitting = Fitting(
+                MemoryRows(X), Specification(3, family("full")), seeds=np.random.SeedSequence(seed), on_run=runs.append
+            )
+            fitting.search()
+            found = fitting.end()
         higher = sum(run.log_likelihood > found.log_likelihood + 0.2 for run in runs)
         seen += higher
         assert found.n_at_best <= found.n_starts - higher

@@ -484,7 +484,7 @@ def test_models_share_one_copy_of_the_rows_that_stays_as_it_is(faithful):
     before = second.responsibilities().to_numpy()
     rows *= 1000.0
     first.fit(rows[:100])
-    assert third._fit_rows is second._fit_rows
+    assert third.rows_ is second.rows_
     np.testing.assert_array_equal(second.responsibilities(), before)
 
 

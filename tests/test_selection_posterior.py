@@ -9,6 +9,7 @@ import bayesgmm as bg
 from bayesgmm.criticism import compare_elpd, loo
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.partitions.used import mean_occupied
+from bayesgmm.rows import MemoryRows
 from bayesgmm.selection import select
 from tests.conftest import random_mixture
 
@@ -56,7 +57,7 @@ def test_occupied_components_are_those_with_rows(rng):
     assert mean_occupied(draws, X) == pytest.approx(simulated, abs=0.01)
     weight = np.array([1.0, 2.0, 0.0, 1.0, 1.0, 1.0])
     repeated = np.concatenate([X[weight > 0], X[1:2]])
-    weighted = SimpleNamespace(params_=draws, _fit_X=X, _fit_weight=weight)
+    weighted = SimpleNamespace(params_=draws, rows_=MemoryRows(X, weight))
     assert mean_occupied(weighted) == pytest.approx(mean_occupied(draws, repeated))
 
 

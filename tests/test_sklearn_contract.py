@@ -328,4 +328,4 @@ def test_tables_of_python_objects_that_are_numbers_are_fitted(faithful):
     np.testing.assert_array_equal(objects.means_, plain.means_)
     holes = X.astype(object)
     holes[3, 1] = None  # NumPy's missing value among objects
-    assert np.isnan(bg.GaussianMixture(2, n_init=1, random_state=0).fit(holes)._fit_X[3, 1])
+    assert np.isnan(bg.GaussianMixture(2, n_init=1, random_state=0).fit(holes).rows_.values[3, 1])

@@ -10,7 +10,6 @@ from scipy.special import logsumexp
 
 import bayesgmm as bg
 from bayesgmm.covariance import family
-from bayesgmm.em import fit_em
 from bayesgmm.em.bootstrap import resample
 from bayesgmm.em.coordinates import Coordinates
 from bayesgmm.em.fit import Start
@@ -20,7 +19,8 @@ from bayesgmm.em.scores import add_information, in_coordinates, row_scores
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.kernels.linalg import raise_eigenvalues
 from bayesgmm.params import MixtureParams
-from tests.conftest import random_mixture, scipy_log_joint
+from bayesgmm.rows import MemoryRows
+from tests.conftest import fit_rows, random_mixture, scipy_log_joint
 
 NAMES = ["full", "tied", "diag", "spherical"]
 PARTS = ["weights", "means", "sds", "covariances"]
@@ -29,11 +29,12 @@ PARTS = ["weights", "means", "sds", "covariances"]
 def fit(X, K, name="full", start=None, **changes):
     how = {"tol": 1e-11, "max_iter": 5000, "seeds": np.random.SeedSequence(0)} | changes
     start = Start() if start is None else Start(start.weights, start.means, start.covariances)
-    return fit_em(np.ascontiguousarray(X, dtype=float), K, family(name), start=start, **how).params
+    return fit_rows(X, K, name, start=start, **how).params
 
 
 def information(X, params, kind, weight=None):
-    return add_information(X, params, kind, in_coordinates(X, params, kind, weight)[0], weight)
+    rows = MemoryRows(X, weight)
+    return add_information(rows, params, kind, in_coordinates(rows, params, kind)[0])
 
 
 def apart(D=2):
@@ -63,7 +64,7 @@ def faithful_fit(faithful):
 def replicates_of_faithful(faithful_fit):
     X, params = faithful_fit
     return {
-        kind: resample(X, params, family("full"), kind=kind, n_replicates=300, seeds=np.random.SeedSequence(1))
+        kind: resample(MemoryRows(X), params, family("full"), kind=kind, n_replicates=300, seeds=np.random.SeedSequence(1))
         for kind in ("nonparametric", "parametric", "weighted", "jackknife")
     }
 
@@ -111,9 +112,9 @@ def test_scores_and_information_are_derivatives_of_scipys_log_likelihood(name, K
         return logsumexp(scipy_log_joint(X, coordinates.params(v)), axis=1)
 
     def total_score(v):
-        return weight @ row_scores(X, coordinates.params(v), fam)
+        return weight @ row_scores(MemoryRows(X), coordinates.params(v), fam)
 
-    scores = row_scores(X, params, fam)
+    scores = row_scores(MemoryRows(X), params, fam)
     np.testing.assert_allclose(scores, central(log_density, vector, 1e-3), rtol=1e-7, atol=1e-7)
     found = information(X, params, fam, weight)
     np.testing.assert_allclose(found.score, weight @ scores, rtol=1e-10, atol=1e-10)
@@ -141,9 +142,9 @@ def test_scores_and_information_of_rows_with_gaps_are_derivatives_of_their_margi
                 out[i] = np.log(sum(w * stats.multivariate_normal.pdf(row[o], m[o], S[np.ix_(o, o)]) for w, m, S in parts))
         return out
 
-    scores = row_scores(X, params, fam)
+    scores = row_scores(MemoryRows(X), params, fam)
     np.testing.assert_allclose(scores, central(log_density, vector, 1e-3), rtol=1e-7, atol=1e-7)
-    hessian = central(lambda v: weight @ row_scores(X, coordinates.params(v), fam), vector, 1e-3)
+    hessian = central(lambda v: weight @ row_scores(MemoryRows(X), coordinates.params(v), fam), vector, 1e-3)
     found = information(X, params, fam, weight)
     np.testing.assert_allclose(found.observed, -hessian, rtol=1e-7, atol=1e-7 * np.abs(hessian).max())
     np.testing.assert_allclose(found.empirical, (scores.T * weight) @ scores, rtol=1e-10, atol=1e-10)
@@ -190,7 +191,7 @@ def test_errors_of_one_component_are_the_textbooks(name, kind, rng):
     if name != "spherical":
         X = X * [1.0, 10.0, 0.1]
     params = fit(X, 1, name)
-    errors = standard_errors(X, params, family(name), kind)
+    errors = standard_errors(MemoryRows(X), params, family(name), kind)
     # Exact for a mean under the observed information and the sandwich; the others come near it as N grows.
     sd = params.sds[0]
     rtol = 1e-6 if kind == "observed" else 0.05
@@ -210,7 +211,7 @@ def test_the_sandwich_of_a_mean_and_a_variance_is_exact_for_any_data(rng):
     """Whatever the distribution, the sandwich gives the moment estimators: var / N, and (fourth moment - var^2) / N."""
     X = rng.standard_exponential((300, 1))
     centred = X - X.mean()
-    errors = standard_errors(X, fit(X, 1), family("full"))
+    errors = standard_errors(MemoryRows(X), fit(X, 1), family("full"))
     np.testing.assert_allclose(errors.means[0, 0], X.std() / np.sqrt(300), rtol=1e-6)
     np.testing.assert_allclose(errors.covariances[0, 0, 0], np.sqrt(((centred**4).mean() - X.var() ** 2) / 300), rtol=1e-6)
 
@@ -219,7 +220,7 @@ def test_weights_far_apart_have_binomial_errors(rng):
     X = apart().sample(500, rng)[0]
     params = fit(X, 2, start=apart())
     w = params.weights
-    errors = standard_errors(X, params, family("full"), "observed")
+    errors = standard_errors(MemoryRows(X), params, family("full"), "observed")
     np.testing.assert_allclose(errors.weights, np.sqrt(w * (1 - w) / 500), rtol=1e-2)
     np.testing.assert_allclose(errors.means, params.sds / np.sqrt(500 * w)[:, None], rtol=1e-2)
 
@@ -228,7 +229,7 @@ def test_units_pass_through(faithful_fit):
     X, params = faithful_fit
     scale = np.array([1e4, 1e-3])
     other = MixtureParams(params.weights, params.means * scale + 1e3, scale[:, None] * params.scale_tril)
-    one, two = (standard_errors(x, p, family("full")) for x, p in ((X, params), (X * scale + 1e3, other)))
+    one, two = (standard_errors(MemoryRows(x), p, family("full")) for x, p in ((X, params), (X * scale + 1e3, other)))
     np.testing.assert_allclose(two.weights, one.weights, rtol=1e-6)
     np.testing.assert_allclose(two.means, one.means * scale, rtol=1e-6)
     np.testing.assert_allclose(two.covariances, one.covariances * np.outer(scale, scale), rtol=1e-6)
@@ -240,9 +241,11 @@ def test_intervals_cover_as_often_as_they_say(rng):
     held, held_by_half = [], []
     for _ in range(300):
         X = truth.sample(300, rng)[0]
-        params = MixtureParams(*Refit.of(Original(X, truth, None), family("full"), 1e-9, 1000, None)([(X, None)])[0].mixture)
+        params = MixtureParams(
+            *Refit.of(Original(MemoryRows(X), truth), family("full"), 1e-9, 1000, None)([MemoryRows(X)])[0].mixture
+        )
         for kind in ("sandwich", "observed"):
-            errors = standard_errors(X, params, family("full"), kind)
+            errors = standard_errors(MemoryRows(X), params, family("full"), kind)
             off = np.abs(np.concatenate([params.means - truth.means, params.sds - truth.sds])).ravel()
             error = np.concatenate([errors.means, errors.sds]).ravel()
             held.append(off < 1.96 * error)
@@ -255,7 +258,7 @@ def test_intervals_cover_as_often_as_they_say(rng):
 
 def test_draws_have_the_errors_as_their_spread(faithful_fit):
     X, params = faithful_fit
-    errors = standard_errors(X, params, family("full"))
+    errors = standard_errors(MemoryRows(X), params, family("full"))
     draws = errors.draws(4000, np.random.default_rng(3))
     assert draws.batch_shape == (4000,)
     vectors = errors.coordinates.vector(draws)
@@ -271,7 +274,7 @@ def test_two_equal_components_have_no_errors_and_a_sentence(rng):
     one = fit(X, 1)
     params = MixtureParams([0.5, 0.5], np.repeat(one.means, 2, 0), np.repeat(one.scale_tril, 2, 0))
     for kind in ("sandwich", "observed", "empirical"):
-        errors = standard_errors(X, params, family("full"), kind)
+        errors = standard_errors(MemoryRows(X), params, family("full"), kind)
         assert np.isnan(errors.means).all()
         assert np.isnan(errors.covariance).all()
         assert "no regular maximum" in errors.note
@@ -282,18 +285,18 @@ def test_two_equal_components_have_no_errors_and_a_sentence(rng):
 def test_a_weight_of_zero_has_a_sentence(rng):
     X = rng.normal(size=(50, 1))
     params = MixtureParams([1.0, 0.0], [[0.0], [3.0]], np.ones((2, 1, 1)))
-    errors = standard_errors(X, params, family("full"))
+    errors = standard_errors(MemoryRows(X), params, family("full"))
     assert np.isnan(errors.weights).all()
     assert "weight of zero" in errors.note
     with pytest.raises(InvalidParameterError, match="weight of zero"):
-        row_scores(X, params, family("full"))
+        row_scores(MemoryRows(X), params, family("full"))
 
 
 def test_a_fit_that_is_not_at_a_maximum_is_told(faithful_fit):
     X, params = faithful_fit
     moved = MixtureParams(params.weights, params.means + 0.02, params.scale_tril)
-    assert standard_errors(X, params, family("full")).note == ""
-    note = standard_errors(X, moved, family("full")).note
+    assert standard_errors(MemoryRows(X), params, family("full")).note == ""
+    note = standard_errors(MemoryRows(X), moved, family("full")).note
     assert "could still grow by about" in note
 
 
@@ -301,15 +304,13 @@ def test_a_fit_that_is_not_at_a_maximum_is_told(faithful_fit):
     ("change", "error", "match"),
     [
         ({"kind": "jackknife"}, InvalidParameterError, "kind must be one of 'sandwich'"),
-        ({"X": np.ones((4, 3))}, InvalidDataError, r"X must have shape \(N, 2\)"),
-        ({"X": np.full((4, 2), np.inf)}, InvalidDataError, "infinite"),
-        ({"sample_weight": np.ones(3)}, InvalidDataError, r"sample_weight must have shape \(272,\)"),
+        ({"rows": MemoryRows(np.ones((4, 3)))}, InvalidDataError, r"rows must have shape \(N, 2\)"),
     ],
 )
 def test_what_cannot_be_used_is_refused(faithful_fit, change, error, match):
     X, params = faithful_fit
     with pytest.raises(error, match=match):
-        standard_errors(**({"X": X, "params": params, "family": family("full")} | change))
+        standard_errors(**({"rows": MemoryRows(X), "params": params, "family": family("full")} | change))
 
 
 # ------------------------------------------------------------------------------------------- replicates: EM on each
@@ -323,9 +324,9 @@ def test_compiled_em_ends_where_em_does(name, D, rng):
     weight = rng.multinomial(150, np.full(150, 1 / 150)).astype(float)
     # On its way, after a few iterations, so that this does not depend on when either takes itself to be done.
     for how in ({"max_iter": 7}, {"max_iter": 7, "reg_covar": 0.1}):
-        refit = Refit.of(Original(X, start, None), family(name), 0.0, how["max_iter"], how.get("reg_covar"))
+        refit = Refit.of(Original(MemoryRows(X), start), family(name), 0.0, how["max_iter"], how.get("reg_covar"))
         assert refit.is_compiled
-        weights, means, scale_tril = refit([(X, weight)])[0].mixture
+        weights, means, scale_tril = refit([MemoryRows(X, weight)])[0].mixture
         other = fit(X, 2, name, start, tol=0.0, n_init=1, sample_weight=weight, in_one_call=False, **how)
         np.testing.assert_allclose(weights, other.weights, rtol=1e-8)
         np.testing.assert_allclose(means, other.means, rtol=1e-8, atol=1e-9)
@@ -334,25 +335,25 @@ def test_compiled_em_ends_where_em_does(name, D, rng):
 
 def test_replicates_made_together_are_those_made_alone(faithful):
     X = np.ascontiguousarray(faithful)
-    refit = Refit.of(Original(X, fit(X, 2, "full"), None), family("full"), 1e-9, 2000, None)
+    refit = Refit.of(Original(MemoryRows(X), fit(X, 2, "full")), family("full"), 1e-9, 2000, None)
     rng = np.random.default_rng(7)
     weights = [*(rng.standard_exponential(len(X)) for _ in range(3)), np.arange(len(X)) % 2.0]
-    together = refit([(X, weight) for weight in weights])
+    together = refit([MemoryRows(X, weight) for weight in weights])
     for weight, found in zip(weights, together, strict=True):
-        alone = refit([(X, weight)])[0]
+        alone = refit([MemoryRows(X, weight)])[0]
         for mine, other in zip(found.mixture, alone.mixture, strict=True):
             np.testing.assert_array_equal(mine, other)
     there = np.ascontiguousarray(X[1::2])  # a weight of zero is a row that is not there
-    np.testing.assert_allclose(together[3].mixture[1], refit([(there, np.ones(len(there)))])[0].mixture[1], rtol=1e-9)
+    np.testing.assert_allclose(together[3].mixture[1], refit([MemoryRows(there, np.ones(len(there)))])[0].mixture[1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_replicate_is_at_a_maximum(name, faithful):
     X = np.ascontiguousarray(faithful)
     params, fam = fit(X, 2, name), family(name)
-    refit = Refit.of(Original(X, params, None), fam, 1e-9, 2000, None)
+    refit = Refit.of(Original(MemoryRows(X), params), fam, 1e-9, 2000, None)
     weight = np.random.default_rng(5).standard_exponential(len(X))
-    found = refit([(X, weight)])[0]
+    found = refit([MemoryRows(X, weight)])[0]
     assert found.converged
     at = information(X, MixtureParams(*found.mixture), fam, weight)
     assert at.score @ np.linalg.solve(at.observed, at.score) / 2 < 1e-5  # nats that a Newton step would gain
@@ -380,8 +381,8 @@ def test_the_floor_is_ems(name, rng):
     )
     if name == "spherical":
         start = MixtureParams(start.weights, start.means, np.stack([np.eye(3) * X.std()] * 2))
-    refit = Refit.of(Original(X, start, None), family(name), 1e-9, 500, None)
-    found = refit([(X, None)])[0]
+    refit = Refit.of(Original(MemoryRows(X), start), family(name), 1e-9, 500, None)
+    found = refit([MemoryRows(X)])[0]
     assert found.at_floor == (name != "tied")
     other = fit(X, 2, name, start, tol=1e-9, in_one_call=False)
     np.testing.assert_allclose(found.mixture[2], other.scale_tril, rtol=1e-4, atol=1e-6 * np.abs(other.scale_tril).max())
@@ -390,7 +391,7 @@ def test_the_floor_is_ems(name, rng):
 def test_a_replicate_that_collapses_without_a_floor_is_counted(rng):
     X = np.concatenate([rng.normal(size=(60, 1)), np.full((20, 1), 9.0)])
     start = MixtureParams([0.75, 0.25], [[0.0], [9.0]], np.ones((2, 1, 1)))
-    found = resample(X, start, family("full"), n_replicates=20, reg_covar=0.0, seeds=np.random.SeedSequence(1))
+    found = resample(MemoryRows(X), start, family("full"), n_replicates=20, reg_covar=0.0, seeds=np.random.SeedSequence(1))
     assert found.at_floor.all()
     assert np.isfinite(found.params.scale_tril).all()
 
@@ -398,9 +399,9 @@ def test_a_replicate_that_collapses_without_a_floor_is_counted(rng):
 def test_the_general_road_agrees_with_the_compiled_one(faithful_fit):
     """Rows with gaps, or very many, go through fit_em."""
     X, params = faithful_fit
-    refit = Refit.of(Original(X, params, None), family("full"), 1e-10, 1000, None)
+    refit = Refit.of(Original(MemoryRows(X), params), family("full"), 1e-10, 1000, None)
     weight = np.random.default_rng(8).standard_exponential(len(X))
-    (fast,), (slow,) = refit([(X, weight)]), replace(refit, is_compiled=False)([(X, weight)])
+    (fast,), (slow,) = refit([MemoryRows(X, weight)]), replace(refit, is_compiled=False)([MemoryRows(X, weight)])
     for one, other in zip(fast.mixture, slow.mixture, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     assert fast.converged
@@ -413,9 +414,9 @@ def test_the_general_road_agrees_with_the_compiled_one(faithful_fit):
 def test_kinds_agree_on_a_large_sample_of_groups_far_apart(rng):
     X = apart().sample(3000, rng)[0]
     params = fit(X, 2, start=apart())
-    sandwich = standard_errors(X, params, family("full"))
+    sandwich = standard_errors(MemoryRows(X), params, family("full"))
     for kind in ("nonparametric", "parametric", "weighted"):
-        found = resample(X, params, family("full"), kind=kind, n_replicates=400, seeds=np.random.SeedSequence(2))
+        found = resample(MemoryRows(X), params, family("full"), kind=kind, n_replicates=400, seeds=np.random.SeedSequence(2))
         errors = found.standard_errors()
         assert found.converged.all()
         assert found.ambiguous_share == 0.0
@@ -426,7 +427,7 @@ def test_kinds_agree_on_a_large_sample_of_groups_far_apart(rng):
 
 def test_jackknife_of_one_component_is_the_textbooks(rng):
     X = rng.standard_exponential((80, 2))
-    found = resample(X, fit(X, 1), family("full"), kind="jackknife", tol=1e-13)
+    found = resample(MemoryRows(X), fit(X, 1), family("full"), kind="jackknife", tol=1e-13)
     assert found.params.batch_shape == (80,)
     np.testing.assert_allclose(found.params.means[7, 0], np.delete(X, 7, axis=0).mean(0), rtol=1e-9)
     np.testing.assert_allclose(found.standard_errors().means[0], X.std(0, ddof=1) / np.sqrt(80), rtol=1e-6)
@@ -436,12 +437,12 @@ def test_jackknife_of_frequencies_is_that_of_the_repeated_rows(rng):
     X, frequency = rng.normal(size=(30, 1)), np.resize([1.0, 2.0, 0.0, 3.0], 30)
     repeated = np.repeat(X, frequency.astype(int), axis=0)
     params = fit(repeated, 1)
-    one = resample(X, params, family("full"), kind="jackknife", sample_weight=frequency)
-    other = resample(repeated, params, family("full"), kind="jackknife")
+    one = resample(MemoryRows(X, frequency), params, family("full"), kind="jackknife")
+    other = resample(MemoryRows(repeated), params, family("full"), kind="jackknife")
     assert one.params.batch_shape == (int((frequency > 0).sum()),)
     np.testing.assert_allclose(one.standard_errors().covariances, other.standard_errors().covariances, rtol=1e-6)
     with pytest.raises(InvalidDataError, match="whole numbers"):
-        resample(X, params, family("full"), kind="jackknife", sample_weight=frequency / 2)
+        resample(MemoryRows(X, frequency / 2), params, family("full"), kind="jackknife")
 
 
 @pytest.mark.parametrize("kind", ["nonparametric", "weighted", "parametric"])
@@ -450,15 +451,14 @@ def test_frequencies_stand_for_repeated_rows(kind, rng):
     X = rng.normal(size=(40, 1))
     frequency = np.full(40, 25.0)
     params = fit(X, 1)
-    found = resample(
-        X, params, family("full"), kind=kind, sample_weight=frequency, n_replicates=400, seeds=np.random.SeedSequence(3)
-    )
+    rows = MemoryRows(X, frequency)
+    found = resample(rows, params, family("full"), kind=kind, n_replicates=400, seeds=np.random.SeedSequence(3))
     np.testing.assert_allclose(found.standard_errors().means, X.std() / np.sqrt(1000), rtol=0.2)
 
 
 def test_kinds_agree_on_faithful(replicates_of_faithful, faithful_fit):
     X, params = faithful_fit
-    sandwich = standard_errors(X, params, family("full"))
+    sandwich = standard_errors(MemoryRows(X), params, family("full"))
     for kind, found in replicates_of_faithful.items():
         assert found.params.batch_shape == ((272,) if kind == "jackknife" else (300,))
         assert found.converged.all()
@@ -471,7 +471,7 @@ def test_the_same_seed_gives_the_same_bits_with_any_number_of_threads(faithful_f
     found = []
     for threads in ("1", "2", "2"):
         monkeypatch.setenv("BAYESGMM_NUM_THREADS", threads)
-        found.append(resample(X, params, family("full"), n_replicates=50, seeds=np.random.SeedSequence(7)))
+        found.append(resample(MemoryRows(X), params, family("full"), n_replicates=50, seeds=np.random.SeedSequence(7)))
     for other in found[1:]:
         for part in PARTS:
             np.testing.assert_array_equal(getattr(other.params, part), getattr(found[0].params, part))
@@ -482,7 +482,8 @@ def test_labels_are_the_fits_whatever_its_order(faithful_fit):
     X, params = faithful_fit
     swapped = params.permute([1, 0])
     one, other = (
-        resample(X, p, family("full"), n_replicates=20, seeds=np.random.SeedSequence(7)).params for p in (params, swapped)
+        resample(MemoryRows(X), p, family("full"), n_replicates=20, seeds=np.random.SeedSequence(7)).params
+        for p in (params, swapped)
     )
     np.testing.assert_allclose(other.means[:, ::-1], one.means, rtol=1e-8)
 
@@ -492,21 +493,23 @@ def test_the_error_of_a_mean_is_that_of_the_values_there_are(kind, rng):
     X = rng.normal(size=(200, 2))
     X[rng.permutation(200)[:120], 0] = np.nan
     params = fit(X, 1)
-    errors = resample(X, params, family("full"), kind=kind, n_replicates=100, seeds=np.random.SeedSequence(3)).standard_errors()
+    errors = resample(
+        MemoryRows(X), params, family("full"), kind=kind, n_replicates=100, seeds=np.random.SeedSequence(3)
+    ).standard_errors()
     np.testing.assert_allclose(errors.means[0], params.sds[0] / np.sqrt([80, 200]), rtol=4 / np.sqrt(2 * 100))
 
 
 def test_replicates_are_matched_even_where_every_row_has_a_gap(rng):
     X = apart().sample(60, rng)[0]
     X[np.arange(60), np.arange(60) % 2] = np.nan
-    found = resample(X, apart(), family("full"), n_replicates=3, max_iter=3, seeds=np.random.SeedSequence(3))
+    found = resample(MemoryRows(X), apart(), family("full"), n_replicates=3, max_iter=3, seeds=np.random.SeedSequence(3))
     assert (found.margin > 0.9).all()
 
 
 def test_components_that_coincide_are_ambiguous(rng):
     X = rng.normal(size=(100, 2))
     close = MixtureParams([0.5, 0.5], [[0.0, 0.0], [1e-3, 0.0]], np.stack([np.eye(2)] * 2))
-    found = resample(X, close, family("spherical"), n_replicates=20, max_iter=1, seeds=np.random.SeedSequence(1))
+    found = resample(MemoryRows(X), close, family("spherical"), n_replicates=20, max_iter=1, seeds=np.random.SeedSequence(1))
     assert found.ambiguous_share == 1.0
     assert not found.converged.any()
 
@@ -515,7 +518,7 @@ def test_the_margin_is_that_of_the_best_other_permutation(rng):
     """By trying them all on three components."""
     params = random_mixture(rng, 3, 2)
     X = params.sample(200, rng)[0]
-    found = resample(X, params, family("full"), n_replicates=10, max_iter=5, seeds=np.random.SeedSequence(5))
+    found = resample(MemoryRows(X), params, family("full"), n_replicates=10, max_iter=5, seeds=np.random.SeedSequence(5))
     q = params.responsibilities(X)
     for t in range(10):
         r = found.params[t].responsibilities(X)
@@ -527,13 +530,13 @@ def test_the_margin_is_that_of_the_best_other_permutation(rng):
 def test_progress_is_told_as_it_is_made(faithful_fit):
     X, params = faithful_fit
     seen = []
-    resample(X, params, family("full"), n_replicates=40, on_replicate=lambda done, total: seen.append((done, total)))
+    resample(MemoryRows(X), params, family("full"), n_replicates=40, on_replicate=lambda done, total: seen.append((done, total)))
     assert seen == [(16, 40), (32, 40), (40, 40)]
 
 
 def test_one_replicate_has_no_spread(faithful_fit):
     X, params = faithful_fit
-    assert np.isnan(resample(X, params, family("full"), n_replicates=1).standard_errors().means).all()
+    assert np.isnan(resample(MemoryRows(X), params, family("full"), n_replicates=1).standard_errors().means).all()
 
 
 @pytest.mark.parametrize(
@@ -543,4 +546,4 @@ def test_one_replicate_has_no_spread(faithful_fit):
 def test_settings_that_cannot_be_used_are_refused(faithful_fit, change, match):
     X, params = faithful_fit
     with pytest.raises(InvalidParameterError, match=match):
-        resample(X, params, family("full"), **change)
+        resample(MemoryRows(X), params, family("full"), **change)

@@ -67,7 +67,7 @@ def laplace(density: LogPosterior, starts: FloatArray) -> Normal:
     >>> from bayesgmm.priors import Priors
     >>> X = np.random.default_rng(0).normal(size=(200, 1))
     >>> kind = family("full")
-    >>> density = LogPosterior(X, Space(1, 1, kind), Priors().resolve(X, 1, kind))
+    >>> density = LogPosterior(X, Space(1, 1, kind), Priors().resolve(MemoryRows(X), 1, kind))
     >>> normal = laplace(density, np.zeros((1, 2)))
     >>> bool(abs(normal.factor[0, 0] - X.std() / 200**0.5) < 1e-3)  # a mean's standard error
     True

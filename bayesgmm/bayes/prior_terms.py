@@ -40,7 +40,7 @@ def log_prior_terms(params: MixtureParams, priors: ResolvedPriors, family: Famil
     >>> from bayesgmm.covariance import family
     >>> from bayesgmm.priors import HalfNormal, Priors
     >>> X = np.array([[0.0], [1.0], [5.0], [6.0]])
-    >>> priors = Priors(1.0, means_loc=0.0, means_scale=1.0, sds=HalfNormal(1.0), smallest_sd=0).resolve(X, 2, family("full"))
+    >>> priors = Priors(1.0, means_loc=0.0, means_scale=1.0, sds=HalfNormal(1.0), smallest_sd=0).resolve(MemoryRows(X), 2, family("full"))
     >>> mixture = MixtureParams.from_covariances([0.5, 0.5], [[0.0], [0.0]], [[[1.0]], [[1.0]]])
     >>> {name: round(float(term), 3) for name, term in log_prior_terms(mixture, priors, family("full")).items()}
     {'weights': 0.0, 'means': -1.838, 'sds': -1.452}

@@ -378,7 +378,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         if not hasattr(self, "params_"):
             return None
         trace = vars(self).get("_climb", np.empty(0))
-        return Before(self.params_, self._fit_family, getattr(self, "feature_names_", None), trace)
+        return Before(self.params_, vars(self).get("_fit_family", self.family_), getattr(self, "feature_names_", None), trace)
 
     def take(self, fit: EMFit, rows: Rows) -> Self:
         """Make a fit to rows this estimator's own.

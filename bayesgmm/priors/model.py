@@ -230,7 +230,7 @@ class ResolvedPriors:
     Examples
     --------
     >>> from bayesgmm.covariance import family
-    >>> resolved = Priors().resolve(np.array([[1.0], [2.0], [8.0], [9.0]]), 2, family("full"))
+    >>> resolved = Priors().resolve(MemoryRows(np.array([[1.0], [2.0], [8.0], [9.0]])), 2, family("full"))
     >>> resolved.means_loc
     array([[5.],
            [5.]])

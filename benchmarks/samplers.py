@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import bayesgmm as bg
-from bayesgmm.bayes.samplers import SAMPLERS
+from bayesgmm.bayes.draws import SAMPLERS
 from bayesgmm.exceptions import ConvergenceWarning
 from benchmarks.posterior import least_ess
 from benchmarks.timing import Row, clock

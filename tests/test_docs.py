@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.bayes.samplers import SAMPLERS
+from bayesgmm.bayes.draws import SAMPLERS
 from bayesgmm.calibration.reliability import LEAST_SHARE
 from bayesgmm.calibration.value import LEAST_P, MOST_ERRORS
 from bayesgmm.comparison import verdicts as comparison

@@ -7,8 +7,8 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.draws import SAMPLERS
 from bayesgmm.bayes.importance import log_densities
-from bayesgmm.bayes.samplers import SAMPLERS
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import convergence_table, diagnose, does_not_apply, require_valid, stack

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import bayesgmm as bg
 from bayesgmm.em import Noise
-from bayesgmm.em.gross import limits_of
+from bayesgmm.em.noise import limits_of
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.rows import MemoryRows
 

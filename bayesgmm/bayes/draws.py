@@ -1,4 +1,6 @@
-"""What a sampler hands back, whichever it was."""
+"""What a sampler is told, and what it gives back; the samplers there are."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 
-__all__ = ["NUTPIE_NAMES", "STATISTICS", "Draws", "SamplerSettings", "sampler_statistics"]
+__all__ = ["NUTPIE_NAMES", "SAMPLERS", "STATISTICS", "Draws", "Sampler", "SamplerSettings", "sampler_statistics"]
 
 STATISTICS = (
     "lp",
@@ -97,3 +99,32 @@ def sampler_statistics(sample_stats: Mapping[str, Any]) -> dict[str, np.ndarray]
     """Return the statistics of `STATISTICS` that a sampler gave, under PyMC's names, as arrays of shape (chain, draw)."""
     renamed = {NUTPIE_NAMES.get(str(name), str(name)): values for name, values in sample_stats.items()}
     return {name: np.asarray(renamed[name]) for name in STATISTICS if name in renamed}
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """One way to draws of a posterior.
+
+    Parameters
+    ----------
+    inference : str
+        What it is, in a word: ``attrs["inference"]`` of the fit.
+    draws : {"chains", "independent"}
+        What its draws are: steps of Markov chains, or independent of each other. ``attrs["draws"]`` of the fit;
+        :mod:`bayesgmm.diagnostics.validity` says what each may be asked.
+    has_exact_lp : bool
+        Whether its ``lp`` is the model's log-posterior with all its constants, so that the log-likelihood follows from it.
+    """
+
+    inference: str
+    draws: str = "chains"
+    has_exact_lp: bool = False
+
+
+SAMPLERS = {
+    "nuts": Sampler("nuts", has_exact_lp=True),
+    "laplace": Sampler("laplace", "independent", has_exact_lp=True),
+    "gibbs": Sampler("gibbs"),
+    "pymc": Sampler("mcmc"),
+}
+"""Every sampler by the name under which :class:`bayesgmm.BayesianGaussianMixture` takes it."""

@@ -58,7 +58,7 @@ def sample(
         Where chains may start (:func:`bayesgmm.bayes.starts.chain_starts`).
     settings : SamplerSettings
     sampler : str
-        One of :data:`bayesgmm.bayes.samplers.SAMPLERS`.
+        One of :data:`bayesgmm.bayes.draws.SAMPLERS`.
     conjugate : ResolvedConjugatePriors, optional
         The prior of "gibbs"; ``priors`` then only help to choose where chains start.
     options : mapping, optional

@@ -11,9 +11,8 @@ from sklearn.base import clone
 
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.criticism.weights import times_each, without
-from bayesgmm.em.information import inverse
-from bayesgmm.em.refits import Original, Refit
-from bayesgmm.em.scores import add_information, in_coordinates, row_scores
+from bayesgmm.em.bootstrap import Original, Refit
+from bayesgmm.em.standard_errors import add_information, in_coordinates, inverse, row_scores
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError

@@ -11,10 +11,9 @@ import numpy as np
 
 from bayesgmm.covariance import Family, single
 from bayesgmm.em.degeneracy import describe, is_hopeless
-from bayesgmm.em.dense import dense_rows
 from bayesgmm.em.journal import Journal, Listener, Record
 from bayesgmm.em.moves import neighbours
-from bayesgmm.em.noise import Noise, suspicion
+from bayesgmm.em.noise import Noise, dense_rows, suspicion
 from bayesgmm.em.penalties import Penalty, penalty_of
 from bayesgmm.em.run import EMRun, seems_still
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search

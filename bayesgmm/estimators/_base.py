@@ -14,8 +14,8 @@ from sklearn.utils._param_validation import InvalidParameterError as SklearnPara
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family, family
-from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._prediction import Predictor, Sums, row_table, sums_over
+from bayesgmm.estimators._starts import is_fit
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm.bayes.draws import Draws
+from bayesgmm.bayes.draws import Draws, Sampler
 from bayesgmm.bayes.prior_terms import log_prior_terms
-from bayesgmm.bayes.samplers import Sampler
 from bayesgmm.bayes.space import Space
 from bayesgmm.bayes.streamed import log_prior
 from bayesgmm.covariance import Family

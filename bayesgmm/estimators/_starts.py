@@ -6,17 +6,41 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family
 from bayesgmm.em import EMRun, Iteration, Record, Start
-from bayesgmm.estimators._nested import fitted_to
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_same_columns
 
-__all__ = ["Reporter", "start_at", "user_start"]
+__all__ = ["Reporter", "fitted_to", "is_fit", "start_at", "user_start"]
+
+
+def is_fit(value: Any) -> bool:
+    """Whether a setting is a fitted estimator."""
+    if not isinstance(value, BaseEstimator):
+        return False
+    try:
+        check_is_fitted(value)
+    except (NotFittedError, TypeError):  # the second of what cannot be fitted at all
+        return False
+    return True
+
+
+def fitted_to(value: Any, rows: Rows) -> Any:
+    """Return a fitted estimator as it is, and of one that is not fitted a copy fitted to rows: what scikit-learn expects of its tools."""
+    if is_fit(value):
+        return value
+    if not rows.is_in_memory:
+        return clone(value).fit(rows)
+    X, weights = rows.values, rows.weights
+    return clone(value).fit(X) if weights is None else clone(value).fit(X, sample_weight=weights)
+
 
 _SAME = 1e-9
 """Covariances that differ by less than this share of the variances differ by rounding."""

@@ -14,17 +14,16 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.bayes.draws import STATISTICS, Draws, SamplerSettings, sampler_statistics
+from bayesgmm.bayes.draws import SAMPLERS, STATISTICS, Draws, Sampler, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_statistics
-from bayesgmm.bayes.samplers import SAMPLERS, Sampler
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
-from bayesgmm.estimators._nested import is_fit
 from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import advise_on_size, advise_on_units, advise_on_values
+from bayesgmm.estimators._starts import is_fit
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn

@@ -16,8 +16,16 @@ from bayesgmm.expectation.draws import (
     responsibility_moments,
     responsibility_summary,
 )
-from bayesgmm.expectation.estep import Conditional, Statistics, conditional_moments, evaluate, expectation, expectations
-from bayesgmm.expectation.score import Score, score
+from bayesgmm.expectation.estep import (
+    Conditional,
+    Score,
+    Statistics,
+    conditional_moments,
+    evaluate,
+    expectation,
+    expectations,
+    score,
+)
 
 __all__ = [
     "Conditional",

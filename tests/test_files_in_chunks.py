@@ -41,7 +41,7 @@ def written(path, **columns):
 
 def values(source, **how):
     rows = open_rows(source, **how)
-    return rows.take(np.arange(len(rows)))[0]
+    return rows.take(np.arange(len(rows))).values
 
 
 # Datasets

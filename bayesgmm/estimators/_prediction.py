@@ -13,6 +13,7 @@ from bayesgmm.em import Noise
 from bayesgmm.expectation import DrawMoments, Estimate, predictions, responsibility_moments, responsibility_summary
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import Chunk, Rows
+from bayesgmm.rows.base import check_finite
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Predictor", "Sums", "row_table", "sums_over"]
@@ -94,6 +95,7 @@ class _Sum:
     moments: Callable[[Chunk], DrawMoments]
 
     def __call__(self, chunk: Chunk) -> Sums:
+        check_finite(chunk)
         moments = self.moments(chunk)
         weight = np.ones(len(chunk)) if chunk.weight is None else chunk.weight
         certainty = np.log(moments.mean.max(axis=1, initial=0.0)) if len(chunk) else np.empty(0)

@@ -130,10 +130,10 @@ def hills_on_the_ridge(params: MixtureParams) -> int:
 
 
 @pytest.mark.parametrize("D", [1, 2, 4])
-def test_one_hill_is_what_a_fine_grid_of_the_ridge_shows(rng, D):
+def test_unimodal_pairs_are_what_a_fine_grid_of_the_ridge_shows(rng, D):
     params = random_mixture(rng, 2, D, (60,))
     params = MixtureParams(params.weights, params.means * 2.5 / D**0.8, params.scale_tril)
-    found = params.one_hill()[:, 0, 1]
+    found = params.unimodal_pairs()[:, 0, 1]
     assert found.tolist() == [hills_on_the_ridge(one) == 1 for one in (params[t] for t in range(60))]
     assert 10 < found.sum() < 50
 
@@ -144,8 +144,8 @@ def test_two_equal_components_part_at_two_standard_deviations(distance, one):
     factor = np.array([[3.0, 0.0], [-2.0, 1e-4]])
     means = np.array([[0.0, 0.0], [0.6, 0.8]]) * distance
     params = MixtureParams([0.5, 0.5], means, np.stack([np.eye(2)] * 2)).transform(np.array([1e3, -5.0]), factor)
-    assert bool(params.one_hill()[0, 1]) is one
-    assert bool(params.one_hill()[1, 0]) is one
+    assert bool(params.unimodal_pairs()[0, 1]) is one
+    assert bool(params.unimodal_pairs()[1, 0]) is one
 
 
 def test_a_small_weight_loses_its_hill(rng):
@@ -154,21 +154,21 @@ def test_a_small_weight_loses_its_hill(rng):
     def two(weight):
         return MixtureParams.from_covariances([1 - weight, weight], [[0.0], [2.5]], [[[1.0]], [[1.0]]])
 
-    assert [bool(two(w).one_hill()[0, 1]) for w in (0.5, 0.001, 0.0)] == [False, True, True]
-    assert two(0.0).one_hill().all()
+    assert [bool(two(w).unimodal_pairs()[0, 1]) for w in (0.5, 0.001, 0.0)] == [False, True, True]
+    assert two(0.0).unimodal_pairs().all()
 
 
 @QUICK
 @given(SEEDS)
-def test_no_two_components_have_fewer_modes_than_one_hill_says(seed):
+def test_no_two_components_have_fewer_modes_than_unimodal_pairs_say(seed):
     params = random_mixture(np.random.default_rng(seed), 2, 2)
-    assert (len(params.modes()) == 1) == bool(params.one_hill()[0, 1])
+    assert (len(params.modes()) == 1) == bool(params.unimodal_pairs()[0, 1])
 
 
 def test_the_table_is_the_share_of_draws(rng):
     params = random_mixture(rng, 4, 2, (2, 150))
     table = same_group(params, n_draws=None)
-    np.testing.assert_allclose(table, params.one_hill().reshape(-1, 4, 4).mean(0))
+    np.testing.assert_allclose(table, params.unimodal_pairs().reshape(-1, 4, 4).mean(0))
     assert (np.diag(table) == 1).all()
     assert (table.to_numpy() == table.to_numpy().T).all()
     order = rng.permutation(4)

@@ -241,7 +241,6 @@ def test_fits_and_what_is_asked_of_them_are_the_same_when_numpy_raises(em_faithf
         yield bg.partitions.occupied(posterior_faithful).to_numpy()
         yield bg.select(rows, [1, 2], "full", random_state=1, progressbar=False).table["icl"].to_numpy()
         yield bg.merge_components(em_faithful, faithful).entropy.to_numpy()
-        yield bare.component_kl()
         yield bare.marginal([0]).ppf([1e-12, 0.5])
         yield bare.modes()[0] if isinstance(bare.modes(), tuple) else np.array(len(bare.modes()))
         yield bg.priors.HalfNormal(1.0).slope(np.array([1e-300, 1.0, 50.0]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def from_parameters(
     _check_weights(w)
     if m.ndim != w.ndim + 1 or m.shape[:-1] != w.shape or m.shape[-1] < 1:
         raise InvalidParameterError(
-            f"means must have shape {_text(w.shape, 'D')}, one row for each of the {w.shape[-1]} weight(s); got {m.shape}"
+            f"means must have shape {_text(w.shape, 'D')}, one row for each of the {counted(w.shape[-1], 'weight')}; got {m.shape}"
         )
     matrices = _matrices(c, m.shape, covariance_type)
     _check_symmetric(matrices)

@@ -119,7 +119,7 @@ def same_group(fit: Any, *, n_draws: int | None = 1000) -> pd.DataFrame:
     -------
     pandas.DataFrame of shape (K, K)
         Share of the draws in which the density of the two components alone, in the proportion of their weights, has one mode
-        (:meth:`bayesgmm.MixtureParams.one_hill`); 1 on the diagonal. For a single mixture the entries are 0 and 1.
+        (:meth:`bayesgmm.MixtureParams.unimodal_pairs`); 1 on the diagonal. For a single mixture the entries are 0 and 1.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def same_group(fit: Any, *, n_draws: int | None = 1000) -> pd.DataFrame:
         check_count(n_draws, "n_draws")
         flat = flat.thin(n_draws)
     names = pd.RangeIndex(flat.n_components, name="component")
-    return pd.DataFrame(flat.one_hill().mean(axis=0), index=names, columns=names)
+    return pd.DataFrame(flat.unimodal_pairs().mean(axis=0), index=names, columns=names)
 
 
 def _counted(n_groups: np.ndarray, most: int | None, method: str) -> pd.Series:

@@ -8,7 +8,6 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.mixture import checks
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def cdf(params: MixtureParams, x: ArrayLike) -> FloatArray:
     >>> params.cdf([-float("inf"), 0.0, 1.0]).round(4)
     array([0.    , 0.5   , 0.7386])
     """
-    checks.one_column(params, "cdf")
-    x = _numbers(x, "x")
+    x = _asked(params, "cdf", x)
     flat = params.reshape(-1)
     which = np.repeat(np.arange(len(flat.weights)), x.size)
     return _below(flat, np.tile(x.ravel(), len(flat.weights)), which, 1.0).reshape((*params.batch_shape, *x.shape))
@@ -81,8 +79,7 @@ def ppf(params: MixtureParams, q: ArrayLike) -> FloatArray:
     >>> params.ppf([0.0, 0.375, 0.9]).round(3)
     array([ -inf, -0.   , 10.507])
     """
-    checks.one_column(params, "ppf")
-    q = _numbers(q, "q")
+    q = _asked(params, "ppf", q)
     if ((q < 0) | (q > 1)).any():
         raise InvalidParameterError(f"q must be probabilities between 0 and 1, got {float(q[(q < 0) | (q > 1)][0])!r}")
     flat = params.reshape(-1)
@@ -127,11 +124,17 @@ def _below(params: MixtureParams, x: FloatArray, which: IntArray, side: FloatArr
     return np.minimum((params.weights[which] * ndtr(np.reshape(side, (-1, 1)) * z)).sum(1), 1.0)
 
 
-def _numbers(values: ArrayLike, what: str) -> FloatArray:
+def _asked(params: MixtureParams, method: str, values: ArrayLike) -> FloatArray:
+    """Return what is asked about as floats; with more than one column quantiles would not be numbers."""
+    if params.n_features != 1:
+        raise InvalidParameterError(
+            f"{method} is for one column, this mixture has {params.n_features}: choose one first, as in params.marginal(0).{method}(...)"
+        )
+    name = {"cdf": "x", "ppf": "q"}[method]
     try:
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise InvalidDataError(f"{what} must be numbers") from None
+        raise InvalidDataError(f"{name} must be numbers") from None
     if np.isnan(array).any():
-        raise InvalidDataError(f"{what} has NaN: leave missing values out")
+        raise InvalidDataError(f"{name} has NaN: leave missing values out")
     return array

@@ -16,7 +16,7 @@ from bayesgmm.criticism.weights import times_each
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.partitions.used import mean_occupied
+from bayesgmm.partitions.number_of_groups import mean_occupied
 from bayesgmm.progress import steps
 from bayesgmm.selection.value import Selection
 from bayesgmm.validation import check_weights

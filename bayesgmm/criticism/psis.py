@@ -12,7 +12,7 @@ from arviz_stats.base import array_stats
 
 from bayesgmm.criticism.value import Elpd
 from bayesgmm.criticism.weights import times_each, without
-from bayesgmm.diagnostics import require_valid
+from bayesgmm.diagnostics.convergence import require_valid
 from bayesgmm.estimators import BayesianGaussianMixture
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.diagnostics.modes import Modes, chain_words, find_modes
-from bayesgmm.diagnostics.validity import require_valid
+from bayesgmm.diagnostics.chains import Modes, find_modes, named_chains
+from bayesgmm.diagnostics.convergence import chain_names, require_valid
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.random import generator
-from bayesgmm.typing import RandomState
+from bayesgmm.text import counted, listed
 
 __all__ = ["Stacking", "stack"]
 
@@ -47,44 +46,12 @@ class Stacking:
         groups = self.modes.chains or tuple((name,) for name in self.table.index)
         weights = [float(self.table.loc[list(names), "weight"].sum()) for names in groups]
         parts = [
-            f"{chain_words(names)} {weight:.2f}" if weight >= ENOUGH else f"{chain_words(names)} nothing"
+            f"{named_chains(names)} {weight:.2f}" if weight >= ENOUGH else f"{named_chains(names)} nothing"
             for names, weight in sorted(zip(groups, weights, strict=True), key=lambda pair: -pair[1])
         ]
         text = f"Stacking weights, by how well each predicts rows left out: {'; '.join(parts)}."
         bad = int(self.table["high_k"].max())
-        return text + (f" Pareto k is high for up to {bad} rows of a chain: the weights are rough." if bad else "")
-
-    def resample(self, datatree: xr.DataTree, random_state: RandomState = None) -> xr.DataTree:
-        """Return draws of all chains in the proportions of their weights, as one chain.
-
-        Parameters
-        ----------
-        datatree : xarray.DataTree
-            The tree that was stacked.
-        random_state : int, Generator, RandomState or None
-
-        Returns
-        -------
-        xarray.DataTree
-            As many draws as a chain had. They are picked from the chains, and no longer a chain themselves: their R-hat and effective
-            sample size mean nothing, which ``attrs["draws"] = "stacked"`` says.
-        """
-        rng = generator(random_state)
-        sizes = datatree["posterior"].sizes
-        chain = rng.choice(len(self.table), size=sizes["draw"], p=self.table["weight"].to_numpy())
-        draw = rng.permuted(np.tile(np.arange(sizes["draw"]), (len(self.table), 1)), axis=1)[chain, np.arange(sizes["draw"])]
-        picked = {"chain": xr.DataArray(chain, dims="draw"), "draw": xr.DataArray(draw, dims="draw")}
-
-        def pick(tree: xr.Dataset) -> xr.Dataset:
-            if not {"chain", "draw"} <= set(tree.dims):
-                return tree
-            chosen = tree.isel(picked).drop_vars(["chain", "draw"], errors="ignore")
-            return chosen.expand_dims("chain").assign_coords(chain=[0], draw=np.arange(sizes["draw"]))
-
-        groups = {name: pick(group.to_dataset()) for name, group in datatree.children.items()}
-        out = xr.DataTree.from_dict(groups)
-        out.attrs = {**datatree.attrs, "draws": "stacked"}
-        return out
+        return text + (f" Pareto k is high for up to {counted(bad, 'row')} of a chain: the weights are rough." if bad else "")
 
 
 def stack(datatree: xr.DataTree) -> Stacking:
@@ -127,12 +94,12 @@ def stack(datatree: xr.DataTree) -> Stacking:
     if "log_likelihood" not in datatree.children or "x" not in datatree["log_likelihood"]:
         raise InvalidDataError(
             "stacking needs the log-likelihood of every row under every draw, group 'log_likelihood' with variable 'x', and the DataTree "
-            f"has only {', '.join(sorted(datatree.children))}"
+            f"has only {listed(sorted(datatree.children))}"
         )
     from arviz_stats import compare, loo
 
     pointwise = datatree["log_likelihood"].to_dataset()
-    names = [str(name) for name in (pointwise["chain"].values if "chain" in pointwise.coords else range(pointwise.sizes["chain"]))]
+    names = chain_names(pointwise)
     found = {}
     for c, name in enumerate(names):
         one = {"log_likelihood": pointwise.isel(chain=[c]), "posterior": datatree["posterior"].to_dataset().isel(chain=[c])}

@@ -133,7 +133,7 @@ class SamplingErrors(MixtureEstimator):
         check_is_fitted(self, "params_")
         params = self._sampled(kind, n_draws, random_state, progressbar=progressbar)
         draws = _trees.parameters(params.reshape(1, -1), self._family, self.feature_names_, ("chain", "draw"))
-        # What can be asked of the draws, PSIS-LOO for one, depends on what they are: bayesgmm.diagnostics.validity.
+        # What can be asked of the draws, PSIS-LOO for one, depends on what they are: bayesgmm.diagnostics.does_not_apply.
         kind_of_draws = "sampling" if kind in _FROM_CURVATURE else "bootstrap"
         attrs = {"inference": f"em, {kind}", "draws": kind_of_draws, **_trees.provenance(self)}
         return _trees.tree({"posterior": draws}, attrs)

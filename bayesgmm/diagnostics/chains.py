@@ -1,19 +1,21 @@
-"""Places in which chains settled, and how these differ."""
+"""Chains of a mixture: the modes in which they settled, how these differ, and labels that switch between chains or within one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from bayesgmm.diagnostics.convergence import chain_names
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.labels import match
 from bayesgmm.params import MixtureParams
+from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Modes", "find_modes"]
+__all__ = ["Modes", "Switching", "find_modes", "find_switching", "named_chains"]
 
 # Two chains are in different places if the medians of a label-free quantity lie this many standard deviations apart.
 APART = 3.0
@@ -22,6 +24,8 @@ SHARE = 0.6
 # Means that differ by more than this many standard deviations have moved.
 MOVED = 0.5
 _ROWS = 2000
+# Single draws may be named differently where groups overlap; a chain that switches spends more than this away from its usual labels.
+AWAY = 0.01
 
 
 class Modes(NamedTuple):
@@ -30,9 +34,9 @@ class Modes(NamedTuple):
     Attributes
     ----------
     chains : tuple of tuple of str
-        Names of the chains that settled in the same place, the most chains first.
+        Names of the chains of each mode; first the mode of the most chains, of equals the one of the highest log-likelihood.
     sentences : tuple of str
-        How the places differ, in words.
+        How each of the other modes differs from the first, where that can be told.
 
     Examples
     --------
@@ -41,9 +45,32 @@ class Modes(NamedTuple):
     """
 
     chains: tuple[tuple[str, ...], ...]
-    """Names of the chains of each mode; first the mode of the most chains, of equals the one of the highest log-likelihood."""
     sentences: tuple[str, ...]
-    """How each of the other modes differs from the first, where that can be told."""
+
+
+class Switching(NamedTuple):
+    """Where the sampler's own labels differ from those of the relabelled draws.
+
+    Attributes
+    ----------
+    shares : dict of str to float
+        For each chain the share of its draws whose labels differ from those it uses most.
+    between : bool
+        Whether chains differ in the labels that they use most.
+
+    Examples
+    --------
+    >>> Switching({"0": 0.0, "1": 0.25}, between=False).within
+    ['1']
+    """
+
+    shares: dict[str, float]
+    between: bool
+
+    @property
+    def within(self) -> list[str]:
+        """Names of the chains that switch labels within themselves."""
+        return [chain for chain, share in self.shares.items() if share > AWAY]
 
 
 def find_modes(datatree: xr.DataTree) -> Modes:
@@ -76,7 +103,7 @@ def find_modes(datatree: xr.DataTree) -> Modes:
     free = datatree["label_free"].to_dataset()
     values = _flat(free)
     groups = _together(values)
-    names = [str(name) for name in (free["chain"].values if "chain" in free.coords else range(free.sizes["chain"]))]
+    names = chain_names(free)
     height = values[..., list(_columns(free)).index("log_likelihood")].mean(1) if "log_likelihood" in free else np.zeros(len(names))
     groups.sort(key=lambda group: (-len(group), -float(height[group].mean())))
     chains = tuple(tuple(names[c] for c in group) for group in groups)
@@ -125,12 +152,12 @@ def _differences(datatree: xr.DataTree, groups: list[list[int]], chains: tuple[t
         other = _mean_mixture(posterior, group)
         if first is not None and other is not None:
             words = list(_words(first, other, _rows(datatree, first, other)))
-            yield f"In {chain_words(names)}, compared with {chain_words(chains[0])}, {'; '.join(words)}."
+            yield f"In {named_chains(names)}, compared with {named_chains(chains[0])}, {'; '.join(words)}."
 
 
-def chain_words(names: tuple[str, ...] | list[str]) -> str:
-    """Return chains as a person lists them: chain 2, or chains 0, 1 and 3."""
-    return f"chain {names[0]}" if len(names) == 1 else f"chains {', '.join(names[:-1])} and {names[-1]}"
+def named_chains(names: Sequence[str]) -> str:
+    """Return chains as a sentence lists them: chain 2, or chains 0, 1 and 3."""
+    return f"chain {names[0]}" if len(names) == 1 else f"chains {listed(names)}"
 
 
 def _mean_mixture(posterior: xr.Dataset, group: list[int]) -> MixtureParams | None:
@@ -167,12 +194,12 @@ def _words(first: MixtureParams, other: MixtureParams, X: FloatArray) -> Iterato
         parents = [int(j) for j in np.flatnonzero((into[:, k] > SHARE) & (ours >= 1))]
         if len(parents) > 1:
             told.update(parents)
-            yield f"groups {_list(parents)} are merged into one (there group {k})"
+            yield f"groups {listed(parents)} are merged into one (there group {k})"
     for j in np.flatnonzero(ours >= 1):
         children = [int(k) for k in np.flatnonzero((out_of[j] > SHARE) & filled)]
         if len(children) > 1:
             told.add(int(j))
-            yield f"group {j} is split into two or more (there groups {_list(children)})"
+            yield f"group {j} is split into two or more (there groups {listed(children)})"
     for k in np.flatnonzero(~filled):
         yield f"group {k} is empty there"
     yield from _moved(first, other, match(-shared.T), told)
@@ -186,10 +213,77 @@ def _moved(first: MixtureParams, other: MixtureParams, partner: IntArray, told: 
         if j not in told and distance.max() > MOVED:
             far.append(int(j))
     if far:
-        yield f"group{'s' if len(far) > 1 else ''} {_list(far)} moved elsewhere"
+        yield f"group{'s' if len(far) > 1 else ''} {listed(far)} moved elsewhere"
     elif not told:
         yield "the groups lie in the same places with other weights or shapes"
 
 
-def _list(numbers: list[int]) -> str:
-    return str(numbers[0]) if len(numbers) == 1 else f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+def find_switching(datatree: xr.DataTree) -> Switching | None:
+    """Compare draws as sampled with the same draws relabelled.
+
+    Parameters
+    ----------
+    datatree : xarray.DataTree
+        With groups ``posterior`` and ``unlabelled_posterior``, which hold the same draws with their components in another
+        order.
+
+    Returns
+    -------
+    Switching or None
+        None where a group is missing or the two do not hold the same draws.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> raw = np.tile(rng.normal(size=(1, 40, 1)), (1, 1, 2)) + [0.0, 9.0]
+    >>> relabelled = raw.copy()
+    >>> raw[:, 30:] = raw[:, 30:, ::-1]
+    >>> dims = ("chain", "draw", "component")
+    >>> groups = {"posterior": relabelled, "unlabelled_posterior": raw}
+    >>> tree = xr.DataTree.from_dict({name: xr.Dataset({"weights": (dims, values)}) for name, values in groups.items()})
+    >>> find_switching(tree).shares
+    {'0': 0.25}
+    """
+    if not {"posterior", "unlabelled_posterior"} <= set(datatree.children):
+        return None
+    relabelled, raw = (_signature(datatree[group].to_dataset()) for group in ("posterior", "unlabelled_posterior"))
+    if relabelled is None or raw is None or relabelled.shape != raw.shape:
+        return None
+    orders, same = _orders(raw, relabelled)
+    if not same:
+        return None
+    usual = np.array([_most_common(chain) for chain in orders])
+    away = (orders != usual[:, None]).any(-1).mean(1)
+    names = chain_names(datatree["posterior"].to_dataset())
+    return Switching(dict(zip(names, away.tolist(), strict=True)), bool((usual != usual[0]).any()))
+
+
+def _signature(group: xr.Dataset) -> FloatArray | None:
+    """Return numbers (chain, draw, K, M) by which a component is known again: its weight, means and standard deviations."""
+    parts = []
+    for name in ("weights", "means", "sds"):
+        if name in group and "component" in group[name].dims:
+            variable = group[name].transpose("chain", "draw", "component", ...)
+            parts.append(variable.values.reshape(*variable.shape[:3], -1))
+    return np.concatenate(parts, axis=-1).astype(float) if parts else None
+
+
+def _orders(raw: FloatArray, relabelled: FloatArray) -> tuple[IntArray, bool]:
+    """Return for every draw which raw component became which (chain, draw, K), and whether all numbers are found again."""
+    K = raw.shape[2]
+    chains, draws = raw.shape[:2]
+    orders = np.broadcast_to(np.arange(K), (chains, draws, K)).copy()
+    usable = np.isfinite(raw).all((2, 3)) & np.isfinite(relabelled).all((2, 3))
+    moved = usable & (raw != relabelled).any((2, 3))
+    for c, t in np.argwhere(moved):
+        distance = np.abs(raw[c, t][:, None] - relabelled[c, t][None]).sum(-1)
+        orders[c, t] = match(distance)
+        if np.take_along_axis(distance, orders[c, t][None], 0).max() > 1e-9 * (1 + np.abs(raw[c, t]).sum()):
+            return orders, False
+    return orders, True
+
+
+def _most_common(orders: IntArray) -> IntArray:
+    values, counts = np.unique(orders, axis=0, return_counts=True)
+    usual: IntArray = values[counts.argmax()]
+    return usual

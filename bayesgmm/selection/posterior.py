@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.covariance import WITH_PRIORS
+from bayesgmm.criticism.elpd import Elpd, times_each
 from bayesgmm.criticism.loo import loo
-from bayesgmm.criticism.value import Elpd
-from bayesgmm.criticism.weights import times_each
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.stats import kstest
-from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.criticism.exact import is_likelihood, refitted_without
-from bayesgmm.criticism.psis import blocks, good_k
-from bayesgmm.criticism.weights import times_each
+from bayesgmm.criticism.elpd import times_each
+from bayesgmm.criticism.loo import Estimator, blocks, check_fit, is_likelihood, refitted_without
+from bayesgmm.diagnostics.verdict import pareto_k_limit
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
@@ -19,7 +18,7 @@ from bayesgmm.typing import FloatArray
 __all__ = ["loo_pit", "pit_table"]
 
 
-def loo_pit(fit: GaussianMixture | BayesianGaussianMixture) -> xr.DataArray:
+def loo_pit(fit: Estimator) -> xr.DataArray:
     """Return the probability that a row's value in a column would be smaller, judged by the fit without that row.
 
     If the model is right these are uniform between 0 and 1: too many near 0 and 1 say that the fit is too narrow, too many in the middle
@@ -55,33 +54,32 @@ def loo_pit(fit: GaussianMixture | BayesianGaussianMixture) -> xr.DataArray:
     >>> pit.dims, round(float(pit.mean()), 2)
     (('obs', 'feature'), 0.5)
     """
-    if not isinstance(fit, (GaussianMixture, BayesianGaussianMixture)):
-        raise InvalidParameterError(f"loo_pit takes a fitted GaussianMixture or BayesianGaussianMixture, got {type(fit).__name__}")
-    check_is_fitted(fit, "params_")
-    weight = times_each(fit._fit_weight, len(fit._fit_X))
-    values, n_high = _of_em(fit, weight) if isinstance(fit, GaussianMixture) else _of_posterior(fit)
+    check_fit(fit, "loo_pit")
+    X, obs = fit._fit_X, fit._fit_obs
+    weight = times_each(fit._fit_weight, len(X))
+    values, n_high = _of_em(fit, X, weight) if isinstance(fit, GaussianMixture) else _of_posterior(fit, X)
     values[weight == 0] = np.nan
-    coords = {"obs": fit._fit_obs, "feature": fit.feature_names_}
+    coords = {"obs": obs, "feature": fit.feature_names_}
     return xr.DataArray(values, dims=("obs", "feature"), coords=coords, name="loo_pit", attrs={"n_high_k": n_high})
 
 
-def _of_em(em: GaussianMixture, weight: FloatArray) -> tuple[FloatArray, int]:
+def _of_em(em: GaussianMixture, X: FloatArray, weight: FloatArray) -> tuple[FloatArray, int]:
     if not is_likelihood(em):
         raise InvalidParameterError("loo_pit needs an EM fit without priors, noise or equal_weights")
-    out = np.full_like(em._fit_X, np.nan)
+    out = np.full_like(X, np.nan)
     for i, mixture, _, _ in refitted_without(em, np.flatnonzero(weight)):
-        out[i] = _below(MixtureParams(*mixture).reshape(1), em._fit_X[i : i + 1])[0, 0]
+        out[i] = _below(MixtureParams(*mixture).reshape(1), X[i : i + 1])[0, 0]
     return out, 0
 
 
-def _of_posterior(fit: BayesianGaussianMixture) -> tuple[FloatArray, int]:
-    out = np.full_like(fit._fit_X, np.nan)
+def _of_posterior(fit: BayesianGaussianMixture, X: FloatArray) -> tuple[FloatArray, int]:
+    out = np.full_like(X, np.nan)
     flat, n_high = fit.params_.reshape(-1), 0
-    limit = good_k(len(flat.weights))
+    limit = pareto_k_limit(len(flat.weights))
     for block in blocks(fit):
         start, stop, _ = block.rows.indices(len(out))
         for i in range(start, stop):
-            out[i] = np.exp(block.log_weights[i - start]) @ _below(flat, fit._fit_X[i : i + 1])[:, 0]
+            out[i] = np.exp(block.log_weights[i - start]) @ _below(flat, X[i : i + 1])[:, 0]
         n_high += int((~(block.pareto_k <= limit)).sum())
     return np.clip(out, 0.0, 1.0), n_high
 
@@ -115,16 +113,14 @@ def pit_table(pit: xr.DataArray) -> pd.DataFrame:
     >>> pit_table(even).loc["a", ["mean", "p_value"]].tolist()
     [0.5, 1.0]
     """
-    rows = []
+    rows = {}
     for name in pit["feature"].values:
         values = pit.sel(feature=name).values
         values = values[~np.isnan(values)]
-        test = kstest(values, "uniform") if len(values) else None
-        distance, p = (test.statistic, test.pvalue) if test is not None else (np.nan, np.nan)
-        rows.append(
-            (str(name), len(values), values.mean() if len(values) else np.nan, values.std() if len(values) else np.nan, distance, p)
-        )
-    table = pd.DataFrame(rows, columns=["feature", "n", "mean", "sd", "distance", "p_value"]).set_index("feature")
+        n, missing = len(values), (np.nan,) * 4
+        rows[str(name)] = (n, values.mean(), values.std(), *kstest(values, "uniform")) if n else (n, *missing)
+    columns = ["n", "mean", "sd", "distance", "p_value"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("feature")
     table["sentence"] = [_sentence(row) for _, row in table.iterrows()]
     return table
 

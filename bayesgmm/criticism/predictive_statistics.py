@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 from scipy.stats import skew
-from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.criticism.loo import Estimator, check_fit
+from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import has_gaps
 from bayesgmm.random import seed_sequence
@@ -29,7 +29,7 @@ _BY_COLUMN: dict[str, Statistic] = {
 
 
 def predictive_statistics(
-    fit: GaussianMixture | BayesianGaussianMixture,
+    fit: Estimator,
     statistics: Mapping[str, Statistic] | None = None,
     *,
     n_replicates: int = 500,
@@ -78,21 +78,17 @@ def predictive_statistics(
     >>> bool(found.loc[("sd", "waiting"), "two_sided"] > 0.1)
     True
     """
-    if not isinstance(fit, (GaussianMixture, BayesianGaussianMixture)):
-        raise InvalidParameterError(
-            f"predictive_statistics takes a fitted GaussianMixture or BayesianGaussianMixture, got {type(fit).__name__}"
-        )
-    check_is_fitted(fit, "params_")
+    check_fit(fit, "predictive_statistics")
     if n_replicates < 1:
         raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
-    X = fit._fit_X
-    if has_gaps(X) or fit._fit_weight is not None:
-        what = "missing values" if fit._fit_weight is None else "sample_weight"
+    X, weight = fit._fit_X, fit._fit_weight
+    if has_gaps(X) or weight is not None:
+        what = "missing values" if weight is None else "sample_weight"
         raise InvalidDataError(f"the fit's data have {what}, which data simulated from it would not have")
     chosen = dict(statistics) if statistics is not None else _defaults(X)
     rng = np.random.default_rng(seed_sequence(fit.random_state if random_state is None else random_state))
     names, observed = _evaluate(chosen, X, fit.feature_names_)
-    replicated = np.stack([_evaluate(chosen, _replicate(fit, rng), fit.feature_names_)[1] for _ in range(n_replicates)])
+    replicated = np.stack([_evaluate(chosen, _replicate(fit, len(X), rng), fit.feature_names_)[1] for _ in range(n_replicates)])
     lower, upper = np.quantile(replicated, [0.025, 0.975], axis=0)
     above = (replicated > observed).mean(axis=0) + (replicated == observed).mean(axis=0) / 2
     return pd.DataFrame(names, columns=["statistic", "feature"]).assign(
@@ -111,12 +107,12 @@ def _defaults(X: FloatArray) -> dict[str, Statistic]:
     return {**_BY_COLUMN, "nearest neighbour": lambda Y: float(KDTree(Y / scale).query(Y / scale, k=2)[0][:, 1].mean())}
 
 
-def _replicate(fit: GaussianMixture | BayesianGaussianMixture, rng: np.random.Generator) -> FloatArray:
+def _replicate(fit: Estimator, n_rows: int, rng: np.random.Generator) -> FloatArray:
     """Draw a data set from one mixture of the fit."""
     if isinstance(fit, GaussianMixture):
-        return fit.sample(len(fit._fit_X), rng)[0]
+        return fit.sample(n_rows, rng)[0]
     chains, draws = fit.params_.batch_shape
-    return fit.params_[rng.integers(chains), rng.integers(draws)].sample(len(fit._fit_X), rng)[0]
+    return fit.params_[rng.integers(chains), rng.integers(draws)].sample(n_rows, rng)[0]
 
 
 def _evaluate(statistics: Mapping[str, Statistic], X: FloatArray, features: list[str]) -> tuple[list[tuple[str, str]], FloatArray]:

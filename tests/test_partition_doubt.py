@@ -211,7 +211,6 @@ def test_a_core_has_its_probability_and_no_point_could_be_added(seed, level, hel
     assert set(core.order[: core.size]) == set(members)
     assert core.curve[0] == 1
     assert (np.diff(core.curve) <= 0).all()
-    assert 0 < core.area <= 1
     for i in np.flatnonzero(core.labels < 0):
         for group in range(-1, core.labels.max() + 1):
             more = core.labels.copy()

@@ -276,15 +276,6 @@ def test_an_interrupted_search_returns_the_best_so_far(monkeypatch):
     assert found.expected_loss == pytest.approx(expected_loss(found.labels, draws), abs=1e-12)
 
 
-def test_the_time_limit_ends_a_search_but_never_before_there_is_a_partition():
-    draws = blurred_groups(100, 200)
-    found = point_estimate(draws, time_limit=1e-9, random_state=1)
-    assert found.interrupted
-    assert found.n_runs == 1
-    assert len(found.labels) == 200
-    assert not point_estimate(draws, n_runs=1, time_limit=1e3, random_state=1).interrupted
-
-
 def test_an_interruption_before_any_partition_is_passed_on(monkeypatch):
     def interrupted(*args, **settings):
         raise KeyboardInterrupt
@@ -404,7 +395,6 @@ def test_a_fit_is_not_a_set_of_draws(em_faithful):
         ({"max_components": 2.0}, "whole number"),
         ({"n_runs": 0}, "n_runs must be a whole number"),
         ({"zealous": -1}, "zealous"),
-        ({"time_limit": 0}, "time_limit"),
         ({"split_cost": 2}, "split_cost must lie between 0 and 2"),
         ({"split_cost": 1.5, "loss": "nvi"}, "'binder' and 'vi' only"),
     ],

@@ -3,8 +3,7 @@
 from bayesgmm.criticism.elpd import Elpd
 from bayesgmm.criticism.kfold import Folds, kfold
 from bayesgmm.criticism.loo import compare_elpd, loo
-from bayesgmm.criticism.loo_pit import loo_pit, pit_table
-from bayesgmm.criticism.predictive_statistics import predictive_statistics
+from bayesgmm.criticism.predictive_checks import loo_pit, pit_table, predictive_statistics
 from bayesgmm.underflow import guard
 
 __all__ = ["Elpd", "Folds", "compare_elpd", "kfold", "loo", "loo_pit", "pit_table", "predictive_statistics"]

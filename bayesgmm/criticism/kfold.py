@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,7 +118,7 @@ def kfold(
     return Folds(results, folds)
 
 
-def _check(models: dict[str, Any], X: ArrayLike, n_splits: int) -> int:
+def _check(models: Mapping[str, object], X: ArrayLike, n_splits: int) -> int:
     wrong = [name for name, model in models.items() if not isinstance(model, (GaussianMixture, BayesianGaussianMixture))]
     if wrong or not models:
         raise InvalidParameterError(

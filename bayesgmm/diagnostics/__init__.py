@@ -7,11 +7,10 @@ the other two agree have converged up to labels, which is all that can be asked 
 needs no labels have found different modes, which are told apart by chain and by what became of the components.
 """
 
-from bayesgmm.diagnostics.chains import Modes
+from bayesgmm.diagnostics.chains import Modes, Stacking, stack
 from bayesgmm.diagnostics.convergence import convergence_table, does_not_apply, draws_kind, sampler_table, varying
 from bayesgmm.diagnostics.label_free import label_free
 from bayesgmm.diagnostics.sensitivity import prior_sensitivity
-from bayesgmm.diagnostics.stacking import Stacking, stack
 from bayesgmm.diagnostics.verdict import Check, diagnose, verdict
 from bayesgmm.underflow import guard
 

@@ -290,7 +290,7 @@ def _check_allocations(z: IntArray | None, n_components: int) -> None:
         )
 
 
-def _check_lengths(X: FloatArray | None, tables: Mapping[str, Any], reference: Any) -> None:
+def _check_lengths(X: FloatArray | None, tables: Mapping[str, Any], reference: MixtureParams | ArrayLike | None) -> None:
     """Raise unless everything that has rows has the same number of them."""
     lengths = {} if X is None else {"X": len(X)}
     for name, axis in (("responsibilities", -2), ("allocations", -1)):
@@ -325,7 +325,7 @@ def _flat(table: Any, n_batch: int) -> Any:
     return table.reshape(-1, *table.shape[n_batch:])
 
 
-def _reference_table(reference: Any, X: FloatArray | None, n_components: int) -> FloatArray | None:
+def _reference_table(reference: MixtureParams | ArrayLike | None, X: FloatArray | None, n_components: int) -> FloatArray | None:
     """Return the reference's responsibilities (N, K)."""
     if isinstance(reference, MixtureParams):
         if reference.batch_shape or reference.n_components != n_components:
@@ -344,7 +344,7 @@ def _reference_table(reference: Any, X: FloatArray | None, n_components: int) ->
     return table
 
 
-def _reference_features(reference: Any, features: FloatArray | None) -> FloatArray | None:
+def _reference_features(reference: MixtureParams | ArrayLike | None, features: FloatArray | None) -> FloatArray | None:
     if not isinstance(reference, MixtureParams) or features is None:
         return None
     own = mixture_features(reference)

@@ -95,11 +95,6 @@ class Relabelling:
         """Share of ambiguous draws."""
         return float(self.is_ambiguous.mean())
 
-    @property
-    def moved(self) -> np.ndarray:
-        """Which draws (...) did not keep the labels they came with."""
-        return (self.orders != np.arange(self.n_components)).any(-1)
-
     def apply(self, values: ArrayLike, axis: int = -1) -> np.ndarray:
         """Return values in the new component order.
 

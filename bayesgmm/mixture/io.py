@@ -7,15 +7,13 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.mixture import Mixture
 from bayesgmm.typing import FloatArray
-
-if TYPE_CHECKING:
-    from bayesgmm.params import MixtureParams
 
 __all__ = ["FORMAT", "VERSION", "load", "save"]
 
@@ -25,7 +23,7 @@ _ARRAYS = ("weights", "means", "scale_tril")
 _KEYS = {"format", "version", *_ARRAYS}
 
 
-def save(params: MixtureParams, path: str | os.PathLike[str]) -> None:
+def save(params: Mixture, path: str | os.PathLike[str]) -> None:
     """Write the mixture, or the batch, to a file: JSON if its name ends in ``.json``, NumPy's npz if in ``.npz``.
 
     The file holds ``format``, ``version``, ``weights``, ``means`` and ``scale_tril``, every number to the last bit. It is written as a
@@ -71,7 +69,7 @@ def save(params: MixtureParams, path: str | os.PathLike[str]) -> None:
             temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8", newline="")
 
 
-def load(kind: type[MixtureParams], path: str | os.PathLike[str]) -> MixtureParams:
+def load[M: Mixture](kind: type[M], path: str | os.PathLike[str]) -> M:
     """Read a mixture that :func:`save` wrote; :meth:`bayesgmm.params.MixtureParams.load` describes it."""
     source = Path(path)
     reader = _read_npz if _ending(source) == ".npz" else _read_json

@@ -8,22 +8,19 @@ is subtracted, so nothing cancels (Anderson 2003, An Introduction to Multivariat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.mixture import Mixture
 from bayesgmm.text import counted, shortened
 from bayesgmm.typing import FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from bayesgmm.params import MixtureParams
 
 __all__ = ["condition", "marginal"]
 
 
-def marginal(params: MixtureParams, dims: int | Iterable[int]) -> MixtureParams:
+def marginal[M: Mixture](params: M, dims: int | Iterable[int]) -> M:
     """Return the mixture of some columns alone, in the order given.
 
     Parameters
@@ -49,10 +46,10 @@ def marginal(params: MixtureParams, dims: int | Iterable[int]) -> MixtureParams:
     array([2., 2.])
     """
     kept = _columns(params, dims)
-    return replace(params, means=params.means[..., kept], scale_tril=_factor(params, kept))
+    return type(params)(params.weights, params.means[..., kept], _factor(params, kept))
 
 
-def condition(params: MixtureParams, given: Mapping[int, float]) -> MixtureParams:
+def condition[M: Mixture](params: M, given: Mapping[int, float]) -> M:
     """Return the mixture of the other columns, given the values of some.
 
     Weights become the responsibilities of the given values. They are found in logarithms, so that they are right however far the
@@ -92,13 +89,13 @@ def condition(params: MixtureParams, given: Mapping[int, float]) -> MixtureParam
         raise InvalidDataError(f"the given values, {row.tolist()}, are too far from every component to compute with")
     weights = split.given.responsibilities(row[None])[..., 0, :]
     means = split.means + (split.slopes @ (row - split.given.means)[..., None])[..., 0]
-    return replace(params, weights=weights, means=means, scale_tril=split.scale_tril)
+    return type(params)(weights, means, split.scale_tril)
 
 
 class _Split(NamedTuple):
     """A mixture taken apart into given columns and the regression of the free ones on them."""
 
-    given: MixtureParams
+    given: Mixture
     means: FloatArray
     """(..., K, F): of the free columns."""
     slopes: FloatArray
@@ -107,7 +104,7 @@ class _Split(NamedTuple):
     """(..., K, F, F): Cholesky factors of the free columns given the others."""
 
     @classmethod
-    def of(cls, params: MixtureParams, dims: int | Iterable[int]) -> _Split:
+    def of(cls, params: Mixture, dims: int | Iterable[int]) -> _Split:
         given = _columns(params, dims, "the given columns")
         free = np.setdiff1d(np.arange(params.n_features), given)
         if not len(free):
@@ -119,11 +116,11 @@ class _Split(NamedTuple):
         head, side = factor[..., :G, :G], factor[..., G:, :G]
         # B = L_fg L_gg^-1, from L_gg' B' = L_fg'.
         slopes = np.swapaxes(np.linalg.solve(np.swapaxes(head, -1, -2), np.swapaxes(side, -1, -2)), -1, -2)
-        first = replace(params, means=params.means[..., given], scale_tril=head)
+        first = type(params)(params.weights, params.means[..., given], head)
         return cls(first, params.means[..., free], slopes, factor[..., G:, G:])
 
 
-def _factor(params: MixtureParams, kept: IntArray) -> FloatArray:
+def _factor(params: Mixture, kept: IntArray) -> FloatArray:
     """Return the Cholesky factors (..., K, d, d) of the covariance of some columns.
 
     If A are their rows of L, their covariance is A A'. The R of ``A' = Q R`` gives A A' = R' R without forming the product, which would
@@ -136,7 +133,7 @@ def _factor(params: MixtureParams, kept: IntArray) -> FloatArray:
     return np.swapaxes(signs[..., None] * upper, -1, -2)
 
 
-def _columns(params: MixtureParams, dims: int | Iterable[int], what: str = "dims") -> IntArray:
+def _columns(params: Mixture, dims: int | Iterable[int], what: str = "dims") -> IntArray:
     """Return the positions of the columns meant by ``dims``, negative ones counted from the end; none twice, at least one."""
     D = params.n_features
     asked: list[Any] = list(dims) if isinstance(dims, Iterable) else [dims]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation._threads import chunks
+from bayesgmm.mixture import Mixture
 from bayesgmm.typing import FloatArray
-
-if TYPE_CHECKING:
-    from bayesgmm.params import MixtureParams
 
 __all__ = ["modes", "unimodal_pairs"]
 
@@ -27,7 +24,7 @@ _HALVINGS = 50
 _NUMBERS = 2e6  # slopes of single columns that are in memory at a time
 
 
-def modes(params: MixtureParams) -> FloatArray:
+def modes(params: Mixture) -> FloatArray:
     """Return the modes of the mixture's density, the highest first.
 
     Points climb by the fixed-point step ``x <- (sum_k r_k P_k)^-1 sum_k r_k P_k mu_k``, with responsibilities r_k at x and precisions P_k,
@@ -66,7 +63,7 @@ def modes(params: MixtureParams) -> FloatArray:
             f"modes is for one mixture, this is a batch of shape {params.batch_shape}: index it first, as in params[0].modes()"
         )
     present = params.weights > 0
-    kept = replace(params, weights=params.weights[present], means=params.means[present], scale_tril=params.scale_tril[present])
+    kept = type(params)(params.weights[present], params.means[present], params.scale_tril[present])
     # Climb in coordinates where the mixture has mean zero and covariance one: offset and units cost no digits.
     centre, factor = _moments(kept)
     inverse = np.tril(np.linalg.inv(factor))
@@ -86,11 +83,11 @@ class _Place(NamedTuple):
 
 
 class _Density(NamedTuple):
-    mixture: MixtureParams
+    mixture: Mixture
     precisions: FloatArray
 
     @classmethod
-    def of(cls, params: MixtureParams) -> _Density:
+    def of(cls, params: Mixture) -> _Density:
         inverse = np.linalg.inv(params.scale_tril)
         return cls(params, np.swapaxes(inverse, -1, -2) @ inverse)
 
@@ -136,7 +133,7 @@ def _curvature(place: _Place) -> FloatArray:
     return np.linalg.eigvalsh(factor @ place.hessian @ np.swapaxes(factor, -1, -2))[..., -1]
 
 
-def _starts(params: MixtureParams, precisions: FloatArray) -> FloatArray:
+def _starts(params: Mixture, precisions: FloatArray) -> FloatArray:
     """Return means, midpoints of pairs, and the middles of the ridges of pairs and of all components."""
     first, second = np.triu_indices(params.n_components, 1)
     middles = (params.means[first] + params.means[second]) / 2
@@ -166,7 +163,7 @@ def _same(density: _Density, low: FloatArray, high: FloatArray, height: float) -
     return bool(density.mixture.log_density(between).min() >= height - _ROUNDING * (1.0 + abs(height)))
 
 
-def _moments(params: MixtureParams) -> tuple[FloatArray, FloatArray]:
+def _moments(params: Mixture) -> tuple[FloatArray, FloatArray]:
     """Return the mean and the Cholesky factor of the covariance of the mixture."""
     centre = params.weights @ params.means
     # The covariance as a product of one wide matrix with itself, so that its factor comes without squaring.
@@ -177,7 +174,7 @@ def _moments(params: MixtureParams) -> tuple[FloatArray, FloatArray]:
     return centre, upper.T * np.where(np.diag(upper) < 0, -1.0, 1.0)
 
 
-def unimodal_pairs(params: MixtureParams) -> np.ndarray:
+def unimodal_pairs(params: Mixture) -> np.ndarray:
     """Return whether each pair of components, taken alone, has a density with only one mode.
 
     The modes of two normal components lie on their ridge, ``x(a) = ((1 - a) P_i + a P_j)^-1 ((1 - a) P_i m_i + a P_j m_j)`` for a from 0
@@ -215,7 +212,7 @@ def unimodal_pairs(params: MixtureParams) -> np.ndarray:
     return out.reshape(*params.batch_shape, K, K)
 
 
-def _along_the_ridge(params: MixtureParams, i: int, j: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _along_the_ridge(params: Mixture, i: int, j: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the constant of g (T,), the eigenvalues l (T, D) and the squared distances d^2 (T, D) of a pair."""
     gap = (params.means[:, j] - params.means[:, i])[..., None]
     both = np.linalg.solve(params.scale_tril[:, i], np.concatenate([params.scale_tril[:, j], gap], axis=-1))

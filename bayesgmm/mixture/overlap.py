@@ -11,15 +11,11 @@ the saddle point, which keeps the digits of small probabilities (Rice 1980, SIAM
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesgmm.mixture import Mixture
 from bayesgmm.typing import FloatArray
-
-if TYPE_CHECKING:
-    from bayesgmm.params import MixtureParams
 
 __all__ = ["overlap", "probability_below"]
 
@@ -33,7 +29,7 @@ _STRIP = 0.98  # of the way to the nearest singularity
 _FLAT = 1e-10  # a spread below which the variable counts as a constant
 
 
-def overlap(params: MixtureParams) -> FloatArray:
+def overlap(params: Mixture) -> FloatArray:
     """Return how often a draw from one component would be taken for another, in a contest of the two alone.
 
     Entry [i, j] is ``P(w_i N(x | m_i, S_i) < w_j N(x | m_j, S_j))`` for x from component i (Maitra and Melnykov 2010, Journal of
@@ -72,7 +68,7 @@ def overlap(params: MixtureParams) -> FloatArray:
     return np.minimum(out, 1.0)
 
 
-def _pairs(params: MixtureParams) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _pairs(params: Mixture) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return ``L_j^-1 L_i`` (..., K, K, D, D), ``L_j^-1 (m_i - m_j)`` (..., K, K, D) and ``log|L_j| - log|L_i|`` (..., K, K)."""
     shape = (*params.batch_shape, params.n_components, *params.scale_tril.shape[-3:])
     of_i = np.broadcast_to(params.scale_tril[..., :, None, :, :], shape)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.mixture import Mixture
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from bayesgmm.params import MixtureParams
 
 __all__ = ["cdf", "ppf"]
 
 
-def cdf(params: MixtureParams, x: ArrayLike) -> FloatArray:
+def cdf(params: Mixture, x: ArrayLike) -> FloatArray:
     """Return the probabilities that a draw is at most x, for a mixture of one column.
 
     Parameters
@@ -49,7 +45,7 @@ def cdf(params: MixtureParams, x: ArrayLike) -> FloatArray:
     return _below(flat, np.tile(x.ravel(), len(flat.weights)), which, 1.0).reshape((*params.batch_shape, *x.shape))
 
 
-def ppf(params: MixtureParams, q: ArrayLike) -> FloatArray:
+def ppf(params: Mixture, q: ArrayLike) -> FloatArray:
     """Return quantiles, the inverse of :meth:`cdf`, for a mixture of one column.
 
     The quantile lies between the smallest and the largest of the components' own quantiles, so it is bracketed from the start; the root
@@ -91,7 +87,7 @@ def ppf(params: MixtureParams, q: ArrayLike) -> FloatArray:
     return out.reshape((*params.batch_shape, *q.shape))
 
 
-def _roots(params: MixtureParams, q: FloatArray, which: IntArray) -> FloatArray:
+def _roots(params: Mixture, q: FloatArray, which: IntArray) -> FloatArray:
     """Return the quantile of each probability q (n,) in the mixture it belongs to."""
     from scipy.optimize.elementwise import find_root
 
@@ -109,7 +105,7 @@ def _roots(params: MixtureParams, q: FloatArray, which: IntArray) -> FloatArray:
     return np.asarray(found.x)
 
 
-def _bracket(params: MixtureParams, q: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
+def _bracket(params: Mixture, q: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
     """Return points on either side of the quantiles: the components' own, moved apart by more than rounding."""
     centres, sds = params.means[which, :, 0], params.sds[which, :, 0]
     own = centres + sds * ndtri(q)[:, None]
@@ -118,13 +114,13 @@ def _bracket(params: MixtureParams, q: FloatArray, which: IntArray) -> tuple[Flo
     return np.where(there, own - room, np.inf).min(1), np.where(there, own + room, -np.inf).max(1)
 
 
-def _below(params: MixtureParams, x: FloatArray, which: IntArray, side: FloatArray | float) -> FloatArray:
+def _below(params: Mixture, x: FloatArray, which: IntArray, side: FloatArray | float) -> FloatArray:
     """Return the probability below x (n,), or above it where ``side`` is -1."""
     z = (x[:, None] - params.means[which, :, 0]) / params.sds[which, :, 0]
     return np.minimum((params.weights[which] * ndtr(np.reshape(side, (-1, 1)) * z)).sum(1), 1.0)
 
 
-def _asked(params: MixtureParams, method: str, values: ArrayLike) -> FloatArray:
+def _asked(params: Mixture, method: str, values: ArrayLike) -> FloatArray:
     """Return what is asked about as floats; with more than one column quantiles would not be numbers."""
     if params.n_features != 1:
         raise InvalidParameterError(

@@ -237,11 +237,6 @@ class CertainCore:
         """Number of points in the core."""
         return int((self.labels >= 0).sum())
 
-    @property
-    def area(self) -> float:
-        """Area under the curve of probability against size as a share of the points: 1 if all draws agree."""
-        return float(self.curve.mean())
-
     def __str__(self) -> str:
         return (
             f"{self.size} of {len(self.labels)} points in {counted(int(self.labels.max()) + 1, 'group')} are grouped just like this "

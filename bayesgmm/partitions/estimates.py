@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -42,7 +41,7 @@ class PartitionEstimate:
     run_losses : array of shape (n_runs,)
         What each run of the search came to, NaN for runs that were not begun.
     interrupted : bool
-        Whether the search was stopped, by the user or the time limit, before its runs had ended: the labels are the best so far.
+        Whether the search was stopped by the user before its runs had ended: the labels are the best so far.
 
     Examples
     --------
@@ -92,7 +91,6 @@ def point_estimate(
     n_runs: int = 16,
     zealous: int = 10,
     random_state: RandomState = None,
-    time_limit: float | None = None,
     progressbar: bool = False,
 ) -> PartitionEstimate:
     """Find the partition of least posterior expected loss.
@@ -114,9 +112,7 @@ def point_estimate(
         How many groups each run destroys and builds anew; between them it does so with a handful of points that hardly prefer their
         groups.
     random_state : int, Generator, RandomState or None
-        The same seed gives the same partition whatever the number of threads, unless the search is stopped early.
-    time_limit : float, optional
-        Seconds after which the best so far is returned, marked as interrupted. The first run always gets as far as a partition.
+        The same seed gives the same partition whatever the number of threads, unless the search is interrupted.
     progressbar : bool
         Show progress on stderr, when that is a terminal.
 
@@ -143,13 +139,11 @@ def point_estimate(
     >>> found.labels
     array([1, 1, 0, 0, 0])
     >>> print(found)
-    5 points in 2 group(s) of 3, 2; expected loss (vi) 0.367318, reached by 16 of 16 runs.
+    5 points in 2 groups of 3, 2; expected loss (vi) 0.367318, reached by 16 of 16 runs.
     """
     checked, chosen = check_draws(draws), loss_named(loss, split_cost)
     limit = _check_limit(max_components, checked.n_points)
     check_count(n_runs, "n_runs"), check_count(zealous, "zealous", 0)
-    if time_limit is not None and not time_limit > 0:
-        raise InvalidParameterError(f"time_limit must be a positive number of seconds or None, got {time_limit!r}")
     make = partial(TableSearch, checked, chosen, limit)
     seeds = np.random.SeedSequence(generator(random_state).integers(2**32, size=4).tolist()).spawn(n_runs)
     n_groups = min(limit, checked.most_groups)
@@ -158,7 +152,7 @@ def point_estimate(
         for r, seed in enumerate(seeds)
     ]
     with steps("Searching partitions", n_runs, shown=progressbar) as advance:
-        found, interrupted = _run_all(make, tasks, time_limit, advance)
+        found, interrupted = _run_all(make, tasks, advance)
     labels, values = _distinct_values(found, checked, chosen)
     value = float(np.nanmin(values))
     if checked.n_points <= MOST_POINTS:
@@ -275,23 +269,15 @@ type Task = Callable[..., TableSearch]
 
 
 def _run_all(
-    make: Callable[[], TableSearch], tasks: Sequence[Task], time_limit: float | None, advance: Callable[[], None]
+    make: Callable[[], TableSearch], tasks: Sequence[Task], advance: Callable[[], None]
 ) -> tuple[list[IntArray | None], bool]:
-    """Return the labels that each run came to, None where it did not begin, and whether any was cut short."""
-    deadline = None if time_limit is None else time.monotonic() + time_limit
-    stop, cut = Event(), Event()
-
-    def stopped() -> bool:
-        if stop.is_set() or (deadline is not None and time.monotonic() > deadline):
-            cut.set()
-            return True
-        return False
-
+    """Return the labels that each run came to, None where it did not begin, and whether the search was interrupted."""
+    stop, interrupted = Event(), False
     found: list[IntArray | None] = [None] * len(tasks)
 
     def work(r: int) -> None:
-        if r == 0 or not stopped():
-            found[r] = tasks[r](make(), stopped=stopped).labels.copy()
+        if r == 0 or not stop.is_set():
+            found[r] = tasks[r](make(), stopped=stop.is_set).labels.copy()
             advance()
 
     with ThreadPoolExecutor(min(n_threads(), len(tasks)), thread_name_prefix="bayesgmm") as pool:
@@ -300,14 +286,14 @@ def _run_all(
             futures.extend(pool.submit(work, r) for r in range(len(tasks)))
             wait(futures)
         except KeyboardInterrupt:
-            cut.set()
+            interrupted = True
         finally:
             stop.set()  # leaving waits for the runs in hand, which end where they are
     for future in futures:
         future.result()
     if all(labels is None for labels in found):
         raise KeyboardInterrupt
-    return found, cut.is_set()
+    return found, interrupted
 
 
 def _distinct_values(found: list[IntArray | None], draws: Draws, loss: Loss) -> tuple[IntArray, FloatArray]:

@@ -191,10 +191,15 @@ class _LeftOut(NamedTuple):
     at_floor: bool
 
 
+def training_rows(fit: Estimator) -> tuple[FloatArray, FloatArray | None, pd.Index]:
+    """Return the rows that a fit was made from, how often each counts (None: once), and their names."""
+    return fit._fit_X, fit._fit_weight, fit._fit_obs
+
+
 def _em_loo(em: GaussianMixture, method: str, *, progressbar: bool) -> Elpd:
     """Leave out each row of the training data."""
-    X, obs, seen = em._fit_X, em._fit_obs, em._moments(em._fit_X).log_density
-    weight = times_each(em._fit_weight, len(X))
+    X, weight, obs = training_rows(em)
+    weight, seen = times_each(weight, len(X)), em._moments(X).log_density
     rows = np.flatnonzero(weight)
     elpd, how = np.full(len(weight), np.nan), np.full(len(weight), "exact", dtype=object)
     if method == "one-step" or (method == "auto" and len(rows) > MOST_EXACT and _is_plain(em)):
@@ -248,7 +253,7 @@ def _without_each(em: GaussianMixture, rows: np.ndarray) -> Iterator[_LeftOut]:
     if not is_likelihood(em):
         yield from (_estimator_without(em, int(i)) for i in rows)
         return
-    X = em._fit_X
+    X, *_ = training_rows(em)
     for i, mixture, converged, at_floor in refitted_without(em, rows):
         yield _LeftOut(float(MixtureParams(*mixture).log_density(X[i : i + 1])[0]), converged, at_floor)
 
@@ -256,7 +261,7 @@ def _without_each(em: GaussianMixture, rows: np.ndarray) -> Iterator[_LeftOut]:
 @libraries_on_one_thread()
 def refitted_without(em: GaussianMixture, rows: np.ndarray) -> list[tuple[int, Mixture, bool, bool]]:
     """Return, for each row, the mixture (weights, means, scale_tril) without it, whether EM converged, and whether it is at its floor."""
-    X, weight = em._fit_X, em._fit_weight
+    X, weight, _ = training_rows(em)
     refit = Refit.of(Original(np.require(X, float, ["C", "W"]), em.params_, weight), em._family, em.tol, em.max_iter, em.reg_covar)
 
     def task(start: int, stop: int) -> list[tuple[int, Mixture, bool, bool]]:
@@ -273,7 +278,7 @@ def _estimator_without(em: GaussianMixture, row: int) -> _LeftOut:
     """Fit the estimator itself without a row, from the fit: with its priors, noise or equal weights."""
     model = clone(em).set_params(warm_start=True, verbose=0)
     model.params_ = em.params_
-    X, weight = em._fit_X, em._fit_weight
+    X, weight, _ = training_rows(em)
     with quiet():
         model.fit(X, sample_weight=without(weight, len(X), row))
     log_density = float(model._moments(X[row : row + 1]).log_density[0])
@@ -297,7 +302,7 @@ def _one_step(em: GaussianMixture) -> FloatArray:
             "one step needs the gradient of a plain likelihood: covariance_type full, tied, diag or spherical, and no priors, noise or "
             "equal_weights. Use method='exact'"
         )
-    X, weight, params, family = em._fit_X, em._fit_weight, em.params_, em._family
+    (X, weight, _), params, family = training_rows(em), em.params_, em._family
     out = np.full(len(X), np.nan)
     coordinates, vector = in_coordinates(X, params, family, weight)
     if not np.isfinite(vector).all():
@@ -330,7 +335,7 @@ def blocks(fit: BayesianGaussianMixture) -> Iterator[Block]:
     Draws x rows never exist together where they are many.
     """
     require_valid(fit.datatree_, "loo")
-    X, flat = fit._fit_X, fit.params_.reshape(-1)
+    (X, *_), flat = training_rows(fit), fit.params_.reshape(-1)
     T = len(flat.weights)
     efficiency = _efficiency(fit)
     size = max(1, int(BLOCK_NUMBERS / T))
@@ -354,8 +359,8 @@ def _efficiency(fit: BayesianGaussianMixture) -> float:
 
 def _psis_loo(fit: BayesianGaussianMixture, max_refits: int, random_state: RandomState, *, progressbar: bool) -> Elpd:
     """Leave out each row of the training data; the worst ``max_refits`` rows that reweighting cannot reach are sampled without."""
-    X, obs = fit._fit_X, fit._fit_obs
-    weight = times_each(fit._fit_weight, len(X))
+    X, weight, obs = training_rows(fit)
+    weight = times_each(weight, len(X))
     n_draws = int(np.prod(fit.params_.batch_shape))
     elpd, seen, k = (np.empty(len(weight)) for _ in range(3))
     for block in blocks(fit):
@@ -380,11 +385,11 @@ def _psis_loo(fit: BayesianGaussianMixture, max_refits: int, random_state: Rando
 
 def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> MixtureParams:
     """Sample the posterior without a row, under the very priors of the fit; batch shape ``(draws,)``, labels as they come."""
-    model, X, priors = copy(fit), fit._fit_X, fit.priors_
+    (X, weight, _), model, priors = training_rows(fit), copy(fit), fit.priors_
     assert isinstance(priors, ResolvedPriors)
     # The same posterior by a sampler that knows weights.
     model.random_state, model.progressbar, model.sampler = seed, False, "nuts"
-    model._fit_weight = without(fit._fit_weight, len(X), row)
+    model._fit_weight = without(weight, len(X), row)
     frame, inside = model._coordinates(X, priors)
     draws = model._sample(frame, X, inside, None, [fit.em_.params_])
     return frame.params_out(draws.params).reshape(-1)

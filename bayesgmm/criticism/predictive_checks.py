@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from scipy.stats import kstest, skew
 
 from bayesgmm.criticism.elpd import times_each
-from bayesgmm.criticism.loo import Estimator, blocks, check_fit, is_likelihood, refitted_without
+from bayesgmm.criticism.loo import Estimator, blocks, check_fit, is_likelihood, refitted_without, training_rows
 from bayesgmm.diagnostics.verdict import pareto_k_limit
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
@@ -69,8 +69,8 @@ def loo_pit(fit: Estimator) -> xr.DataArray:
     (('obs', 'feature'), 0.5)
     """
     check_fit(fit, "loo_pit")
-    X, obs = fit._fit_X, fit._fit_obs
-    weight = times_each(fit._fit_weight, len(X))
+    X, weight, obs = training_rows(fit)
+    weight = times_each(weight, len(X))
     values, n_high = _pit_of_em(fit, X, weight) if isinstance(fit, GaussianMixture) else _pit_of_posterior(fit, X)
     values[weight == 0] = np.nan
     coords = {"obs": obs, "feature": fit.feature_names_}
@@ -161,7 +161,7 @@ def predictive_statistics(
     check_fit(fit, "predictive_statistics")
     if n_replicates < 1:
         raise InvalidParameterError(f"n_replicates must be at least 1, got {n_replicates}")
-    X, weight = fit._fit_X, fit._fit_weight
+    X, weight, _ = training_rows(fit)
     if has_gaps(X) or weight is not None:
         what = "missing values" if weight is None else "sample_weight"
         raise InvalidDataError(f"the fit's data have {what}, which data simulated from it would not have")

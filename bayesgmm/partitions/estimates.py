@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
 from threading import Event
 
 import numpy as np
@@ -14,7 +13,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation._threads import n_threads
 from bayesgmm.partitions.draws import Draws, LabelDraws, by_size, check_count, check_draws
 from bayesgmm.partitions.losses import Loss, draw_losses, loss_named, mean_loss, metric_named
-from bayesgmm.partitions.search import MOST_POINTS, Attempts, TableSearch, best_of_all, run
+from bayesgmm.partitions.search import MOST_POINTS, TableSearch, best_of_all, run
 from bayesgmm.progress import steps
 from bayesgmm.random import generator
 from bayesgmm.text import counted
@@ -144,22 +143,22 @@ def point_estimate(
     checked, chosen = check_draws(draws), loss_named(loss, split_cost)
     limit = _check_limit(max_components, checked.n_points)
     check_count(n_runs, "n_runs"), check_count(zealous, "zealous", 0)
-    make = partial(TableSearch, checked, chosen, limit)
     seeds = np.random.SeedSequence(generator(random_state).integers(2**32, size=4).tolist()).spawn(n_runs)
     n_groups = min(limit, checked.most_groups)
-    tasks = [
-        partial(run, attempts=Attempts(r % 2 == 0, n_groups, zealous), rng=np.random.default_rng(seed), tolerance=chosen.rounding)
-        for r, seed in enumerate(seeds)
-    ]
+
+    def search(r: int, stopped: Callable[[], bool]) -> IntArray:
+        state = TableSearch(checked, chosen, limit)
+        return run(state, n_groups if r % 2 else None, zealous, np.random.default_rng(seeds[r]), stopped).labels.copy()
+
     with steps("Searching partitions", n_runs, shown=progressbar) as advance:
-        found, interrupted = _run_all(make, tasks, advance)
+        found, interrupted = _run_all(search, n_runs, advance)
     labels, values = _distinct_values(found, checked, chosen)
     value = float(np.nanmin(values))
     if checked.n_points <= MOST_POINTS:
-        certain = by_size(best_of_all(checked, chosen, limit))
-        least = mean_loss(certain, checked, chosen)
+        exact = by_size(best_of_all(checked, chosen, limit))
+        least = mean_loss(exact, checked, chosen)
         if least < value - chosen.rounding:
-            labels, value = certain, least
+            labels, value = exact, least
     return PartitionEstimate(labels, value, chosen.name, chosen.split_cost, values, interrupted)
 
 
@@ -265,25 +264,22 @@ def _check_limit(max_components: int | None, n_points: int) -> int:
     return limit
 
 
-type Task = Callable[..., TableSearch]
-
-
 def _run_all(
-    make: Callable[[], TableSearch], tasks: Sequence[Task], advance: Callable[[], None]
+    search: Callable[[int, Callable[[], bool]], IntArray], n_runs: int, advance: Callable[[], None]
 ) -> tuple[list[IntArray | None], bool]:
     """Return the labels that each run came to, None where it did not begin, and whether the search was interrupted."""
     stop, interrupted = Event(), False
-    found: list[IntArray | None] = [None] * len(tasks)
+    found: list[IntArray | None] = [None] * n_runs
 
     def work(r: int) -> None:
         if r == 0 or not stop.is_set():
-            found[r] = tasks[r](make(), stopped=stop.is_set).labels.copy()
+            found[r] = search(r, stop.is_set)
             advance()
 
-    with ThreadPoolExecutor(min(n_threads(), len(tasks)), thread_name_prefix="bayesgmm") as pool:
+    with ThreadPoolExecutor(min(n_threads(), n_runs), thread_name_prefix="bayesgmm") as pool:
         futures: list[Future[None]] = []
         try:
-            futures.extend(pool.submit(work, r) for r in range(len(tasks)))
+            futures.extend(pool.submit(work, r) for r in range(n_runs))
             wait(futures)
         except KeyboardInterrupt:
             interrupted = True

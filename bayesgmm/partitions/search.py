@@ -9,7 +9,7 @@ between groups a handful of doubtful points is allocated anew, which finds more 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
 from functools import cache
 
 import numpy as np
@@ -19,7 +19,7 @@ from bayesgmm.partitions.draws import Draws
 from bayesgmm.partitions.losses import Loss, column_sums
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["MOST_POINTS", "Attempts", "TableSearch", "best_of_all", "every_partition", "run"]
+__all__ = ["MOST_POINTS", "TableSearch", "best_of_all", "every_partition", "run"]
 
 MOST_SCANS = 1000
 """Scans end when nothing moves, because each move lowers the loss by more than rounding; this only guards against a mistake in that."""
@@ -47,9 +47,9 @@ class TableSearch:
         terms = loss.table(N + 1)
         self._draws = draws
         self._step = np.diff(terms)
-        self._rule = _kernels.Rule(loss.code, loss.of_means, loss.split_cost, limit, loss.rounding)
+        self.rule = _kernels.Rule(loss.code, loss.of_means, loss.split_cost, limit, loss.rounding)
         C = _slots(min(M + 1, limit))
-        self._state = _kernels.State(
+        self.tables = _kernels.State(
             labels=np.full(N, -1),
             size=np.zeros(C, dtype=np.intp),
             cells=np.zeros((T, M, C), dtype=np.int32),
@@ -64,17 +64,17 @@ class TableSearch:
     @property
     def labels(self) -> IntArray:
         """Groups (N,), numbered without gaps; -1 for points without one."""
-        return self._state.labels
+        return self.tables.labels
 
     @property
     def margin(self) -> FloatArray:
         """By how much the best other group was worse than a point's own (N,) when it was last visited."""
-        return self._state.margin
+        return self.tables.margin
 
     @property
     def value(self) -> float:
         """Expected loss of the points that have a group."""
-        s, rule, T = self._state, self._rule, self._draws.n_draws
+        s, rule, T = self.tables, self.rule, self._draws.n_draws
         cells, columns = s.per_draw
         if rule.of_means:
             cells, columns = (np.array([s.sums[which] / T]) for which in (_kernels.CELLS, _kernels.COLUMNS))
@@ -89,39 +89,38 @@ class TableSearch:
         From labels at random the normalised losses would otherwise open hundreds, only to close them again.
         """
         moved = done = 0
-        most = max(2 * int(self._state.numbers[_kernels.ACTIVE]), self._draws.most_groups) + 2
-        rule = self._rule._replace(limit=min(self._rule.limit, most))
+        most = max(2 * int(self.tables.numbers[_kernels.ACTIVE]), self._draws.most_groups) + 2
+        rule = self.rule._replace(limit=min(self.rule.limit, most))
         while done < len(order):
-            n, done = _kernels.visit(order, done, self._draws.by_point, self._step, self._state, rule)
+            n, done = _kernels.visit(order, done, self._draws.by_point, self._step, self.tables, rule)
             moved += n
             if done < len(order):
-                self._grow(len(self._state.size) + 1)
+                self._grow(len(self.tables.size) + 1)
         return moved
 
     def take_out(self, items: IntArray) -> None:
         """Take points out of their groups."""
-        _kernels.take_out(items, self._draws.by_point, self._step, self._state)
+        _kernels.take_out(items, self._draws.by_point, self._step, self.tables)
 
     def place(self, items: IntArray, groups: IntArray) -> None:
         """Give points without a group these, numbered without gaps."""
         self._grow(int(groups.max()) + 1)
-        _kernels.place(items, groups, self._draws.by_point, self._step, self._state)
+        _kernels.place(items, groups, self._draws.by_point, self._step, self.tables)
 
     def copy(self) -> TableSearch:
         """Return a state of its own that is the same."""
-        twin = object.__new__(TableSearch)
-        twin._draws, twin._step, twin._rule = self._draws, self._step, self._rule
-        twin._state = _kernels.State(*(array.copy() for array in self._state))
+        twin = copy(self)
+        twin.tables = _kernels.State(*(array.copy() for array in self.tables))
         return twin
 
     def _grow(self, needed: int) -> None:
         """Make room for so many groups, and for as many again as there are: growing then costs little in all."""
-        have = len(self._state.size)
+        have = len(self.tables.size)
         if needed <= have:
             return
-        more = _slots(min(max(needed, 2 * have), max(needed, self._rule.limit))) - have
-        s = self._state
-        self._state = s._replace(
+        more = _slots(min(max(needed, 2 * have), max(needed, self.rule.limit))) - have
+        s = self.tables
+        self.tables = s._replace(
             size=np.append(s.size, np.zeros(more, dtype=np.intp)),
             cells=_widened(s.cells, more, 0),
             gain=_widened(s.gain, more, self._step[0]),
@@ -139,41 +138,24 @@ def _widened(array: np.ndarray, more: int, value: float) -> np.ndarray:
     return out
 
 
-@dataclass(frozen=True)
-class Attempts:
-    """How a run starts and how long it goes on.
-
-    Attributes
-    ----------
-    sequential : bool
-        Whether points are allocated one after the other at first, rather than at random.
-    n_groups : int
-        Most groups of a random start.
-    zealous : int
-        How many groups, and as many handfuls of points, are taken out and allocated anew.
-    """
-
-    sequential: bool
-    n_groups: int
-    zealous: int
-
-
 def run(
-    state: TableSearch, attempts: Attempts, rng: np.random.Generator, tolerance: float, stopped: Callable[[], bool]
+    state: TableSearch, n_groups: int | None, zealous: int, rng: np.random.Generator, stopped: Callable[[], bool]
 ) -> TableSearch:
     """Search from an empty state, and return the best state met; once ``stopped()`` the best so far.
 
-    ``tolerance`` is a difference in loss that counts as none.
+    Points start at random in at most ``n_groups``, or where that is None one after the other where they fit best. Then ``zealous`` groups,
+    and as many handfuls of points, are taken out and allocated anew.
     """
+    tolerance = state.rule.tolerance
     everything = rng.permutation(len(state.labels))
-    if not attempts.sequential:
-        state.place(everything, _without_gaps(rng.integers(rng.integers(attempts.n_groups) + 1, size=len(everything))))
-    else:
+    if n_groups is None:
         state.visit(everything)
+    else:
+        state.place(everything, _without_gaps(rng.integers(rng.integers(n_groups) + 1, size=len(everything))))
     _sweeten(state, rng, stopped)
     best, value = state.copy(), state.value
     untried = _groups(best, rng)
-    for attempt in range(2 * attempts.zealous):
+    for attempt in range(2 * zealous):
         if stopped():
             break
         if attempt % 2:

@@ -72,7 +72,7 @@ def test_the_slope_of_the_log_posterior_vanishes_at_the_mode(name, frame, prior,
     resolved = replace(priors, smallest_sd=0.0).resolve(MemoryRows(X), 2, fam)
     q = Space.under(resolved, fam).unconstrain(em.params_)
     found = natural_log_posterior(q, X, 2, fam, priors=resolved)
-    log_prior = penalty_of(priors, X, 2, fam).log_density(em.weights_, em.means_, em.params_.scale_tril)
+    log_prior = penalty_of(priors, MemoryRows(X), 2, fam).log_density(em.weights_, em.means_, em.params_.scale_tril)
     assert found == pytest.approx(em.log_likelihood_ + log_prior, rel=1e-10)
     assert em.log_prior_ == pytest.approx(log_prior)
     np.testing.assert_allclose(slopes(lambda p: natural_log_posterior(p, X, 2, fam, resolved), q), 0.0, atol=2e-4)

@@ -62,6 +62,7 @@ def laplace(density: LogPosterior, starts: FloatArray) -> Normal:
 
     Examples
     --------
+    >>> from bayesgmm.rows import MemoryRows
     >>> from bayesgmm.bayes.space import Space
     >>> from bayesgmm.covariance import family
     >>> from bayesgmm.priors import Priors

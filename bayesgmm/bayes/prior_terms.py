@@ -37,6 +37,7 @@ def log_prior_terms(params: MixtureParams, priors: ResolvedPriors, family: Famil
 
     Examples
     --------
+    >>> from bayesgmm.rows import MemoryRows
     >>> from bayesgmm.covariance import family
     >>> from bayesgmm.priors import HalfNormal, Priors
     >>> X = np.array([[0.0], [1.0], [5.0], [6.0]])

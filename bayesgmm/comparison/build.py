@@ -17,7 +17,7 @@ from bayesgmm.comparison.predictive import predictive_check
 from bayesgmm.comparison.value import Comparison
 from bayesgmm.diagnostics import convergence_table, sampler_table, verdict
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.partitions.doubt import cause_of_doubt, parts_of_doubt, row_entropy
+from bayesgmm.partitions.doubt import cause_of_doubt, entropy_parts, row_entropy
 from bayesgmm.typing import FloatArray
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _responsibility_table(inputs: Inputs) -> pd.DataFrame:
     columns["em_doubt"] = 1 - inputs.em_responsibilities.max(axis=1)
     columns["posterior_doubt"] = 1 - inputs.mean.max(axis=1)
     columns["divergence"] = _divergence(inputs.em_responsibilities, inputs.mean)
-    _, aleatoric, epistemic = parts_of_doubt(inputs.mean, inputs.entropy)
+    _, aleatoric, epistemic = entropy_parts(inputs.mean, inputs.entropy)
     columns["cause"] = cause_of_doubt(inputs.mean, aleatoric, epistemic)
     return pd.DataFrame(columns, index=inputs.index)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions import occupied, same_group
+from bayesgmm.partitions import occupied_components, same_mode
 from bayesgmm.typing import FloatArray
 
 __all__ = ["GroupsUsed", "groups_used"]
@@ -68,8 +68,8 @@ def groups_used(params: MixtureParams, X: FloatArray, seed: int) -> GroupsUsed:
 
     Notes
     -----
-    See `bayesgmm.partitions.occupied` and `bayesgmm.partitions.same_group`.
+    See `bayesgmm.partitions.occupied_components` and `bayesgmm.partitions.same_mode`.
     """
     numbers = len(X) * params.n_components
     draws = int(min(_MOST_DRAWS, max(_LEAST_DRAWS, _MOST_NUMBERS // numbers)))
-    return GroupsUsed(occupied(params.thin(draws), X, random_state=seed), same_group(params, n_draws=draws))
+    return GroupsUsed(occupied_components(params.thin(draws), X, random_state=seed), same_mode(params, n_draws=draws))

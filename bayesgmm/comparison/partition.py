@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions import PartitionEstimate, credible_ball, draw_labels, expected_loss, minimize
+from bayesgmm.partitions import PartitionEstimate, credible_ball, draw_labels, expected_loss, point_estimate
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["LEVEL", "PartitionView", "partition_view"]
@@ -76,7 +76,7 @@ def partition_view(em_responsibilities: FloatArray, posterior: MixtureParams, X:
     """
     rows = np.arange(len(X)) if len(X) <= MOST_ROWS else np.linspace(0, len(X) - 1, MOST_ROWS).round().astype(int)
     labels = draw_labels(posterior.thin(MOST_DRAWS), np.ascontiguousarray(X[rows]), random_state=seed)
-    best = minimize(labels, "vi", n_runs=RUNS, random_state=seed)
+    best = point_estimate(labels, "vi", n_runs=RUNS, random_state=seed)
     ball = credible_ball(best, labels, level=LEVEL, loss="vi")
     em = em_responsibilities[rows].argmax(axis=1)
     distance = ball.distance(em)

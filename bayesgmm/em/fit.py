@@ -206,7 +206,7 @@ def fit_em(
     >>> from bayesgmm.rows import MemoryRows
     >>> rows = MemoryRows(np.random.default_rng(1).normal(5.0, 2.0, size=(50, 1)))
     >>> fit_em(rows, Specification(1, family("full"))).params.means.round(1)
-    array([[5.1]])
+    array([[4.9]])
     """
     fitting = Fitting(rows, specification, seeds=seeds, penalty=penalty)
     fitting.search(known)

@@ -35,7 +35,7 @@ class Information(NamedTuple):
 
 
 def row_scores(rows: MemoryRows, params: MixtureParams, family: Family) -> FloatArray:
-    """Return the gradient (N, P) of each row's log-density; arguments and errors as in :func:`~bayesgmm.em.standard_errors.standard_errors`.
+    """Return the gradient (N, P) of each row's log-density; arguments and errors as in :func:`standard_errors`.
 
     By Fisher's identity: the score of a row is the mean, over its responsibilities, of the scores it would have if its component were
     known.

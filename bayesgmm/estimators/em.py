@@ -313,8 +313,10 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         rows : Rows
         seeds : SeedSequence, optional
             By default that of ``random_state``.
-        record, listeners
-            As in :class:`bayesgmm.em.Fitting`.
+        record : Record, optional
+            How far the runs on all rows were when the same fit was interrupted.
+        listeners : sequence of callables
+            Are told of the runs on all rows (:class:`bayesgmm.em.journal.Journal`).
         before : Before, optional
             A fit of the same estimator to start from, if it is one of the same model.
         like : Fitting, optional

@@ -32,7 +32,7 @@ from bayesgmm.frame import total_moments
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import doubt_of_draws
+from bayesgmm.partitions.doubt import uncertainty_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
@@ -348,8 +348,10 @@ class BayesianGaussianMixture(MixtureEstimator):
             Batch shape ``(chain, draw)``.
         source : xarray.DataTree, xarray.Dataset or mapping of arrays
             Where they come from, with what is said of the sampler.
-        X, sample_weight
-            As in :meth:`from_draws`.
+        X : array-like of shape (N, D)
+            The rows that were sampled for.
+        sample_weight : array-like of shape (N,), optional
+            How often each row counted.
 
         Returns
         -------
@@ -513,7 +515,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         Returns
         -------
         xarray.Dataset
-            The variables of :func:`bayesgmm.partitions.doubt_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
+            The variables of :func:`bayesgmm.partitions.uncertainty_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
             (obs) and ``responsibility``, ``lower``, ``upper`` (obs, component). Draws are streamed.
 
         Examples
@@ -528,7 +530,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_prob(prob)
         attrs = {"inference": "posterior", "n_draws": self.params_.weights[..., 0].size}
         rows = self._rows(X)
-        return doubt_of_draws(self.params_, rows.values, rows.index, prob).assign_attrs(attrs)
+        return uncertainty_of_draws(self.params_, rows.values, rows.index, prob).assign_attrs(attrs)
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.partitions.ball import Bound, CredibleBall
+from bayesgmm.partitions.credible_sets import Bound, CredibleBall
 from bayesgmm.plots.geometry import plane_of_labels
 from bayesgmm.plots.groups import plain_axis, some_rows
 from bayesgmm.plots.style import colour, feature_names_or_default, marker, new_axes, tidy

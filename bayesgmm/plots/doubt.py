@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.partitions.doubt import check_doubt
+from bayesgmm.partitions.doubt import check_uncertainty
 from bayesgmm.plots.geometry import Plane, plane_of_labels
 from bayesgmm.plots.groups import plain_axis, some_rows
 from bayesgmm.plots.style import DOUBT, feature_names_or_default, new_axes, plain, tidy
@@ -61,7 +61,7 @@ def plot_doubt(X: Any, uncertainty: xr.Dataset, *, feature_names: Sequence[str] 
     >>> [ax.get_title(loc="left") for ax in plot_doubt(X, em.uncertainty())]
     ['the groups overlap (aleatoric)', 'too little data (epistemic)']
     """
-    check_doubt(uncertainty, (*_TITLES, "label"))
+    check_uncertainty(uncertainty, (*_TITLES, "label"))
     rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
     if len(rows) != uncertainty.sizes["obs"]:
         raise InvalidParameterError(f"X has {len(rows)} rows and uncertainty {uncertainty.sizes['obs']}: give those of one fit")

@@ -23,7 +23,7 @@ def plot_occupied(probability: Any, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     probability : pandas.Series
-        What `bayesgmm.partitions.occupied` returns, or ``groups.occupied`` of a comparison.
+        What `bayesgmm.partitions.occupied_components` returns, or ``groups.occupied`` of a comparison.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -37,13 +37,13 @@ def plot_occupied(probability: Any, *, ax: Axes | None = None) -> Axes:
 
     Examples
     --------
-    >>> from bayesgmm.partitions import occupied
-    >>> ax = plot_occupied(occupied([[0, 0, 1], [0, 1, 2], [0, 1, 1]]))
+    >>> from bayesgmm.partitions import occupied_components
+    >>> ax = plot_occupied(occupied_components([[0, 0, 1], [0, 1, 2], [0, 1, 1]]))
     >>> [round(float(bar.get_height()), 2) for bar in ax.patches]
     [0.0, 0.67, 0.33]
     """
     if not isinstance(probability, pd.Series) or probability.index.name != "n_groups":
-        raise InvalidParameterError(f"probability must be what occupied returns, got {type(probability).__name__}")
+        raise InvalidParameterError(f"probability must be what occupied_components returns, got {type(probability).__name__}")
     ax = axes_or_new(ax)
     numbers, heights = probability.index.to_numpy(), probability.to_numpy()
     ax.bar(numbers, heights, width=0.7, color=colour(0))

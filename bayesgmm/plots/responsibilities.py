@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.partitions.doubt import check_doubt
+from bayesgmm.partitions.doubt import check_uncertainty
 from bayesgmm.plots.style import axes_or_new, colour, plain, tidy
 from bayesgmm.typing import FloatArray, IntArray
 
@@ -55,7 +55,7 @@ def plot_responsibilities(uncertainty: xr.Dataset, most: int = 40, *, ax: Axes |
     >>> len(ax.get_xticks())
     10
     """
-    check_doubt(uncertainty, ("total", "component", "responsibility", "lower", "upper"))
+    check_uncertainty(uncertainty, ("total", "component", "responsibility", "lower", "upper"))
     if most < 1:
         raise InvalidParameterError(f"most must be at least 1, got {most}")
     order = np.argsort(-uncertainty["total"].values, kind="stable")[:most]

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.partitions.inputs import check_partition
-from bayesgmm.partitions.pairs import check_similarity, display_order
+from bayesgmm.partitions.draws import check_partition
+from bayesgmm.partitions.similarity import check_similarity, display_order
 from bayesgmm.plots.style import axes_or_new, colour
 from bayesgmm.typing import ArrayLike, IntArray
 
@@ -30,7 +30,7 @@ def plot_similarity(similarity: ArrayLike, order: ArrayLike | None = None, *, la
         As `bayesgmm.partitions.similarity` returns it.
     order : int array of shape (N,), optional
         The points from left to right, and from top to bottom; by default the leaves of an average-linkage tree
-        (`bayesgmm.partitions.display_order`).
+        (the leaves of an average-linkage tree).
     labels : int array of shape (N,) or PartitionEstimate, optional
         A partition, whose groups are marked by brackets along the top and the left, in their colours and with their numbers. A group
         whose points are not neighbours in this order has several.

@@ -229,6 +229,7 @@ class ResolvedPriors:
 
     Examples
     --------
+    >>> from bayesgmm.rows import MemoryRows
     >>> from bayesgmm.covariance import family
     >>> resolved = Priors().resolve(MemoryRows(np.array([[1.0], [2.0], [8.0], [9.0]])), 2, family("full"))
     >>> resolved.means_loc

@@ -144,7 +144,7 @@ def sensitivity(posterior: Any) -> tuple[list[dict[str, Any]], str]:
     if reason:
         return [], reason
     try:
-        table = prior_sensitivity(posterior)
+        table = prior_sensitivity(posterior.datatree_)
     except InvalidDataError as error:
         return [], str(error)
     rows = table.rename_axis("part").reset_index().to_dict("records")

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.covariance import WITH_PRIORS
+from bayesgmm.criticism.elpd import Elpd, times_each
 from bayesgmm.criticism.loo import loo
-from bayesgmm.criticism.value import Elpd
-from bayesgmm.criticism.weights import times_each
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.partitions.used import mean_occupied
+from bayesgmm.partitions.number_of_groups import mean_occupied
 from bayesgmm.progress import steps
 from bayesgmm.selection.value import Selection
 from bayesgmm.validation import check_weights

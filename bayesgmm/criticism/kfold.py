@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,19 +12,18 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold
 from sklearn.utils import _safe_indexing
 
-from bayesgmm.criticism.compare import compare_elpd
-from bayesgmm.criticism.value import Elpd
+from bayesgmm.criticism.elpd import Elpd
+from bayesgmm.criticism.loo import Estimator
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import one_seed
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.progress import steps
 from bayesgmm.rows.check import index_of
+from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_weights
 
 __all__ = ["Folds", "kfold"]
-
-type Estimator = GaussianMixture | BayesianGaussianMixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +33,7 @@ class Folds:
     Attributes
     ----------
     results : dict of str to Elpd
+        To be given to :func:`compare_elpd`.
     folds : int array of shape (N,)
         Fold in which each row was held out.
 
@@ -48,19 +47,6 @@ class Folds:
 
     results: dict[str, Elpd]
     folds: IntArray = field(repr=False)
-
-    def compare(self) -> pd.DataFrame:
-        """Return the models with the best first; see :func:`compare_elpd`.
-
-        Raises
-        ------
-        InvalidDataError
-            If weights are not whole numbers, which ArviZ's comparison cannot count.
-        """
-        weight = next(iter(self.results.values())).table["weight"]
-        if (weight != weight.round()).any():
-            raise InvalidDataError("rows are compared one by one, so sample_weight must be whole numbers; `results` has the sums")
-        return compare_elpd(self.results)
 
     def __str__(self) -> str:
         lines = [f"{name}: {elpd}" for name, elpd in sorted(self.results.items(), key=lambda item: -item[1].elpd)]
@@ -106,10 +92,10 @@ def kfold(
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> from bayesgmm.criticism import kfold
+    >>> from bayesgmm.criticism import compare_elpd, kfold
     >>> models = {"two": bg.GaussianMixture(2, random_state=1), "five": bg.GaussianMixture(5, random_state=1)}
     >>> found = kfold(models, bg.datasets.load_faithful(), 5, random_state=1, progressbar=False)
-    >>> found.compare().index[0]
+    >>> compare_elpd(found.results).index[0]
     'two'
     """
     named = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
@@ -132,7 +118,7 @@ def kfold(
     return Folds(results, folds)
 
 
-def _check(models: dict[str, Any], X: ArrayLike, n_splits: int) -> int:
+def _check(models: Mapping[str, object], X: ArrayLike, n_splits: int) -> int:
     wrong = [name for name, model in models.items() if not isinstance(model, (GaussianMixture, BayesianGaussianMixture))]
     if wrong or not models:
         raise InvalidParameterError(
@@ -172,6 +158,5 @@ def _elpd(model: Estimator, X: ArrayLike, elpd: FloatArray, weight: FloatArray |
     n_draws = model.draws * model.chains if isinstance(model, BayesianGaussianMixture) else 1
     notes: tuple[str, ...] = ()
     if doubtful:
-        listed = ", ".join(map(str, doubtful))
-        notes = (f"Without fold{'' if len(doubtful) == 1 else 's'} {listed} the fit had not converged or had collapsed.",)
+        notes = (f"Without fold{'' if len(doubtful) == 1 else 's'} {listed(doubtful)} the fit had not converged or had collapsed.",)
     return Elpd(pd.DataFrame(columns, index=index_of(X, len(elpd))), "kfold", n_draws, n_splits, notes=notes)

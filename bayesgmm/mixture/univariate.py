@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.mixture import checks
+from bayesgmm.mixture import Mixture
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from bayesgmm.params import MixtureParams
 
 __all__ = ["cdf", "ppf"]
 
 
-def cdf(params: MixtureParams, x: ArrayLike) -> FloatArray:
+def cdf(params: Mixture, x: ArrayLike) -> FloatArray:
     """Return the probabilities that a draw is at most x, for a mixture of one column.
 
     Parameters
@@ -44,14 +39,13 @@ def cdf(params: MixtureParams, x: ArrayLike) -> FloatArray:
     >>> params.cdf([-float("inf"), 0.0, 1.0]).round(4)
     array([0.    , 0.5   , 0.7386])
     """
-    checks.one_column(params, "cdf")
-    x = _numbers(x, "x")
+    x = _asked(params, "cdf", x)
     flat = params.reshape(-1)
     which = np.repeat(np.arange(len(flat.weights)), x.size)
     return _below(flat, np.tile(x.ravel(), len(flat.weights)), which, 1.0).reshape((*params.batch_shape, *x.shape))
 
 
-def ppf(params: MixtureParams, q: ArrayLike) -> FloatArray:
+def ppf(params: Mixture, q: ArrayLike) -> FloatArray:
     """Return quantiles, the inverse of :meth:`cdf`, for a mixture of one column.
 
     The quantile lies between the smallest and the largest of the components' own quantiles, so it is bracketed from the start; the root
@@ -81,8 +75,7 @@ def ppf(params: MixtureParams, q: ArrayLike) -> FloatArray:
     >>> params.ppf([0.0, 0.375, 0.9]).round(3)
     array([ -inf, -0.   , 10.507])
     """
-    checks.one_column(params, "ppf")
-    q = _numbers(q, "q")
+    q = _asked(params, "ppf", q)
     if ((q < 0) | (q > 1)).any():
         raise InvalidParameterError(f"q must be probabilities between 0 and 1, got {float(q[(q < 0) | (q > 1)][0])!r}")
     flat = params.reshape(-1)
@@ -94,7 +87,7 @@ def ppf(params: MixtureParams, q: ArrayLike) -> FloatArray:
     return out.reshape((*params.batch_shape, *q.shape))
 
 
-def _roots(params: MixtureParams, q: FloatArray, which: IntArray) -> FloatArray:
+def _roots(params: Mixture, q: FloatArray, which: IntArray) -> FloatArray:
     """Return the quantile of each probability q (n,) in the mixture it belongs to."""
     from scipy.optimize.elementwise import find_root
 
@@ -112,7 +105,7 @@ def _roots(params: MixtureParams, q: FloatArray, which: IntArray) -> FloatArray:
     return np.asarray(found.x)
 
 
-def _bracket(params: MixtureParams, q: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
+def _bracket(params: Mixture, q: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
     """Return points on either side of the quantiles: the components' own, moved apart by more than rounding."""
     centres, sds = params.means[which, :, 0], params.sds[which, :, 0]
     own = centres + sds * ndtri(q)[:, None]
@@ -121,17 +114,23 @@ def _bracket(params: MixtureParams, q: FloatArray, which: IntArray) -> tuple[Flo
     return np.where(there, own - room, np.inf).min(1), np.where(there, own + room, -np.inf).max(1)
 
 
-def _below(params: MixtureParams, x: FloatArray, which: IntArray, side: FloatArray | float) -> FloatArray:
+def _below(params: Mixture, x: FloatArray, which: IntArray, side: FloatArray | float) -> FloatArray:
     """Return the probability below x (n,), or above it where ``side`` is -1."""
     z = (x[:, None] - params.means[which, :, 0]) / params.sds[which, :, 0]
     return np.minimum((params.weights[which] * ndtr(np.reshape(side, (-1, 1)) * z)).sum(1), 1.0)
 
 
-def _numbers(values: ArrayLike, what: str) -> FloatArray:
+def _asked(params: Mixture, method: str, values: ArrayLike) -> FloatArray:
+    """Return what is asked about as floats; with more than one column quantiles would not be numbers."""
+    if params.n_features != 1:
+        raise InvalidParameterError(
+            f"{method} is for one column, this mixture has {params.n_features}: choose one first, as in params.marginal(0).{method}(...)"
+        )
+    name = {"cdf": "x", "ppf": "q"}[method]
     try:
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise InvalidDataError(f"{what} must be numbers") from None
+        raise InvalidDataError(f"{name} must be numbers") from None
     if np.isnan(array).any():
-        raise InvalidDataError(f"{what} has NaN: leave missing values out")
+        raise InvalidDataError(f"{name} has NaN: leave missing values out")
     return array

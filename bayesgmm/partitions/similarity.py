@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import responsibility_draws
 from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions import _counts
-from bayesgmm.partitions.inputs import Draws, check_draws
-from bayesgmm.random import generator
-from bayesgmm.rows import Chunk
-from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
-from bayesgmm.validation import check_same_columns
+from bayesgmm.partitions import _kernels
+from bayesgmm.partitions.draws import Draws, Fit, LabelDraws, check_draws, mixtures, responsibilities
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
-__all__ = ["display_order", "draw_labels", "similarity", "similarity_blocks"]
+__all__ = ["check_similarity", "display_order", "similarity", "similarity_blocks"]
 
 BLOCK_NUMBERS = 1e7
 """Most similarities that a block of rows holds (80 MB)."""
-DRAW_NUMBERS = 3e6
-"""Most responsibilities that are held at a time (24 MB)."""
 LARGEST = 4e8
 """Most numbers of a whole similarity matrix (3.2 GB)."""
 ROWS_AT_A_TIME = 64
 
 
-def similarity(draws: Any, X: ArrayLike | None = None) -> FloatArray:
+def similarity(draws: LabelDraws | Fit | MixtureParams, X: ArrayLike | None = None) -> FloatArray:
     """Return the posterior similarity matrix: for every two points the probability that they are in the same group.
 
     Parameters
@@ -74,7 +67,7 @@ def similarity(draws: Any, X: ArrayLike | None = None) -> FloatArray:
     return out
 
 
-def similarity_blocks(draws: Any, X: ArrayLike | None = None) -> Iterator[tuple[int, FloatArray]]:
+def similarity_blocks(draws: LabelDraws | Fit | MixtureParams, X: ArrayLike | None = None) -> Iterator[tuple[int, FloatArray]]:
     """Return the rows of the similarity matrix a block at a time, so that memory stays bounded for any number of points.
 
     Parameters
@@ -94,41 +87,6 @@ def similarity_blocks(draws: Any, X: ArrayLike | None = None) -> Iterator[tuple[
     [(0, (3, 3))]
     """
     return _blocks(draws, X)[1]
-
-
-def draw_labels(fit: Any, X: ArrayLike | None = None, *, random_state: RandomState = None) -> np.ndarray:
-    """Draw one partition of the points from each draw of a posterior.
-
-    Parameters
-    ----------
-    fit : fitted estimator or MixtureParams
-    X : array-like of shape (N, D), optional
-        An estimator's training data when absent.
-    random_state : int, Generator, RandomState or None
-
-    Returns
-    -------
-    array of shape (T, N) of the smallest integers that will do
-        Labels, each drawn from the point's responsibilities under that draw; chains one after the other.
-
-    Examples
-    --------
-    >>> from bayesgmm.params import MixtureParams
-    >>> params = MixtureParams.from_covariances([[0.5, 0.5]], [[[0.0], [9.0]]], [[[[1.0]], [[1.0]]]])
-    >>> draw_labels(params, [[0.0], [0.5], [9.0]], random_state=1)
-    array([[0, 0, 1]], dtype=int16)
-    """
-    if not is_mixture(fit):
-        raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
-    params, points = mixtures(fit, X)
-    rng = generator(random_state)
-    out = np.empty((len(params.weights), len(points)), dtype=np.int16)
-    for start, r in responsibilities(params, points):
-        np.cumsum(r, axis=-1, out=r)
-        uniform = rng.random((*r.shape[:2], 1))
-        # The last column is one up to rounding, which must not give a component that does not exist.
-        out[start : start + len(r)] = (uniform > r[..., :-1]).sum(axis=-1)
-    return out
 
 
 def display_order(similarities: ArrayLike) -> IntArray:
@@ -151,7 +109,9 @@ def display_order(similarities: ArrayLike) -> IntArray:
     P = check_similarity(similarities)
     if len(P) == 1:
         return np.zeros(1, dtype=np.intp)
-    return leaves_list(tree(P, "average")).astype(np.intp)
+    away = np.clip(1.0 - P, 0.0, None)
+    np.fill_diagonal(away, 0.0)
+    return leaves_list(linkage(squareform(away, checks=False), "average")).astype(np.intp)
 
 
 def check_similarity(similarities: ArrayLike) -> FloatArray:
@@ -164,17 +124,10 @@ def check_similarity(similarities: ArrayLike) -> FloatArray:
     return P
 
 
-def tree(P: FloatArray, method: str) -> FloatArray:
-    """Return SciPy's linkage of the dissimilarities 1 - P."""
-    away = 1.0 - P
-    np.fill_diagonal(away, 0.0)
-    return linkage(squareform(np.clip(away, 0.0, None), checks=False), method)
-
-
-def _blocks(draws: Any, X: ArrayLike | None) -> tuple[int, Iterator[tuple[int, FloatArray]]]:
+def _blocks(draws: LabelDraws | Fit | MixtureParams, X: ArrayLike | None) -> tuple[int, Iterator[tuple[int, FloatArray]]]:
     """Return the number of points, and the blocks of rows to come."""
-    if is_mixture(draws):
-        params, points = mixtures(draws, X)
+    if isinstance(draws, MixtureParams | Fit):
+        params, points, _ = mixtures(draws, X)
         return len(points), _averaged(params, points)
     if X is not None:
         raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
@@ -188,11 +141,11 @@ def _counted(draws: Draws) -> Iterator[tuple[int, FloatArray]]:
         block = np.empty((last - first, N))
 
         def task(start: int, stop: int, first: int = first, block: FloatArray = block) -> None:
-            _counts.shared_groups(Z, start, stop, first, block)
+            _kernels.shared_groups(Z, start, stop, first, block)
 
         for _ in ordered_map(task, chunks(last - first, ROWS_AT_A_TIME)):
             pass
-        _counts.mirror(first, block)
+        _kernels.mirror(first, block)
         yield first, block
 
 
@@ -210,34 +163,3 @@ def _averaged(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, Float
 
 def _rows_of_a_block(n_points: int) -> int:
     return max(1, int(BLOCK_NUMBERS / n_points))
-
-
-def responsibilities(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-    """Yield the responsibilities (t, N, K) of some draws at a time, with the number of the first."""
-    T, K = params.weights.shape
-    rows = Chunk(X)
-    for start, stop in chunks(T, max(1, int(DRAW_NUMBERS / (len(X) * K)))):
-        some = params[start:stop]
-        yield start, responsibility_draws(rows, *some.arrays(), diagonal=some.is_diagonal)
-
-
-def is_mixture(given: Any) -> bool:
-    return isinstance(given, MixtureParams) or hasattr(given, "params_")
-
-
-def mixtures(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray]:
-    """Return a posterior's draws in one row and the points to look at."""
-    if getattr(fit, "noise_weight_", 0.0):
-        raise InvalidParameterError(
-            "a fit with noise has points that belong to no group: give its mixture alone, fit.params_, with the points X"
-        )
-    params = getattr(fit, "params_", fit).reshape(-1)
-    check_same_columns("The fit", fit, X)
-    if X is None:
-        X = fit.rows_.values if hasattr(fit, "rows_") else None
-    if X is None:
-        raise InvalidDataError("X is missing: give the points (N, D) that the mixtures are to group")
-    points = np.ascontiguousarray(X, dtype=float)
-    if points.ndim != 2 or points.shape[1] != params.n_features or not len(points):
-        raise InvalidDataError(f"X must have shape (N, {params.n_features}), like the mixtures' means, got {points.shape}")
-    return params, points

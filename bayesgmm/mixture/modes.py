@@ -1,28 +1,30 @@
-"""The local maxima of a mixture's density."""
+"""The local maxima of a mixture's density, and whether two components share one."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
-from bayesgmm.mixture import checks
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.kernels.threads import chunks
+from bayesgmm.mixture import Mixture
 from bayesgmm.typing import FloatArray
 
-if TYPE_CHECKING:
-    from bayesgmm.params import MixtureParams
-
-__all__ = ["modes"]
+__all__ = ["modes", "unimodal_pairs"]
 
 _MOST_STEPS = 2000
 _ARRIVED = 1e-9  # length of the last step in the components' own units; Newton's leaves its square
 _NEAR = 0.1  # a Newton step of at most this length is trusted
 _SAME = 0.5  # ends this close may be the same mode
 _ROUNDING = 1e-12  # of differences of log-densities
+_GRID = 256  # places at which the slope is looked at; it changes over a unit of log-odds or more
+_HALVINGS = 50
+_NUMBERS = 2e6  # slopes of single columns that are in memory at a time
 
 
-def modes(params: MixtureParams) -> FloatArray:
+def modes(params: Mixture) -> FloatArray:
     """Return the modes of the mixture's density, the highest first.
 
     Points climb by the fixed-point step ``x <- (sum_k r_k P_k)^-1 sum_k r_k P_k mu_k``, with responsibilities r_k at x and precisions P_k,
@@ -56,15 +58,18 @@ def modes(params: MixtureParams) -> FloatArray:
     >>> two(3.0).modes().round(2).ravel(), two(1.9).modes().round(2).ravel()
     (array([0.04, 2.96]), array([0.95]))
     """
-    checks.single(params, "modes")
+    if params.batch_shape:
+        raise InvalidParameterError(
+            f"modes is for one mixture, this is a batch of shape {params.batch_shape}: index it first, as in params[0].modes()"
+        )
     present = params.weights > 0
-    kept = replace(params, weights=params.weights[present], means=params.means[present], scale_tril=params.scale_tril[present])
+    kept = type(params)(params.weights[present], params.means[present], params.scale_tril[present])
     # Climb in coordinates where the mixture has mean zero and covariance one: offset and units cost no digits.
     centre, factor = _moments(kept)
     inverse = np.tril(np.linalg.inv(factor))
     standard = kept.transform(-inverse @ centre, inverse)
-    hill = _Hill.of(standard)
-    found = _distinct(hill, hill.climb(_starts(standard, hill.precisions)))
+    density = _Density.of(standard)
+    found = _distinct(density, density.climb(_starts(standard, density.precisions)))
     return np.asarray(centre + found @ factor.T)
 
 
@@ -77,12 +82,12 @@ class _Place(NamedTuple):
     """(S, D, D): the mean of the components' precisions under the responsibilities, the metric of the fixed-point step."""
 
 
-class _Hill(NamedTuple):
-    mixture: MixtureParams
+class _Density(NamedTuple):
+    mixture: Mixture
     precisions: FloatArray
 
     @classmethod
-    def of(cls, params: MixtureParams) -> _Hill:
+    def of(cls, params: Mixture) -> _Density:
         inverse = np.linalg.inv(params.scale_tril)
         return cls(params, np.swapaxes(inverse, -1, -2) @ inverse)
 
@@ -128,7 +133,7 @@ def _curvature(place: _Place) -> FloatArray:
     return np.linalg.eigvalsh(factor @ place.hessian @ np.swapaxes(factor, -1, -2))[..., -1]
 
 
-def _starts(params: MixtureParams, precisions: FloatArray) -> FloatArray:
+def _starts(params: Mixture, precisions: FloatArray) -> FloatArray:
     """Return means, midpoints of pairs, and the middles of the ridges of pairs and of all components."""
     first, second = np.triu_indices(params.n_components, 1)
     middles = (params.means[first] + params.means[second]) / 2
@@ -138,27 +143,27 @@ def _starts(params: MixtureParams, precisions: FloatArray) -> FloatArray:
     return np.concatenate([params.means, middles, ridges, centre[None]])
 
 
-def _distinct(hill: _Hill, ends: FloatArray) -> FloatArray:
+def _distinct(density: _Density, ends: FloatArray) -> FloatArray:
     """Return each mode once, by decreasing density."""
-    height = hill.mixture.log_density(ends)
+    height = density.mixture.log_density(ends)
     order = np.argsort(-height, kind="stable")
     kept: list[int] = []
     for i in order:
-        if not any(_same(hill, ends[i], ends[j], height[i]) for j in kept):
+        if not any(_same(density, ends[i], ends[j], height[i]) for j in kept):
             kept.append(int(i))
     return ends[kept]
 
 
-def _same(hill: _Hill, low: FloatArray, high: FloatArray, height: float) -> bool:
+def _same(density: _Density, low: FloatArray, high: FloatArray, height: float) -> bool:
     """Whether there is no dip between two ends: every strict maximum is followed by one on the way to another."""
-    metric = hill.at(low[None]).precision
+    metric = density.at(low[None]).precision
     if _length((high - low)[None], metric)[0] > _SAME:
         return False
     between = low + np.linspace(0.0, 1.0, 11)[1:-1, None] * (high - low)
-    return bool(hill.mixture.log_density(between).min() >= height - _ROUNDING * (1.0 + abs(height)))
+    return bool(density.mixture.log_density(between).min() >= height - _ROUNDING * (1.0 + abs(height)))
 
 
-def _moments(params: MixtureParams) -> tuple[FloatArray, FloatArray]:
+def _moments(params: Mixture) -> tuple[FloatArray, FloatArray]:
     """Return the mean and the Cholesky factor of the covariance of the mixture."""
     centre = params.weights @ params.means
     # The covariance as a product of one wide matrix with itself, so that its factor comes without squaring.
@@ -167,3 +172,90 @@ def _moments(params: MixtureParams) -> tuple[FloatArray, FloatArray]:
     wide = np.concatenate([*(roots[:, None, None] * params.scale_tril), *apart], axis=1)
     upper = np.linalg.qr(wide.T, mode="r")
     return centre, upper.T * np.where(np.diag(upper) < 0, -1.0, 1.0)
+
+
+def unimodal_pairs(params: Mixture) -> np.ndarray:
+    """Return whether each pair of components, taken alone, has a density with only one mode.
+
+    The modes of two normal components lie on their ridge, ``x(a) = ((1 - a) P_i + a P_j)^-1 ((1 - a) P_i m_i + a P_j m_j)`` for a from 0
+    to 1 with precisions P (Ray and Lindsay 2005, Annals of Statistics 33, 2042-2065, theorem 1). The density's slope along it is zero
+    where a equals the probability of component j at x(a), and there are two modes or more if that happens more than once.
+
+    Returns
+    -------
+    bool array of shape (..., K, K)
+        Symmetric, True on the diagonal. A component of weight zero makes no mode of its own. The other components are left out, although
+        one that lies between two may fill the valley between them.
+
+    Notes
+    -----
+    With ``t = log(a / (1 - a))`` and the two covariances brought to the identity and to diag(l), whose means are then d apart, the
+    logarithm of the ratio of both sides of that equation is ``g(t) = t + log(w_i / w_j) + sum(log(l) + d^2 (l - e^2t) / (l + e^t)^2) / 2``,
+    in any number of columns. Its stationary points are bracketed on a grid and halved to rounding: two modes if a maximum above zero is
+    followed by a minimum below it.
+
+    Examples
+    --------
+    >>> from bayesgmm.params import MixtureParams
+    >>> def two(distance):
+    ...     return MixtureParams.from_covariances([0.5, 0.5], [[0.0], [distance]], [[[1.0]], [[1.0]]])
+    >>> two(1.9).unimodal_pairs()[0, 1], two(2.1).unimodal_pairs()[0, 1]
+    (np.True_, np.False_)
+    """
+    flat = params.reshape(-1)
+    K = flat.n_components
+    out = np.ones((len(flat.weights), K, K), dtype=bool)
+    for start, stop in chunks(len(out), max(1, int(_NUMBERS / (_GRID * flat.n_features)))):
+        some, found = flat[start:stop], out[start:stop]
+        for i, j in combinations(range(K), 2):
+            found[:, i, j] = found[:, j, i] = ~_two_modes(*_along_the_ridge(some, i, j))
+    return out.reshape(*params.batch_shape, K, K)
+
+
+def _along_the_ridge(params: Mixture, i: int, j: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the constant of g (T,), the eigenvalues l (T, D) and the squared distances d^2 (T, D) of a pair."""
+    gap = (params.means[:, j] - params.means[:, i])[..., None]
+    both = np.linalg.solve(params.scale_tril[:, i], np.concatenate([params.scale_tril[:, j], gap], axis=-1))
+    axes, scale, _ = np.linalg.svd(both[..., :-1])
+    distance = np.einsum("tde,td->te", axes, both[..., -1])
+    with np.errstate(invalid="ignore"):  # two weights of zero: no mode at all, and NaN is on no side of zero
+        odds = params.log_weights[:, i] - params.log_weights[:, j]
+    return odds + np.log(scale).sum(-1), scale**2, distance**2
+
+
+def _two_modes(constant: FloatArray, ratio: FloatArray, square: FloatArray) -> np.ndarray:
+    """Return whether g (T,) crosses zero more than once."""
+    # Outside of these bounds the slope is positive: each column's term is at most 2 d^2 e^t / l^2 on the left, 2 d^2 l / e^t on the right.
+    low = np.minimum(np.log(ratio).min(-1), 0.0) - np.log1p(2.0 * (square / ratio**2).sum(-1))
+    high = np.maximum(np.log(ratio).max(-1), 0.0) + np.log1p(2.0 * (square * ratio).sum(-1))
+    t = low[:, None] + (high - low)[:, None] * np.linspace(0.0, 1.0, _GRID)
+    falling = _slope(t, ratio[:, None], square[:, None]) < 0
+    which, place = np.nonzero(falling[:, 1:] != falling[:, :-1])
+    turning = _halved(t[which, place], t[which, place + 1], ~falling[which, place], ratio[which], square[which])
+    value = turning + constant[which] + 0.5 * _rise(turning, ratio[which], square[which])
+    maximum = ~falling[which, place]
+    valley = maximum[:-1] & (value[:-1] > 0) & (value[1:] < 0) & (which[:-1] == which[1:])
+    out = np.zeros(len(constant), dtype=bool)
+    out[which[:-1][valley]] = True
+    return out
+
+
+def _halved(low: FloatArray, high: FloatArray, positive: np.ndarray, ratio: FloatArray, square: FloatArray) -> FloatArray:
+    """Return the places (n,) between low and high at which the slope changes its sign, which is ``positive`` at low."""
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        before = (_slope(middle, ratio, square) >= 0) == positive
+        low, high = np.where(before, middle, low), np.where(before, high, middle)
+    return 0.5 * (low + high)
+
+
+def _rise(t: FloatArray, ratio: FloatArray, square: FloatArray) -> FloatArray:
+    """Return ``sum d^2 (l - e^2t) / (l + e^t)^2`` at t (...) for l and d^2 (..., D)."""
+    u = np.exp(t)[..., None]
+    return np.asarray((square * (ratio - u * u) / (ratio + u) ** 2).sum(-1))
+
+
+def _slope(t: FloatArray, ratio: FloatArray, square: FloatArray) -> FloatArray:
+    """Return the derivative of g at t (...)."""
+    u = np.exp(t)[..., None]
+    return np.asarray(1.0 - (square * ratio * u * (1.0 + u) / (ratio + u) ** 3).sum(-1))

@@ -1,22 +1,43 @@
-"""What partitions come in as: labels of points, one partition or one per draw, checked and numbered alike."""
+"""Draws of a partition: labels that are given, checked and numbered alike, or drawn from a posterior of mixtures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.expectation import responsibility_draws
 from bayesgmm.kernels.threads import chunks
-from bayesgmm.partitions import _counts
-from bayesgmm.typing import ArrayLike, IntArray
+from bayesgmm.params import MixtureParams
+from bayesgmm.partitions import _kernels
+from bayesgmm.random import generator
+from bayesgmm.rows import Chunk, Rows
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
+from bayesgmm.validation import check_same_columns
 
-__all__ = ["Draws", "by_size", "check_count", "check_draws", "check_partition"]
+__all__ = [
+    "Draws",
+    "Fit",
+    "LabelDraws",
+    "by_size",
+    "check_count",
+    "check_draws",
+    "check_level",
+    "check_partition",
+    "draw_labels",
+    "mixtures",
+    "params_of",
+    "responsibilities",
+]
 
 DRAWS_AT_A_TIME = 64
 CELLS_AT_A_TIME = 4e6
 """Most cells of contingency tables that exist together, for each thread, when all of one partition's are counted (16 MB)."""
+DRAW_NUMBERS = 3e6
+"""Most responsibilities that are held at a time (24 MB)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +79,20 @@ class Draws:
         """Return the labels (N,) of a draw."""
         return self.by_point[:, draw].astype(np.intp)
 
-    def distinct(self) -> tuple[IntArray, IntArray]:
-        """Return for every different partition the first draw that is it, in order, and how many draws are."""
-        _, first, counts = np.unique(self.by_point, axis=1, return_index=True, return_counts=True)
-        order = np.argsort(first)
-        return first[order], counts[order]
+
+type LabelDraws = ArrayLike | Draws
+"""Labels of points (..., N), whole numbers from 0 up: each draw's are a partition."""
 
 
-def check_draws(draws: Any) -> Draws:
+@runtime_checkable
+class Fit(Protocol):
+    """What is asked of a fitted estimator here."""
+
+    params_: MixtureParams
+    rows_: Rows
+
+
+def check_draws(draws: LabelDraws) -> Draws:
     """Return draws of a partition as `Draws`, or say what is wrong with them.
 
     Parameters
@@ -99,7 +126,7 @@ def check_draws(draws: Any) -> Draws:
     return _numbered(values.reshape(-1, values.shape[-1]))
 
 
-def check_partition(labels: Any, n_points: int | None, name: str = "labels") -> IntArray:
+def check_partition(labels: ArrayLike, n_points: int | None, name: str = "labels") -> IntArray:
     """Return one partition's labels (N,), numbered from 0 by decreasing size, or say what is wrong with them.
 
     Raises
@@ -122,6 +149,12 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     return int(value)
 
 
+def check_level(level: float) -> None:
+    """Raise unless a level is a probability above zero."""
+    if not 0 < level <= 1:
+        raise InvalidParameterError(f"level must lie between 0 and 1, got {level}")
+
+
 def by_size(labels: ArrayLike) -> IntArray:
     """Number the groups of labels (N,) from 0 by decreasing size, groups of one size as they appear.
 
@@ -135,6 +168,78 @@ def by_size(labels: ArrayLike) -> IntArray:
     return np.argsort(order)[inverse]
 
 
+def draw_labels(fit: Fit | MixtureParams, X: ArrayLike | None = None, *, random_state: RandomState = None) -> np.ndarray:
+    """Draw one partition of the points from each draw of a posterior.
+
+    Parameters
+    ----------
+    fit : fitted estimator or MixtureParams
+    X : array-like of shape (N, D), optional
+        An estimator's training data when absent.
+    random_state : int, Generator, RandomState or None
+
+    Returns
+    -------
+    array of shape (T, N) of the smallest integers that will do
+        Labels, each drawn from the point's responsibilities under that draw; chains one after the other.
+
+    Examples
+    --------
+    >>> from bayesgmm.params import MixtureParams
+    >>> params = MixtureParams.from_covariances([[0.5, 0.5]], [[[0.0], [9.0]]], [[[[1.0]], [[1.0]]]])
+    >>> draw_labels(params, [[0.0], [0.5], [9.0]], random_state=1)
+    array([[0, 0, 1]], dtype=int16)
+    """
+    params, points, _ = mixtures(fit, X)
+    rng = generator(random_state)
+    out = np.empty((len(params.weights), len(points)), dtype=np.int16)
+    for start, r in responsibilities(params, points):
+        np.cumsum(r, axis=-1, out=r)
+        uniform = rng.random((*r.shape[:2], 1))
+        # The last column is one up to rounding, which must not give a component that does not exist.
+        out[start : start + len(r)] = (uniform > r[..., :-1]).sum(axis=-1)
+    return out
+
+
+def responsibilities(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+    """Yield the responsibilities (t, N, K) of some draws at a time, with the number of the first."""
+    T, K = params.weights.shape
+    rows = Chunk(X)
+    for start, stop in chunks(T, max(1, int(DRAW_NUMBERS / (len(X) * K)))):
+        some = params[start:stop]
+        yield start, responsibility_draws(rows, *some.arrays(), diagonal=some.is_diagonal)
+
+
+def params_of(fit: Fit | MixtureParams) -> MixtureParams:
+    """Return the mixtures of a fit, or say that it is none."""
+    if not isinstance(fit, MixtureParams | Fit):
+        raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
+    return fit if isinstance(fit, MixtureParams) else fit.params_
+
+
+def mixtures(fit: Fit | MixtureParams, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray, FloatArray | None]:
+    """Return a posterior's draws in one row, the points to look at, and how often each counts (None: once)."""
+    if getattr(fit, "noise_weight_", 0.0):
+        raise InvalidParameterError(
+            "a fit with noise has points that belong to no group: give its mixture alone, fit.params_, with the points X"
+        )
+    params = params_of(fit).reshape(-1)
+    check_same_columns("The fit", fit, X)
+    weight = None
+    if X is None:
+        X, weight = _training_rows(fit)
+    if X is None:
+        raise InvalidDataError("X is missing: give the points (N, D) that the mixtures are to group")
+    points = np.ascontiguousarray(X, dtype=float)
+    if points.ndim != 2 or points.shape[1] != params.n_features or not len(points):
+        raise InvalidDataError(f"X must have shape (N, {params.n_features}), like the mixtures' means, got {points.shape}")
+    return params, points, weight
+
+
+def _training_rows(fit: Fit | MixtureParams) -> tuple[FloatArray | None, FloatArray | None]:
+    return (None, None) if isinstance(fit, MixtureParams) else (fit.rows_.values, fit.rows_.weights)
+
+
 def _numbered(values: np.ndarray) -> Draws:
     T, N = values.shape
     n_codes = int(values.max()) + 1
@@ -145,7 +250,7 @@ def _numbered(values: np.ndarray) -> Draws:
     n_groups = np.empty(T, dtype=np.intp)
     for start, stop in chunks(T, DRAWS_AT_A_TIME):  # few at a time are wide integers
         some = np.ascontiguousarray(values[start:stop], dtype=np.int64)
-        _counts.number_by_appearance(some, n_codes, out[:, start:stop], n_groups[start:stop])
+        _kernels.number_by_appearance(some, n_codes, out[:, start:stop], n_groups[start:stop])
     return Draws(out, n_groups)
 
 

@@ -1,4 +1,4 @@
-"""How well fits predict rows that they have not seen: the value, its numbers and its words."""
+"""How well a fit predicts rows that it has not seen, as a value, and what the weights of rows mean when one is left out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesgmm.diagnostics.verdict import PARETO_K
+from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Elpd"]
+__all__ = ["MOST_LISTED", "Elpd", "times_each", "without"]
 
-_MOST_LISTED = 5
+MOST_LISTED = 5
 _WORDS = {
     "psis": "by importance sampling (PSIS)",
     "refit": "by fitting again without the row",
@@ -57,7 +60,7 @@ class Elpd:
     kind: str
     n_draws: int
     n_folds: int
-    good_k: float = 0.7
+    good_k: float = PARETO_K
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -88,10 +91,21 @@ class Elpd:
         return self.table[self.table["weight"] > 0]
 
     def to_arviz(self) -> Any:
-        """Return the same as ArviZ's ``ELPDData``, which ``arviz.compare`` takes; a row of weight two is there twice."""
+        """Return the same as ArviZ's ``ELPDData``, which ``arviz.compare`` takes; a row of weight two is there twice.
+
+        Raises
+        ------
+        InvalidDataError
+            If weights are not whole numbers, which ArviZ's comparison cannot count.
+        """
         from arviz_stats.utils import ELPDDataLOO, ELPDDataLOOKFold
 
-        rows = self._rows.loc[self._rows.index.repeat(self._rows["weight"].astype(int))]
+        rows = self._rows
+        if (rows["weight"] != rows["weight"].round()).any():
+            raise InvalidDataError(
+                "ArviZ compares rows one by one, so sample_weight must be whole numbers; `elpd` and `se` count any"
+            )
+        rows = rows.loc[rows.index.repeat(rows["weight"].astype(int))]
         common: dict[str, Any] = {
             "elpd": self.elpd,
             "se": self.se,
@@ -109,28 +123,23 @@ class Elpd:
     def __str__(self) -> str:
         n = self._rows["weight"].sum()
         what = f"{self.n_folds}-fold cross-validation" if self.kind == "kfold" else "Leaving out one row at a time"
-        seen = (
-            ""
-            if np.isnan(self.p)
-            else f" Rows look better by {self.p:.1f} in sum when they are seen (effective number of parameters)."
-        )
-        parts = [f"{what}: elpd {self.elpd:.1f}, standard error {self.se:.1f}, over {n:g} rows.{seen}", self._how(), *self.notes]
-        return "\n".join(part for part in parts if part)
+        said = f"{what}: elpd {self.elpd:.1f}, standard error {self.se:.1f}, over {n:g} rows."
+        if not np.isnan(self.p):
+            said += f" Rows look better by {self.p:.1f} in sum when they are seen (effective number of parameters)."
+        return "\n".join(part for part in (said, self._how(), *self.notes) if part)
 
     def _how(self) -> str:
         counts = self._rows["how"].value_counts()
         parts = [f"{counts[how]} {words}" for how, words in _WORDS.items() if how in counts]
         if not parts:
             return ""
-        bad = [str(name) for name in self.high_k]
-        more = f" and {len(bad) - _MOST_LISTED} more" if len(bad) > _MOST_LISTED else ""
-        doubt = (
-            f" Pareto k is above {self.good_k:.2f} for rows {', '.join(bad[:_MOST_LISTED])}{more}, whose numbers cannot be relied on: "
-            "raise max_refits to fit again without them."
-            if bad
-            else ""
-        )
-        return f"How the rows were left out: {'; '.join(parts)}.{doubt}"
+        text = f"How the rows were left out: {'; '.join(parts)}."
+        if len(self.high_k):
+            text += (
+                f" Pareto k is above {self.good_k:.2f} for rows {listed(self.high_k, MOST_LISTED)}, whose numbers cannot be relied on: "
+                "raise max_refits to fit again without them."
+            )
+        return text
 
     def __repr__(self) -> str:
         return f"<Elpd {self.elpd:.1f}>\n{self}"
@@ -138,3 +147,28 @@ class Elpd:
 
 def _by_row(values: FloatArray) -> xr.DataArray:
     return xr.DataArray(values, dims="obs", coords={"obs": np.arange(len(values))})
+
+
+def times_each(sample_weight: FloatArray | None, n_rows: int) -> FloatArray:
+    """Return how often each row (N,) counts.
+
+    Raises
+    ------
+    InvalidDataError
+        If a weight is not a whole number: half a row cannot be left out.
+    """
+    weight = np.ones(n_rows) if sample_weight is None else sample_weight
+    broken = np.flatnonzero(weight != np.round(weight))
+    if len(broken):
+        raise InvalidDataError(
+            "one row is left out at a time, so the sample_weight of the fit must be whole numbers: "
+            f"it is {weight[broken[0]]:g} in row {broken[0]}. Use kfold, which takes any weights"
+        )
+    return weight
+
+
+def without(sample_weight: FloatArray | None, n_rows: int, row: int) -> FloatArray:
+    """Return the weights (N,) with one less for a row."""
+    weight = np.ones(n_rows) if sample_weight is None else sample_weight.copy()
+    weight[row] -= 1.0
+    return weight

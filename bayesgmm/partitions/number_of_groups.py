@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 from math import comb
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.inputs import check_count, check_draws
-from bayesgmm.partitions.pairs import draw_labels, is_mixture, mixtures, responsibilities
+from bayesgmm.partitions.draws import Fit, LabelDraws, check_count, check_draws, draw_labels, mixtures, params_of, responsibilities
 from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 
-__all__ = ["mean_occupied", "occupied", "same_group"]
+__all__ = ["mean_occupied", "occupied_components", "same_mode"]
 
 MOST_COMPONENTS = 8
 """Most components whose subsets are all looked at; with more of them allocations are drawn."""
@@ -24,7 +22,9 @@ NEVER = 1e-16
 """A component that is empty with less probability than this always has points."""
 
 
-def occupied(draws: Any, X: ArrayLike | None = None, *, random_state: RandomState = None) -> pd.Series:
+def occupied_components(
+    draws: LabelDraws | Fit | MixtureParams, X: ArrayLike | None = None, *, random_state: RandomState = None
+) -> pd.Series:
     """Return the posterior probabilities of the number of components that have any points.
 
     Parameters
@@ -61,17 +61,17 @@ def occupied(draws: Any, X: ArrayLike | None = None, *, random_state: RandomStat
     --------
     >>> from bayesgmm.params import MixtureParams
     >>> params = MixtureParams.from_covariances([0.5, 0.5], [[0.0], [0.0]], [[[1.0]], [[1.0]]])
-    >>> occupied(params, [[0.1], [-0.3], [0.2]])
+    >>> occupied_components(params, [[0.1], [-0.3], [0.2]])
     n_groups
     1    0.25
     2    0.75
     Name: probability, dtype: float64
     """
-    if not is_mixture(draws):
+    if not isinstance(draws, MixtureParams | Fit):
         if X is not None:
             raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
         return _counted(check_draws(draws).n_groups, None, "counted")
-    params, points, weight = _asked(draws, X)
+    params, points, weight = mixtures(draws, X)
     if params.n_components > MOST_COMPONENTS:
         labels = draw_labels(params, points if weight is None else points[weight > 0], random_state=random_state)
         return _counted(check_draws(labels).n_groups, params.n_components, "drawn")
@@ -81,7 +81,7 @@ def occupied(draws: Any, X: ArrayLike | None = None, *, random_state: RandomStat
     return _series(inside / inside.sum(), K, "exact")
 
 
-def mean_occupied(fit: Any, X: ArrayLike | None = None) -> float:
+def mean_occupied(fit: Fit | MixtureParams, X: ArrayLike | None = None) -> float:
     """Return the posterior mean of the number of components that have any points, for any number of components.
 
     Under a draw, component k has none with probability ``prod_i (1 - r_ik)``.
@@ -90,7 +90,7 @@ def mean_occupied(fit: Any, X: ArrayLike | None = None) -> float:
     ----------
     fit : fitted estimator or MixtureParams
     X : array-like of shape (N, D), optional
-        As in `occupied`.
+        As in `occupied_components`.
 
     Examples
     --------
@@ -99,12 +99,12 @@ def mean_occupied(fit: Any, X: ArrayLike | None = None) -> float:
     >>> mean_occupied(apart, [[0.1], [-0.3]])
     1.0
     """
-    params, points, weight = _asked(fit, X)
+    params, points, weight = mixtures(fit, X)
     found = sum(float((1.0 - _empty(*_by_component(r, weight))).sum()) for _, r in responsibilities(params, points))
     return found / len(params.weights)
 
 
-def same_group(fit: Any, *, n_draws: int | None = 1000) -> pd.DataFrame:
+def same_mode(fit: Fit | MixtureParams, *, n_draws: int | None = 1000) -> pd.DataFrame:
     """Return how probable it is that two components are one group: together they have a single mode.
 
     Parameters
@@ -119,7 +119,7 @@ def same_group(fit: Any, *, n_draws: int | None = 1000) -> pd.DataFrame:
     -------
     pandas.DataFrame of shape (K, K)
         Share of the draws in which the density of the two components alone, in the proportion of their weights, has one mode
-        (:meth:`bayesgmm.MixtureParams.one_hill`); 1 on the diagonal. For a single mixture the entries are 0 and 1.
+        (:meth:`bayesgmm.MixtureParams.unimodal_pairs`); 1 on the diagonal. For a single mixture the entries are 0 and 1.
 
     Raises
     ------
@@ -128,29 +128,26 @@ def same_group(fit: Any, *, n_draws: int | None = 1000) -> pd.DataFrame:
 
     Notes
     -----
-    A group here is a hill of the density (Hennig 2010, Advances in Data Analysis and Classification 4, 3-34, section 4.1). Components
+    A group here is a mode of the density (Hennig 2010, Advances in Data Analysis and Classification 4, 3-34, section 4.1). Components
     that are one group may still be two in another sense, such as a narrow one amid a broad one.
 
     Examples
     --------
     >>> from bayesgmm.params import MixtureParams
     >>> means = [[[0.0], [1.0], [9.0]], [[0.0], [3.0], [9.0]]]
-    >>> same_group(MixtureParams.from_covariances([[0.4, 0.4, 0.2]] * 2, means, [[[[1.0]]] * 3] * 2))
+    >>> same_mode(MixtureParams.from_covariances([[0.4, 0.4, 0.2]] * 2, means, [[[[1.0]]] * 3] * 2))
     component    0    1    2
     component
     0          1.0  0.5  0.0
     1          0.5  1.0  0.0
     2          0.0  0.0  1.0
     """
-    params = getattr(fit, "params_", fit)
-    if not isinstance(params, MixtureParams):
-        raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
-    flat = params.reshape(-1)
+    flat = params_of(fit).reshape(-1)
     if n_draws is not None:
         check_count(n_draws, "n_draws")
         flat = flat.thin(n_draws)
     names = pd.RangeIndex(flat.n_components, name="component")
-    return pd.DataFrame(flat.one_hill().mean(axis=0), index=names, columns=names)
+    return pd.DataFrame(flat.unimodal_pairs().mean(axis=0), index=names, columns=names)
 
 
 def _counted(n_groups: np.ndarray, most: int | None, method: str) -> pd.Series:
@@ -179,11 +176,6 @@ def _numbers_of(r: FloatArray, weight: FloatArray | None) -> FloatArray:
             found = _all_in(sum(columns[k][here] for k in inside), power).sum()
             out[size - 1 :] += [(-1) ** (m - size) * comb(K - size, m - size) * found for m in range(size, K + 1)]
     return out
-
-
-def _asked(fit: Any, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray, FloatArray | None]:
-    """Return the draws in one row, the points, and how often each point counts."""
-    return *mixtures(fit, X), fit.rows_.weights if X is None else None
 
 
 def _by_component(r: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:

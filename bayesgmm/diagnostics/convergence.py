@@ -1,4 +1,4 @@
-"""Tables of convergence: one row a scalar quantity, or one row a chain."""
+"""Tables of convergence, one row a scalar quantity or one row a chain, and which draws may be asked about it."""
 
 from collections.abc import Collection, Iterator
 
@@ -6,10 +6,21 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.diagnostics.validity import does_not_apply
+from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.typing import FloatArray
 
-__all__ = ["LABELS", "convergence_table", "sampler_table", "varying"]
+__all__ = [
+    "KINDS",
+    "LABELS",
+    "chain_names",
+    "convergence_table",
+    "does_not_apply",
+    "draws_kind",
+    "require_valid",
+    "sampler_table",
+    "scalars",
+    "varying",
+]
 
 # Which group of the DataTree answers to which kind of labels.
 LABELS = {"label-free": "label_free", "relabelled": "posterior", "raw": "unlabelled_posterior"}
@@ -21,6 +32,21 @@ _SETTLED = 0.01
 # So is the entropy of groups that do not overlap: all draws within this share of the greatest it could be, log K.
 _STILL = 1e-6
 _AXES = {"chain_axis": 0, "draw_axis": 1}
+KINDS = {
+    "chains": "steps of Markov chains",
+    "independent": "independent draws",
+    "bootstrap": "refits of a bootstrap, not draws of a posterior",
+    "sampling": "normal draws from EM's sampling distribution, not draws of a posterior",
+}
+"""Values of ``attrs["draws"]``, in words."""
+
+_QUESTIONS = {
+    "r_hat": ("R-hat", ("chains",), "it compares chains with each other"),
+    "ess": ("The effective sample size", ("chains",), "it corrects for the memory of a chain"),
+    "loo": ("PSIS-LOO", ("chains", "independent"), "it reweights draws of a posterior"),
+    "stacking": ("Stacking of chains", ("chains",), "it weighs chains that settled in different modes"),
+    "power_scaling": ("Power-scaling of priors", ("chains", "independent"), "it reweights draws of a posterior"),
+}
 
 
 def convergence_table(datatree: xr.DataTree, labels: Collection[str] = tuple(LABELS)) -> pd.DataFrame:
@@ -98,6 +124,82 @@ def sampler_table(datatree: xr.DataTree) -> pd.DataFrame:
     return pd.DataFrame({"draws": stats.sizes["draw"], **dict(_sampler_columns(stats))}, index=index)
 
 
+def draws_kind(datatree: xr.DataTree) -> str:
+    """Return what the draws are: ``attrs["draws"]``, "chains" where it says nothing.
+
+    Parameters
+    ----------
+    datatree : xarray.DataTree
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> draws_kind(xr.DataTree())
+    'chains'
+    """
+    return str(datatree.attrs.get("draws", "chains"))
+
+
+def does_not_apply(datatree: xr.DataTree, question: str) -> str | None:
+    """Say why a question cannot be asked of these draws.
+
+    Parameters
+    ----------
+    datatree : xarray.DataTree
+        With ``attrs["draws"]``: "chains", "independent", "bootstrap" or "sampling".
+    question : {"r_hat", "ess", "loo", "stacking", "power_scaling"}
+
+    Returns
+    -------
+    str or None
+        A sentence; None if it can be asked.
+
+    Examples
+    --------
+    >>> does_not_apply(xr.DataTree(xr.Dataset(attrs={"draws": "bootstrap"})), "loo")
+    'PSIS-LOO does not apply: it reweights draws of a posterior, and these are refits of a bootstrap, not draws of a posterior.'
+    """
+    kind = draws_kind(datatree)
+    name, allowed, reason = _QUESTIONS[question]
+    if kind in allowed:
+        return None
+    return f"{name} does not apply: {reason}, and these are {KINDS.get(kind, repr(kind))}."
+
+
+def require_valid(datatree: xr.DataTree, question: str) -> None:
+    """Refuse a question that cannot be asked of these draws; see `does_not_apply`.
+
+    Parameters
+    ----------
+    datatree : xarray.DataTree
+    question : {"r_hat", "ess", "loo", "stacking", "power_scaling"}
+
+    Raises
+    ------
+    InvalidDataError
+        With the sentence of `does_not_apply`.
+
+    Examples
+    --------
+    >>> require_valid(xr.DataTree(), "r_hat")
+    >>> require_valid(xr.DataTree(xr.Dataset(attrs={"draws": "bootstrap"})), "r_hat")
+    Traceback (most recent call last):
+    ...
+    bayesgmm.exceptions.InvalidDataError: R-hat does not apply: ...
+    """
+    sentence = does_not_apply(datatree, question)
+    if sentence is not None:
+        raise InvalidDataError(sentence)
+
+
+def chain_names(group: xr.Dataset) -> list[str]:
+    """Return the names of the chains, their numbers where they have none."""
+    return [str(name) for name in (group["chain"].values if "chain" in group.coords else range(group.sizes["chain"]))]
+
+
 def _sampler_columns(stats: xr.Dataset) -> Iterator[tuple[str, FloatArray]]:
     """Names and per-chain values of the sampler statistics that are there."""
     height = next((stats[key].values for key in ("lp", "log_likelihood") if key in stats), None)
@@ -126,12 +228,10 @@ def _question(statistic: str) -> str:
 
 def _group_table(group: xr.Dataset, labels: str, apply: Collection[str]) -> pd.DataFrame:
     """Rows of one kind of labels."""
-    names, columns = [], []
-    for name, values in _scalars(group, labels):
-        names.append(name)
-        columns.append(values)
-    if not names:
+    found = list(scalars(group, labels))
+    if not found:
         return pd.DataFrame({"labels": [], "quantity": []})
+    names, columns = zip(*found, strict=True)
     draws = np.stack(columns, axis=-1)
     # An infinite draw makes an undefined sd, which the table shows as NaN; NumPy need not warn as well.
     with np.errstate(invalid="ignore"):
@@ -212,7 +312,7 @@ def _r_hat(draws: FloatArray, method: str) -> FloatArray:
     return out
 
 
-def _scalars(group: xr.Dataset, labels: str) -> Iterator[tuple[str, FloatArray]]:
+def scalars(group: xr.Dataset, labels: str) -> Iterator[tuple[str, FloatArray]]:
     """Name and draws (chain, draw) of every scalar of the group that the model leaves free."""
     names = list(group.data_vars) if labels == "label-free" else [name for name in _PARAMETERS if name in group]
     for name in names:
@@ -231,17 +331,13 @@ def _fixed(name: str, group: xr.Dataset) -> bool:
 def _says_nothing(name: str, draws: FloatArray, group: xr.Dataset) -> bool:
     """Whether an entry has nothing to be judged by.
 
-    That is a probability that two points are of one group where it is settled, and the covariance of two columns within an only
-    component without correlations: it is nought in every draw of every chain, which no chain that is stuck brings about.
+    That is a probability that two points are of one group where it is the same in all draws, as far as matters, and the covariance of two
+    columns within an only component without correlations: it is nought in every draw of every chain, which no chain that is stuck brings
+    about.
     """
     if name == "co_clustering":
-        return _settled(draws)
+        return bool(np.ptp(draws) < _SETTLED)
     return name == "total_covariance" and group.sizes.get("rank") == 1 and not draws.any()
-
-
-def _settled(probability: FloatArray) -> bool:
-    """Whether a probability is the same in all draws, as far as matters; draws that are not finite are not settled."""
-    return bool(np.ptp(probability) < _SETTLED)
 
 
 def _without_copies(entries: Iterator[tuple[str, FloatArray]]) -> Iterator[tuple[str, FloatArray]]:

@@ -36,7 +36,7 @@ bench-search: $(INSTALLED) ## judge the search of EM: planted groups, awkward ta
 	@$(BIN)/python -m benchmarks --only planted awkward maxima --write
 
 calibrate: $(INSTALLED) ## check on simulated data that intervals hold what they claim, write reports/calibration/index.html
-	@$(BIN)/python -m bayesgmm.calibration
+	@$(BIN)/python -m benchmarks.calibration
 
 notebooks: $(NOTEBOOKS_INSTALLED) ## run every notebook (ONLY=03: some of them; WRITE=1: store the outputs)
 	@$(BIN)/python notebooks/run.py $(if $(WRITE),--write) $(ONLY)

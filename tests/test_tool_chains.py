@@ -167,7 +167,7 @@ def test_a_posteriors_means_cannot_be_set(posterior_faithful):
 # NumPy told to raise
 
 PUBLIC = (
-    *("calibration", "comparison", "criticism", "diagnostics", "estimators", "labels", "params", "partitions", "plots", "priors"),
+    *("comparison", "criticism", "diagnostics", "estimators", "labels", "params", "partitions", "plots", "priors"),
     *("report", "selection", "bayes.model"),
 )
 

@@ -260,7 +260,7 @@ TYPOGRAPHY = {"plots", "report"}
 PRINTED_THERE = ("report/build.py", "report/choice.py", "report/facts.py", "report/answer.py")
 
 
-UNDERSTOOD = {"tables/cells.py": ("_MISSING", "_MINUS"), "files.py": ("_letter",)}
+UNDERSTOOD = {"tables/delimited.py": ("_MISSING", "_MINUS"), "files.py": ("_letter",)}
 """Constants and functions of what people write into tables and names of files, which is looked for or handed on, and said by nobody."""
 
 

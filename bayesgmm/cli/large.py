@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bayesgmm.em import Iteration
     from bayesgmm.estimators import GaussianMixture
     from bayesgmm.expectation import Chunked
-    from bayesgmm.tables.aside import Extent
+    from bayesgmm.tables.uninformative import Extent
 
 __all__ = ["Large", "fit_large", "is_large", "large_options"]
 
@@ -115,7 +115,7 @@ def _measurements(rows: "Chunked", data: Data, large: Large) -> "Chunked":
     """Return the rows without columns that tell no groups apart, unless these were asked for by name."""
     from bayesgmm.cli.steps import leave_out
     from bayesgmm.sources import open_rows
-    from bayesgmm.tables.aside import constant, numbering
+    from bayesgmm.tables.uninformative import constant, numbering
 
     found = _extents(rows)
     ids, same = numbering(found), constant(found)
@@ -132,7 +132,7 @@ def _measurements(rows: "Chunked", data: Data, large: Large) -> "Chunked":
 def _extents(rows: "Chunked") -> "list[Extent]":
     """What the first pass over the rows tells of their columns; consecutive numbers are known by their range, mean and spread."""
     from bayesgmm.estimators._chunked import names_of
-    from bayesgmm.tables.aside import Extent
+    from bayesgmm.tables.uninformative import Extent
 
     summary, n = rows.summary, len(rows)
     columns = zip(names_of(rows), summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)

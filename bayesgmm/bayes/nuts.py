@@ -151,7 +151,7 @@ def _c_model_or_python(density: LogPosterior, start: Callable[[int], FloatArray]
         from bayesgmm.bayes.callback import c_model
 
         model = c_model(density, start)
-        model._make_model(start(0))
+        model._make_model(start(0))  # noqa: SLF001 - nutpie's, to see whether it still has it
     except (ImportError, AttributeError, TypeError) as error:
         warnings.warn(
             f"nutpie {nutpie.__version__} has changed inside ({error}), so sampling takes the slower way through Python: "

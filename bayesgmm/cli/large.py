@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bayesgmm.em import Iteration
     from bayesgmm.estimators import GaussianMixture
     from bayesgmm.rows import Rows
-    from bayesgmm.tables.aside import Extent
+    from bayesgmm.tables.uninformative import Extent
 
 __all__ = ["Large", "fit_large", "is_large", "large_options"]
 
@@ -115,7 +115,7 @@ def _measurements(rows: "Rows", data: Data, large: Large) -> "Rows":
     """Return the rows without columns that tell no groups apart, unless these were asked for by name."""
     from bayesgmm.cli.steps import leave_out
     from bayesgmm.rows import open_rows
-    from bayesgmm.tables.aside import constant, numbering
+    from bayesgmm.tables.uninformative import constant, numbering
 
     found = _extents(rows)
     ids, same = numbering(found), constant(found)
@@ -131,7 +131,7 @@ def _measurements(rows: "Rows", data: Data, large: Large) -> "Rows":
 
 def _extents(rows: "Rows") -> "list[Extent]":
     """What the first pass over the rows tells of their columns; consecutive numbers are known by their range, mean and spread."""
-    from bayesgmm.tables.aside import Extent
+    from bayesgmm.tables.uninformative import Extent
 
     summary, n = rows.summary, len(rows)
     columns = zip(rows.feature_names, summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)

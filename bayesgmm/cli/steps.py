@@ -19,8 +19,8 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import place_of, read_table, readable
 from bayesgmm.tables import Wrong, as_numbers, has_booleans, warn_of_booleans
-from bayesgmm.tables.aside import constant, extents, numbering
-from bayesgmm.tables.kinds import TEXT
+from bayesgmm.tables.numeric import TEXT
+from bayesgmm.tables.uninformative import constant, extents, numbering
 
 if TYPE_CHECKING:
     from bayesgmm.selection import Selection

@@ -267,11 +267,11 @@ class Fitting:
         penalty = spec.penalty(rows) if penalty is None else penalty
         journal = Journal(record, listeners) if record is not None or listeners else None
         if like is None:
-            self._view = _view_of(rows if self.noise is None else self.noise.inside(rows), journal)
-            self._sample = some_rows(self._view.rows, self._seeds)
+            self.view = _view_of(rows if self.noise is None else self.noise.inside(rows), journal)
+            self.sample = some_rows(self.view.rows, self._seeds)
         else:
-            self._view, self._sample = like._view, like._sample
-        origin, start, noise = self._view.origin, spec.start, self.noise
+            self.view, self.sample = like._view, like._sample
+        origin, start, noise = self.view.origin, spec.start, self.noise
         if origin.any():
             start = start.seen_from(origin)
             penalty = None if penalty is None else penalty.seen_from(origin)
@@ -281,7 +281,7 @@ class Fitting:
             single(spec.family) if spec.n_components == 1 and penalty is None else spec.family,
             spec.tol,
             spec.max_iter,
-            self._sample.smallest_sds(spec.n_components),
+            self.sample.smallest_sds(spec.n_components),
             has_floor=spec.reg_covar is None,
             ridge=spec.reg_covar or 0.0,
             accelerate=spec.n_init == "auto" and spec.max_iter > 0 and spec.reg_covar is None,
@@ -289,11 +289,11 @@ class Fitting:
             equal_weights=spec.equal_weights,
             noise=noise,
             in_one_call=spec.in_one_call,
-            digits=self._sample.digits,
+            digits=self.sample.digits,
         )
-        self._search = Search(self._view.rows, self._sample, settings, on_run, journal)
+        self._search = Search(self.view.rows, self.sample, settings, on_run, journal)
         is_ordered = start.is_given or not isinstance(spec.init_params, str) or not (penalty is None or penalty.is_exchangeable)
-        self._told = _Told(self._view.all_rows, settings, origin, is_ordered)
+        self._told = _Told(self.view.all_rows, settings, origin, is_ordered)
         self._ended: list[Ended] | None = None  # on all rows, where there is nothing to search for
         self._best: Ended | None = None
         self._heights = np.empty(0)
@@ -316,17 +316,17 @@ class Fitting:
         if not spec.searches:
             self._ended = self._from_what_is_asked_for()
             return
-        if K == 1 and not self._start.is_given and _is_closed(self._view.rows, settings):
+        if K == 1 and not self._start.is_given and _is_closed(self.view.rows, settings):
             self._ended = [self._closed()]
             return
         if self.noise is not None and self._given.is_in_memory and not self._start.is_given:
             known = [*known, *self._in_dense_places(effort)]
         n_starts = 1 if K == 1 else max(2, round(AUTO_STARTS * effort**0.5))
-        if is_hopeless(self._view.rows.total, K, self._given.n_features, settings):
+        if is_hopeless(self.view.rows.total, K, self._given.n_features, settings):
             # The log-likelihood has no maximum: a few iterations of one start show where it rises without bound.
             n_starts, effort, known = 1, 0.0, known[:1]
             self._search = replace(self._search, settings=replace(settings, max_iter=min(settings.max_iter, FEW_ITERATIONS)))
-        points = starting_points(self._sample, K, str(spec.init_params), n_starts, settings, self._seeds)
+        points = starting_points(self.sample, K, str(spec.init_params), n_starts, settings, self._seeds)
         starts = [_place(self._start, mixture, settings) for mixture in points]
         rng = np.random.default_rng(self._seeds.spawn(1)[0])
         self._best, self._heights, self._n_moves = self._search.best_of(starts, self._near(known, rng), effort, rng)
@@ -379,7 +379,7 @@ class Fitting:
     @property
     def params(self) -> MixtureParams:
         """The best mixture so far."""
-        return _seen_from(_params(self._so_far.run.mixture), -self._view.origin)
+        return _seen_from(_params(self._so_far.run.mixture), -self.view.origin)
 
     @property
     def is_sound(self) -> bool:
@@ -391,7 +391,7 @@ class Fitting:
         """BIC of the best mixture so far on the rows that were searched in."""
         n_parameters = self._settings.family.n_parameters(*self._so_far.run.mixture.means.shape)
         log_likelihood = self._so_far.height - self._settings.log_prior(self._so_far.run.mixture)
-        return float(-2.0 * log_likelihood + n_parameters * np.log(self._sample.total))
+        return float(-2.0 * log_likelihood + n_parameters * np.log(self.sample.total))
 
     @property
     def _so_far(self) -> Ended:
@@ -403,12 +403,12 @@ class Fitting:
     def _near(self, known: Sequence[MixtureParams], rng: np.random.Generator) -> list[Mixture]:
         """Return mixtures to start from that lie near known ones."""
         K = self.specification.n_components
-        seen = [_mixture(_seen_from(params, self._view.origin)) for params in known]
-        return [near for mixture in seen for near in neighbours(mixture, K, self._sample, self._settings, rng)]
+        seen = [_mixture(_seen_from(params, self.view.origin)) for params in known]
+        return [near for mixture in seen for near in neighbours(mixture, K, self.sample, self._settings, rng)]
 
     def _closed(self) -> Ended:
         try:
-            return self._search.closed(*self._view.moments)
+            return self._search.closed(*self.view.moments)
         except Collapse:
             raise InvalidParameterError(
                 "the rows are without spread in some direction, and reg_covar=0 gives them none: leave out a column, or leave reg_covar at "
@@ -421,9 +421,9 @@ class Fitting:
         if self._start.is_complete:
             return search.each_to_the_end([_place(self._start, None, settings)])
         if not isinstance(spec.init_params, str):
-            mixture = _of_responsibilities(self._view.all_rows.in_memory(), spec.init_params, settings)
+            mixture = _of_responsibilities(self.view.all_rows.in_memory(), spec.init_params, settings)
             return search.each_to_the_end([_place(self._start, mixture, settings)])
-        points = starting_points(self._sample, spec.n_components, spec.init_params, spec.n_starts, settings, self._seeds)
+        points = starting_points(self.sample, spec.n_components, spec.init_params, spec.n_starts, settings, self._seeds)
         ended = search.each_to_the_end([_place(self._start, mixture, settings) for mixture in points])
         return search.in_order(search.alive(ended), by_height=not settings.has_floor)
 
@@ -671,7 +671,7 @@ def _noise_weight(mixture: Mixture) -> float:
     return float(np.exp(mixture.log_weights[len(mixture.means) :]).sum())
 
 
-class _View(NamedTuple):
+class View(NamedTuple):
     """The same rows in the shapes that a fit needs: distinct ones, and counted from where means keep their digits.
 
     Parameters
@@ -692,7 +692,7 @@ class _View(NamedTuple):
     moments: tuple[FloatArray, FloatArray]
 
 
-def _view_of(given: Rows, journal: Journal | None) -> _View:
+def _view_of(given: Rows, journal: Journal | None) -> View:
     """Return how EM sees rows; a record keeps the origin, and knows it where it has been kept, as rounding may have chosen it."""
     rows = given.condensed()
     center, covariance = total_moments(rows)
@@ -704,4 +704,4 @@ def _view_of(given: Rows, journal: Journal | None) -> _View:
     if origin.any():
         given = given.seen_from(origin)
         rows = given.condensed()
-    return _View(origin, given, rows, (center - origin, covariance))
+    return View(origin, given, rows, (center - origin, covariance))

@@ -14,7 +14,7 @@ from typing import Any, override
 
 import numpy as np
 
-from bayesgmm.covariance.base import TO_THE_END
+from bayesgmm.covariance import TO_THE_END
 from bayesgmm.em._compiled import EMPTY, maximised, moments_at
 from bayesgmm.em.penalties import Moments
 from bayesgmm.em.run import NO_WEIGHTS, EMRun, as_row, compiled_rows, from_row, m_step_of

@@ -97,7 +97,7 @@ def function_at(pointer: Pointer) -> Any:
             value = cgutils.create_struct_proxy(kind)(context, builder)
             value.c_addr = builder.inttoptr(args[0], cgutils.voidptr_t)
             value.py_addr = value.jit_addr = cgutils.get_null_value(cgutils.voidptr_t)
-            return value._getvalue()
+            return value._getvalue()  # noqa: SLF001 - numba has no other name for it
 
         return kind(types.int64), generate
 
@@ -163,7 +163,7 @@ class _Cache(FunctionCache):
 
 def _give_cache(compilable: Any, function: Callable[..., Any]) -> None:
     try:
-        compilable._cache = _Cache(function)
+        compilable._cache = _Cache(function)  # noqa: SLF001 - numba takes its cache from there
     except RuntimeError as error:  # numba found no folder it may write to
         _warn_once(str(error))
 

@@ -17,7 +17,7 @@ from bayesgmm.covariance import family
 from bayesgmm.diagnostics import prior_sensitivity
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfStudentT, Priors
-from bayesgmm.priors.draws import draw_mixtures
+from bayesgmm.priors.model import draw_mixtures
 from bayesgmm.rows import MemoryRows
 
 LEAST_P = 1e-4  # p-values below it fail: seeds are fixed, so a test that passes once passes always

@@ -220,7 +220,7 @@ class _LoadJax(GraphRewriter):
         if any(isinstance(node.op, (MixtureLogDensity, MixtureLogLikelihood)) for node in fgraph.apply_nodes):
             from bayesgmm.bayes.op_jax import register
 
-            register()
+            register(MixtureLogDensity, MixtureLogLikelihood)
 
 
 optdb.register("bayesgmm_load_jax", _LoadJax(), "jax", position=100)

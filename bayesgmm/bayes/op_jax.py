@@ -10,14 +10,17 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from bayesgmm.bayes.op import MixtureLogDensity, MixtureLogLikelihood
-
 __all__ = ["log_density", "register"]
 
 
 @cache
-def register() -> None:
+def register(density: type, likelihood: type) -> None:
     """Tell PyTensor how to write our Ops in JAX.
+
+    Parameters
+    ----------
+    density, likelihood : Op classes
+        `bayesgmm.bayes.op.MixtureLogDensity` and `bayesgmm.bayes.op.MixtureLogLikelihood`.
 
     Raises
     ------
@@ -26,8 +29,8 @@ def register() -> None:
     """
     from pytensor.link.jax.dispatch.basic import jax_funcify
 
-    jax_funcify.register(MixtureLogDensity)(_jax_log_density)
-    jax_funcify.register(MixtureLogLikelihood)(_jax_log_likelihood)
+    jax_funcify.register(density)(_jax_log_density)
+    jax_funcify.register(likelihood)(_jax_log_likelihood)
 
 
 def log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool) -> Any:
@@ -46,14 +49,14 @@ def log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagon
     return jax.nn.logsumexp(constant[:, None] - 0.5 * (z * z).sum(-1), axis=0)
 
 
-def _jax_log_density(op: MixtureLogDensity, **kwargs: Any) -> Callable[..., Any]:
+def _jax_log_density(op: Any, **kwargs: Any) -> Callable[..., Any]:
     def function(log_weights: Any, means: Any, scale_tril: Any, X: Any) -> Any:
         return log_density(log_weights, means, scale_tril, X, diagonal=op.diagonal)
 
     return function
 
 
-def _jax_log_likelihood(op: MixtureLogLikelihood, **kwargs: Any) -> Callable[..., Any]:
+def _jax_log_likelihood(op: Any, **kwargs: Any) -> Callable[..., Any]:
     def function(log_weights: Any, means: Any, scale_tril: Any, X: Any, row_weight: Any) -> Any:
         import jax
 

@@ -270,7 +270,7 @@ class Fitting:
             self.view = _view_of(rows if self.noise is None else self.noise.inside(rows), journal)
             self.sample = some_rows(self.view.rows, self._seeds)
         else:
-            self.view, self.sample = like._view, like._sample
+            self.view, self.sample = like.view, like.sample
         origin, start, noise = self.view.origin, spec.start, self.noise
         if origin.any():
             start = start.seen_from(origin)

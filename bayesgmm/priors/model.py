@@ -6,23 +6,29 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
-from bayesgmm.covariance import Family
+from bayesgmm.covariance import WITH_PRIORS, Family
+from bayesgmm.covariance import family as family_named
 from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams, has_full_rank
-from bayesgmm.priors import draws
 from bayesgmm.priors._checks import broadcast, finite, positive
 from bayesgmm.priors.axes import invariant_frame
 from bayesgmm.priors.correlations import LKJ
 from bayesgmm.priors.rounding import with_rounding, without_rounding
 from bayesgmm.priors.scales import LogNormal, ScalePrior
+from bayesgmm.random import generator
 from bayesgmm.resolution import MOST_ROWS, smallest_sds
-from bayesgmm.rows import Rows
-from bayesgmm.typing import ArrayLike, FloatArray
+from bayesgmm.rows import Rows, rows_to_fit
+from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.underflow import guard
 
-__all__ = ["Priors", "ResolvedPriors"]
+__all__ = ["Priors", "ResolvedPriors", "draw_mixtures"]
+
+_LEAST = 1e-150
+"""Nothing that must be positive is drawn below this: its square is still a number."""
+_MOST = 1e150
 
 DEFAULT_MEANS_SCALE = 2.5  # prior standard deviation of a component's mean, in standard deviations of all rows
 DEFAULT_LOG_SD = -0.5  # what is expected of the log of a component's standard deviation, in standard deviations of all rows
@@ -118,7 +124,68 @@ class Priors:
         said = [f"{f.name}={stated[f.name]!r}" for f in fields(self) if not _is_default(stated[f.name], f.default)]
         return f"Priors({', '.join(said)})"
 
-    sample = draws.sample
+    def sample(
+        self,
+        X: ArrayLike,
+        n_components: int,
+        covariance_type: CovarianceType = "full",
+        *,
+        n_draws: int = 500,
+        random_state: RandomState = None,
+    ) -> MixtureParams:
+        """Draw mixtures from the prior, to see what it believes before it meets the data.
+
+        The defaults are scaled by X, which is used for nothing else. Prior predictive data sets are rows drawn from the mixtures:
+        ``priors.sample(X, K).sample(len(X))``.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (N, D)
+            NaN stands for a missing value.
+        n_components : int
+            Number of components K.
+        covariance_type : {"full", "tied", "diag", "spherical"}
+        n_draws : int
+        random_state : int, Generator, RandomState or None
+            The same seed gives the same mixtures.
+
+        Returns
+        -------
+        MixtureParams
+            Batch shape ``(n_draws,)``, in the units of X.
+
+        Raises
+        ------
+        InvalidParameterError
+            If a setting cannot be used, a prior's shape does not fit, or the prior is so wide that its draws are no longer numbers.
+        InvalidDataError
+            If X cannot be used; the message says what to do.
+
+        Notes
+        -----
+        Correlations are drawn by the onion method of Lewandowski, Kurowicka and Joe (2009), Journal of Multivariate Analysis 100,
+        1989-2001, section 3.2.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> X = bg.datasets.load_faithful()
+        >>> mixtures = bg.Priors().sample(X, 3, n_draws=100, random_state=1)
+        >>> mixtures.means.shape
+        (100, 3, 2)
+        >>> data_sets, labels = mixtures.sample(50, random_state=2)
+        >>> data_sets.shape
+        (100, 50, 2)
+        """
+        _check_count("n_components", n_components)
+        _check_count("n_draws", n_draws)
+        kind = family_named(covariance_type)
+        if kind.name not in WITH_PRIORS:
+            raise InvalidParameterError(
+                f"covariance_type must be one of {', '.join(map(repr, WITH_PRIORS))} for a prior, got {covariance_type!r}"
+            )
+        rows = rows_to_fit(BaseEstimator(), X, None, int(n_components), allow_missing=True)
+        return draw_mixtures(self.resolve(rows, int(n_components), kind), kind, int(n_draws), generator(random_state))
 
     def resolve(self, rows: Rows, n_components: int, family: Family) -> ResolvedPriors:
         """Return these priors with every default filled in from the data and every array in its full shape.
@@ -334,6 +401,55 @@ def _is_default(value: Any, default: Any) -> bool:
 
 def _is_regular(matrix: FloatArray) -> bool:
     return matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and has_full_rank(matrix)
+
+
+def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.random.Generator) -> MixtureParams:
+    """Draw so many mixtures of a family, batch shape ``(n_draws,)``.
+
+    Raises
+    ------
+    InvalidParameterError
+        If draws are too large to be numbers.
+    """
+    K, D = priors.means_loc.shape
+    weights = rng.dirichlet(priors.concentration, n_draws)
+    means = priors.means_loc + priors.means_scale * rng.standard_normal((n_draws, K, D))
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        drawn = priors.sds.draw(kind.sds_shape(K, D), n_draws, rng)
+    _refuse_overflow(means, drawn)
+    sds = _full_shape(np.maximum(drawn, _LEAST), kind, (n_draws, K, D))
+    return priors.to_data(MixtureParams(weights, means, sds[..., None] * _factors(priors, kind, (n_draws, K, D), rng)))
+
+
+def _factors(priors: ResolvedPriors, kind: Family, shape: tuple[int, int, int], rng: np.random.Generator) -> FloatArray:
+    """Return the correlations' factors (n, K, D, D): one for each component, or one for all, or none."""
+    n, K, D = shape
+    if not kind.has_correlations(D):
+        return np.broadcast_to(np.eye(D), (n, K, D, D))
+    own = "component" in kind.sds_dims
+    return np.broadcast_to(priors.correlations.draw_factors(D, n, K if own else 1, rng), (n, K, D, D))
+
+
+def _full_shape(sds: FloatArray, kind: Family, shape: tuple[int, int, int]) -> FloatArray:
+    """Give the family's free standard deviations the shape (n, K, D)."""
+    if "component" not in kind.sds_dims:
+        sds = sds[:, None, :]
+    if "feature" not in kind.sds_dims:
+        sds = sds[:, :, None]
+    return np.broadcast_to(sds, shape)
+
+
+def _refuse_overflow(means: FloatArray, sds: FloatArray) -> None:
+    for name, drawn in (("means", means), ("sds", sds)):
+        if not (np.abs(drawn) < _MOST).all():
+            raise InvalidParameterError(
+                f"priors: the prior of the {name} is so wide that draws from it overflow (beyond {_MOST:g}): narrow it"
+            )
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InvalidParameterError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 guard(globals())

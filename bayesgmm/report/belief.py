@@ -11,7 +11,7 @@ from bayesgmm.covariance import family
 from bayesgmm.diagnostics import does_not_apply, prior_sensitivity
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
-from bayesgmm.priors.draws import draw_mixtures
+from bayesgmm.priors.model import draw_mixtures
 from bayesgmm.report.words import number
 
 __all__ = ["beliefs", "sensitivity"]

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import entr, rel_entr
 
 from bayesgmm.comparison import compare
-from bayesgmm.comparison.partition import MOST_DRAWS, partition_view
+from bayesgmm.comparison.groups import MOST_DRAWS, partition_view
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import draw_labels, partition_loss
 

@@ -16,7 +16,7 @@ from bayesgmm.calibration.reliability import METHODS, Reliability
 from bayesgmm.calibration.replicate import LEVELS, N_DRAWS
 from bayesgmm.calibration.uniformity import Uniformity, envelope
 from bayesgmm.calibration.value import Group
-from bayesgmm.plots.reliability import plot_reliability
+from bayesgmm.plots import plot_reliability
 from bayesgmm.plots.style import colour, marker, tidy
 from bayesgmm.report.figures import Figure, data_uri, plain_style
 

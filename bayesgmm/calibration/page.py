@@ -20,7 +20,8 @@ from bayesgmm.calibration.replicate import LEVELS, N_DRAWS
 from bayesgmm.calibration.value import LEAST_P, MOST_ERRORS, Calibration, Group
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.files import atomic_write_text
-from bayesgmm.report.words import counted, number, percent
+from bayesgmm.report.typography import number, percent
+from bayesgmm.text import counted
 
 __all__ = ["page", "write"]
 

@@ -1,4 +1,4 @@
-"""What the commands do on the way: read, fit, and say so on stderr."""
+"""What the commands do on the way: read a table, fit, describe the fit, and say so on stderr."""
 
 import csv
 import io
@@ -8,34 +8,38 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from bayesgmm import __version__
 from bayesgmm.cli.options import Data, Model, Sampling
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import place_of, read_table, readable
+from bayesgmm.selection import Selection, choose, select
 from bayesgmm.tables import Wrong, as_numbers, has_booleans, warn_of_booleans
-from bayesgmm.tables.aside import constant, extents, numbering
+from bayesgmm.tables.aside import constant, dependent_columns, extents, numbering
 from bayesgmm.tables.kinds import TEXT
-
-if TYPE_CHECKING:
-    from bayesgmm.selection import Selection
+from bayesgmm.text import counted, listed
 
 __all__ = [
     "Progress",
     "Table",
     "command_line",
+    "describe_em",
+    "describe_job",
+    "describe_posterior",
     "fit_both",
     "fit_em",
     "fit_posterior",
+    "found",
     "in_numbers",
     "leave_out",
     "load",
-    "load_with_gaps",
+    "new_em",
 ]
 
 
@@ -68,11 +72,6 @@ class Progress:
             yield lambda text: status.update(Text(text.strip())), True
 
 
-def load(data: Data, progress: Progress) -> pd.DataFrame:
-    """Read the measurements of a table, with their gaps: what a row has counts, as it does in Parquet files and in Python."""
-    return load_with_gaps(data, progress).X.reset_index(drop=True)
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """The measurements (N, D), with their gaps; labels (N,) that are known; and how many rows of the source are not among them."""
@@ -82,7 +81,7 @@ class Table:
     left_out: int
 
 
-def load_with_gaps(data: Data, progress: Progress) -> Table:
+def load(data: Data, progress: Progress) -> Table:
     """Read a table that is numeric and may have gaps, and the column of labels if there is one."""
     given = None if data.columns is None else [name for name in data.columns if name != data.label]
     wanted = None if given is None else [*given, *([] if data.label is None else [data.label])]
@@ -96,26 +95,16 @@ def load_with_gaps(data: Data, progress: Progress) -> Table:
     if X.empty:
         what = "a missing value" if data.drop_missing else "no value at all"
         raise InvalidDataError(f"Every row has {what}; choose other columns with --columns.")
-    _say_gaps(data, X, len(table) - len(X), progress)
-    _warn_of_dependent(X)
-    return Table(X, None if data.label is None else table.loc[X.index, data.label], len(table) - len(X))
-
-
-def _say_gaps(data: Data, X: pd.DataFrame, left_out: int, progress: Progress) -> None:
+    left_out = len(table) - len(X)
     why = "missing values" if data.drop_missing else "no value at all"
-    dropped = f" ({left_out} with {why} left out)" if left_out else ""
     missing = int(X.isna().to_numpy().sum())
-    gaps = f"; {missing:,} missing values, which count for nothing" if missing else ""
-    progress.say(f"{data.source}: {len(X)} rows{dropped}, columns {', '.join(map(str, X.columns))}{gaps}")
-
-
-def _warn_of_dependent(X: pd.DataFrame) -> None:
-    """Say now of columns that repeat others, which otherwise shows only in fits that collapse."""
-    from bayesgmm.comparison.columns import dependent_columns
-
-    sentence = dependent_columns(X.to_numpy(float), [str(name) for name in X.columns])
-    if sentence:
-        warnings.warn(sentence, UserWarning, stacklevel=3)
+    gaps = f"; {counted(missing, 'missing value')}, which {'counts' if missing == 1 else 'count'} for nothing" if missing else ""
+    about = f"{len(X)} rows{f' ({left_out} with {why} left out)' if left_out else ''}, columns {', '.join(map(str, X.columns))}"
+    progress.say(f"{data.source}: {about}{gaps}")
+    # Said now of columns that repeat others, which otherwise shows only in fits that collapse.
+    if sentence := dependent_columns(X.to_numpy(float), [str(name) for name in X.columns]):
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+    return Table(X, None if data.label is None else table.loc[X.index, data.label], left_out)
 
 
 def measurements(table: pd.DataFrame, data: Data) -> pd.DataFrame:
@@ -158,7 +147,7 @@ def leave_out(ids: dict[str, str], same: dict[str, str], data: Data, n_columns: 
 
 
 def _with_reasons(columns: dict[str, str]) -> str:
-    return ", ".join(f"{name!r} ({why})" for name, why in columns.items())
+    return listed((f"{name!r} ({why})" for name, why in columns.items()), conjunction=", ")
 
 
 def in_numbers(table: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -169,7 +158,7 @@ def in_numbers(table: pd.DataFrame, source: str) -> pd.DataFrame:
         warn_of_booleans([name for name in table.columns if has_booleans(table[name])])
         return pd.DataFrame(read, index=table.index)
     numeric = [name for name in table.columns if name not in wrong]
-    advice = f"choose columns that do: --columns {_joined(numeric)}" if numeric else "none of its columns does"
+    advice = f"choose columns that do: --columns {shlex.quote(_as_csv(numeric))}" if numeric else "none of its columns does"
     name, first = next(iter(wrong.items()))
     text = f"These columns do not hold numbers: {', '.join(wrong)}; {advice}"
     if first.position is None:
@@ -179,27 +168,24 @@ def in_numbers(table: pd.DataFrame, source: str) -> pd.DataFrame:
     raise InvalidDataError(f"{text}. Column {name!r} has {first.shown} in {where}, which is {first.kind.what}{special}")
 
 
-def _joined(names: Iterable[str]) -> str:
-    """Names as ``--columns`` takes them, ready for a shell: ``a,b``, or ``'a b,"c,d"'``."""
-    return shlex.quote(_as_csv(names))
-
-
 def _as_csv(names: Iterable[str]) -> str:
+    """Names as ``--columns`` takes them: ``a,b``, or ``a b,"c,d"``."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow(names)
     return buffer.getvalue()
 
 
+def new_em(model: Model) -> GaussianMixture:
+    """Return the estimator that is to be fitted by EM."""
+    kind, n_init = model.covariance_type, model.n_init or "auto"
+    return GaussianMixture(model.components, covariance_type=kind, n_init=n_init, random_state=model.random_state)
+
+
 def fit_em(X: pd.DataFrame, model: Model, progress: Progress) -> GaussianMixture:
     """Fit by EM from several starts."""
-    starts = "" if model.n_init is None else f", the best of {model.n_init} start{'' if model.n_init == 1 else 's'}"
+    starts = "" if model.n_init is None else f", the best of {counted(model.n_init, 'start')}"
     with progress.step(f"Fitting by EM, K = {model.components}{starts}"):
-        return GaussianMixture(
-            model.components,
-            covariance_type=model.covariance_type,
-            n_init=model.n_init or "auto",
-            random_state=model.random_state,
-        ).fit(X)
+        return new_em(model).fit(X)
 
 
 def fit_posterior(
@@ -219,14 +205,11 @@ def fit_posterior(
 
 def fit_both(
     X: pd.DataFrame, counts: Sequence[int], model: Model, sampling: Sampling, progress: Progress
-) -> "tuple[GaussianMixture, BayesianGaussianMixture, Selection | None]":
+) -> tuple[GaussianMixture, BayesianGaussianMixture, Selection | None]:
     """Fit both ways; with several numbers of groups each of them, and return the fits of the best and the selection."""
     if len(counts) == 1:
         em = fit_em(X, model, progress)
         return em, fit_posterior(X, em, model, sampling, progress), None
-    from bayesgmm.report.choice import choose
-    from bayesgmm.selection import select
-
     with progress.step(f"Fitting {', '.join(map(str, counts))} groups both ways"):
         selection = select(
             X,
@@ -264,3 +247,67 @@ def _word(word: str) -> str:
         return shlex.quote(word)
     escaped = word.replace("\\", r"\\").replace("'", r"\'")
     return "$'" + "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in escaped) + "'"
+
+
+def describe_job(data: Data, model: Model, n_rows: int, feature_names: Sequence[str]) -> dict[str, Any]:
+    """Describe what was asked for, JSON-ready."""
+    return {
+        "bayesgmm_version": __version__,
+        "data": readable(data.source),
+        "n_rows": n_rows,
+        "feature_names": list(feature_names),
+        "n_components": model.components,
+        "covariance_type": model.covariance_type,
+        "random_state": model.random_state,
+    }
+
+
+def describe_em(em: GaussianMixture) -> dict[str, Any]:
+    """Describe EM's mixture: ``weights (K,)``, ``means (K, D)``, ``covariances (K, D, D)``, in the data's units."""
+    params = em.params_
+    return {
+        "method": "em",
+        "weights": params.weights.tolist(),
+        "means": params.means.tolist(),
+        "covariances": params.covariances.tolist(),
+        "log_likelihood": float(em.log_likelihood_),
+        "converged": bool(em.converged_),
+        "status": str(em.status_),
+        "message": str(em.message_),
+        "n_iter": int(em.n_iter_),
+    }
+
+
+def describe_posterior(em: GaussianMixture, posterior: BayesianGaussianMixture, X: pd.DataFrame) -> dict[str, Any]:
+    """Describe the posterior: means over draws at EM's keys, standard deviations of the same shapes under ``sd``."""
+    from bayesgmm.comparison import compare
+
+    params = posterior.params_
+    n_chains, n_draws = params.batch_shape
+    draws = {
+        "weights": params.weights,
+        "means": params.means,
+        "covariances": params.covariances,
+        "log_likelihood": posterior.datatree_.children["label_free"].to_dataset()["log_likelihood"].to_numpy(),
+    }
+    verdicts = compare(em, posterior, X).verdicts
+    return {
+        "method": "posterior",
+        **{name: values.mean((0, 1)).tolist() for name, values in draws.items()},
+        "sd": {name: values.std((0, 1)).tolist() for name, values in draws.items()},
+        "chains": n_chains,
+        "draws": n_draws,
+        "verdicts": [{"name": v.name, "passed": bool(v.passed), "sentence": v.sentence} for v in verdicts],
+    }
+
+
+def found(fitted: dict[str, Any]) -> Iterator[str]:
+    """Say what a written model is, in a few lines."""
+    yield f"Log-likelihood {fitted['log_likelihood']:.3f}"
+    for component, (weight, means) in enumerate(zip(fitted["weights"], fitted["means"], strict=True)):
+        place = ", ".join(f"{name} {mean:.4g}" for name, mean in zip(fitted["feature_names"], means, strict=True))
+        yield f"Component {component}: weight {weight:.3f}, mean {place}"
+    if fitted.get("status", "converged") != "converged":
+        yield f"EM found no proper maximum: {fitted['message']}." if fitted["converged"] else f"{fitted['message']}."
+    for verdict in fitted.get("verdicts", ()):
+        yield verdict["sentence"]

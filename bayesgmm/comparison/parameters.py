@@ -1,20 +1,22 @@
 """Every free parameter by EM and by the posterior, and how far apart they are."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
-__all__ = ["INTERVAL", "parameter_table", "standard_errors_of"]
+__all__ = ["parameter_table"]
 
-INTERVAL = 0.95
-ALL = "all"
+_ALL = "all"
 
 
 class _Scalar(NamedTuple):
@@ -28,31 +30,29 @@ class _Scalar(NamedTuple):
     draws: FloatArray
 
 
-def standard_errors_of(em: Any) -> xr.Dataset | None:
-    """EM's standard errors by the likelihood's curvature, which the posterior's sd comes to with many rows; None where there are none."""
-    try:
-        return cast(xr.Dataset, em.standard_errors("observed"))
-    except (InvalidParameterError, InvalidDataError):  # a prior, equal weights, or a family without
-        return None
-
-
-def parameter_table(
-    em: MixtureParams, posterior: MixtureParams, features: tuple[str, ...], errors: xr.Dataset | None = None
-) -> pd.DataFrame:
-    """One row a free scalar parameter, given EM's standard errors; see ``Comparison.parameters``."""
-    scalars = list(_scalars(em, posterior.reshape(-1), features))
+def parameter_table(em: GaussianMixture, posterior: MixtureParams, features: tuple[str, ...]) -> pd.DataFrame:
+    """One row a free scalar parameter; see ``Comparison.parameters``."""
+    scalars = list(_scalars(em.params_, posterior.reshape(-1), features))
     table = pd.DataFrame([scalar[:5] for scalar in scalars], columns=list(_Scalar._fields[:5]))
     draws = np.stack([scalar.draws for scalar in scalars])
-    tail = (1 - INTERVAL) / 2
-    lower, upper = np.quantile(draws, [tail, 1 - tail], axis=1)
+    lower, upper = np.quantile(draws, [0.025, 0.975], axis=1)
     # The standard deviation of equal numbers is only zero to rounding.
     sd = np.where(np.ptp(draws, axis=1) > 0, draws.std(axis=1, ddof=1), 0.0)
     table = table.assign(mean=draws.mean(axis=1), sd=sd, lower=lower, upper=upper)
     point = table["em"].to_numpy()[:, None]
     rank = (draws < point).mean(axis=1) + (draws == point).mean(axis=1) / 2
+    errors = _standard_errors(em)
     error = np.array([_error(scalar, errors, features) for scalar in scalars])
     ratio = np.divide(error, sd, out=np.full_like(sd, np.nan), where=sd > 0)
     return table.assign(distance=_distance(table), rank=rank, se_ratio=ratio)
+
+
+def _standard_errors(em: GaussianMixture) -> xr.Dataset | None:
+    """EM's standard errors by the likelihood's curvature, which the posterior's sd comes to with many rows; None where there are none."""
+    try:
+        return em.standard_errors("observed")
+    except (InvalidParameterError, InvalidDataError):  # a prior, equal weights, or a family without
+        return None
 
 
 def _error(scalar: _Scalar, errors: xr.Dataset | None, features: tuple[str, ...]) -> float:
@@ -63,7 +63,7 @@ def _error(scalar: _Scalar, errors: xr.Dataset | None, features: tuple[str, ...]
     k = 0 if isinstance(scalar.component, str) else scalar.component
     if name == "weights":
         return float(errors[name].values[k])
-    return float(errors[name].values[k, 0 if scalar.feature == ALL else features.index(scalar.feature)])
+    return float(errors[name].values[k, 0 if scalar.feature == _ALL else features.index(scalar.feature)])
 
 
 def _distance(table: pd.DataFrame) -> FloatArray:
@@ -89,7 +89,7 @@ def _sds(em: MixtureParams, posterior: MixtureParams, features: tuple[str, ...])
     tied, round_ = _shared(posterior.sds, axis=1), _shared(posterior.sds, axis=2)
     for k in range(1 if tied else em.n_components):
         for d in range(1 if round_ else em.n_features):
-            names = (ALL if tied else k, ALL if round_ else features[d])
+            names = (_ALL if tied else k, _ALL if round_ else features[d])
             yield _Scalar("sd", *names, "", em.sds[k, d], posterior.sds[:, k, d])
 
 
@@ -101,7 +101,7 @@ def _correlations(em: MixtureParams, posterior: MixtureParams, features: tuple[s
     tied = _shared(draws, axis=1)
     for k in range(1 if tied else em.n_components):
         for i, j in zip(*np.triu_indices(em.n_features, 1), strict=True):
-            names = (ALL if tied else k, features[i], features[j])
+            names = (_ALL if tied else k, features[i], features[j])
             yield _Scalar("correlation", *names, point[k, i, j], draws[:, k, i, j])
 
 

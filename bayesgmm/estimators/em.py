@@ -30,12 +30,12 @@ from bayesgmm.estimators._base import unchanged_on_failure
 from bayesgmm.estimators._by_hand import ByHand
 from bayesgmm.estimators._checkpoint import checkpoint_of
 from bayesgmm.estimators._chunked import NotKept
-from bayesgmm.estimators._criteria import Criteria, total_weight
 from bayesgmm.estimators._errors import SamplingErrors
 from bayesgmm.estimators._gross import suspicion, with_gross_rows
 from bayesgmm.estimators._size import advise_on_values
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
 from bayesgmm.estimators._warm import Before, ended
+from bayesgmm.estimators.criteria import Criteria, total_weight
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
 from bayesgmm.expectation import Chunked, DrawMoments, libraries_on_one_thread, responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams

@@ -1,4 +1,4 @@
-"""What is written down about one fitted model."""
+"""The criteria of one fitted model: a row of the table of `select`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import entr
 
 from bayesgmm.estimators import GaussianMixture
+from bayesgmm.estimators.criteria import aic, bic, log_certainty, total_weight
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.validation import check_weights
 
@@ -29,18 +30,16 @@ def describe(model: GaussianMixture, sample_weight: ArrayLike | None = None) -> 
     # What the model's own methods would say of the training data, from one look at these and without their labels.
     r = model._moments(model._fit_X).mean
     weight = check_weights(sample_weight, len(r))
-    certainty = np.log(r.max(axis=1))
-    n_rows, certain = (len(r), certainty.sum()) if weight is None else (weight.sum(), weight @ certainty)
-    bic = -2 * model.log_likelihood_ + model.n_parameters_ * np.log(n_rows)
+    least = bic(model.log_likelihood_, model.n_parameters_, total_weight(weight, len(r)))
     return {
         "covariance_type": model.covariance_type,
         "n_components": int(model.n_components),
         "log_likelihood": model.log_likelihood_,
         "n_parameters": model.n_parameters_,
-        "aic": -2 * model.log_likelihood_ + 2 * model.n_parameters_,
-        "bic": float(bic),
-        "icl": float(bic - 2 * certain),
-        "icl_entropy": float(bic) + 2 * soft_entropy(r, weight),
+        "aic": aic(model.log_likelihood_, model.n_parameters_),
+        "bic": least,
+        "icl": least - 2 * log_certainty(r, weight),
+        "icl_entropy": least + 2 * soft_entropy(r, weight),
         "effective_components": effective_components(model.params_.weights),
         "converged": bool(model.converged_),
         "n_starts": model.n_starts_,

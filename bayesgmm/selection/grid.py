@@ -22,7 +22,7 @@ from bayesgmm.expectation._threads import chunks, map_in_turns
 from bayesgmm.params import MixtureParams
 from bayesgmm.progress import steps
 from bayesgmm.selection.criteria import describe, failed
-from bayesgmm.selection.value import CRITERIA, Selection
+from bayesgmm.selection.selection import CRITERIA, Selection
 from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, RandomState
 
@@ -117,7 +117,7 @@ def select(
         for (kind, K), fit in zip(models, fits, strict=True)
     ]
     # Copies: ties are asked of the rows later, when the caller's arrays may have changed.
-    found = Selection(_table(rows), fitted, _own(X), _own(sample_weight))
+    found = Selection(_table(rows), fitted, deepcopy(X), deepcopy(sample_weight))
     return found if ask is None else ask(found)
 
 
@@ -129,11 +129,6 @@ def _n_rows(X: Any) -> int:
     if len(shape) > 0 and isinstance(shape[0], (int, np.integer)):
         return int(shape[0])
     return 0
-
-
-def _own(data: Any) -> Any:
-    """Return a copy of data in memory."""
-    return deepcopy(data)
 
 
 @dataclass

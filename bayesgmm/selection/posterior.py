@@ -18,7 +18,7 @@ from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.partitions.used import mean_occupied
 from bayesgmm.progress import steps
-from bayesgmm.selection.value import Selection
+from bayesgmm.selection.selection import Selection
 from bayesgmm.validation import check_weights
 
 __all__ = ["Question"]

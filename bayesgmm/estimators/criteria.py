@@ -12,7 +12,23 @@ from bayesgmm.sources import is_chunked
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.validation import check_weights
 
-__all__ = ["Criteria", "total_weight"]
+__all__ = ["Criteria", "aic", "bic", "log_certainty", "total_weight"]
+
+
+def aic(log_likelihood: float, n_parameters: int) -> float:
+    """Return Akaike's information criterion, ``-2 log L + 2 p`` (Akaike 1974)."""
+    return float(-2 * log_likelihood + 2 * n_parameters)
+
+
+def bic(log_likelihood: float, n_parameters: int, n_rows: float) -> float:
+    """Return the Bayesian information criterion, ``-2 log L + p log N`` (Schwarz 1978)."""
+    return float(-2 * log_likelihood + n_parameters * np.log(n_rows))
+
+
+def log_certainty(responsibilities: FloatArray, weight: FloatArray | None = None) -> float:
+    """Return ``sum_i w_i log max_k r_ik``; BIC less twice this is ICL (Biernacki, Celeux and Govaert 2000)."""
+    certainty = np.log(responsibilities.max(axis=1))
+    return float(certainty.sum() if weight is None else weight @ certainty)
 
 
 class Criteria(MixtureEstimator):
@@ -46,7 +62,7 @@ class Criteria(MixtureEstimator):
         float
         """
         log_likelihood, n = self._log_likelihood(X, sample_weight)
-        return float(-2 * log_likelihood + self.n_parameters_ * np.log(n))
+        return bic(log_likelihood, self.n_parameters_, n)
 
     def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X (N, D): lower is better (Akaike 1974).
@@ -62,7 +78,7 @@ class Criteria(MixtureEstimator):
         -------
         float
         """
-        return float(-2 * self._log_likelihood(X, sample_weight)[0] + 2 * self.n_parameters_)
+        return aic(self._log_likelihood(X, sample_weight)[0], self.n_parameters_)
 
     def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the integrated complete-data likelihood criterion on X (N, D): lower is better.
@@ -83,9 +99,8 @@ class Criteria(MixtureEstimator):
         """
         if is_chunked(X):
             return self.bic(X, sample_weight) - 2 * sums_over(self, X, sample_weight).log_certainty
-        certainty = np.log(self.predict_proba(X).max(axis=1))
-        weight = check_weights(sample_weight, len(certainty))
-        return self.bic(X, sample_weight) - 2 * float(certainty.sum() if weight is None else weight @ certainty)
+        r = self.predict_proba(X)
+        return self.bic(X, sample_weight) - 2 * log_certainty(r, check_weights(sample_weight, len(r)))
 
     def _log_likelihood(self, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """Log-likelihood of X, and how many rows it is of."""

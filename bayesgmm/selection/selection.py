@@ -1,17 +1,18 @@
-"""The value that `select` returns."""
+"""What `select` returns: many models, their criteria, and what these say in words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.resolution import Repeats, repeats
+from bayesgmm.resolution import Repeats, advice_on_repeats, repeats
 from bayesgmm.selection.criteria import repeated
+from bayesgmm.text import counted, listed
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.validation import check_weights
 
@@ -20,10 +21,17 @@ if TYPE_CHECKING:
 
     from bayesgmm.estimators import BayesianGaussianMixture
 
-__all__ = ["CRITERIA", "NAMES", "Selection"]
+__all__ = ["CRITERIA", "Selection", "predicts_as_well"]
 
-NAMES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "icl_entropy": "ICL with soft entropy"}
-CRITERIA = tuple(NAMES)
+_NAMES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "icl_entropy": "soft ICL"}
+CRITERIA = tuple(_NAMES)
+_FAULTS = {
+    "failed": "could not be fitted",
+    "collapsed": "collapsed onto few rows and cannot be chosen",
+    "spurious": "ended with too few rows in a component and cannot be chosen",
+    "max_iter": "had not converged at max_iter",
+}
+_MOST_LISTED = 5
 
 BARE_MENTION = 2.0
 """Kass and Raftery (1995), JASA 90, 773-795, section 3.2: twice the log Bayes factor below 2 is not worth more than a bare mention."""
@@ -118,7 +126,7 @@ class Selection:
         -------
         GaussianMixture
         """
-        return self._model(self.ranking(criterion).index[0])
+        return self._fit(self.ranking(criterion).index[0])
 
     def ties(self, criterion: str = "bic") -> pd.DataFrame:
         """Return the best model and those that the data cannot tell from it by this criterion.
@@ -148,12 +156,12 @@ class Selection:
 
     def _noise(self, order: pd.Index) -> list[float]:
         """Two standard errors of the difference in ``-2 log L`` between the first model and each."""
-        best = self._model(order[0]).score_samples(self.X)
+        best = self._fit(order[0]).score_samples(self.X)
         given = check_weights(self.sample_weight, len(best))
         weight = np.ones(len(best)) if given is None else given
-        return [2 * STANDARD_ERRORS * _error_of_sum(best - self._model(i).score_samples(self.X), weight) for i in order]
+        return [2 * STANDARD_ERRORS * _error_of_sum(best - self._fit(i).score_samples(self.X), weight) for i in order]
 
-    def _model(self, row: Any) -> GaussianMixture:
+    def _fit(self, row: int) -> GaussianMixture:
         model = self.models[row]
         assert model is not None
         return model
@@ -170,9 +178,10 @@ class Selection:
         -------
         matplotlib.axes.Axes
         """
-        from bayesgmm.selection import pictures
+        from bayesgmm.plots.selection import plot_criterion
 
-        return pictures.plot_criterion(self, criterion, ax)
+        usable, ties = self.ranking(criterion).index, self.ties(criterion).index
+        return plot_criterion(self.table, criterion, usable=usable, ties=ties, name=_NAMES[criterion], ax=ax)
 
     def repeats(self) -> tuple[Repeats, ...]:
         """Return the columns whose values repeat so much that the choice may rest on ties (:func:`bayesgmm.resolution.repeats`)."""
@@ -180,9 +189,8 @@ class Selection:
         return repeats(model._fit_X, model.feature_names_, model._fit_weight)
 
     def __str__(self) -> str:
-        from bayesgmm.selection import words
-
-        return words.describe(self)
+        parts = (_best, _ties, _agreement, _prediction, _left_out, _repeats)
+        return "\n".join(text for text in (part(self) for part in parts) if text)
 
     def __repr__(self) -> str:
         return f"<Selection among {len(self.table)} models>\n{self}"
@@ -199,3 +207,75 @@ def _error_of_sum(values: FloatArray, weight: FloatArray) -> float:
     n = weight.sum()
     variance = weight @ (values - weight @ values / n) ** 2 / (n - 1)
     return float(np.sqrt(n * variance))
+
+
+def _model(row: pd.Series) -> str:
+    """Return ``3 components, "tied"``."""
+    return f'{counted(int(row["n_components"]), "component")}, "{row["covariance_type"]}"'
+
+
+def _models(rows: pd.DataFrame, beside: str = "", form: str = "") -> str:
+    """The models of a table's rows in a list, the first few by name, perhaps with a number of each in brackets."""
+    said = [_model(row) + (f" ({row[beside]:{form}})" if beside else "") for _, row in rows.iterrows()]
+    return listed(said, _MOST_LISTED, separator="; ", conjunction="; ")
+
+
+def _best(selection: Selection) -> str:
+    row = selection.ranking("bic").iloc[0]
+    starts = f" ({row['n_starts_at_best']} of {row['n_starts']} starts of EM found this maximum)" if row["n_starts"] > 1 else ""
+    doubt = "" if row["status"] == "converged" else f" But: {row['message']}."
+    best = f"Best of {counted(len(selection.table), 'model')} by BIC (smaller is better)"
+    return f"{best}: {_model(row)}, BIC {row['bic']:.1f}{starts}.{doubt}"
+
+
+def _ties(selection: Selection) -> str:
+    others = selection.ties("bic").iloc[1:]
+    if len(others):
+        return f"Within 2 of its BIC, too little to tell them apart: {_models(others, 'difference', '+.1f')}."
+    ranking = selection.ranking("bic")
+    bic = ranking.loc[~repeated(ranking), "bic"]
+    gap = f"the next is {bic.iloc[1] - bic.iloc[0]:.1f} above" if len(bic) > 1 else "there is no other"
+    return f"No other model comes within 2 of its BIC, which would be a tie: {gap}."
+
+
+def _agreement(selection: Selection) -> str:
+    best = {name: selection.ranking(criterion).iloc[0] for criterion, name in _NAMES.items()}
+    if len({_model(row) for row in best.values()}) == 1:
+        return "All criteria (AIC, BIC and both kinds of ICL) take this model."
+    said = "; ".join(f"{name} {_model(row)}" for name, row in best.items())
+    numbers = {int(row["n_components"]) for row in best.values()}
+    if len(numbers) == 1:
+        return f"All criteria take {counted(numbers.pop(), 'component')}, but not the same shape: {said}."
+    return (
+        f"The criteria disagree on the number of components: {said}. AIC looks for the best prediction and tends to take more; "
+        "BIC counts the components that the density needs; ICL counts groups that stand apart."
+    )
+
+
+def _prediction(selection: Selection) -> str:
+    if not selection.posteriors:
+        return ""
+    rows = selection.table.dropna(subset="elpd").sort_values("elpd", ascending=False, kind="stable")
+    if rows.empty:
+        return "No posterior could be sampled."
+    best, others = rows.iloc[0], rows.iloc[1:]
+    text = (
+        f"The posterior that predicts rows left out best: {_model(best)}, elpd {best['elpd']:.1f} (larger is better), "
+        f"with {best['occupied']:.1f} components occupied."
+    )
+    near, rough = others[predicts_as_well(others)], rows[rows["high_k"] > 0]
+    if len(near):
+        text += f" Too close to it to tell apart (within 4, or two standard errors): {_models(near, 'elpd_difference', '.1f')}."
+    return text + (f" Pareto k is high in: {_models(rough)}; these numbers are rough." if len(rough) else "")
+
+
+def _left_out(selection: Selection) -> str:
+    table = selection.table
+    rows = {what: table[table["status"] == status] for status, what in _FAULTS.items()}
+    return "\n".join(f"{counted(len(some), 'model')} {what}: {_models(some)}." for what, some in rows.items() if len(some))
+
+
+def _repeats(selection: Selection) -> str:
+    """Name the columns of which a mixture may make groups that are nothing but equal values."""
+    advice = advice_on_repeats(selection.repeats())
+    return f"{advice}." if advice else ""

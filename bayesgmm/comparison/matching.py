@@ -1,29 +1,29 @@
-"""What `compare` was given, checked, and brought to one set of labels."""
+"""Two fits of one model and table, checked and brought to one set of labels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams
-from bayesgmm.typing import FloatArray, IntArray
+from bayesgmm.text import listed
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 
-__all__ = ["Inputs", "gather"]
+__all__ = ["MatchedFits", "match"]
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class MatchedFits:
     """Two fits in one labelling, the rows they are compared on, and the responsibilities of those rows."""
 
     X: FloatArray
@@ -42,21 +42,31 @@ class Inputs:
     """Component k here is component ``order[k]`` of the posterior as it was fitted."""
 
 
-def gather(em: GaussianMixture, posterior: BayesianGaussianMixture, X: Any) -> Inputs:
+def match(em: GaussianMixture, posterior: BayesianGaussianMixture, X: ArrayLike | pd.DataFrame | None) -> MatchedFits:
     """Check two fits and the rows, and match the posterior's components to EM's where another EM fit named them."""
     _check_fitted(em, posterior)
     _check_alike(em, posterior)
     rows, index = _rows(em, posterior, X)
     reference = em.params_.responsibilities(rows)
-    moments = _moments(posterior.params_, rows)
-    order = _order(em, posterior, reference, moments[0])
-    mixtures = posterior.params_ if _is_identity(order) else posterior.params_.permute(order)
-    mean, sd, entropy = moments[0][:, order], moments[1][:, order], moments[2]
-    names, places = tuple(em.feature_names_), tuple(int(k) for k in order)
-    return Inputs(rows, index, names, em.params_, mixtures, reference, mean, sd, entropy, places)
+    flat = posterior.params_.reshape(-1)
+    moments = responsibility_moments(rows_of(rows), *flat.arrays(), diagonal=flat.is_diagonal)
+    order = _order(em, posterior, reference, moments.mean)
+    return MatchedFits(
+        X=rows,
+        index=index,
+        features=tuple(em.feature_names_),
+        em=em.params_,
+        posterior=posterior.params_ if (order == np.arange(len(order))).all() else posterior.params_.permute(order),
+        em_responsibilities=reference,
+        mean=moments.mean[:, order],
+        sd=moments.sd[:, order],
+        entropy=moments.entropy,
+        order=tuple(int(k) for k in order),
+    )
 
 
-def _check_fitted(em: Any, posterior: Any) -> None:
+def _check_fitted(em: GaussianMixture, posterior: BayesianGaussianMixture) -> None:
+    fit: GaussianMixture | BayesianGaussianMixture
     for name, fit, batch in (("em", em, 0), ("posterior", posterior, 2)):
         if not hasattr(fit, "params_"):
             raise InvalidParameterError(f"{name} is not fitted: call its fit(X) first.")
@@ -71,7 +81,9 @@ def _check_alike(em: GaussianMixture, posterior: BayesianGaussianMixture) -> Non
     """Two fits can be compared if they are of one model and one table."""
     names = (list(em.feature_names_), list(posterior.feature_names_))
     if names[0] != names[1]:
-        raise InvalidParameterError(f"The fits have different columns: EM {_few(names[0])}, the posterior {_few(names[1])}.")
+        raise InvalidParameterError(
+            f"The fits have different columns: EM {listed(names[0], 5)}, the posterior {listed(names[1], 5)}."
+        )
     for setting in ("n_components", "covariance_type"):
         left, right = getattr(em, setting), getattr(posterior, setting)
         # One family may go by two names.
@@ -84,13 +96,15 @@ def _check_alike(em: GaussianMixture, posterior: BayesianGaussianMixture) -> Non
         raise InvalidParameterError("The fits were made from different data; fit both to the same table.")
 
 
-def _training(fit: Any) -> FloatArray | None:
+def _training(fit: GaussianMixture | BayesianGaussianMixture) -> FloatArray | None:
     """Training data of a fit, if it kept them."""
-    tree: xr.DataTree = fit.datatree_
+    tree = fit.datatree_
     return np.asarray(tree["observed_data"]["x"].values, dtype=float) if "observed_data" in tree.children else None
 
 
-def _rows(em: GaussianMixture, posterior: BayesianGaussianMixture, X: Any) -> tuple[FloatArray, pd.Index]:
+def _rows(
+    em: GaussianMixture, posterior: BayesianGaussianMixture, X: ArrayLike | pd.DataFrame | None
+) -> tuple[FloatArray, pd.Index]:
     """Rows to compare on, and their names."""
     names = list(em.feature_names_)
     if X is None:
@@ -98,7 +112,7 @@ def _rows(em: GaussianMixture, posterior: BayesianGaussianMixture, X: Any) -> tu
         if X is None:
             raise InvalidParameterError("The posterior did not keep its training data: give X.")
     if isinstance(X, pd.DataFrame) and [str(name) for name in X.columns] != names:
-        raise InvalidParameterError(f"X has other columns than the fits: {_few(map(str, X.columns))}, not {_few(names)}.")
+        raise InvalidParameterError(f"X has other columns than the fits: {listed(X.columns, 5)}, not {listed(names, 5)}.")
     rows = np.array(X, dtype=float, order="C")  # a copy: the comparison keeps it
     if rows.ndim != 2 or rows.shape[1] != len(names):
         raise InvalidParameterError(f"X must have shape (rows, {len(names)}) as the fits have, got {rows.shape}.")
@@ -112,29 +126,12 @@ def _check_values(rows: FloatArray, names: list[str]) -> None:
         raise InvalidDataError("X must have at least one row, and no infinite values.")
     empty = [name for name, values in zip(names, rows.T, strict=True) if np.isnan(values).all()]
     if empty:
-        raise InvalidDataError(f"X has only missing values in {_few(empty)}: leave the column out, or give rows that have it.")
+        raise InvalidDataError(f"X has only missing values in {listed(empty, 5)}: leave the column out, or give rows that have it.")
 
 
-def _few(names: Any) -> str:
-    """The first names of a list, for a message."""
-    listed = list(names)
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
-
-
-def _moments(params: MixtureParams, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean and sd of the responsibilities over all draws, and the mean of their entropy, streamed."""
-    flat = params.reshape(-1)
-    moments = responsibility_moments(rows_of(rows), flat.log_weights, flat.means, flat.scale_tril, diagonal=flat.is_diagonal)
-    return moments.mean, moments.sd, moments.entropy
-
-
-def _order(em: Any, posterior: Any, reference: FloatArray, mean: FloatArray) -> IntArray:
+def _order(em: GaussianMixture, posterior: BayesianGaussianMixture, reference: FloatArray, mean: FloatArray) -> IntArray:
     """Which component of the posterior is each of EM's; in order if this very EM fit gave the posterior its labels."""
     pivot = getattr(posterior, "em_", None)
     if pivot is not None and np.array_equal(pivot.params_.means, em.params_.means):
         return np.arange(mean.shape[1])
     return linear_sum_assignment(-reference.T @ mean)[1]
-
-
-def _is_identity(order: IntArray) -> bool:
-    return bool((order == np.arange(len(order))).all())

@@ -19,8 +19,8 @@ from bayesgmm.em import Fitting
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.selection import CRITERIA, Selection, bootstrap_lrt, merge_components, select
-from bayesgmm.selection.criteria import effective_components
 from bayesgmm.selection.merging import elbow
+from bayesgmm.selection.selection import effective_components
 from tests.conftest import random_mixture, scipy_log_joint
 
 QUICK = {"n_init": 2, "tol": 1e-6}

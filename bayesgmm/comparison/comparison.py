@@ -11,8 +11,7 @@ import xarray as xr
 
 from bayesgmm.comparison import verdicts
 from bayesgmm.comparison.groups import GroupsUsed, PartitionView, groups_used, partition_view
-from bayesgmm.comparison.matching import MatchedFits, match
-from bayesgmm.comparison.parameters import parameter_table
+from bayesgmm.comparison.tables import match, parameter_table, responsibility_table
 from bayesgmm.criticism.predictive import predictive_check
 from bayesgmm.diagnostics import Check, convergence_table, sampler_table, verdict
 from bayesgmm.em import impute
@@ -20,7 +19,6 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.files import json_records, jsonable
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import cause_of_doubt, parts_of_doubt, row_entropy
 from bayesgmm.typing import ArrayLike, FloatArray
 
 if TYPE_CHECKING:
@@ -308,7 +306,7 @@ def compare(
     if n_replicates is None:
         n_replicates = int(np.clip(_MOST_REPLICATED // fits.X.size, 100, 400))
     tree = posterior.datatree_
-    responsibilities = _responsibility_table(fits)
+    responsibilities = responsibility_table(fits)
     table = parameter_table(em, fits.posterior, fits.features)
     view = partition_view(fits.em_responsibilities, fits.posterior, fits.X, random_state)
     used = groups_used(fits.posterior, fits.X, random_state)
@@ -344,27 +342,3 @@ def compare(
         replicates=check.replicates,
         datatree=tree,
     )
-
-
-def _responsibility_table(fits: MatchedFits) -> pd.DataFrame:
-    """One row an observation; see ``Comparison.responsibilities``."""
-    named = (("em", fits.em_responsibilities), ("posterior", fits.mean), ("sd", fits.sd))
-    columns: dict[str, Any] = {f"{name}_{k}": values[:, k] for name, values in named for k in range(values.shape[1])}
-    columns["em_label"] = fits.em_responsibilities.argmax(axis=1)
-    columns["posterior_label"] = fits.mean.argmax(axis=1)
-    columns["largest_gap"] = np.abs(fits.em_responsibilities - fits.mean).max(axis=1)
-    columns["em_doubt"] = 1 - fits.em_responsibilities.max(axis=1)
-    columns["posterior_doubt"] = 1 - fits.mean.max(axis=1)
-    columns["divergence"] = _divergence(fits.em_responsibilities, fits.mean)
-    _, aleatoric, epistemic = parts_of_doubt(fits.mean, fits.entropy)
-    columns["cause"] = cause_of_doubt(fits.mean, aleatoric, epistemic)
-    return pd.DataFrame(columns, index=fits.index)
-
-
-def _divergence(p: FloatArray, q: FloatArray) -> FloatArray:
-    """Jensen-Shannon divergence of each row's two distributions, in bits: 0 where they are the same, 1 where they share nothing.
-
-    Lin (1991), IEEE Transactions on Information Theory 37, 145-151, equation 5.1.
-    """
-    apart = row_entropy((p + q) / 2) - (row_entropy(p) + row_entropy(q)) / 2
-    return np.clip(apart / np.log(2), 0.0, 1.0)

@@ -9,7 +9,7 @@ import pandas as pd
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Predictive", "predictive_check"]
+__all__ = ["Predictive", "predictive_check", "with_replicates"]
 
 _MOMENTS = ("mean", "sd", "skewness", "kurtosis", "minimum", "maximum")
 _MOST_NUMBERS = 4_000_000
@@ -84,11 +84,14 @@ def _pairs(n_features: int) -> list[tuple[int, int]]:
 def _table(observed: FloatArray, replicated: FloatArray, features: tuple[str, ...]) -> pd.DataFrame:
     names = [(moment, name, "") for moment in _MOMENTS for name in features]
     names += [("correlation", features[i], features[j]) for i, j in _pairs(len(features))]
+    return with_replicates(pd.DataFrame(names, columns=["statistic", "feature", "feature_bis"]), observed, replicated)
+
+
+def with_replicates(names: pd.DataFrame, observed: FloatArray, replicated: FloatArray) -> pd.DataFrame:
+    """Return a table of statistics with their values: of the data, and of replicates the mean, the 95 % interval and the tail."""
     lower, upper = np.quantile(replicated, [0.025, 0.975], axis=0)
-    tail = (replicated > observed).mean(axis=0) + (replicated == observed).mean(axis=0) / 2
-    return pd.DataFrame(names, columns=["statistic", "feature", "feature_bis"]).assign(
-        observed=observed, mean=replicated.mean(axis=0), lower=lower, upper=upper, tail_probability=tail
-    )
+    above = (replicated > observed).mean(axis=0) + (replicated == observed).mean(axis=0) / 2
+    return names.assign(observed=observed, mean=replicated.mean(axis=0), lower=lower, upper=upper, tail_probability=above)
 
 
 def _joint(observed: FloatArray, replicated: FloatArray) -> float:

@@ -10,6 +10,7 @@ from scipy.spatial import KDTree
 from scipy.stats import skew
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.criticism.predictive import with_replicates
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import has_gaps
@@ -93,16 +94,9 @@ def predictive_statistics(
     rng = np.random.default_rng(seed_sequence(fit.random_state if random_state is None else random_state))
     names, observed = _evaluate(chosen, X, fit.feature_names_)
     replicated = np.stack([_evaluate(chosen, _replicate(fit, rng), fit.feature_names_)[1] for _ in range(n_replicates)])
-    lower, upper = np.quantile(replicated, [0.025, 0.975], axis=0)
-    above = (replicated > observed).mean(axis=0) + (replicated == observed).mean(axis=0) / 2
-    return pd.DataFrame(names, columns=["statistic", "feature"]).assign(
-        observed=observed,
-        mean=replicated.mean(axis=0),
-        lower=lower,
-        upper=upper,
-        p_value=above,
-        two_sided=2 * np.minimum(above, 1 - above),
-    )
+    table = with_replicates(pd.DataFrame(names, columns=["statistic", "feature"]), observed, replicated)
+    above = table["tail_probability"]
+    return table.rename(columns={"tail_probability": "p_value"}).assign(two_sided=2 * np.minimum(above, 1 - above))
 
 
 def _defaults(X: FloatArray) -> dict[str, Statistic]:

@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm.comparison import Comparison, compare
+from bayesgmm.covariance import family
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.files import atomic_write, atomic_write_text, readable
@@ -218,7 +219,7 @@ def build_report(
         answers=answers(comparison, choice, moved),
         choice=choice,
         known=known,
-        beliefs=beliefs(posterior.priors_, comparison.features, em._family.name),
+        beliefs=beliefs(posterior.priors_, comparison.features, family(em.covariance_type).name),
         sensitivity=moved,
         insensitive=reason,
         recipe=recipe(em, posterior, {**facts, "source": source}, choice),

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.selection.criteria import soft_entropy
+from bayesgmm.selection.selection import soft_entropy
 from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 from bayesgmm.validation import check_prob, check_weights

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,27 +119,26 @@ def _measurements(rows: "Chunked", data: Data, large: Large) -> "Chunked":
     """Return the rows without columns that tell no groups apart, unless these were asked for by name."""
     from bayesgmm.cli.steps import leave_out
     from bayesgmm.sources import open_rows
-    from bayesgmm.tables.aside import constant, numbering
 
-    found = _extents(rows)
-    ids, same = numbering(found), constant(found)
-    if rows.names is None:  # columns without names cannot be chosen by them
-        leave_out(ids, {}, replace(data, columns=()), len(found))
+    aside = leave_out(_extents(rows), data, named=rows.names is not None)
+    if not aside or rows.names is None:
         return rows
-    leave_out(ids, same, data, len(found))
-    left = [name for name in rows.names if name not in ids | same]
-    if data.columns is not None or left == rows.names:
-        return rows
+    left = [name for name in rows.names if name not in aside]
     return open_rows(data.source, columns=left, sample_weight=large.weights)
+
+
+def _names(rows: "Chunked") -> list[str]:
+    from bayesgmm.tables import default_names
+
+    return rows.names or default_names(rows.n_features)
 
 
 def _extents(rows: "Chunked") -> "list[Extent]":
     """What the first pass over the rows tells of their columns; consecutive numbers are known by their range, mean and spread."""
-    from bayesgmm.estimators._chunked import names_of
     from bayesgmm.tables.aside import Extent
 
     summary, n = rows.summary, len(rows)
-    columns = zip(names_of(rows), summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)
+    columns = zip(_names(rows), summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)
     found = []
     for name, lowest, highest, seen, mean, square in columns:
         is_whole = lowest == lowest // 1 and highest == highest // 1
@@ -151,9 +150,7 @@ def _extents(rows: "Chunked") -> "list[Extent]":
 
 def _about(rows: "Chunked") -> str:
     """Say how many rows and columns there are, and what is missing."""
-    from bayesgmm.estimators._chunked import names_of
-
-    summary, names = rows.summary, names_of(rows)
+    summary, names = rows.summary, _names(rows)
     left_out = sum(summary.read) - len(rows)
     text = f"{len(rows)} rows{f' ({left_out} of weight zero left out)' if left_out else ''}, columns {', '.join(names)}"
     if not summary.has_gaps:

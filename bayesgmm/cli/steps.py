@@ -21,9 +21,9 @@ from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import place_of, read_table, readable
 from bayesgmm.selection import Selection, choose, select
 from bayesgmm.tables import Wrong, as_numbers, has_booleans, warn_of_booleans
-from bayesgmm.tables.aside import constant, dependent_columns, extents, numbering
+from bayesgmm.tables.aside import Extent, constant, dependent_columns, extents, numbering
 from bayesgmm.tables.kinds import TEXT
-from bayesgmm.text import counted, listed
+from bayesgmm.text import counted
 
 __all__ = [
     "Progress",
@@ -83,15 +83,16 @@ class Table:
 
 def load(data: Data, progress: Progress) -> Table:
     """Read a table that is numeric and may have gaps, and the column of labels if there is one."""
-    given = None if data.columns is None else [name for name in data.columns if name != data.label]
-    wanted = None if given is None else [*given, *([] if data.label is None else [data.label])]
+    label = [] if data.label is None else [data.label]
+    wanted = None if data.columns is None else [*(name for name in data.columns if name not in label), *label]
     table = read_table(data.source, wanted)
-    if data.label is not None and data.label not in table.columns:
-        read_table(data.source, [data.label])  # raises the sentence that says which columns there are
-    measured = table.drop(columns=[] if data.label is None else [data.label])
+    if label and data.label not in table.columns:
+        read_table(data.source, label)  # raises the sentence that says which columns there are
+    measured = table.drop(columns=label)
     if measured.shape[1] == 0:
         raise InvalidDataError(f"There is no column besides the label {data.label}: name others with --columns.")
-    X = measurements(measured, data).dropna(how="any" if data.drop_missing else "all")
+    X = in_numbers(measured, data.source)
+    X = X.drop(columns=leave_out(extents(X), data)).dropna(how="any" if data.drop_missing else "all")
     if X.empty:
         what = "a missing value" if data.drop_missing else "no value at all"
         raise InvalidDataError(f"Every row has {what}; choose other columns with --columns.")
@@ -107,47 +108,40 @@ def load(data: Data, progress: Progress) -> Table:
     return Table(X, None if data.label is None else table.loc[X.index, data.label], left_out)
 
 
-def measurements(table: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """Return a table as numbers, without columns that tell no groups apart unless they were asked for by name."""
-    numbers = in_numbers(table, data.source)
-    found = extents(numbers)
-    ids, same = numbering(found), constant(found)
-    leave_out(ids, same, data, len(found))
-    return numbers if data.columns is not None else numbers.drop(columns=[*ids, *same])
-
-
-def leave_out(ids: dict[str, str], same: dict[str, str], data: Data, n_columns: int) -> None:
-    """Say which columns are left out and why; warn of those that are used because they were asked for.
+def leave_out(found: list[Extent], data: Data, *, named: bool = True) -> list[str]:
+    """Return the columns that tell no groups apart, and say which and why; of those that were asked for, only warn.
 
     Parameters
     ----------
-    ids, same : dict
-        Columns that number the rows, and that never vary, with the reason.
+    found : list of Extent
+        What is known of the columns.
     data : Data
-    n_columns : int
-        How many there are.
+    named : bool
+        Without names, columns can neither be asked for nor left out.
 
     Raises
     ------
     InvalidDataError
         If no other column is left.
     """
-    aside = ids | same
-    if data.columns is not None:
+    ids = numbering(found)
+    if data.columns is not None or not named:
         if ids:
             warnings.warn(f"{_with_reasons(ids)}: groups of such a column say nothing about the rows", UserWarning, stacklevel=3)
-        return
-    if aside and len(aside) == n_columns:
+        return []
+    aside = ids | constant(found)
+    if aside and len(aside) == len(found):
         raise InvalidDataError(
             f"No column of {data.source} is left to fit: {_with_reasons(aside)}; --columns takes one in by its name"
         )
     if aside:
         note = f"{data.source}: left out {_with_reasons(aside)}; --columns takes them in by their names"
         warnings.warn(note, ReadingNote, stacklevel=3)
+    return list(aside)
 
 
 def _with_reasons(columns: dict[str, str]) -> str:
-    return listed((f"{name!r} ({why})" for name, why in columns.items()), conjunction=", ")
+    return ", ".join(f"{name!r} ({why})" for name, why in columns.items())
 
 
 def in_numbers(table: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -229,16 +223,21 @@ def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Samp
     """Return the command that makes the same report again, ready for a shell."""
     steps = list(counts) == list(range(counts[0], counts[-1] + 1)) and len(counts) > 1
     asked = f"{counts[0]}..{counts[-1]}" if steps else ",".join(map(str, counts))
-    words = ["bayesgmm", "report", data.source, "--components", asked]
-    if data.columns is not None:
-        words += ["--columns", _as_csv(data.columns)]
-    words += [] if data.label is None else ["--label", data.label]
-    words += ["--drop-missing"] if data.drop_missing else []
-    words += [] if model.covariance_type == "full" else ["--covariance-type", model.covariance_type]
-    words += [] if model.n_init is None else ["--n-init", str(model.n_init)]
-    for name, value in sampling.chosen().items():
-        words += [f"--{name}", str(value)]
-    return " ".join(map(_word, [*words, "--random-state", str(model.random_state), "--output", "report"]))
+    options = {
+        "components": asked,
+        "columns": None if data.columns is None else _as_csv(data.columns),
+        "label": data.label,
+        "drop-missing": True if data.drop_missing else None,
+        "covariance-type": None if model.covariance_type == "full" else model.covariance_type,
+        "n-init": model.n_init,
+        **sampling.chosen(),
+        "random-state": model.random_state,
+        "output": "report",
+    }
+    words = ["bayesgmm", "report", data.source]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return " ".join(map(_word, words))
 
 
 def _word(word: str) -> str:

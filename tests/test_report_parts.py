@@ -19,7 +19,7 @@ from bayesgmm.partitions import occupied
 from bayesgmm.report import build_report
 from bayesgmm.report.answers import answers, concerns
 from bayesgmm.report.labels import score_labels
-from bayesgmm.report.priors import beliefs, sensitivity
+from bayesgmm.report.priors import describe_priors, sensitivity
 from bayesgmm.report.provenance import Origin, facts_of, recipe
 from bayesgmm.selection import Choice, choose
 from tests.test_report import Page, short_fits
@@ -234,7 +234,10 @@ class TestChoice:
 
 class TestBeliefs:
     def test_in_the_data_s_units(self, posterior_faithful, faithful):
-        rows = {(row["of"], row["column"]): row["belief"] for row in beliefs(posterior_faithful.priors_, tuple(faithful), "full")}
+        rows = {
+            (row["of"], row["column"]): row["belief"]
+            for row in describe_priors(posterior_faithful.priors_, tuple(faithful), "full")
+        }
         assert rows["weights", ""] == "Dirichlet(2, 2)"
         lower, upper = stats.norm(faithful["waiting"].mean(), 2.5 * faithful["waiting"].std(ddof=0)).ppf([0.025, 0.975])
         said = rows["means", "waiting"].replace("−", "-").split()
@@ -252,7 +255,7 @@ class TestBeliefs:
                 if np.ndim(getattr(sds, "scale", 0.0)) and kind != "full":
                     continue
                 prior = bg.Priors(sds=sds).resolve(X, 2, family(kind))
-                rows = beliefs(prior, ("a", "b"), kind)
+                rows = describe_priors(prior, ("a", "b"), kind)
                 assert any(type(sds).__name__ in row["belief"] for row in rows)
                 assert ("correlations" in {row["of"] for row in rows}) == (kind != "spherical")
 

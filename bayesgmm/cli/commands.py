@@ -24,6 +24,8 @@ from bayesgmm.cli.options import (
 from bayesgmm.cli.predict import predict
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from bayesgmm.cli.steps import Progress
 
 __all__ = ["cli"]
@@ -178,7 +180,7 @@ def _fit_in_memory(
     return describe_job(data, model, len(X), list(X.columns)) | fitted
 
 
-def _save_draws(tree: Any, path: str) -> None:
+def _save_draws(tree: "xr.DataTree", path: str) -> None:
     from bayesgmm.files import atomic_write
 
     with atomic_write(path) as temporary:

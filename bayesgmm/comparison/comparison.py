@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm.comparison import verdicts
-from bayesgmm.comparison.groups import GroupsUsed, PartitionView, groups_used, partition_view
+from bayesgmm.comparison.groups import EMPartition, GroupsUsed, em_partition, groups_used
 from bayesgmm.comparison.tables import match, parameter_table, responsibility_table
 from bayesgmm.criticism.predictive import predictive_check
 from bayesgmm.diagnostics import Check, convergence_table, sampler_table, verdict
@@ -48,7 +48,7 @@ class Comparison:
         ``em_label``, ``posterior_label``, ``largest_gap``, ``em_doubt`` and ``posterior_doubt`` (1 - the largest
         responsibility), ``divergence``, that of Jensen and Shannon between the two fits' responsibilities in bits (0 to 1), and
         ``cause``, why the posterior is in doubt: "clear", "overlap" or "too little data".
-    partition : PartitionView
+    partition : EMPartition
         EM's partition of the rows in the posterior's eyes.
     convergence, sampler : pandas.DataFrame
         See ``bayesgmm.diagnostics``.
@@ -91,7 +91,7 @@ class Comparison:
     convergence: pd.DataFrame
     sampler: pd.DataFrame
     predictive: pd.DataFrame
-    partition: PartitionView
+    partition: EMPartition
     groups: GroupsUsed
     verdicts: tuple[Check, ...]
     checks: tuple[Check, ...]
@@ -308,7 +308,7 @@ def compare(
     tree = posterior.datatree_
     responsibilities = responsibility_table(fits)
     table = parameter_table(em, fits.posterior, fits.features)
-    view = partition_view(fits.em_responsibilities, fits.posterior, fits.X, random_state)
+    partition = em_partition(fits.em_responsibilities, fits.posterior, fits.X, random_state)
     used = groups_used(fits.posterior, fits.X, random_state)
     check = predictive_check(fits.posterior, fits.X, fits.features, n_replicates, random_state)
     convergence, sampler = convergence_table(tree), sampler_table(tree)
@@ -319,11 +319,11 @@ def compare(
         convergence=convergence,
         sampler=sampler,
         predictive=check.table,
-        partition=view,
+        partition=partition,
         groups=used,
         verdicts=(
             verdicts.agreement(responsibilities),
-            verdicts.partition(view),
+            verdicts.partition(partition),
             verdicts.parameters(table),
             checks[0],
             verdicts.em_convergence(em),

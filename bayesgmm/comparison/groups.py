@@ -14,7 +14,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import PartitionEstimate, credible_ball, draw_labels, expected_loss, minimize, occupied, same_group
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["GroupsUsed", "PartitionView", "groups_used", "partition_view"]
+__all__ = ["EMPartition", "GroupsUsed", "em_partition", "groups_used"]
 
 MOST_DRAWS, MOST_ROWS = 500, 2_000
 """So many evenly spread draws and rows tell enough of a partition, in a fraction of a second."""
@@ -26,7 +26,7 @@ _WORTH_SAYING = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class PartitionView:
+class EMPartition:
     """EM's partition of the rows beside the posterior's.
 
     Attributes
@@ -67,7 +67,7 @@ class PartitionView:
         return {**{name: jsonable(getattr(self, name)) for name in names}, **least, "n_rows": len(self.rows)}
 
 
-def partition_view(em_responsibilities: FloatArray, posterior: MixtureParams, X: FloatArray, seed: int) -> PartitionView:
+def em_partition(em_responsibilities: FloatArray, posterior: MixtureParams, X: FloatArray, seed: int) -> EMPartition:
     """Ask the posterior what it thinks of EM's partition.
 
     Parameters
@@ -80,7 +80,7 @@ def partition_view(em_responsibilities: FloatArray, posterior: MixtureParams, X:
 
     Returns
     -------
-    PartitionView
+    EMPartition
 
     Notes
     -----
@@ -93,7 +93,7 @@ def partition_view(em_responsibilities: FloatArray, posterior: MixtureParams, X:
     ball = credible_ball(best, labels, level=0.95, loss="vi")
     em = em_responsibilities[rows].argmax(axis=1)
     distance = ball.distance(em)
-    return PartitionView(
+    return EMPartition(
         best=best,
         em_expected_loss=float(expected_loss(em, labels, "vi")),
         distance=distance,

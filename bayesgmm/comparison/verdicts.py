@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bayesgmm.comparison.groups import GroupsUsed, PartitionView
+from bayesgmm.comparison.groups import EMPartition, GroupsUsed
 from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.partitions.doubt import CLEAR
@@ -52,23 +52,23 @@ def agreement(responsibilities: pd.DataFrame) -> Check:
     return Check("agreement", share, _CHANGED, share <= _CHANGED, sentence)
 
 
-def partition(view: PartitionView) -> Check:
+def partition(found: EMPartition) -> Check:
     """Whether EM's groups are credible to the posterior."""
-    best = int(view.best.labels.max()) + 1
+    best = int(found.best.labels.max()) + 1
     groups = counted(best, "group")
-    if view.distance <= 1e-10:
+    if found.distance <= 1e-10:
         sentence = f"EM's groups are the ones that the posterior would choose ({groups})."
-    elif view.inside:
+    elif found.inside:
         sentence = (
-            f"EM's groups are credible to the posterior, though it would choose others ({groups}), {view.distance:.2g} bits away: "
-            f"{view.rank:.0%} of its draws are farther from those."
+            f"EM's groups are credible to the posterior, though it would choose others ({groups}), {found.distance:.2g} bits away: "
+            f"{found.rank:.0%} of its draws are farther from those."
         )
     else:
         sentence = (
-            f"EM's groups are not credible to the posterior: only {view.rank:.1%} of its draws are farther from the groups that it "
+            f"EM's groups are not credible to the posterior: only {found.rank:.1%} of its draws are farther from the groups that it "
             f"would choose ({groups})."
         )
-    return Check("partition", view.distance, view.radius, view.inside, sentence)
+    return Check("partition", found.distance, found.radius, found.inside, sentence)
 
 
 def groups(used: GroupsUsed) -> tuple[Check, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -38,7 +39,7 @@ _EM, _MEAN = (0, (4, 2)), "solid"
 
 
 def plot_groups(
-    X: Any,
+    X: ArrayLike | pd.DataFrame,
     em: Fit | None = None,
     posterior: Fit | None = None,
     *,

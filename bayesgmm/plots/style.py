@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.tables import column_names
 from bayesgmm.text import counted
-from bayesgmm.typing import FloatArray, IntArray
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 from bayesgmm.validation import check_same_columns
 
 __all__ = [
@@ -150,7 +151,7 @@ def say_gaps(ax: Axes, whole: np.ndarray) -> None:
         ax.text(0.01, 0.99, said, transform=ax.transAxes, va="top", fontsize=8)
 
 
-def mixture_of(fit: Fit, name: str, X: Any) -> MixtureParams:
+def mixture_of(fit: Fit, name: str, X: ArrayLike | pd.DataFrame) -> MixtureParams:
     """The mixture of a fitted estimator, or the mixture itself, which is to be drawn beside the rows X."""
     check_same_columns(name, fit, X)
     params = getattr(fit, "params_", fit)
@@ -159,7 +160,7 @@ def mixture_of(fit: Fit, name: str, X: Any) -> MixtureParams:
     raise InvalidParameterError(f"{name} must be a fitted estimator or MixtureParams, got {type(fit).__name__}.")
 
 
-def feature_names_or_default(X: Any, feature_names: Sequence[str] | None) -> list[str]:
+def feature_names_or_default(X: ArrayLike | pd.DataFrame, feature_names: Sequence[str] | None) -> list[str]:
     """Names of the columns: those given, those of a DataFrame, or x0, x1, ..."""
     if feature_names is not None:
         return [str(name) for name in feature_names]

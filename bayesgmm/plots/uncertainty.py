@@ -310,7 +310,7 @@ def _whiskers(ax: Axes, shown: xr.Dataset, best: IntArray) -> None:
     ax.scatter(places, middle, s=14, color="#111111", edgecolors="white", linewidths=0.5, zorder=5)
 
 
-def _names(ax: Axes, obs: Any, groups: IntArray) -> None:
+def _names(ax: Axes, obs: np.ndarray, groups: IntArray) -> None:
     n = len(obs)
     if n > _MOST_NAMED:
         ax.set_xticks([])

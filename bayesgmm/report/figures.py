@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import matplotlib.figure
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -166,7 +167,7 @@ def _render(draw: Callable[[], Any], kind: str) -> str:
             plt.close(number_of_figure)
 
 
-def data_uri(figure: Any, kind: str) -> str:
+def data_uri(figure: matplotlib.figure.Figure, kind: str) -> str:
     """Return a matplotlib figure as a data URI; ``kind`` is "svg", "png", or "png8" with a palette."""
     few, kind = kind == "png8", kind[:3]
     out = io.BytesIO()

@@ -55,7 +55,7 @@ class Material:
     answers: tuple[Answer, ...]
     choice: Choice | None
     known: KnownLabels | None
-    beliefs: list[dict[str, str]] = field(repr=False)
+    priors: list[dict[str, str]] = field(repr=False)
     sensitivity: list[dict[str, Any]] = field(repr=False)
     insensitive: str
     """Why nothing can be said of the priors' influence; empty if something can."""
@@ -67,7 +67,7 @@ class Material:
             "answers": [vars(answer) | {"sentences": list(answer.sentences)} for answer in self.answers],
             "groups_used": self.comparison.groups.summary(),
             "choice": None if self.choice is None else self.choice.summary(),
-            "priors": self.beliefs,
+            "priors": self.priors,
             "prior_sensitivity": self.sensitivity,
         }
 

@@ -15,14 +15,14 @@ from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.priors.draws import draw_mixtures
 from bayesgmm.report.typography import number
 
-__all__ = ["beliefs", "sensitivity"]
+__all__ = ["describe_priors", "sensitivity"]
 
 _TAILS = (0.025, 0.5, 0.975)
 _MOST_COLUMNS = 12
 _DRAWS = 4000
 
 
-def beliefs(
+def describe_priors(
     priors: ResolvedPriors | ResolvedConjugatePriors | None, features: tuple[str, ...], covariance_type: str
 ) -> list[dict[str, str]]:
     """Return the priors in the data's units: of what, for which column, and what was believed.

@@ -22,7 +22,7 @@ from bayesgmm.files import atomic_write, atomic_write_text, readable
 from bayesgmm.report.answers import answers, headline
 from bayesgmm.report.labels import score_labels
 from bayesgmm.report.page import Material, page
-from bayesgmm.report.priors import beliefs, sensitivity
+from bayesgmm.report.priors import describe_priors, sensitivity
 from bayesgmm.report.provenance import Origin, facts_of, recipe
 from bayesgmm.selection import Choice, Selection, choose
 from bayesgmm.typing import ArrayLike
@@ -219,7 +219,7 @@ def build_report(
         answers=answers(comparison, choice, moved),
         choice=choice,
         known=known,
-        beliefs=beliefs(posterior.priors_, comparison.features, family(em.covariance_type).name),
+        priors=describe_priors(posterior.priors_, comparison.features, family(em.covariance_type).name),
         sensitivity=moved,
         insensitive=reason,
         recipe=recipe(em, posterior, {**facts, "source": source}, choice),

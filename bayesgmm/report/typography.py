@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 __all__ = ["for_console", "number", "percent", "within"]
 
 
-def number(value: Any) -> str:
+def number(value: float | None) -> str:
     """Return a number with four significant digits and thousands set apart; a count as it is, and a dash for what is not a number.
 
     Examples
@@ -31,7 +30,7 @@ def number(value: Any) -> str:
     return text.replace("-", "−")
 
 
-def within(value: Any, lower: Any, upper: Any) -> str:
+def within(value: float | None, lower: float | None, upper: float | None) -> str:
     """Return a number beside its interval, with no more decimals than the ends of that have.
 
     Examples
@@ -47,7 +46,7 @@ def within(value: Any, lower: Any, upper: Any) -> str:
     return text.replace("-", "−") if float(text.replace(",", "")) else "0"
 
 
-def percent(value: Any) -> str:
+def percent(value: float | None) -> str:
     """Return a share in whole percent; near nought and one with a digit more, so that almost is not written as quite.
 
     Examples

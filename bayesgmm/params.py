@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Gaps, evaluate, log_density_draws, responsibility_draws, rows_of
-from bayesgmm.mixture import build, hills, line, pairs, parts, ridge, store
+from bayesgmm.mixture import build, io, marginal, modes, overlap, univariate
 from bayesgmm.random import generator
 from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
@@ -166,19 +166,17 @@ class MixtureParams:
         InvalidParameterError
             If the name has another ending.
         """
-        return store.load(cls, path)
+        return io.load(cls, path)
 
     # What can be asked of a mixture as a distribution; each is described where it is written.
-    marginal = parts.marginal
-    condition = parts.condition
-    conditional_mean = parts.conditional_mean
-    cdf = line.cdf
-    ppf = line.ppf
-    modes = hills.modes
-    component_kl = pairs.component_kl
-    overlap = pairs.overlap
-    one_hill = ridge.one_hill
-    save = store.save
+    condition = marginal.condition
+    marginal = marginal.marginal
+    cdf = univariate.cdf
+    ppf = univariate.ppf
+    unimodal_pairs = modes.unimodal_pairs
+    modes = modes.modes
+    overlap = overlap.overlap
+    save = io.save
 
     @property
     def batch_shape(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bayesgmm.expectation._threads import n_threads
-from bayesgmm.partitions import expected_loss, minimize, similarity
+from bayesgmm.partitions import expected_loss, point_estimate, similarity
 from benchmarks.em import peak_memory
 from benchmarks.timing import Row, clock
 
@@ -49,10 +49,12 @@ def rows(quick: bool = False) -> list[Row]:
     """Time for the similarity matrix and for the search, memory of both, and a search among many points."""
     z = problem()
     similarity(z)
-    found = minimize(z, "vi", n_runs=RUNS, random_state=1)
+    found = point_estimate(z, "vi", n_runs=RUNS, random_state=1)
     pairs = statistics.median(clock(lambda: similarity(z)) for _ in range(3 if quick else 5))
-    search = statistics.median(clock(lambda: minimize(z, "vi", n_runs=RUNS, random_state=1)) for _ in range(3 if quick else 5))
-    four = clock(lambda: minimize(problem(4 * DRAWS), "vi", n_runs=RUNS, random_state=1)) - clock(lambda: problem(4 * DRAWS))
+    search = statistics.median(
+        clock(lambda: point_estimate(z, "vi", n_runs=RUNS, random_state=1)) for _ in range(3 if quick else 5)
+    )
+    four = clock(lambda: point_estimate(problem(4 * DRAWS), "vi", n_runs=RUNS, random_state=1)) - clock(lambda: problem(4 * DRAWS))
     shape = f"{DRAWS:,} draws x {POINTS:,} points, 3 groups"
     note = (
         f"expected loss {found.expected_loss:.6f}, {found.n_runs_at_best} of {RUNS} runs; "
@@ -94,16 +96,16 @@ def _salso(z: np.ndarray) -> tuple[list[float], np.ndarray, str]:
 
 def _memory(shape: str) -> Row:
     first = (
-        "from benchmarks.partitions import problem\nfrom bayesgmm.partitions import minimize, similarity\n"
-        "minimize(problem(10, 50)), similarity(problem(10, 50))\nz = problem()"
+        "from benchmarks.partitions import problem\nfrom bayesgmm.partitions import point_estimate, similarity\n"
+        "point_estimate(problem(10, 50)), similarity(problem(10, 50))\nz = problem()"
     )
-    peak = peak_memory(first, "kept = similarity(z), minimize(z, 'vi', random_state=1)")
+    peak = peak_memory(first, "kept = similarity(z), point_estimate(z, 'vi', random_state=1)")
     return Row(f"peak memory beyond the draws, both, {shape}", peak, None, "", 300.0, absolute=True, unit="MB")
 
 
 def _many_points() -> Row:
     z = problem(DRAWS, 20_000)
-    seconds = clock(lambda: minimize(z, "vi", n_runs=2, random_state=1))
+    seconds = clock(lambda: point_estimate(z, "vi", n_runs=2, random_state=1))
     return Row(f"partition of least expected VI, 2 runs, {DRAWS:,} draws x 20,000 points", seconds, None, "")
 
 

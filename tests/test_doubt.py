@@ -19,12 +19,12 @@ from bayesgmm.partitions import (
     brier_score,
     calibration_error,
     cause_of_doubt,
-    doubt_of_draws,
-    doubt_of_one,
     log_score,
     match_to_truth,
     reliability_curve,
+    uncertainty_of_draws,
 )
+from bayesgmm.partitions.doubt import uncertainty_of_one
 from tests.conftest import random_mixture
 
 QUICK = settings(max_examples=25, deadline=None, derandomize=True)
@@ -34,7 +34,7 @@ KINDS = ("nonparametric", "parametric", "weighted", "sandwich")
 
 
 def doubt(params: MixtureParams, X: np.ndarray, prob: float = 0.9) -> xr.Dataset:
-    return doubt_of_draws(params, X, pd.RangeIndex(len(X), name="obs"), prob)
+    return uncertainty_of_draws(params, X, pd.RangeIndex(len(X), name="obs"), prob)
 
 
 def overlapping(n: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray, MixtureParams]:
@@ -115,7 +115,7 @@ def test_one_and_the_same_draw_many_times_leaves_no_epistemic_doubt(rng: np.rand
     found = doubt(many, X)
     assert float(found.epistemic.max()) < 1e-12
     np.testing.assert_allclose(found.upper - found.lower, 0, atol=1e-12)
-    plug_in = doubt_of_one(one.responsibilities(X), pd.RangeIndex(20, name="obs"), np.arange(3))
+    plug_in = uncertainty_of_one(one.responsibilities(X), pd.RangeIndex(20, name="obs"), np.arange(3))
     np.testing.assert_allclose(found.total, plug_in.total, rtol=0, atol=1e-12)
 
 
@@ -251,7 +251,7 @@ def test_abstaining_follows_the_lower_bound(few) -> None:
 def test_the_expected_error_is_that_of_simulated_truth() -> None:
     """Under the mixture that the rows come from, the expected error must be the error, but for chance."""
     X, groups, truth = overlapping(20_000, seed=8)
-    table = doubt_of_one(truth.responsibilities(X), pd.RangeIndex(len(X), name="obs"), np.arange(2))
+    table = uncertainty_of_one(truth.responsibilities(X), pd.RangeIndex(len(X), name="obs"), np.arange(2))
     for threshold in (0.6, 0.9):
         ruled = abstain(table, threshold)
         wrong = int((ruled.labels != groups)[ruled.classified].sum())
@@ -262,7 +262,7 @@ def test_the_expected_error_is_that_of_simulated_truth() -> None:
 
 
 def test_nothing_is_sure_enough() -> None:
-    table = doubt_of_one(np.full((3, 2), 0.5), pd.RangeIndex(3, name="obs"), np.arange(2))
+    table = uncertainty_of_one(np.full((3, 2), 0.5), pd.RangeIndex(3, name="obs"), np.arange(2))
     ruled = abstain(table, 0.9)
     assert ruled.share == 0
     assert np.isnan(ruled.expected_error)
@@ -274,7 +274,7 @@ def test_what_cannot_be_ruled_on_is_refused(few) -> None:
     for threshold in (0.0, 1.0, float("nan")):
         with pytest.raises(InvalidParameterError, match="between 0 and 1"):
             abstain(found, threshold)
-    with pytest.raises(InvalidParameterError, match="lacks 'label', 'lower'"):
+    with pytest.raises(InvalidParameterError, match="lacks 'label' and 'lower'"):
         abstain(found.drop_vars(["label", "lower"]))
     with pytest.raises(InvalidParameterError, match=r"xarray\.Dataset"):
         abstain(found.to_dataframe())

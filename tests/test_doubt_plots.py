@@ -1,4 +1,4 @@
-"""The pictures of doubt and entropy show what was computed: read back from the axes, and drawn to pixels."""
+"""The pictures of doubt show what was computed: read back from the axes, and drawn to pixels."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -9,7 +9,8 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.partitions import calibration_error, doubt_of_draws, doubt_of_one, reliability_curve
+from bayesgmm.partitions import calibration_error, reliability_curve, uncertainty_of_draws
+from bayesgmm.partitions.doubt import uncertainty_of_one
 from bayesgmm.plots import plot_entropy, plot_reliability, plot_responsibilities
 from bayesgmm.plots.style import colour, plain
 from tests.conftest import random_mixture
@@ -28,7 +29,7 @@ def close_figures():
 def case(rng: np.random.Generator, K: int, D: int, n: int = 80) -> tuple[np.ndarray, xr.Dataset]:
     params = random_mixture(rng, K, D, batch=(40,))
     X, _ = params[0].sample(n, random_state=rng)
-    return X, doubt_of_draws(params, X, pd.RangeIndex(n, name="obs"), 0.9)
+    return X, uncertainty_of_draws(params, X, pd.RangeIndex(n, name="obs"), 0.9)
 
 
 def whole(figure) -> bool:
@@ -72,7 +73,7 @@ def test_discriminant_axes_part_the_labels(rng) -> None:
     labels = np.arange(200) % 2
     X = rng.normal(size=(200, 5)) * [1, 5, 1, 9, 1]
     X[:, 2] += 8 * labels
-    table = doubt_of_one(np.eye(2)[labels], pd.RangeIndex(200, name="obs"), np.arange(2))
+    table = uncertainty_of_one(np.eye(2)[labels], pd.RangeIndex(200, name="obs"), np.arange(2))
     points = next(c for c in plot_entropy(X, table)[0].collections if c.get_array() is not None)
     x = np.asarray(points.get_offsets())[:, 0]  # all doubts are equal, so that the rows keep their order
     assert abs(x[labels == 0].mean() - x[labels == 1].mean()) > 5 * x[labels == 0].std()
@@ -155,7 +156,7 @@ def test_very_many_bars_have_no_names(rng) -> None:
 
 def test_noise_has_a_colour_of_no_group() -> None:
     r = np.array([[0.2, 0.3, 0.5], [0.9, 0.05, 0.05]])
-    ax = plot_responsibilities(doubt_of_one(r, pd.RangeIndex(2, name="obs"), np.array([0, 1, -1])))
+    ax = plot_responsibilities(uncertainty_of_one(r, pd.RangeIndex(2, name="obs"), np.array([0, 1, -1])))
     grey = to_rgb(ax.patches[-1].get_facecolor())
     assert grey not in {to_rgb(colour(k)) for k in range(7)}
     assert "noise" in [text.get_text() for text in ax.get_legend().get_texts()]

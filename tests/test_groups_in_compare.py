@@ -12,7 +12,8 @@ from bayesgmm import BayesianGaussianMixture, GaussianMixture, compare
 from bayesgmm.comparison import verdicts
 from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.partitions import abstain, credible_ball, doubt_of_one, occupied, same_group
+from bayesgmm.partitions import abstain, credible_ball, occupied_components, same_mode
+from bayesgmm.partitions.doubt import uncertainty_of_one
 from bayesgmm.plots import plot_credible_ball, plot_occupied
 from bayesgmm.selection import merge_components
 
@@ -40,8 +41,8 @@ def test_the_comparison_says_how_many_groups_are_used(one_too_many):
     comparison = compare(em, posterior)
     used = comparison.groups
     order = list(comparison.order)
-    np.testing.assert_allclose(used.occupied, occupied(posterior.params_, X), atol=0.05)  # of all draws
-    np.testing.assert_allclose(used.same.to_numpy(), same_group(posterior, n_draws=None).to_numpy()[np.ix_(order, order)], atol=0.1)
+    np.testing.assert_allclose(used.occupied, occupied_components(posterior.params_, X), atol=0.05)  # of all draws
+    np.testing.assert_allclose(used.same.to_numpy(), same_mode(posterior, n_draws=None).to_numpy()[np.ix_(order, order)], atol=0.1)
     assert comparison.summary()["groups"]["occupied"] == {str(n): p for n, p in used.occupied.items()}
 
 
@@ -85,13 +86,13 @@ def test_a_doubt_about_the_number_is_a_verdict(probability, same, passed, words)
 
 def test_the_picture_is_the_probabilities(one_too_many):
     X, em, posterior = one_too_many
-    probability = occupied(posterior.params_, X)
+    probability = occupied_components(posterior.params_, X)
     ax = plt.subplots()[1]
     assert plot_occupied(probability, ax=ax) is ax
     np.testing.assert_allclose([bar.get_height() for bar in ax.patches], probability)
     assert [bar.get_x() + bar.get_width() / 2 for bar in ax.patches] == pytest.approx([1, 2, 3])
     assert plot_occupied(compare(em, posterior).groups.occupied).get_xlabel() == "number of groups that have points"
-    with pytest.raises(InvalidParameterError, match="what occupied returns"):
+    with pytest.raises(InvalidParameterError, match="what occupied_components returns"):
         plot_occupied([0.5, 0.5])
 
 
@@ -151,7 +152,7 @@ def test_abstaining_counts_rows_by_their_weight(em_faithful, faithful):
     ],
 )
 def test_the_sentence_of_abstaining_tells_rows_from_their_weight(weight, words):
-    table = doubt_of_one(np.array([[0.99, 0.01], [0.5, 0.5], [0.02, 0.98]]), pd.RangeIndex(3), np.arange(2))
+    table = uncertainty_of_one(np.array([[0.99, 0.01], [0.5, 0.5], [0.02, 0.98]]), pd.RangeIndex(3), np.arange(2))
     said = str(abstain(table, 0.8, sample_weight=weight))
     assert words in said
     assert "nan" not in said

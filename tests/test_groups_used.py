@@ -15,8 +15,9 @@ import bayesgmm as bg
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions import credible_ball, display_order, draw_labels, occupied, same_group, similarity, used
-from bayesgmm.partitions.used import mean_occupied
+from bayesgmm.partitions import credible_ball, draw_labels, number_of_groups, occupied_components, same_mode, similarity
+from bayesgmm.partitions.number_of_groups import mean_occupied
+from bayesgmm.partitions.similarity import display_order
 from bayesgmm.plots import plot_credible_ball, plot_similarity
 from bayesgmm.plots.style import colour
 from bayesgmm.selection import merge_components
@@ -50,7 +51,7 @@ def by_allocations(params: MixtureParams, X: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("K", "N"), [(1, 3), (2, 1), (2, 4), (4, 3), (3, 5)])
 def test_numbers_of_components_with_points_are_those_of_all_allocations(rng, K, N):
     params, X = random_mixture(rng, K, 2, (3, 2)), rng.normal(size=(N, 2))
-    found = occupied(params, X)
+    found = occupied_components(params, X)
     np.testing.assert_allclose(found, by_allocations(params, X), rtol=0, atol=1e-13)
     assert found.index.tolist() == list(range(1, K + 1))
     assert (found.index.name, found.name, found.attrs["method"]) == ("n_groups", "probability", "exact")
@@ -60,13 +61,13 @@ def test_numbers_of_components_with_points_are_those_of_all_allocations(rng, K, 
 
 def test_the_mean_number_is_what_selection_calls_occupied(rng):
     params, X = random_mixture(rng, 5, 2, (2, 20)), rng.normal(size=(30, 2))
-    found = occupied(params, X)
+    found = occupied_components(params, X)
     assert found.index.to_numpy() @ found == pytest.approx(mean_occupied(params, X), rel=1e-10)
 
 
 def test_drawn_allocations_agree_with_the_exact_probabilities(rng):
     params, X = random_mixture(rng, 4, 1, (4000,)), rng.normal(size=(6, 1))
-    exact, counted = occupied(params, X), occupied(draw_labels(params, X, random_state=2))
+    exact, counted = occupied_components(params, X), occupied_components(draw_labels(params, X, random_state=2))
     assert counted.attrs["method"] == "counted"
     error = np.sqrt(exact * (1 - exact) / 4000)
     assert (np.abs(exact - counted.reindex(exact.index, fill_value=0.0)) <= 4.5 * error + 1e-12).all()
@@ -74,12 +75,12 @@ def test_drawn_allocations_agree_with_the_exact_probabilities(rng):
 
 def test_many_components_have_their_allocations_drawn(rng, monkeypatch):
     params, X = random_mixture(rng, 11, 1, (50,)), rng.normal(size=(8, 1))
-    found = occupied(params, X, random_state=3)
+    found = occupied_components(params, X, random_state=3)
     assert found.attrs["method"] == "drawn"
-    assert found.equals(occupied(params, X, random_state=3))
+    assert found.equals(occupied_components(params, X, random_state=3))
     assert (len(found), found.sum()) == (11, pytest.approx(1))
-    monkeypatch.setattr(used, "MOST_COMPONENTS", 11)
-    exact = occupied(params, X)
+    monkeypatch.setattr(number_of_groups, "MOST_COMPONENTS", 11)
+    exact = occupied_components(params, X)
     assert exact.index.to_numpy() @ exact == pytest.approx(mean_occupied(params, X), rel=1e-9)
     assert np.abs(exact - found).max() < 4.5 * 0.5 / np.sqrt(50)
 
@@ -90,7 +91,9 @@ def test_names_of_components_and_the_order_of_points_do_not_matter(seed):
     rng = np.random.default_rng(seed)
     params, X = random_mixture(rng, 3, 1, (5,)), rng.normal(size=(6, 1))
     switched = params.permute(np.argsort(rng.random((5, 3)), axis=1))
-    np.testing.assert_allclose(occupied(switched, rng.permutation(X)), occupied(params, X), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(
+        occupied_components(switched, rng.permutation(X)), occupied_components(params, X), rtol=0, atol=1e-13
+    )
 
 
 def test_rows_count_as_often_as_their_weights_say(faithful):
@@ -98,18 +101,18 @@ def test_rows_count_as_often_as_their_weights_say(faithful):
     fit = bg.BayesianGaussianMixture(3, priors=bg.Priors(concentration=0.1), **SHORT)
     with quiet():
         fit.fit(X, sample_weight=weight)
-    weighted, repeated = occupied(fit), occupied(fit.params_, np.repeat(X, weight, axis=0))
+    weighted, repeated = occupied_components(fit), occupied_components(fit.params_, np.repeat(X, weight, axis=0))
     np.testing.assert_allclose(weighted, repeated, rtol=0, atol=1e-12)
-    assert not np.allclose(weighted, occupied(fit.params_, X), rtol=0, atol=1e-3)
+    assert not np.allclose(weighted, occupied_components(fit.params_, X), rtol=0, atol=1e-3)
 
 
 def test_points_must_come_with_a_posterior_only(rng):
     params = random_mixture(rng, 2, 1, (3,))
     with pytest.raises(InvalidDataError, match="X is missing"):
-        occupied(params)
+        occupied_components(params)
     with pytest.raises(InvalidParameterError, match="not with labels"):
-        occupied([[0, 1], [0, 0]], [[0.0], [1.0]])
-    assert occupied([[4, 4], [0, 7], [1, 2]]).tolist() == pytest.approx([1 / 3, 2 / 3])
+        occupied_components([[0, 1], [0, 0]], [[0.0], [1.0]])
+    assert occupied_components([[4, 4], [0, 7], [1, 2]]).tolist() == pytest.approx([1 / 3, 2 / 3])
 
 
 # Components that are one group
@@ -130,10 +133,10 @@ def hills_on_the_ridge(params: MixtureParams) -> int:
 
 
 @pytest.mark.parametrize("D", [1, 2, 4])
-def test_one_hill_is_what_a_fine_grid_of_the_ridge_shows(rng, D):
+def test_unimodal_pairs_are_what_a_fine_grid_of_the_ridge_shows(rng, D):
     params = random_mixture(rng, 2, D, (60,))
     params = MixtureParams(params.weights, params.means * 2.5 / D**0.8, params.scale_tril)
-    found = params.one_hill()[:, 0, 1]
+    found = params.unimodal_pairs()[:, 0, 1]
     assert found.tolist() == [hills_on_the_ridge(one) == 1 for one in (params[t] for t in range(60))]
     assert 10 < found.sum() < 50
 
@@ -144,8 +147,8 @@ def test_two_equal_components_part_at_two_standard_deviations(distance, one):
     factor = np.array([[3.0, 0.0], [-2.0, 1e-4]])
     means = np.array([[0.0, 0.0], [0.6, 0.8]]) * distance
     params = MixtureParams([0.5, 0.5], means, np.stack([np.eye(2)] * 2)).transform(np.array([1e3, -5.0]), factor)
-    assert bool(params.one_hill()[0, 1]) is one
-    assert bool(params.one_hill()[1, 0]) is one
+    assert bool(params.unimodal_pairs()[0, 1]) is one
+    assert bool(params.unimodal_pairs()[1, 0]) is one
 
 
 def test_a_small_weight_loses_its_hill(rng):
@@ -154,37 +157,37 @@ def test_a_small_weight_loses_its_hill(rng):
     def two(weight):
         return MixtureParams.from_covariances([1 - weight, weight], [[0.0], [2.5]], [[[1.0]], [[1.0]]])
 
-    assert [bool(two(w).one_hill()[0, 1]) for w in (0.5, 0.001, 0.0)] == [False, True, True]
-    assert two(0.0).one_hill().all()
+    assert [bool(two(w).unimodal_pairs()[0, 1]) for w in (0.5, 0.001, 0.0)] == [False, True, True]
+    assert two(0.0).unimodal_pairs().all()
 
 
 @QUICK
 @given(SEEDS)
-def test_no_two_components_have_fewer_modes_than_one_hill_says(seed):
+def test_no_two_components_have_fewer_modes_than_unimodal_pairs_say(seed):
     params = random_mixture(np.random.default_rng(seed), 2, 2)
-    assert (len(params.modes()) == 1) == bool(params.one_hill()[0, 1])
+    assert (len(params.modes()) == 1) == bool(params.unimodal_pairs()[0, 1])
 
 
 def test_the_table_is_the_share_of_draws(rng):
     params = random_mixture(rng, 4, 2, (2, 150))
-    table = same_group(params, n_draws=None)
-    np.testing.assert_allclose(table, params.one_hill().reshape(-1, 4, 4).mean(0))
+    table = same_mode(params, n_draws=None)
+    np.testing.assert_allclose(table, params.unimodal_pairs().reshape(-1, 4, 4).mean(0))
     assert (np.diag(table) == 1).all()
     assert (table.to_numpy() == table.to_numpy().T).all()
     order = rng.permutation(4)
     switched = params.permute(np.broadcast_to(order, (2, 150, 4)))
-    np.testing.assert_allclose(same_group(switched, n_draws=None), table.to_numpy()[np.ix_(order, order)])
-    few = same_group(params, n_draws=3)
+    np.testing.assert_allclose(same_mode(switched, n_draws=None), table.to_numpy()[np.ix_(order, order)])
+    few = same_mode(params, n_draws=3)
     assert set(np.round(few.to_numpy().ravel() * 3, 9)) <= {0.0, 1.0, 2.0, 3.0}
 
 
 def test_groups_far_apart_are_two_and_a_split_group_is_one(posterior_faithful, em_faithful):
-    assert same_group(posterior_faithful).loc[0, 1] == 0
-    assert same_group(em_faithful).to_numpy().tolist() == [[1, 0], [0, 1]]
-    assert occupied(posterior_faithful).tolist() == [0.0, 1.0]
+    assert same_mode(posterior_faithful).loc[0, 1] == 0
+    assert same_mode(em_faithful).to_numpy().tolist() == [[1, 0], [0, 1]]
+    assert occupied_components(posterior_faithful).tolist() == [0.0, 1.0]
     for fit, n_draws in (("em", 9), (em_faithful, 0)):
         with pytest.raises(InvalidParameterError):
-            same_group(fit, n_draws=n_draws)
+            same_mode(fit, n_draws=n_draws)
 
 
 # Pictures

@@ -11,7 +11,8 @@ from bayesgmm.bayes.importance import log_densities
 from bayesgmm.bayes.samplers import SAMPLERS
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
-from bayesgmm.diagnostics import convergence_table, diagnose, does_not_apply, require_valid, stack
+from bayesgmm.diagnostics import convergence_table, diagnose, does_not_apply, stack
+from bayesgmm.diagnostics.convergence import require_valid
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 
 

@@ -130,10 +130,10 @@ def test_terms_of_components_with_priors_of_their_own_are_those_of_the_sampler_s
 
 
 def test_sensitivity_is_arviz_s_and_names_what_moves(posterior_faithful):
-    table, tree = prior_sensitivity(posterior_faithful), posterior_faithful.datatree_
+    tree = posterior_faithful.datatree_
+    table = prior_sensitivity(tree)
     assert list(table.index) == ["weights", "means", "sds", "corr"]
     assert table["sentence"].str.contains("hardly matters").all()
-    assert prior_sensitivity(tree).equals(table)
     by_part = [az.psense(tree, var_names=["means", "sds"], group_var_names=part) for part in table.index]
     assert all(table["prior"] >= [max(float(values.max()) for values in found.values()) for found in by_part])
     foreign = pd.concat(
@@ -170,7 +170,7 @@ def test_terms_of_flat_priors_are_constant():
 def test_a_prior_against_the_data_is_named(faithful):
     priors = Priors(means_loc=[3.5, 20.0], means_scale=[2.0, 2.0])
     fit = bg.BayesianGaussianMixture(1, priors=priors, draws=300, tune=300, chains=2, random_state=1, progressbar=False)
-    table = prior_sensitivity(fit.fit(faithful))
+    table = prior_sensitivity(fit.fit(faithful).datatree_)
     assert list(table.index) == ["means", "sds", "corr"]
     assert table.loc["means", "prior"] > 0.05
     assert "moves" in table.loc["means", "sentence"]
@@ -178,7 +178,7 @@ def test_a_prior_against_the_data_is_named(faithful):
 
 
 def test_what_has_no_prior_is_refused(em_faithful):
-    with pytest.raises(InvalidDataError, match="no group posterior, log_prior, label_free"):
+    with pytest.raises(InvalidDataError, match="no group posterior, log_prior and label_free"):
+        prior_sensitivity(em_faithful.datatree_)
+    with pytest.raises(InvalidDataError, match="needs the datatree_ of a fitted BayesianGaussianMixture, got GaussianMixture"):
         prior_sensitivity(em_faithful)
-    with pytest.raises(InvalidDataError, match=r"needs a fitted BayesianGaussianMixture .* got dict"):
-        prior_sensitivity({})

@@ -199,8 +199,11 @@ def test_relabel_is_public():
         ({"method": "em-pivot", "responsibilities": "r"}, "method 'em-pivot' needs responsibilities of a reference"),
         ({"method": "best"}, "method must be one of .* got 'best'"),
         ({"allocations": np.zeros((2, 60, 5), int) + 3}, "allocations must lie between 0 and 2: row 0 of draw 0 .* is in 3"),
-        ({"allocations": np.zeros((60, 5), int)}, r"has draws \(chain, draw\) of shape \(2, 60\), allocations \(60, 5\)"),
-        ({"params": MixtureParams([1.0], [[0.0]], [[[1.0]]])}, r"of shape \(2, 60\), params \(\)"),
+        ({"allocations": np.zeros((60, 5), int)}, r"must be of the same draws, .* allocations \(60,\), log_posterior \(2, 60\)"),
+        (
+            {"params": MixtureParams([1.0], [[0.0]], [[[1.0]]])},
+            r"must be of the same draws, .* params \(\), log_posterior \(2, 60\)",
+        ),
         ({"parameters": []}, "no variable by which components could be told apart: give responsibilities"),
     ],
 )

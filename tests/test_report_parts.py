@@ -15,7 +15,7 @@ from bayesgmm.comparison import Comparison, compare
 from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.partitions import occupied
+from bayesgmm.partitions import occupied_components
 from bayesgmm.report import build_report
 from bayesgmm.report.answers import answers, concerns
 from bayesgmm.report.labels import score_labels
@@ -121,7 +121,7 @@ class TestAnswers:
 class TestGroupsUsed:
     def test_as_the_partitions_say(self, comparison, posterior_faithful, faithful):
         found = comparison.groups
-        np.testing.assert_allclose(found.occupied, occupied(posterior_faithful, faithful), atol=1e-6)
+        np.testing.assert_allclose(found.occupied, occupied_components(posterior_faithful, faithful), atol=1e-6)
         assert found.pairs == []
         assert found.all_used == pytest.approx(1.0)
 

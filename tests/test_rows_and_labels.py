@@ -268,7 +268,7 @@ def test_arrays_in_any_order_say_the_same(make, rng):
         em.predict_proba,
         em.params_.log_density,
         lambda rows: bg.diagnostics.label_free(params, rows)["log_density"].values,
-        lambda rows: bg.partitions.doubt_of_draws(params, rows, index, 0.9)["total"].values,
+        lambda rows: bg.partitions.uncertainty_of_draws(params, rows, index, 0.9)["total"].values,
         em.impute,
     ):
         np.testing.assert_array_equal(ask(given), ask(plain))

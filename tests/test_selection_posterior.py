@@ -8,7 +8,7 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.criticism import compare_elpd, loo
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.partitions.used import mean_occupied
+from bayesgmm.partitions.number_of_groups import mean_occupied
 from bayesgmm.selection import select
 from tests.conftest import random_mixture
 

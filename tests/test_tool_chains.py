@@ -238,10 +238,9 @@ def test_fits_and_what_is_asked_of_them_are_the_same_when_numpy_raises(em_faithf
         yield posterior_faithful.uncertainty(faithful.iloc[:20]).total.values
         yield posterior_faithful.params_[0, :50].responsibilities(far)
         yield bg.compare(em_faithful, posterior_faithful, n_replicates=20).mean_responsibilities
-        yield bg.partitions.occupied(posterior_faithful).to_numpy()
+        yield bg.partitions.occupied_components(posterior_faithful).to_numpy()
         yield bg.select(rows, [1, 2], "full", random_state=1, progressbar=False).table["icl"].to_numpy()
         yield bg.merge_components(em_faithful, faithful).entropy.to_numpy()
-        yield bare.component_kl()
         yield bare.marginal([0]).ppf([1e-12, 0.5])
         yield bare.modes()[0] if isinstance(bare.modes(), tuple) else np.array(len(bare.modes()))
         yield bg.priors.HalfNormal(1.0).slope(np.array([1e-300, 1.0, 50.0]))
@@ -320,7 +319,9 @@ def test_all_that_is_printed_goes_to_an_ascii_console(em_faithful, posterior_fai
         "checks": "\n".join(map(str, posterior.diagnose())),
         "report": "\n".join(bg.report.build_report(em_faithful, posterior, name="faithful", selection=selection).headline),
         "abstain": bg.partitions.abstain(posterior.uncertainty(), 0.8),
-        "partition": bg.partitions.summarize(posterior.params_[:, ::50].responsibilities(faithful).argmax(-1).reshape(-1, 272)),
+        "partition": bg.partitions.wasserstein_summary(
+            posterior.params_[:, ::50].responsibilities(faithful).argmax(-1).reshape(-1, 272)
+        ),
         "test": bg.bootstrap_lrt(faithful.to_numpy()[:, :1], 1, n_replicates=9, random_state=1),
         "merge": bg.merge_components(em_faithful, faithful),
         "loo": bg.criticism.loo(posterior),

@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
-from bayesgmm.diagnostics import convergence_table, diagnose, find_modes, find_switching, label_free
+from bayesgmm.diagnostics import convergence_table, diagnose, label_free
+from bayesgmm.diagnostics.chains import find_modes, find_switching
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 

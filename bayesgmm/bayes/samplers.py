@@ -17,7 +17,7 @@ class Sampler:
         What it is, in a word: ``attrs["inference"]`` of the fit.
     draws : {"chains", "independent"}
         What its draws are: steps of Markov chains, or independent of each other. ``attrs["draws"]`` of the fit;
-        :mod:`bayesgmm.diagnostics.validity` says what each may be asked.
+        :func:`bayesgmm.diagnostics.does_not_apply` says what each may be asked.
     has_exact_lp : bool
         Whether its ``lp`` is the model's log-posterior with all its constants, so that the log-likelihood follows from it.
     """

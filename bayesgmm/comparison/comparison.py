@@ -12,7 +12,7 @@ import xarray as xr
 from bayesgmm.comparison import verdicts
 from bayesgmm.comparison.groups import EMPartition, GroupsUsed, em_partition, groups_used
 from bayesgmm.comparison.tables import match, parameter_table, responsibility_table
-from bayesgmm.criticism.predictive import predictive_check
+from bayesgmm.criticism.predictive_checks import predictive_check
 from bayesgmm.diagnostics import Check, convergence_table, sampler_table, verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture

@@ -11,7 +11,15 @@ import pandas as pd
 
 from bayesgmm.files import jsonable
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions import PartitionEstimate, credible_ball, draw_labels, expected_loss, minimize, occupied, same_group
+from bayesgmm.partitions import (
+    PartitionEstimate,
+    credible_ball,
+    draw_labels,
+    expected_loss,
+    occupied_components,
+    point_estimate,
+    same_mode,
+)
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["EMPartition", "GroupsUsed", "em_partition", "groups_used"]
@@ -89,7 +97,7 @@ def em_partition(em_responsibilities: FloatArray, posterior: MixtureParams, X: F
     """
     rows = np.arange(len(X)) if len(X) <= MOST_ROWS else np.linspace(0, len(X) - 1, MOST_ROWS).round().astype(int)
     labels = draw_labels(posterior.thin(MOST_DRAWS), np.ascontiguousarray(X[rows]), random_state=seed)
-    best = minimize(labels, "vi", n_runs=4, random_state=seed)
+    best = point_estimate(labels, "vi", n_runs=4, random_state=seed)
     ball = credible_ball(best, labels, level=0.95, loss="vi")
     em = em_responsibilities[rows].argmax(axis=1)
     distance = ball.distance(em)
@@ -152,8 +160,8 @@ def groups_used(params: MixtureParams, X: FloatArray, seed: int) -> GroupsUsed:
 
     Notes
     -----
-    See `bayesgmm.partitions.occupied` and `bayesgmm.partitions.same_group`.
+    See `bayesgmm.partitions.occupied_components` and `bayesgmm.partitions.same_mode`.
     """
     numbers = len(X) * params.n_components
     draws = int(min(MOST_DRAWS, max(_LEAST_DRAWS, _MOST_NUMBERS // numbers)))
-    return GroupsUsed(occupied(params.thin(draws), X, random_state=seed), same_group(params, n_draws=draws))
+    return GroupsUsed(occupied_components(params.thin(draws), X, random_state=seed), same_mode(params, n_draws=draws))

@@ -16,7 +16,7 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import responsibility_moments, rows_of
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import cause_of_doubt, parts_of_doubt, row_entropy
+from bayesgmm.partitions.doubt import cause_of_doubt, entropy_parts, row_entropy
 from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
@@ -150,7 +150,7 @@ def responsibility_table(fits: MatchedFits) -> pd.DataFrame:
     columns["em_doubt"] = 1 - fits.em_responsibilities.max(axis=1)
     columns["posterior_doubt"] = 1 - fits.mean.max(axis=1)
     columns["divergence"] = _divergence(fits.em_responsibilities, fits.mean)
-    _, aleatoric, epistemic = parts_of_doubt(fits.mean, fits.entropy)
+    _, aleatoric, epistemic = entropy_parts(fits.mean, fits.entropy)
     columns["cause"] = cause_of_doubt(fits.mean, aleatoric, epistemic)
     return pd.DataFrame(columns, index=fits.index)
 

@@ -7,31 +7,23 @@ the other two agree have converged up to labels, which is all that can be asked 
 needs no labels have found different modes, which are told apart by chain and by what became of the components.
 """
 
-from bayesgmm.diagnostics.checks import diagnose, verdict
+from bayesgmm.diagnostics.chains import Modes, Stacking, stack
+from bayesgmm.diagnostics.convergence import convergence_table, does_not_apply, draws_kind, sampler_table, varying
 from bayesgmm.diagnostics.label_free import label_free
-from bayesgmm.diagnostics.modes import Modes, find_modes
 from bayesgmm.diagnostics.sensitivity import prior_sensitivity
-from bayesgmm.diagnostics.stacking import Stacking, stack
-from bayesgmm.diagnostics.switching import Switching, find_switching
-from bayesgmm.diagnostics.tables import convergence_table, sampler_table, varying
-from bayesgmm.diagnostics.validity import does_not_apply, draws_kind, require_valid
-from bayesgmm.diagnostics.value import Check
+from bayesgmm.diagnostics.verdict import Check, diagnose, verdict
 from bayesgmm.underflow import guard
 
 __all__ = [
     "Check",
     "Modes",
     "Stacking",
-    "Switching",
     "convergence_table",
     "diagnose",
     "does_not_apply",
     "draws_kind",
-    "find_modes",
-    "find_switching",
     "label_free",
     "prior_sensitivity",
-    "require_valid",
     "sampler_table",
     "stack",
     "varying",

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.diagnostics.tables import _scalars
+from bayesgmm.diagnostics.convergence import scalars
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray
 
 __all__ = ["prior_sensitivity"]
@@ -22,7 +23,7 @@ _PARTS = {"weights": "weights", "means": "means", "sds": "standard deviations", 
 _NEEDED = ("posterior", "log_prior", "label_free")
 
 
-def prior_sensitivity(fit: Any) -> pd.DataFrame:
+def prior_sensitivity(datatree: xr.DataTree) -> pd.DataFrame:
     """Ask how much each part of the prior matters for the posterior, by scaling that part's power up and down.
 
     For each part (weights, means, standard deviations, correlations) the posterior is reweighted as if the part's density were
@@ -32,8 +33,8 @@ def prior_sensitivity(fit: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    fit : BayesianGaussianMixture or xarray.DataTree
-        A fitted estimator or its ``datatree_``.
+    datatree : xarray.DataTree
+        ``datatree_`` of a fitted ``BayesianGaussianMixture``.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def prior_sensitivity(fit: Any) -> pd.DataFrame:
     Raises
     ------
     InvalidDataError
-        If the fit lacks what is needed; the message says which groups.
+        If the tree lacks what is needed; the message says which groups.
 
     Notes
     -----
@@ -61,36 +62,31 @@ def prior_sensitivity(fit: Any) -> pd.DataFrame:
     >>> import bayesgmm as bg
     >>> X = bg.datasets.load_faithful()
     >>> fit = bg.BayesianGaussianMixture(2, draws=200, tune=200, random_state=1, progressbar=False).fit(X)
-    >>> list(prior_sensitivity(fit).index)
+    >>> list(prior_sensitivity(fit.datatree_).index)
     ['weights', 'means', 'sds', 'corr']
     """
-    tree = _checked(getattr(fit, "datatree_", fit))
-    names, draws = zip(*_scalars(tree["posterior"].to_dataset(), "relabelled"), strict=True)
+    if not isinstance(datatree, xr.DataTree):
+        raise InvalidDataError(
+            f"prior_sensitivity needs the datatree_ of a fitted BayesianGaussianMixture, got {type(datatree).__name__}"
+        )
+    missing = [name for name in _NEEDED if name not in datatree.children]
+    if missing:
+        raise InvalidDataError(
+            f"prior_sensitivity: the tree has no group {listed(missing)}: only draws that bayesgmm sampled come with it"
+        )
+    names, draws = zip(*scalars(datatree["posterior"].to_dataset(), "relabelled"), strict=True)
     flat = xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset({"theta": (("chain", "draw", "parameter"), np.stack(draws, -1))}),
-            "log_prior": tree["log_prior"].to_dataset(),
+            "log_prior": datatree["log_prior"].to_dataset(),
             # The sum over rows counts their weights, and is there however many rows there are.
-            "log_likelihood": tree["label_free"].to_dataset()[["log_likelihood"]],
+            "log_likelihood": datatree["label_free"].to_dataset()[["log_likelihood"]],
         }
     )
     by_likelihood = _sensitivity(flat, "likelihood", "log_likelihood")
     parts = [part for part in _PARTS if part in flat["log_prior"]]
     rows = [_row(part, names, _sensitivity(flat, "prior", part), by_likelihood) for part in parts]
     return pd.DataFrame(rows, index=pd.Index(parts, name="part of the prior"))
-
-
-def _checked(tree: Any) -> xr.DataTree:
-    if not isinstance(tree, xr.DataTree):
-        raise InvalidDataError(
-            f"prior_sensitivity needs a fitted BayesianGaussianMixture or its datatree_, got {type(tree).__name__}"
-        )
-    missing = [name for name in _NEEDED if name not in tree.children]
-    if missing:
-        raise InvalidDataError(
-            f"prior_sensitivity: the tree has no group {', '.join(missing)}: only draws that bayesgmm sampled come with it"
-        )
-    return tree
 
 
 def _sensitivity(tree: xr.DataTree, group: str, variable: str) -> FloatArray:

@@ -13,7 +13,7 @@ from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import doubt_of_draws, doubt_of_one
+from bayesgmm.partitions.doubt import uncertainty_of_draws, uncertainty_of_one
 from bayesgmm.progress import counter
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.typing import ArrayLike, RandomState
@@ -133,7 +133,7 @@ class SamplingErrors(MixtureEstimator):
         check_is_fitted(self, "params_")
         params = self._sampled(kind, n_draws, random_state, progressbar=progressbar)
         draws = _trees.parameters(params.reshape(1, -1), self._family, self.feature_names_, ("chain", "draw"))
-        # What can be asked of the draws, PSIS-LOO for one, depends on what they are: bayesgmm.diagnostics.validity.
+        # What can be asked of the draws, PSIS-LOO for one, depends on what they are: bayesgmm.diagnostics.does_not_apply.
         kind_of_draws = "sampling" if kind in _FROM_CURVATURE else "bootstrap"
         attrs = {"inference": f"em, {kind}", "draws": kind_of_draws, **_trees.provenance(self)}
         return _trees.tree({"posterior": draws}, attrs)
@@ -170,7 +170,7 @@ class SamplingErrors(MixtureEstimator):
         Returns
         -------
         xarray.Dataset
-            The variables of :func:`bayesgmm.partitions.doubt_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
+            The variables of :func:`bayesgmm.partitions.uncertainty_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
             (obs) and ``responsibility``, ``lower``, ``upper`` (obs, component). With ``errors``, responsibilities are means over the
             draws, and so may differ from those of :meth:`responsibilities`. ``attrs["note"]`` says what was taken for known.
 
@@ -194,10 +194,10 @@ class SamplingErrors(MixtureEstimator):
         if errors is None:
             table = self.responsibilities(X)
             attrs: dict[str, Any] = {"inference": "em", "prob": prob, "note": _PLUG_IN}
-            return doubt_of_one(table.values, obs, table.component.values).assign_attrs(attrs)
+            return uncertainty_of_one(table.values, obs, table.component.values).assign_attrs(attrs)
         draws = self._sampled(errors, n_draws, random_state, progressbar=progressbar)
         attrs = {"inference": f"em, {errors}", "n_draws": n_draws, "note": _SAMPLED}
-        return doubt_of_draws(draws, values, obs, prob).assign_attrs(attrs)
+        return uncertainty_of_draws(draws, values, obs, prob).assign_attrs(attrs)
 
     def _sampled(self, kind: str, n_draws: int, random_state: RandomState, *, progressbar: bool) -> MixtureParams:
         """Return mixtures as other data of the same kind would give them, batch shape (n_draws,)."""

@@ -33,7 +33,7 @@ from bayesgmm.expectation.chunks import spread_rows
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import doubt_of_draws
+from bayesgmm.partitions.doubt import uncertainty_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
@@ -528,7 +528,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         Returns
         -------
         xarray.Dataset
-            The variables of :func:`bayesgmm.partitions.doubt_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
+            The variables of :func:`bayesgmm.partitions.uncertainty_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
             (obs) and ``responsibility``, ``lower``, ``upper`` (obs, component). Draws are streamed.
 
         Examples
@@ -542,7 +542,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_is_fitted(self, "params_")
         check_prob(prob)
         attrs = {"inference": "posterior", "n_draws": self.params_.weights[..., 0].size}
-        return doubt_of_draws(self.params_, *self._rows(X), prob).assign_attrs(attrs)
+        return uncertainty_of_draws(self.params_, *self._rows(X), prob).assign_attrs(attrs)
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.

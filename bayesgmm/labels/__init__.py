@@ -8,11 +8,9 @@ density of a mixture is the same in every order.
 ``xarray.DataTree`` of anybody's mixture. `align` is what fits of this package call.
 """
 
-from bayesgmm.labels._pivot import align
-from bayesgmm.labels.assignment import match
-from bayesgmm.labels.find import find_all, find_labels
-from bayesgmm.labels.tree import relabel
-from bayesgmm.labels.value import Relabelling, agreement
+from bayesgmm.labels.assignment import align, match
+from bayesgmm.labels.datatree import relabel
+from bayesgmm.labels.relabelling import Relabelling, agreement, find_all, find_labels
 from bayesgmm.underflow import guard
 
 __all__ = ["Relabelling", "agreement", "align", "find_all", "find_labels", "match", "relabel"]

@@ -1,6 +1,6 @@
 """Eight ways to say what it costs to give a component a label; the rest, an exact assignment for each draw, they share.
 
-Each method is a function of the evidence and of the most rounds it may take. Papastamoulis (2016), Journal of Statistical Software 69,
+Each method is a function of the draws and of the most rounds it may take. Papastamoulis (2016), Journal of Statistical Software 69,
 1-24, compares most of them.
 """
 
@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesgmm.labels._pivot import SMOOTH, smoothed
-from bayesgmm.labels.assignment import assign, match, totals
-from bayesgmm.labels.evidence import Evidence
-from bayesgmm.labels.passes import cross, update
-from bayesgmm.labels.rows import Rows, one_hot
+from bayesgmm.labels.assignment import SMOOTH, assign, match, smoothed, totals
+from bayesgmm.labels.draws import MixtureDraws
+from bayesgmm.labels.responsibilities import Rows, cross_products, one_hot, update
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["METHODS", "Outcome", "squared_distances"]
@@ -41,82 +39,82 @@ class Outcome:
         return replace(self, orders=np.ascontiguousarray(self.orders[:, names]), costs=self.costs[:, :, names])
 
 
-def em_pivot(evidence: Evidence, max_iter: int) -> Outcome:
+def em_pivot(draws: MixtureDraws, max_iter: int) -> Outcome:
     """Hold every draw against the responsibilities of the reference, once: see `bayesgmm.labels.align`."""
-    rows = evidence.need("rows", "em-pivot")
-    return _once(_divergence(rows, evidence.need("reference", "em-pivot")), -evidence.inspected.entropy)
+    rows = draws.need("rows", "em-pivot")
+    return _once(_divergence(rows, draws.need("reference", "em-pivot")), -draws.totals.entropy)
 
 
-def stephens(evidence: Evidence, max_iter: int) -> Outcome:
+def stephens(draws: MixtureDraws, max_iter: int) -> Outcome:
     """Move reference and draws towards each other: the reference is the mean of the relabelled responsibilities.
 
     Stephens (2000), Journal of the Royal Statistical Society B 62, 795-809, algorithm 2: both steps lower the sum over draws of the
     Kullback-Leibler divergence from the reference, which the mean minimises for given labels.
     """
-    rows: Rows = evidence.need("rows", "stephens")
+    rows: Rows = draws.need("rows", "stephens")
 
     def costs(orders: IntArray) -> FloatArray:
         return _divergence_of(*update(rows, orders, lambda mean: np.log(smoothed(mean))))
 
-    entropy = evidence.inspected.entropy
-    starts = (_divergence(rows, table) for table in _starts(evidence, rows))
+    entropy = draws.totals.entropy
+    starts = (_divergence(rows, table) for table in _starts(draws, rows))
     return _best_settled(starts, costs, max_iter, -entropy)
 
 
-def ecr(evidence: Evidence, max_iter: int) -> Outcome:
+def ecr(draws: MixtureDraws, max_iter: int) -> Outcome:
     """Let as many rows as possible have the label that they have in the pivot.
 
     Papastamoulis and Iliopoulos (2010), Journal of Computational and Graphical Statistics 19, 313-331.
     """
-    counted: Rows = evidence.need("counted", "ecr")
-    pivot = counted.draw(evidence.pivot) if evidence.reference is None else _winners(evidence.reference)
-    return _once(_disagreement(cross(counted, pivot)))
+    counted: Rows = draws.need("counted", "ecr")
+    pivot = counted.draw(draws.pivot) if draws.reference is None else _winners(draws.reference)
+    return _once(_disagreement(cross_products(counted, pivot)))
 
 
-def ecr_iterative_1(evidence: Evidence, max_iter: int) -> Outcome:
+def ecr_iterative_1(draws: MixtureDraws, max_iter: int) -> Outcome:
     """As ECR, with the most frequent relabelled allocation of each row as the pivot.
 
     Papastamoulis (2014), Communications in Statistics - Simulation and Computation 43, 913-927.
     """
-    counted: Rows = evidence.need("counted", "ecr-iterative-1")
-    return _ecr_iterative(evidence, counted, counted, max_iter)
+    counted: Rows = draws.need("counted", "ecr-iterative-1")
+    return _ecr_iterative(draws, counted, counted, max_iter)
 
 
-def ecr_iterative_2(evidence: Evidence, max_iter: int) -> Outcome:
+def ecr_iterative_2(draws: MixtureDraws, max_iter: int) -> Outcome:
     """As ECR, with the component of the greatest mean relabelled responsibility of each row as the pivot.
 
     Papastamoulis (2014), the same article.
     """
-    rows: Rows = evidence.need("responsibilities", "ecr-iterative-2")
-    return _ecr_iterative(evidence, rows, evidence.need("counted", "ecr-iterative-2"), max_iter)
+    rows: Rows = draws.need("responsibilities", "ecr-iterative-2")
+    return _ecr_iterative(draws, rows, draws.need("counted", "ecr-iterative-2"), max_iter)
 
 
-def _ecr_iterative(evidence: Evidence, averaged: Rows, counted: Rows, max_iter: int) -> Outcome:
+def _ecr_iterative(draws: MixtureDraws, averaged: Rows, counted: Rows, max_iter: int) -> Outcome:
     def costs(orders: IntArray) -> FloatArray:
         return _disagreement(update(averaged, orders, _winners, counted)[0])
 
-    starts = (_disagreement(cross(counted, _winners(table))) for table in _starts(evidence, averaged))
+    starts = (_disagreement(cross_products(counted, _winners(table))) for table in _starts(draws, averaged))
     return _best_settled(starts, costs, max_iter)
 
 
-def pra(evidence: Evidence, max_iter: int) -> Outcome:
+def pra(draws: MixtureDraws, max_iter: int) -> Outcome:
     """Bring the parameters of every draw as near as possible to those of the pivot.
 
     The pivotal reordering algorithm, Marin, Mengersen and Robert (2005), Handbook of Statistics 25, 459-507: it maximises an inner
     product, which for a given set of components is to minimise the squared distance. Parameters are standardised over draws and components.
     A single draw is a noisy pivot: where there is no reference, the mean of the relabelled draws takes its place until nothing changes.
     """
-    theta: FloatArray = evidence.need("features", "pra")
-    if evidence.reference_features is not None:
-        return _once(squared_distances(theta, evidence.reference_features))
+    theta: FloatArray = draws.need("features", "pra")
+    if draws.reference_features is not None:
+        return _once(squared_distances(theta, draws.reference_features))
 
     def costs(orders: IntArray) -> FloatArray:
         return squared_distances(theta, np.take_along_axis(theta, orders[:, :, None], 1).mean(0))
 
-    return _settle(_once(squared_distances(theta, theta[evidence.pivot])), costs, max_iter)
+    return _settle(_once(squared_distances(theta, theta[draws.pivot])), costs, max_iter)
 
 
-def data_based(evidence: Evidence, max_iter: int) -> Outcome:
+def data_based(draws: MixtureDraws, max_iter: int) -> Outcome:
     """Give every group the label whose usual place the group's rows are nearest to.
 
     Rodriguez and Walker (2014), Journal of Computational and Graphical Statistics 23, 25-45: a group j with label k costs
@@ -124,32 +122,32 @@ def data_based(evidence: Evidence, max_iter: int) -> Outcome:
     draws come, then from all of them until nothing changes (the authors' second pass is the first of these). The running pools begin with
     the groups of the reference or of the pivot.
     """
-    rows: Rows = evidence.need("rows", "data-based")
-    powers = _powers(evidence.need("X", "data-based"))
-    sums = cross(rows, powers)
+    rows: Rows = draws.need("rows", "data-based")
+    powers = _powers(draws.need("X", "data-based"))
+    sums = cross_products(rows, powers)
 
     def costs(orders: IntArray) -> FloatArray:
         pooled = np.take_along_axis(sums, orders[:, :, None], axis=1).sum(0)
         return _distances(sums, pooled)
 
-    start = _running(sums, evidence.anchor.T @ powers)
+    start = _running(sums, draws.anchor.T @ powers)
     return _settle(start, costs, max_iter)
 
 
-def sort(evidence: Evidence, max_iter: int) -> Outcome:
+def sort(draws: MixtureDraws, max_iter: int) -> Outcome:
     """Sort components by a number. What it costs is the squared distance from the sorted numbers' means, which sorting makes least.
 
     Quick, and wrong where the numbers of different groups overlap: Celeux, Hurn and Robert (2000), Journal of the American Statistical
     Association 95, 957-970.
     """
-    f: FloatArray = evidence.need("functional", "sort")
+    f: FloatArray = draws.need("functional", "sort")
     orders = np.argsort(f, axis=1, kind="stable")
     places = np.take_along_axis(f, orders, 1).mean(0)
     costs = (f[:, :, None] - places) ** 2 / (f.var() or 1.0)
     return Outcome(orders, costs, 0.0, (float(totals(costs, orders).sum()),), converged=True)
 
 
-METHODS: dict[str, Callable[[Evidence, int], Outcome]] = {
+METHODS: dict[str, Callable[[MixtureDraws, int], Outcome]] = {
     "em-pivot": em_pivot,
     "stephens": stephens,
     "ecr": ecr,
@@ -163,7 +161,7 @@ METHODS: dict[str, Callable[[Evidence, int], Outcome]] = {
 
 def _divergence(rows: Rows, reference: FloatArray) -> FloatArray:
     log_q = np.log(smoothed(reference))
-    return _divergence_of(cross(rows, log_q), log_q.sum(0))
+    return _divergence_of(cross_products(rows, log_q), log_q.sum(0))
 
 
 def _divergence_of(sums: FloatArray, total: FloatArray) -> FloatArray:
@@ -187,9 +185,9 @@ def _disagreement(counts: FloatArray) -> FloatArray:
     return counts.sum(2, keepdims=True) - counts
 
 
-def _starts(evidence: Evidence, rows: Rows) -> Iterator[FloatArray]:
+def _starts(draws: MixtureDraws, rows: Rows) -> Iterator[FloatArray]:
     """Responsibilities from which to start: the reference or the pivot, and a few draws far from one another."""
-    yield evidence.anchor
+    yield draws.anchor
     T = rows.shape[0]
     for t in sorted({(2 * i + 1) * T // (2 * _STARTS) for i in range(_STARTS)}):
         yield rows.draw(t)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.mixture import Mixture
+from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from bayesgmm.params import MixtureParams
 
 __all__ = ["CovarianceShape", "from_parameters"]
 
@@ -20,9 +19,9 @@ _SUM_TOLERANCE = 1e-8
 _SHAPES = {"full": "(..., K, D, D)", "tied": "(..., D, D)", "diag": "(..., K, D)", "spherical": "(..., K)"}
 
 
-def from_parameters(
-    kind: type[MixtureParams], weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: CovarianceShape
-) -> MixtureParams:
+def from_parameters[M: Mixture](
+    kind: type[M], weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: CovarianceShape
+) -> M:
     """Check one thing after the other, so that the first mistake is named with its place; then build the value."""
     if covariance_type not in _SHAPES:
         raise InvalidParameterError(f"covariance_type must be one of {', '.join(_SHAPES)}, got {covariance_type!r}")
@@ -30,7 +29,7 @@ def from_parameters(
     _check_weights(w)
     if m.ndim != w.ndim + 1 or m.shape[:-1] != w.shape or m.shape[-1] < 1:
         raise InvalidParameterError(
-            f"means must have shape {_text(w.shape, 'D')}, one row for each of the {w.shape[-1]} weight(s); got {m.shape}"
+            f"means must have shape {_text(w.shape, 'D')}, one row for each of the {counted(w.shape[-1], 'weight')}; got {m.shape}"
         )
     matrices = _matrices(c, m.shape, covariance_type)
     _check_symmetric(matrices)

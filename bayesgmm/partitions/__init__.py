@@ -1,22 +1,19 @@
 """Groups rather than parameters: one partition for a whole posterior, how sure it is, and how far from it the draws are.
 
 Most of what is here takes draws of a partition, an integer array (draws, points) from any sampler, with labels that may switch between
-draws; `draw_labels` makes them from a fit. Doubt about single rows is what the ``uncertainty`` of a fit returns: `doubt_of_draws` makes
-it, and `abstain` classifies only the rows that are sure enough; where the truth is known, `reliability_curve` says whether responsibilities
-are right as often as they claim. `occupied` and `same_group` say how many groups there really are.
+draws; `draw_labels` makes them from a fit. The doubt of a row is the probability that its label is wrong: the ``uncertainty`` of a fit says
+where it comes from, and `abstain` classifies only the rows that are sure enough; where the truth is known, `reliability_curve` says whether
+responsibilities are right as often as they claim. `occupied_components` and `same_mode` say how many groups there really are.
 """
 
-from bayesgmm.partitions.abstain import Abstention, abstain
-from bayesgmm.partitions.ball import Bound, CredibleBall, credible_ball
-from bayesgmm.partitions.baselines import best_draw, best_linkage
-from bayesgmm.partitions.certain import CertainCore, certain_core
-from bayesgmm.partitions.doubt import cause_of_doubt, doubt_of_draws, doubt_of_one, row_entropy
-from bayesgmm.partitions.losses import LOSSES, expected_loss, loss_draws, partition_loss
-from bayesgmm.partitions.minimise import PartitionEstimate, minimize
-from bayesgmm.partitions.pairs import display_order, draw_labels, similarity, similarity_blocks
+from bayesgmm.partitions.credible_sets import Bound, CertainCore, CredibleBall, certain_core, credible_ball
+from bayesgmm.partitions.doubt import Abstention, abstain, cause_of_doubt, row_entropy, uncertainty_of_draws
+from bayesgmm.partitions.draws import draw_labels
+from bayesgmm.partitions.estimates import PartitionEstimate, PartitionSummary, point_estimate, wasserstein_summary
+from bayesgmm.partitions.losses import LOSSES, expected_loss, partition_loss
+from bayesgmm.partitions.number_of_groups import occupied_components, same_mode
 from bayesgmm.partitions.reliability import brier_score, calibration_error, log_score, match_to_truth, reliability_curve
-from bayesgmm.partitions.several import PartitionSummary, summarize
-from bayesgmm.partitions.used import occupied, same_group
+from bayesgmm.partitions.similarity import similarity, similarity_blocks
 from bayesgmm.underflow import guard
 
 __all__ = [
@@ -28,30 +25,25 @@ __all__ = [
     "PartitionEstimate",
     "PartitionSummary",
     "abstain",
-    "best_draw",
-    "best_linkage",
     "brier_score",
     "calibration_error",
     "cause_of_doubt",
     "certain_core",
     "credible_ball",
-    "display_order",
-    "doubt_of_draws",
-    "doubt_of_one",
     "draw_labels",
     "expected_loss",
     "log_score",
-    "loss_draws",
     "match_to_truth",
-    "minimize",
-    "occupied",
+    "occupied_components",
     "partition_loss",
+    "point_estimate",
     "reliability_curve",
     "row_entropy",
-    "same_group",
+    "same_mode",
     "similarity",
     "similarity_blocks",
-    "summarize",
+    "uncertainty_of_draws",
+    "wasserstein_summary",
 ]
 
 guard(globals())

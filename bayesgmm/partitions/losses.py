@@ -6,18 +6,27 @@ function of three sums, over a, b and n, of ``x^2`` (losses that count pairs) or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation._threads import ordered_map
-from bayesgmm.partitions import _counts, _tables
-from bayesgmm.partitions.inputs import Draws, check_draws, check_partition
+from bayesgmm.partitions import _kernels
+from bayesgmm.partitions.draws import Draws, LabelDraws, check_draws, check_partition
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
-__all__ = ["LOSSES", "Loss", "expected_loss", "loss_draws", "loss_named", "partition_loss"]
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "column_sums",
+    "draw_losses",
+    "expected_loss",
+    "loss_named",
+    "mean_loss",
+    "metric_named",
+    "partition_loss",
+]
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Loss:
     def combine(self, rows: float, columns: FloatArray, cells: FloatArray, n: int) -> FloatArray:
         """Return the loss from sums over rows and, one for each draw (T,), over columns and cells."""
         out = np.empty(len(cells))
-        _tables.losses(self.code, self.split_cost, rows, columns, cells, n, out)
+        _kernels.losses(self.code, self.split_cost, rows, columns, cells, n, out)
         return out
 
     def mean(self, rows: float, columns: FloatArray, cells: FloatArray, n: int) -> float:
@@ -69,19 +78,19 @@ class Loss:
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("binder", _tables.BINDER, counts_pairs=True, of_means=True),
-        Loss("vi", _tables.VI, counts_pairs=False, of_means=True),
-        Loss("nvi", _tables.NVI, counts_pairs=False, of_means=False),
-        Loss("id", _tables.ID, counts_pairs=False, of_means=False),
-        Loss("nid", _tables.NID, counts_pairs=False, of_means=False),
-        Loss("omari", _tables.OMARI, counts_pairs=True, of_means=False),
-        Loss("pear", _tables.OMARI, counts_pairs=True, of_means=True),
+        Loss("binder", _kernels.BINDER, counts_pairs=True, of_means=True),
+        Loss("vi", _kernels.VI, counts_pairs=False, of_means=True),
+        Loss("nvi", _kernels.NVI, counts_pairs=False, of_means=False),
+        Loss("id", _kernels.ID, counts_pairs=False, of_means=False),
+        Loss("nid", _kernels.NID, counts_pairs=False, of_means=False),
+        Loss("omari", _kernels.OMARI, counts_pairs=True, of_means=False),
+        Loss("pear", _kernels.OMARI, counts_pairs=True, of_means=True),
     )
 }
 """Every loss by its name."""
 
 
-def loss_named(name: str | Loss, split_cost: float = 1.0) -> Loss:
+def loss_named(name: str, split_cost: float = 1.0) -> Loss:
     """Return a loss, or say which there are.
 
     Raises
@@ -89,16 +98,20 @@ def loss_named(name: str | Loss, split_cost: float = 1.0) -> Loss:
     InvalidParameterError
         For a name that does not exist, or a ``split_cost`` that is not between 0 and 2 or does not go with the loss.
     """
-    if isinstance(name, Loss):
-        return name
     if name not in LOSSES:
         raise InvalidParameterError(f"loss must be one of {', '.join(map(repr, LOSSES))}, got {name!r}")
     if not 0 < split_cost < 2:
         raise InvalidParameterError(f"split_cost must lie between 0 and 2 (1 weighs both mistakes alike), got {split_cost}")
     if split_cost != 1 and name not in ("binder", "vi"):
         raise InvalidParameterError(f"split_cost goes with the losses 'binder' and 'vi' only, not with {name!r}: leave it at 1")
-    loss = LOSSES[name]
-    return Loss(loss.name, loss.code, loss.counts_pairs, loss.of_means, float(split_cost))
+    return replace(LOSSES[name], split_cost=float(split_cost))
+
+
+def metric_named(name: str) -> Loss:
+    """Return a loss that is a distance, and for which credible balls and Wasserstein distances are defined."""
+    if name not in ("vi", "binder"):
+        raise InvalidParameterError(f"loss must be 'vi' or 'binder', which are distances, got {name!r}")
+    return LOSSES[name]
 
 
 def partition_loss(estimate: ArrayLike, truth: ArrayLike, loss: str = "vi", *, split_cost: float = 1.0) -> float:
@@ -154,31 +167,7 @@ def partition_loss(estimate: ArrayLike, truth: ArrayLike, loss: str = "vi", *, s
     return float(draw_losses(first, check_draws(second[None]), loss_named(loss, split_cost))[0])
 
 
-def loss_draws(labels: ArrayLike, draws: Any, loss: str = "vi", *, split_cost: float = 1.0) -> FloatArray:
-    """Return the losses (T,) of one partition (N,) when each draw (T, N) is true; see :func:`partition_loss`.
-
-    Parameters
-    ----------
-    labels : int array of shape (N,)
-    draws : int array of shape (T, N)
-    loss : str
-    split_cost : float
-        As in :func:`partition_loss`.
-
-    Returns
-    -------
-    array of shape (T,)
-
-    Examples
-    --------
-    >>> loss_draws([0, 0, 1, 1], [[0, 0, 0, 0], [3, 3, 2, 2]])
-    array([1., 0.])
-    """
-    checked = check_draws(draws)
-    return draw_losses(check_partition(labels, checked.n_points), checked, loss_named(loss, split_cost))
-
-
-def expected_loss(labels: ArrayLike, draws: Any, loss: str = "vi", *, split_cost: float = 1.0) -> float:
+def expected_loss(labels: ArrayLike, draws: LabelDraws, loss: str = "vi", *, split_cost: float = 1.0) -> float:
     """Return the posterior expected loss of a partition.
 
     Parameters
@@ -234,9 +223,9 @@ def _table_sums(labels: IntArray, draws: Draws, g: FloatArray) -> FloatArray:
 
     def task(start: int, stop: int) -> FloatArray:
         cells = np.empty((stop - start, draws.most_groups, groups), dtype=np.int32)
-        _counts.count_cells(draws.by_point, labels, start, cells)
+        _kernels.count_cells(draws.by_point, labels, start, cells)
         out = np.empty(stop - start)
-        _counts.cell_sums(cells, g, out)
+        _kernels.cell_sums(cells, g, out)
         return out
 
     return np.concatenate(list(ordered_map(task, draws.parts(groups))))

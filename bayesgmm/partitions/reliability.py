@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy.stats import beta
@@ -19,7 +17,7 @@ _TOLERANCE = 1e-6
 _LEAST = 1e-300  # stands for zero in the logarithm
 
 
-def check_pair(responsibilities: Any, truth: Any) -> tuple[FloatArray, IntArray]:
+def check_pair(responsibilities: ArrayLike, truth: ArrayLike) -> tuple[FloatArray, IntArray]:
     """Return responsibilities (N, K) and true groups (N,) as arrays, or say what is wrong with them.
 
     Raises

@@ -1,4 +1,4 @@
-"""One run of the search for the partition of least expected loss.
+"""The search for the partition of least expected loss: contingency tables that change with it, one run, and all partitions of a few points.
 
 Written from the description of SALSO in Dahl, Johnson and Mueller (2022), Journal of Computational and Graphical Statistics 31,
 1189-1201: allocate the points one after the other, move single points while that helps, then destroy whole groups and build them anew.
@@ -9,56 +9,153 @@ between groups a handful of doubtful points is allocated anew, which finds more 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from functools import cache
 
 import numpy as np
 
-from bayesgmm.partitions.state import TableSearch
-from bayesgmm.typing import IntArray
+from bayesgmm.partitions import _kernels
+from bayesgmm.partitions.draws import Draws
+from bayesgmm.partitions.losses import Loss, column_sums
+from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Attempts", "run"]
+__all__ = ["MOST_POINTS", "TableSearch", "best_of_all", "every_partition", "run"]
 
 MOST_SCANS = 1000
 """Scans end when nothing moves, because each move lowers the loss by more than rounding; this only guards against a mistake in that."""
 ONE_IN = 8
 """One point in so many is looked at again, after a scan of all, until none of them moves."""
+LANES = 4
+"""Slots are made in multiples of this: so many are summed at a time."""
+MOST_POINTS = 8
+"""Points of which all partitions are looked at: 8 have 4,140, each further one makes about six times as many."""
 
 
-@dataclass(frozen=True)
-class Attempts:
-    """How a run starts and how long it goes on.
+class TableSearch:
+    """Contingency tables of a growing partition with every draw: a move costs time of the order of the draws.
 
-    Attributes
+    Parameters
     ----------
-    sequential : bool
-        Whether points are allocated one after the other at first, rather than at random.
-    n_groups : int
-        Most groups of a random start.
-    zealous : int
-        How many groups, and as many handfuls of points, are taken out and allocated anew.
+    draws : Draws
+    loss : Loss
+    limit : int
+        Most groups.
     """
 
-    sequential: bool
-    n_groups: int
-    zealous: int
+    def __init__(self, draws: Draws, loss: Loss, limit: int) -> None:
+        N, T, M = draws.n_points, draws.n_draws, draws.most_groups
+        terms = loss.table(N + 1)
+        self._draws = draws
+        self._step = np.diff(terms)
+        self.rule = _kernels.Rule(loss.code, loss.of_means, loss.split_cost, limit, loss.rounding)
+        C = _slots(min(M + 1, limit))
+        self.tables = _kernels.State(
+            labels=np.full(N, -1),
+            size=np.zeros(C, dtype=np.intp),
+            cells=np.zeros((T, M, C), dtype=np.int32),
+            gain=np.full((T, M, C), self._step[0]),
+            columns=np.zeros((T, M), dtype=np.int32),
+            per_draw=np.zeros((2, T)),
+            sums=np.zeros(3),
+            numbers=np.zeros(2, dtype=np.intp),
+            margin=np.zeros(N),
+        )
+
+    @property
+    def labels(self) -> IntArray:
+        """Groups (N,), numbered without gaps; -1 for points without one."""
+        return self.tables.labels
+
+    @property
+    def margin(self) -> FloatArray:
+        """By how much the best other group was worse than a point's own (N,) when it was last visited."""
+        return self.tables.margin
+
+    @property
+    def value(self) -> float:
+        """Expected loss of the points that have a group."""
+        s, rule, T = self.tables, self.rule, self._draws.n_draws
+        cells, columns = s.per_draw
+        if rule.of_means:
+            cells, columns = (np.array([s.sums[which] / T]) for which in (_kernels.CELLS, _kernels.COLUMNS))
+        out = np.empty(len(cells))
+        rows, n = s.sums[_kernels.ROWS], s.numbers[_kernels.ALLOCATED]
+        _kernels.losses(rule.code, rule.split_cost, rows, columns, cells, n, out)
+        return float(out.mean())
+
+    def visit(self, order: IntArray) -> int:
+        """Put each point where the expected loss is least; each visit may open as many groups as there are, or as a draw has.
+
+        From labels at random the normalised losses would otherwise open hundreds, only to close them again.
+        """
+        moved = done = 0
+        most = max(2 * int(self.tables.numbers[_kernels.ACTIVE]), self._draws.most_groups) + 2
+        rule = self.rule._replace(limit=min(self.rule.limit, most))
+        while done < len(order):
+            n, done = _kernels.visit(order, done, self._draws.by_point, self._step, self.tables, rule)
+            moved += n
+            if done < len(order):
+                self._grow(len(self.tables.size) + 1)
+        return moved
+
+    def take_out(self, items: IntArray) -> None:
+        """Take points out of their groups."""
+        _kernels.take_out(items, self._draws.by_point, self._step, self.tables)
+
+    def place(self, items: IntArray, groups: IntArray) -> None:
+        """Give points without a group these, numbered without gaps."""
+        self._grow(int(groups.max()) + 1)
+        _kernels.place(items, groups, self._draws.by_point, self._step, self.tables)
+
+    def copy(self) -> TableSearch:
+        """Return a state of its own that is the same."""
+        twin = copy(self)
+        twin.tables = _kernels.State(*(array.copy() for array in self.tables))
+        return twin
+
+    def _grow(self, needed: int) -> None:
+        """Make room for so many groups, and for as many again as there are: growing then costs little in all."""
+        have = len(self.tables.size)
+        if needed <= have:
+            return
+        more = _slots(min(max(needed, 2 * have), max(needed, self.rule.limit))) - have
+        s = self.tables
+        self.tables = s._replace(
+            size=np.append(s.size, np.zeros(more, dtype=np.intp)),
+            cells=_widened(s.cells, more, 0),
+            gain=_widened(s.gain, more, self._step[0]),
+        )
+
+
+def _slots(n: int) -> int:
+    return -(-n // LANES) * LANES
+
+
+def _widened(array: np.ndarray, more: int, value: float) -> np.ndarray:
+    T, M, C = array.shape
+    out = np.full((T, M, C + more), value, dtype=array.dtype)
+    out[..., :C] = array
+    return out
 
 
 def run(
-    state: TableSearch, attempts: Attempts, rng: np.random.Generator, tolerance: float, stopped: Callable[[], bool]
+    state: TableSearch, n_groups: int | None, zealous: int, rng: np.random.Generator, stopped: Callable[[], bool]
 ) -> TableSearch:
     """Search from an empty state, and return the best state met; once ``stopped()`` the best so far.
 
-    ``tolerance`` is a difference in loss that counts as none.
+    Points start at random in at most ``n_groups``, or where that is None one after the other where they fit best. Then ``zealous`` groups,
+    and as many handfuls of points, are taken out and allocated anew.
     """
+    tolerance = state.rule.tolerance
     everything = rng.permutation(len(state.labels))
-    if not attempts.sequential:
-        state.place(everything, _without_gaps(rng.integers(rng.integers(attempts.n_groups) + 1, size=len(everything))))
-    else:
+    if n_groups is None:
         state.visit(everything)
+    else:
+        state.place(everything, _without_gaps(rng.integers(rng.integers(n_groups) + 1, size=len(everything))))
     _sweeten(state, rng, stopped)
     best, value = state.copy(), state.value
     untried = _groups(best, rng)
-    for attempt in range(2 * attempts.zealous):
+    for attempt in range(2 * zealous):
         if stopped():
             break
         if attempt % 2:
@@ -108,3 +205,35 @@ def _without_gaps(labels: IntArray) -> IntArray:
     """Number labels in the order in which they appear: groups are opened one after the other."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]
+
+
+@cache
+def every_partition(n: int) -> IntArray:
+    """Return all partitions (P, n) of n points, the groups of each numbered by appearance.
+
+    Examples
+    --------
+    >>> every_partition(3).tolist()
+    [[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1], [0, 1, 2]]
+    """
+    found = np.zeros((1, 1), dtype=np.intp)
+    for _ in range(n - 1):
+        choices = found.max(axis=1) + 2
+        nth = np.concatenate([np.arange(c) for c in choices])
+        found = np.column_stack([np.repeat(found, choices, axis=0), nth])
+    found.setflags(write=False)
+    return found
+
+
+def best_of_all(draws: Draws, loss: Loss, limit: int) -> IntArray:
+    """Return the first partition (N,) of least expected loss among all that have at most ``limit`` groups."""
+    everything = every_partition(draws.n_points)
+    allowed = everything[everything.max(axis=1) < limit]
+    g, columns = loss.table(draws.n_points), column_sums(draws, loss)
+    sums, values = np.empty(draws.n_draws), np.empty(len(allowed))
+    for which, labels in enumerate(allowed):
+        cells = np.empty((draws.n_draws, draws.most_groups, int(labels.max()) + 1), dtype=np.int32)
+        _kernels.count_cells(draws.by_point, labels, 0, cells)
+        _kernels.cell_sums(cells, g, sums)
+        values[which] = loss.mean(float(g[np.bincount(labels)].sum()), columns, sums, draws.n_points)
+    return allowed[int(np.argmin(values))]

@@ -14,9 +14,9 @@ from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.partitions import PartitionEstimate
-from bayesgmm.partitions.ball import Bound, CredibleBall
-from bayesgmm.partitions.inputs import check_partition
-from bayesgmm.partitions.pairs import check_similarity, display_order
+from bayesgmm.partitions.credible_sets import Bound, CredibleBall
+from bayesgmm.partitions.draws import check_partition
+from bayesgmm.partitions.similarity import check_similarity, display_order
 from bayesgmm.plots.geometry import plane_of_labels
 from bayesgmm.plots.style import (
     axes_or_new,
@@ -170,7 +170,7 @@ def plot_similarity(
         As `bayesgmm.partitions.similarity` returns it.
     order : int array of shape (N,), optional
         The points from left to right, and from top to bottom; by default the leaves of an average-linkage tree
-        (`bayesgmm.partitions.display_order`).
+        (the leaves of an average-linkage tree).
     labels : int array of shape (N,) or PartitionEstimate, optional
         A partition, whose groups are marked by brackets along the top and the left, in their colours and with their numbers. A group
         whose points are not neighbours in this order has several.
@@ -198,7 +198,7 @@ def plot_similarity(
     P = check_similarity(similarity)
     N = len(P)
     shown = display_order(P) if order is None else _checked(order, N)
-    groups = None if labels is None else check_partition(getattr(labels, "labels", labels), N)
+    groups = None if labels is None else check_partition(labels.labels if isinstance(labels, PartitionEstimate) else labels, N)
     ax = axes_or_new(ax, (6.0, 5.0))
     picture = ax.imshow(P[np.ix_(shown, shown)], cmap=_TOGETHER, vmin=0.0, vmax=1.0, aspect="equal")
     if groups is not None:
@@ -250,7 +250,7 @@ def plot_occupied(probability: pd.Series, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     probability : pandas.Series
-        What `bayesgmm.partitions.occupied` returns, or ``groups.occupied`` of a comparison.
+        What `bayesgmm.partitions.occupied_components` returns, or ``groups.occupied`` of a comparison.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -264,13 +264,13 @@ def plot_occupied(probability: pd.Series, *, ax: Axes | None = None) -> Axes:
 
     Examples
     --------
-    >>> from bayesgmm.partitions import occupied
-    >>> ax = plot_occupied(occupied([[0, 0, 1], [0, 1, 2], [0, 1, 1]]))
+    >>> from bayesgmm.partitions import occupied_components
+    >>> ax = plot_occupied(occupied_components([[0, 0, 1], [0, 1, 2], [0, 1, 1]]))
     >>> [round(float(bar.get_height()), 2) for bar in ax.patches]
     [0.0, 0.67, 0.33]
     """
     if getattr(getattr(probability, "index", None), "name", None) != "n_groups":
-        raise InvalidParameterError(f"probability must be what occupied returns, got {type(probability).__name__}")
+        raise InvalidParameterError(f"probability must be what occupied_components returns, got {type(probability).__name__}")
     ax = axes_or_new(ax)
     numbers, heights = probability.index.to_numpy(), probability.to_numpy()
     ax.bar(numbers, heights, width=0.7, color=colour(0))

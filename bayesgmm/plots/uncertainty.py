@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import calibration_error, match_to_truth, reliability_curve
-from bayesgmm.partitions.doubt import check_doubt
+from bayesgmm.partitions.doubt import check_uncertainty
 from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for, plane_of_labels
 from bayesgmm.plots.style import (
     DOUBT,
@@ -146,7 +146,7 @@ def plot_entropy(
     >>> [ax.get_title(loc="left") for ax in plot_entropy(X, em.uncertainty())]
     ['the groups overlap (aleatoric)', 'too little data (epistemic)']
     """
-    check_doubt(uncertainty, (*_TITLES, "label"))
+    check_uncertainty(uncertainty, (*_TITLES, "label"))
     rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
     if len(rows) != uncertainty.sizes["obs"]:
         raise InvalidParameterError(f"X has {len(rows)} rows and uncertainty {uncertainty.sizes['obs']}: give those of one fit")
@@ -260,7 +260,7 @@ def plot_responsibilities(uncertainty: xr.Dataset, most: int = 40, *, ax: Axes |
     >>> len(ax.get_xticks())
     10
     """
-    check_doubt(uncertainty, ("component", "responsibility", "lower", "upper"))
+    check_uncertainty(uncertainty, ("component", "responsibility", "lower", "upper"))
     if most < 1:
         raise InvalidParameterError(f"most must be at least 1, got {most}")
     order = np.argsort(uncertainty["responsibility"].max("component").values, kind="stable")[:most]

@@ -148,7 +148,7 @@ def sensitivity(posterior: BayesianGaussianMixture) -> tuple[list[dict[str, Any]
     if reason:
         return [], reason
     try:
-        table = prior_sensitivity(posterior)
+        table = prior_sensitivity(posterior.datatree_)
     except InvalidDataError as error:
         return [], str(error)
     return json_records(table.rename_axis("part").reset_index()), ""

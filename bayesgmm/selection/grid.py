@@ -20,7 +20,7 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, Likelih
 from bayesgmm.expectation import libraries_on_one_thread
 from bayesgmm.expectation._threads import chunks, map_in_turns
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.used import mean_occupied
+from bayesgmm.partitions.number_of_groups import mean_occupied
 from bayesgmm.progress import steps
 from bayesgmm.selection.selection import CRITERIA, Selection, failed_row, model_row
 from bayesgmm.sources import is_chunked
@@ -248,7 +248,7 @@ def _check_sampling(sampling: Mapping[str, Any], settings: dict[str, Any], sampl
         If weights are not whole numbers: rows are left out one at a time.
     """
     # Loaded here: criteria of EM alone leave no rows out.
-    from bayesgmm.criticism.weights import times_each
+    from bayesgmm.criticism.elpd import times_each
 
     if not isinstance(sampling, Mapping):
         raise InvalidParameterError(f"posterior must be True, False or a mapping of settings, got {type(sampling).__name__}")

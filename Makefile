@@ -8,7 +8,7 @@ NOTEBOOKS_INSTALLED := $(VENV)/.installed-notebooks
 DOCS_INSTALLED := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test test-slow bench bench-scale bench-search calibrate notebooks docs wheel lint clean
+.PHONY: help setup report test test-slow test-oldest test-pythons bench bench-scale bench-search calibrate notebooks docs wheel lint clean
 
 help:
 	@echo "Targets:"
@@ -26,6 +26,12 @@ test: $(INSTALLED) ## run the tests and doctests, with coverage (not those marke
 test-slow: $(INSTALLED) ## run the tests marked slow
 	@$(BIN)/python -m pytest -m slow
 
+test-oldest: $(INSTALLED) ## run the tests on the oldest dependencies that pyproject.toml allows (ONLY=tests/test_em.py: some of them)
+	@$(BIN)/nox -s oldest $(if $(ONLY),-- $(ONLY))
+
+test-pythons: $(INSTALLED) ## run the tests on Python 3.12, 3.13 and 3.14, where there are any (ONLY: as above)
+	@$(BIN)/nox -s pythons $(if $(ONLY),-- $(ONLY))
+
 bench: $(INSTALLED) ## run the benchmarks
 	@$(BIN)/python -m benchmarks
 
@@ -36,7 +42,7 @@ bench-search: $(INSTALLED) ## judge the search of EM: planted groups, awkward ta
 	@$(BIN)/python -m benchmarks --only planted awkward maxima --write
 
 calibrate: $(INSTALLED) ## check on simulated data that intervals hold what they claim, write reports/calibration/index.html
-	@$(BIN)/python -m bayesgmm.calibration
+	@$(BIN)/python -m benchmarks.calibration
 
 notebooks: $(NOTEBOOKS_INSTALLED) ## run every notebook (ONLY=03: some of them; WRITE=1: store the outputs)
 	@$(BIN)/python notebooks/run.py $(if $(WRITE),--write) $(ONLY)
@@ -54,7 +60,7 @@ lint: $(INSTALLED) ## check style, format and types
 	@$(BIN)/mypy
 
 clean: ## remove caches and build products (keeps .venv and reports)
-	@rm -rf build dist docs/api docs/gallery *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf build dist .nox docs/api docs/gallery *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find bayesgmm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2> /dev/null || true
 
 # A virtual environment that is there already is kept; one whose Python has gone is made anew.

@@ -18,7 +18,6 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bayesgmm import (
-        calibration,
         criticism,
         datasets,
         diagnostics,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 _load, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
     __name__,
     submodules=[
-        "calibration",
         "criticism",
         "datasets",
         "diagnostics",

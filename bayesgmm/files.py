@@ -5,7 +5,7 @@ import os
 import secrets
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,8 +16,8 @@ import pandas as pd
 
 from bayesgmm import datasets
 from bayesgmm.exceptions import InvalidDataError, ReadingNote
-from bayesgmm.tables.dialect import line_of, sniff
-from bayesgmm.tables.text import read_text
+from bayesgmm.tables.delimited import first_sentence, line_of, read_text, sniff
+from bayesgmm.text import listed
 
 __all__ = [
     "arrow_path",
@@ -274,7 +274,9 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise InvalidDataError(f"{path} is a folder; give one of the files in it.")
     if path.suffix.lower() not in _SUFFIXES:
-        raise InvalidDataError(f"{path} is not a table bayesgmm can read: its name must end in {_either(_SUFFIXES)}.")
+        raise InvalidDataError(
+            f"{path} is not a table bayesgmm can read: its name must end in {listed(_SUFFIXES, conjunction=' or ')}."
+        )
     if path.stat().st_size == 0:
         raise InvalidDataError(f"{path} is empty.")
 
@@ -286,7 +288,7 @@ def _suggestion(path: Path) -> str:
     near = [str(path.parent / name) for name in get_close_matches(path.name, tables)]
     options = near + get_close_matches(path.name, datasets.names())
     if options:
-        return f"did you mean {_either(repr(option) for option in options)}?"
+        return f"did you mean {listed(map(repr, options), conjunction=' or ')}?"
     return f"the data sets that ship with bayesgmm are {', '.join(datasets.names())}."
 
 
@@ -295,7 +297,7 @@ def _read_text(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     try:
         table, assumed = read_text(path, _SEPARATORS[path.suffix.lower()], columns)
     except OSError as error:
-        raise InvalidDataError(f"{path} cannot be read: {_one_line(error)}.") from error
+        raise InvalidDataError(f"{path} cannot be read: {first_sentence(error)}.") from error
     names = list(table.columns)
     if columns is not None and "" in columns:
         raise InvalidDataError(f"A column without a name is called 'Unnamed: 0' after its place; {path} has {', '.join(names)}.")
@@ -321,7 +323,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     try:
         table = pd.read_parquet(arrow_path(path))
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise InvalidDataError(f"{path} is not a readable Parquet file: {_one_line(error)}.") from error
+        raise InvalidDataError(f"{path} is not a readable Parquet file: {first_sentence(error)}.") from error
     return table[_choose(table.columns.map(str), columns, str(path))]
 
 
@@ -333,26 +335,13 @@ def _choose(names: Sequence[str] | pd.Index, wanted: Sequence[str] | None, where
         raise InvalidDataError(f"No columns were chosen; {where} has {', '.join(names)}.")
     missing = [name for name in chosen if name not in names]
     if missing:
-        raise InvalidDataError(f"{where} has no column {_either(map(repr, missing))}; it has {', '.join(names)}.")
-    if twice := _repeated(chosen):
-        raise InvalidDataError(f"Column {_either(map(repr, twice))} was asked for more than once.")
+        raise InvalidDataError(
+            f"{where} has no column {listed(map(repr, missing), conjunction=' or ')}; it has {', '.join(names)}."
+        )
+    if twice := [name for name, count in Counter(chosen).items() if count > 1]:
+        raise InvalidDataError(f"Column {listed(map(repr, twice), conjunction=' or ')} was asked for more than once.")
     if twice := [name for name in chosen if names.count(name) > 1]:
-        raise InvalidDataError(f"{where} has more than one column {_either(map(repr, twice))}; rename all but one.")
+        raise InvalidDataError(
+            f"{where} has more than one column {listed(map(repr, twice), conjunction=' or ')}; rename all but one."
+        )
     return chosen
-
-
-def _repeated(names: Sequence[str]) -> list[str]:
-    """The names that occur more than once, in the order of their first occurrence."""
-    return [name for name, count in Counter(names).items() if count > 1]
-
-
-def _either(options: Iterable[str]) -> str:
-    """``a, b or c``."""
-    *most, last = options
-    return f"{', '.join(most)} or {last}" if most else last
-
-
-def _one_line(error: BaseException) -> str:
-    """The first sentence of a parser's error, without its full stop; the type's name if it says nothing."""
-    message = " ".join(str(error).split())
-    return message.split(". ")[0].rstrip(".") or type(error).__name__

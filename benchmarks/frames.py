@@ -3,7 +3,7 @@
 ``python -m benchmarks.frames [--n 20] [--cells 0 3 5] [--frames columns ics] [--processes 1]``
 
 Every data set is fitted under default priors along other axes. Truths are fixed by design and not drawn from any prior
-(``bayesgmm.calibration.coverage``). Frames:
+(``benchmarks.calibration.coverage``). Frames:
 
 - ``columns``: the columns as they are;
 - ``total``: principal axes of the total covariance, which do not go along with linear maps;
@@ -28,11 +28,11 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.decomposition import FastICA
 
-from bayesgmm.calibration.coverage import PARTS, Cell, Held, run_cell
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
 from bayesgmm.priors.axes import invariant_frame
 from benchmarks import judges
+from benchmarks.calibration.coverage import PARTS, Cell, Held, run_cell
 
 CELLS = [
     (Cell(100, 8, 1, "0.9 shared", 0.0), ""),

@@ -11,19 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bayesgmm.calibration import CONTROLS, DESIGNS, LEVELS, N_DRAWS, Calibration, calibrate, envelope, judge_ranks, run_replicate
-from bayesgmm.calibration.__main__ import main
-from bayesgmm.calibration.coverage import CELLS, Cell, Coverage, Held, run_cell
-from bayesgmm.calibration.page import page, write
-from bayesgmm.calibration.quantities import quantities, quantities_of_truth
-from bayesgmm.calibration.replicate import _held, _held_by_normal, _rank
-from bayesgmm.calibration.value import Group, _share
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import label_free
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
 from bayesgmm.report.figures import Figure
+from benchmarks.calibration.__main__ import main
+from benchmarks.calibration.coverage import CELLS, Cell, Coverage, Held, run_cell
+from benchmarks.calibration.page import Studies, page, write
+from benchmarks.calibration.ranks import envelope, judge_ranks
+from benchmarks.calibration.reliability import SMALL_SAMPLES, Reliability, measure_reliability, run_small_sample
+from benchmarks.calibration.sbc import (
+    CONTROLS,
+    DESIGNS,
+    LEVELS,
+    N_DRAWS,
+    SBC,
+    Group,
+    held,
+    held_by_normal,
+    quantities,
+    quantities_of_truth,
+    rank,
+    run_replicate,
+    run_sbc,
+    share_held,
+)
 from tests.conftest import scipy_log_likelihood
 
 N_RANKS = N_DRAWS + 1
@@ -31,17 +45,17 @@ SMALL = replace(DESIGNS[0], n_rows=40)
 
 
 @pytest.fixture(scope="module")
-def small() -> Calibration:
+def small() -> SBC:
     """A right design and a wrong prior, few replicates of each."""
     wrong = replace(CONTROLS[0], n_rows=40)
-    return calibrate(16, designs=[SMALL, wrong], n_jobs=1, random_state=3)
+    return run_sbc(16, designs=[SMALL, wrong], n_jobs=1, random_state=3)
 
 
 @pytest.fixture
 def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures: drawing takes seconds, and the first test of the page draws them all."""
     for name in ("draw_ranks", "draw_coverage"):
-        monkeypatch.setattr(f"bayesgmm.calibration.page.{name}", lambda group: Figure("data:,", group.design.title, True))
+        monkeypatch.setattr(f"benchmarks.calibration.page.{name}", lambda group: Figure("data:,", group.design.title, True))
 
 
 # --- the yardstick ---
@@ -105,12 +119,12 @@ def test_impossible_ranks_are_refused(ranks: list[int]) -> None:
         judge_ranks(ranks, N_RANKS)
 
 
-def test_a_draw_among_draws_has_a_uniform_rank(rng: np.random.Generator) -> None:
-    ranks = [_rank(rng.normal(size=(2, 300)), rng.normal(), rng) for _ in range(400)]
+def test_a_draw_among_draws_has_a_uniformrank(rng: np.random.Generator) -> None:
+    ranks = [rank(rng.normal(size=(2, 300)), rng.normal(), rng) for _ in range(400)]
     assert judge_ranks(ranks, N_RANKS).p_value > 0.01
-    equal = [_rank(np.zeros((2, 300)), 0.0, rng) for _ in range(400)]
+    equal = [rank(np.zeros((2, 300)), 0.0, rng) for _ in range(400)]
     assert judge_ranks(equal, N_RANKS).p_value > 0.01
-    assert _rank(np.zeros((2, 300)), 1.0, rng) == N_DRAWS
+    assert rank(np.zeros((2, 300)), 1.0, rng) == N_DRAWS
 
 
 # --- intervals ---
@@ -118,31 +132,31 @@ def test_a_draw_among_draws_has_a_uniform_rank(rng: np.random.Generator) -> None
 
 def test_intervals_of_an_exact_posterior_hold_what_they_claim(rng: np.random.Generator) -> None:
     """A normal mean with a known spread: posterior known, and the normal interval the same."""
-    held, by_normal = [], []
+    by_draws, by_normal = [], []
     for _ in range(600):
         truth = rng.normal(size=3)
         data = truth + rng.normal(size=3)
-        held.append(_held(data / 2 + rng.normal(size=(1000, 3)) * np.sqrt(0.5), truth))
-        by_normal.append(_held_by_normal(data / 2, np.full(3, np.sqrt(0.5)), truth))
-    for found in (np.stack(held), np.stack(by_normal)):
+        by_draws.append(held(data / 2 + rng.normal(size=(1000, 3)) * np.sqrt(0.5), truth))
+        by_normal.append(held_by_normal(data / 2, np.full(3, np.sqrt(0.5)), truth))
+    for found in (np.stack(by_draws), np.stack(by_normal)):
         for i, level in enumerate(LEVELS):
-            share, se = _share(found[:, i], level)
+            share, se = share_held(found[:, i], level)
             assert abs(share - level) < 3.5 * se
 
 
 def test_no_standard_error_is_no_interval() -> None:
-    found = _held_by_normal(np.array([0.0, 0.0]), np.array([1.0, np.nan]), np.array([0.1, 0.1]))
+    found = held_by_normal(np.array([0.0, 0.0]), np.array([1.0, np.nan]), np.array([0.1, 0.1]))
     assert np.isnan(found[:, 1]).all()
     assert (found[:, 0] == 1).all()
-    share, se = _share(found[None, 0], 0.5)
+    share, se = share_held(found[None, 0], 0.5)
     assert share == 1.0
     assert se > 0
-    assert np.isnan(_share(np.full((3, 2), np.nan), 0.5)[0])
+    assert np.isnan(share_held(np.full((3, 2), np.nan), 0.5)[0])
 
 
 def test_the_error_of_a_share_sees_that_parameters_err_together(rng: np.random.Generator) -> None:
     one = (rng.random((300, 1)) < 0.8).astype(float)
-    alone, together = _share(one, 0.8)[1], _share(np.repeat(one, 10, axis=1), 0.8)[1]
+    alone, together = share_held(one, 0.8)[1], share_held(np.repeat(one, 10, axis=1), 0.8)[1]
     assert together == pytest.approx(alone, rel=0.1)
 
 
@@ -182,7 +196,7 @@ def test_the_log_prior_is_that_of_the_sampler(rng: np.random.Generator) -> None:
 # --- the whole ---
 
 
-def test_a_right_fit_passes_and_a_wrong_prior_is_caught(small: Calibration) -> None:
+def test_a_right_fit_passes_and_a_wrong_prior_is_caught(small: SBC) -> None:
     right, wrong = small.groups
     assert all(check.passed for check in right.checks), [check.sentence for check in right.checks]
     assert wrong.p_value < 0.01
@@ -190,21 +204,21 @@ def test_a_right_fit_passes_and_a_wrong_prior_is_caught(small: Calibration) -> N
     assert "was found out" in wrong.checks[0].sentence
 
 
-def test_a_wrong_fit_called_right_fails(small: Calibration) -> None:
+def test_a_wrong_fit_called_right_fails(small: SBC) -> None:
     """The same ranks under the name of a right design: the checks must fail them."""
     mislabelled = Group(SMALL, small.groups[1].outcomes)
     assert not any(check.passed for check in mislabelled.checks)
-    assert not Calibration((mislabelled,), 16, 3, 1.0).passed
+    assert not Studies(SBC((mislabelled,), 16, 3, 1.0)).passed
 
 
-def test_a_right_fit_called_a_mistake_is_not_found_out(small: Calibration) -> None:
+def test_a_right_fit_called_a_mistake_is_not_found_out(small: SBC) -> None:
     harmless = Group(small.groups[1].design, small.groups[0].outcomes)
     (check,) = harmless.checks
     assert not check.passed
     assert "was not found out" in check.sentence
 
 
-def test_coverage_counts_the_intervals_that_hold_the_truth(small: Calibration) -> None:
+def test_coverage_counts_the_intervals_that_hold_the_truth(small: SBC) -> None:
     group = small.groups[0]
     table = group.coverage.set_index(["method", "what", "level"])
     held = np.mean([outcome.covered["EM, sandwich", "means"][2] for outcome in group.outcomes])
@@ -214,16 +228,16 @@ def test_coverage_counts_the_intervals_that_hold_the_truth(small: Calibration) -
     assert (wide[0.8] <= wide[0.95]).all()
 
 
-def test_a_replicate_is_the_same_again(small: Calibration) -> None:
+def test_a_replicate_is_the_same_again(small: SBC) -> None:
     seed = np.random.SeedSequence(3).spawn(2)[0].spawn(16)[4]
     again, first = run_replicate(SMALL, seed), small.groups[0].outcomes[4]
     assert again.ranks == first.ranks
-    for key, held in again.covered.items():
-        np.testing.assert_array_equal(held, first.covered[key])
+    for key, answers in again.covered.items():
+        np.testing.assert_array_equal(answers, first.covered[key])
 
 
-def test_the_page_says_what_was_found(small: Calibration, tmp_path) -> None:
-    written = write(small, tmp_path / "calibration")
+def test_the_page_says_what_was_found(small: SBC, tmp_path) -> None:
+    written = write(Studies(small), tmp_path / "calibration")
     html = written.read_text(encoding="utf-8")
     assert html.count("<img") == 3
     assert "http" not in html.replace("http-equiv", "")
@@ -234,34 +248,34 @@ def test_the_page_says_what_was_found(small: Calibration, tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("drawn_once")
-def test_a_page_written_before_is_replaced(small: Calibration, tmp_path) -> None:
-    failed = Calibration((Group(SMALL, small.groups[1].outcomes),), 16, 3, 1.0)
-    assert write(failed, tmp_path) == write(small, tmp_path)
-    assert (tmp_path / "index.html").read_text(encoding="utf-8") == page(small)
+def test_a_page_written_before_is_replaced(small: SBC, tmp_path) -> None:
+    failed = SBC((Group(SMALL, small.groups[1].outcomes),), 16, 3, 1.0)
+    assert write(Studies(failed), tmp_path) == write(Studies(small), tmp_path)
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == page(Studies(small))
 
 
 @pytest.mark.usefixtures("drawn_once")
-def test_the_page_warns_of_what_failed(small: Calibration) -> None:
-    failed = Calibration((Group(SMALL, small.groups[1].outcomes),), 16, 3, 1.0)
-    assert "Read with care" in page(failed)
-    assert "Read with care" not in page(small)
+def test_the_page_warns_of_what_failed(small: SBC) -> None:
+    failed = SBC((Group(SMALL, small.groups[1].outcomes),), 16, 3, 1.0)
+    assert "Read with care" in page(Studies(failed))
+    assert "Read with care" not in page(Studies(small))
 
 
-def test_files_of_others_are_left_alone(small: Calibration, tmp_path) -> None:
+def test_files_of_others_are_left_alone(small: SBC, tmp_path) -> None:
     (tmp_path / "index.html").write_text("mine")
     with pytest.raises(InvalidParameterError, match="not written by"):
-        write(small, tmp_path)
+        write(Studies(small), tmp_path)
     assert (tmp_path / "index.html").read_text() == "mine"
     assert not (tmp_path / "summary.json").exists()
     with pytest.raises(InvalidParameterError, match="is a file"):
-        write(small, tmp_path / "index.html")
+        write(Studies(small), tmp_path / "index.html")
 
 
 @pytest.mark.usefixtures("drawn_once")
-def test_the_command_writes_the_page(small: Calibration, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("bayesgmm.calibration.__main__.calibrate", lambda *args, **kwargs: small)
-    monkeypatch.setattr("bayesgmm.calibration.__main__.measure_reliability", lambda *args, **kwargs: None)
-    monkeypatch.setattr("bayesgmm.calibration.__main__.measure_coverage", lambda *args, **kwargs: None)
+def test_the_command_writes_the_page(small: SBC, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("benchmarks.calibration.__main__.run_sbc", lambda *args, **kwargs: small)
+    monkeypatch.setattr("benchmarks.calibration.__main__.measure_reliability", lambda *args, **kwargs: None)
+    monkeypatch.setattr("benchmarks.calibration.__main__.measure_coverage", lambda *args, **kwargs: None)
     result = CliRunner().invoke(main, ["--replicates", "16", "--output", str(tmp_path / "out"), "--quiet"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "index.html").exists()
@@ -273,34 +287,27 @@ def test_the_command_writes_the_page(small: Calibration, tmp_path, monkeypatch) 
 
 
 @pytest.mark.usefixtures("drawn_once")
-def test_the_command_fails_when_a_check_fails(small: Calibration, tmp_path, monkeypatch) -> None:
-    failed = Calibration((Group(SMALL, small.groups[1].outcomes),), 16, 3, 1.0)
-    monkeypatch.setattr("bayesgmm.calibration.__main__.calibrate", lambda *args, **kwargs: failed)
-    monkeypatch.setattr("bayesgmm.calibration.__main__.measure_reliability", lambda *args, **kwargs: None)
+def test_the_command_fails_when_a_check_fails(small: SBC, tmp_path, monkeypatch) -> None:
+    failed = SBC((Group(SMALL, small.groups[1].outcomes),), 16, 3, 1.0)
+    monkeypatch.setattr("benchmarks.calibration.__main__.run_sbc", lambda *args, **kwargs: failed)
+    monkeypatch.setattr("benchmarks.calibration.__main__.measure_reliability", lambda *args, **kwargs: None)
     result = CliRunner().invoke(main, ["--output", str(tmp_path / "out"), "--sets", "0", "--quiet"])
     assert result.exit_code == 1
     assert "LOOK" in result.output
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"n_replicates": 0}, "n_replicates must be at least 1"),
-        ({"designs": []}, "designs must be at least 1"),
-        ({"n_jobs": 0}, "n_jobs must be at least 1"),
-        ({"random_state": -1}, "random_state must be at least 0"),
-    ],
-)
-def test_impossible_settings_are_refused(settings: dict, words: str) -> None:
-    with pytest.raises(InvalidParameterError, match=words):
-        calibrate(**settings)
+@pytest.mark.parametrize("option", ["--replicates=0", "--samples=0", "--sets=-1", "--jobs=0", "--random-state=-1"])
+def test_impossible_settings_are_refused(option: str) -> None:
+    result = CliRunner().invoke(main, [option])
+    assert result.exit_code == 2
+    assert option.split("=")[0] in result.output
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_ranks(small: Calibration) -> None:
+def test_processes_give_the_same_ranks(small: SBC) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = calibrate(10, designs=[SMALL, CONTROLS[1]], n_jobs=2, random_state=3)
+        found = run_sbc(10, designs=[SMALL, CONTROLS[1]], n_jobs=2, random_state=3)
     assert found.groups[0].ranks.equals(small.groups[0].ranks.head(10))
     assert all(check.passed for check in found.groups[1].checks)
 
@@ -335,8 +342,9 @@ def test_coverage_counts_what_is_held_and_says_what_is_outside(tmp_path) -> None
     assert not whole.passed
     assert gain.passed  # a mean of -0.17 with an error of 0.11
     assert all(check.passed for check in Coverage(cells, ((good,), (good,)), 1, 1.0).checks)
-    assert json.loads(json.dumps(found.summary(), allow_nan=False))["cells"][0]["weights"] is None
-    text = page(Calibration((), 16, 1, 1.0, coverage=found))
+    studies = Studies(SBC((), 16, 1, 1.0), coverage=found)
+    assert json.loads(json.dumps(studies.summary(), allow_nan=False))["coverage"]["cells"][0]["weights"] is None
+    text = page(studies)
     assert "43% !" in text
     assert str(cells[0]) in text
 
@@ -351,3 +359,50 @@ def test_a_default_posterior_of_one_group_holds_what_it_should_where_columns_go_
     assert abs(np.mean([one.bias for one in held])) < 0.05
     assert np.mean([one.share["sds"] for one in old]) < 0.4
     assert np.mean([one.gain for one in held]) > 0 > np.mean([one.bias for one in old]) + 0.1
+
+
+# --- responsibilities from few rows ---
+
+
+@pytest.fixture(scope="module")
+def reliability() -> Reliability:
+    return measure_reliability(5, designs=SMALL_SAMPLES[:1], n_jobs=1)
+
+
+def test_the_posterior_is_more_reliable_than_em_on_few_rows(reliability: Reliability) -> None:
+    table = reliability.table.set_index("method")
+    for measure in ("calibration_error", "log_score", "brier_score"):
+        truth, posterior, em = table.loc[["truth", "posterior", "EM"], measure]
+        assert truth < posterior < em
+    check = reliability.checks[0]
+    assert check.passed
+    assert "in 1 of 1 designs" in check.sentence
+    assert reliability.summary()["n_replicates"] == 5
+
+
+def test_the_page_has_the_numbers(reliability: Reliability) -> None:
+    studies = Studies(SBC((), 0, 1, 1.0), reliability)
+    html = page(studies)
+    assert html.count("<img") == 1
+    assert len(html) < 150_000
+    for value in reliability.table[["calibration_error", "log_score", "brier_score"]].to_numpy().ravel():
+        assert f"{value:.3f}</td>" in html
+    assert studies.checks == reliability.checks
+    assert studies.summary()["reliability"]["designs"][0]["method"] == "EM"
+    assert "Are responsibilities right" not in page(Studies(SBC((), 0, 1, 1.0)))
+
+
+def test_a_fit_that_is_worse_fails_the_check(reliability: Reliability) -> None:
+    """The same responsibilities under each other's name."""
+    part = reliability.tested[0][0]
+    r = part.responsibilities
+    swapped = type(part)(part.groups, {"EM": r["truth"], "posterior": r["EM"], "truth": r["truth"]})
+    assert not Reliability(reliability.designs, ((swapped,),), 1, 0.0).checks[0].passed
+
+
+def test_a_small_sample_is_the_same_again(reliability: Reliability) -> None:
+    seed = np.random.SeedSequence(1).spawn(1)[0].spawn(5)[3]
+    again, first = run_small_sample(SMALL_SAMPLES[0], seed), reliability.tested[0][3]
+    np.testing.assert_array_equal(again.groups, first.groups)
+    for name, table in again.responsibilities.items():
+        np.testing.assert_array_equal(table, first.responsibilities[name])

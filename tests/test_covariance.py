@@ -1,5 +1,7 @@
 """Each family's M-step is a maximum within the family, its shapes are scikit-learn's, its count is the published one."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -385,6 +387,14 @@ def test_there_are_fourteen():
     assert sorted(family(name).letters for name in ALL) == sorted(PUBLISHED)
     assert all(isinstance(family(name), Family) and family(name).name == name for name in ALL)
     assert {family(name) for name in names(aliases=True)} == {family(name) for name in ALL}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_family_that_was_stored_is_the_familys(name):
+    """With no address of a compiled function, which would be another process's."""
+    kept = family(name)
+    kept.update(np.eye(2)[None], np.ones(1))
+    assert pickle.loads(pickle.dumps(kept)) is kept  # noqa: S301 - our own bytes
 
 
 @pytest.mark.parametrize("wrong", ["banana", "vvv", "Full", None, 3, ["full"]])

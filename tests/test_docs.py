@@ -9,9 +9,9 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.bayes.samplers import SAMPLERS
-from bayesgmm.calibration.reliability import LEAST_SHARE
-from bayesgmm.calibration.value import LEAST_P, MOST_ERRORS
 from bayesgmm.comparison import verdicts as comparison
+from benchmarks.calibration.reliability import LEAST_SHARE
+from benchmarks.calibration.sbc import LEAST_P, MOST_ERRORS
 
 checks = importlib.import_module("bayesgmm.diagnostics.verdict")  # the package has a function of this name
 
@@ -72,9 +72,9 @@ def test_output_that_differs_would_be_found() -> None:
 
 
 def names_in_the_code() -> tuple[set[str], list[str]]:
-    """First arguments of every Check(...) of the package: names, and patterns where a part is filled in."""
+    """First arguments of every Check(...) of the package and its calibration: names, and patterns where a part is filled in."""
     names, patterns = set(), []
-    for path in (ROOT / "bayesgmm").rglob("*.py"):
+    for path in [*(ROOT / "bayesgmm").rglob("*.py"), *(ROOT / "benchmarks" / "calibration").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Check":
                 first = node.args[0]

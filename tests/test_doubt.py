@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, entropy
 
 import bayesgmm as bg
-from bayesgmm.calibration import Calibration
-from bayesgmm.calibration.page import page
-from bayesgmm.calibration.reliability import SMALL_SAMPLES, Reliability, measure_reliability, run_small_sample
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import (
@@ -341,53 +338,3 @@ def test_responsibilities_and_truth_must_go_together(table, truth, words: str) -
 def test_impossible_bins_are_refused(wrong: dict) -> None:
     with pytest.raises(InvalidParameterError, match="must"):
         reliability_curve([[0.5, 0.5]], [0], **wrong)
-
-
-@pytest.fixture(scope="module")
-def reliability() -> Reliability:
-    return measure_reliability(5, designs=SMALL_SAMPLES[:1], n_jobs=1)
-
-
-def test_the_posterior_is_more_reliable_than_em_on_few_rows(reliability: Reliability) -> None:
-    table = reliability.table.set_index("method")
-    for measure in ("calibration_error", "log_score", "brier_score"):
-        truth, posterior, em = table.loc[["truth", "posterior", "EM"], measure]
-        assert truth < posterior < em
-    check = reliability.checks[0]
-    assert check.passed
-    assert "in 1 of 1 designs" in check.sentence
-    assert reliability.summary()["n_replicates"] == 5
-
-
-def test_the_page_has_the_numbers(reliability: Reliability) -> None:
-    calibration = Calibration((), 0, 1, 1.0, reliability)
-    html = page(calibration)
-    assert html.count("<img") == 1
-    assert len(html) < 150_000
-    for value in reliability.table[["calibration_error", "log_score", "brier_score"]].to_numpy().ravel():
-        assert f"{value:.3f}</td>" in html
-    assert calibration.checks == reliability.checks
-    assert calibration.summary()["reliability"]["designs"][0]["method"] == "EM"
-    assert "Are responsibilities right" not in page(Calibration((), 0, 1, 1.0))
-
-
-def test_a_fit_that_is_worse_fails_the_check(reliability: Reliability) -> None:
-    """The same responsibilities under each other's name."""
-    part = reliability.tested[0][0]
-    r = part.responsibilities
-    swapped = type(part)(part.groups, {"EM": r["truth"], "posterior": r["EM"], "truth": r["truth"]})
-    assert not Reliability(reliability.designs, ((swapped,),), 1, 0.0).checks[0].passed
-
-
-def test_a_small_sample_is_the_same_again(reliability: Reliability) -> None:
-    seed = np.random.SeedSequence(1).spawn(1)[0].spawn(5)[3]
-    again, first = run_small_sample(SMALL_SAMPLES[0], seed), reliability.tested[0][3]
-    np.testing.assert_array_equal(again.groups, first.groups)
-    for name, table in again.responsibilities.items():
-        np.testing.assert_array_equal(table, first.responsibilities[name])
-
-
-@pytest.mark.parametrize("wrong", [{"n_replicates": 0}, {"designs": []}, {"random_state": -1}, {"n_jobs": 0}])
-def test_impossible_measurements_are_refused(wrong: dict) -> None:
-    with pytest.raises(InvalidParameterError, match="must be at least"):
-        measure_reliability(**wrong)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -130,6 +131,14 @@ class TestReadTable:
         assert list(back) == columns
         np.testing.assert_array_equal(back.to_numpy(dtype=float), table.to_numpy())
 
+    @pytest.mark.parametrize("text", ["#,A\n1,2.5\n2,3.5\n", "#\tA\n1\t2.5\n2\t3.5\n"])
+    def test_a_column_called_number_sign(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "t.tsv").write_text(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReadingNote)
+            table = read_table(tmp_path / "t.tsv")
+        assert table.to_dict("list") == {"#": [1, 2], "A": [2.5, 3.5]}
+
     @pytest.mark.parametrize("name", datasets.names())
     def test_shipped_data_by_name(self, name: str) -> None:
         table = datasets.load(name)
@@ -241,7 +250,9 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def is_header(columns: list[str]) -> bool:
-    """Whether no one could take these names for a row of numbers, missing ones among them."""
+    """Whether no one could take these names for a row of numbers, missing ones among them, or for names in a comment."""
+    if columns[0].startswith("#") and len(columns[0]) > 1:
+        return False
     words = [name for name in columns if any(letter.isalpha() for letter in name) and name[0] not in "<>"]
     return any(pd.isna(pd.to_numeric(name, errors="coerce")) and name.lower() not in GAPS for name in words)
 

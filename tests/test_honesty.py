@@ -8,9 +8,8 @@ from sklearn.datasets import load_iris
 from sklearn.utils.estimator_checks import check_estimator
 
 import bayesgmm as bg
-from bayesgmm.covariance import family, names
-from bayesgmm.covariance._plain import ARGUMENTS, RESULT
-from bayesgmm.covariance.plain import Full
+from bayesgmm.covariance import Family, family, names
+from bayesgmm.covariance._m_steps import ARGUMENTS, RESULT
 from bayesgmm.em import fit_em
 from bayesgmm.em.degeneracy import examine, smallest_sds
 from bayesgmm.em.fit import AGREEMENT
@@ -164,13 +163,10 @@ def too_wide(scatter, counts, previous, rounds, variant, smallest, out):
 
 
 def test_a_fall_of_the_likelihood_is_an_error_in_a_compiled_run_too(faithful):
-    class Wrong(Full):
-        _m_step = Pointer(too_wide, RESULT, ARGUMENTS)
-
-        letters = "EVV"  # free covariances are found without the family's M-step
-
+    # Free covariances are found without the family's M-step.
+    wrong = Family("wrong", "EVV", Pointer(too_wide, RESULT, ARGUMENTS))
     with pytest.raises(LikelihoodDecreaseError, match=r"in iteration \d+, which it never may"):
-        fit_em(faithful.to_numpy(), 3, Wrong(), tol=1e-8, max_iter=50, n_init=3)
+        fit_em(faithful.to_numpy(), 3, wrong, tol=1e-8, max_iter=50, n_init=3)
 
 
 @pytest.mark.parametrize("name", names())

@@ -25,7 +25,7 @@ from bayesgmm.report.answers import answers
 from bayesgmm.report.figures import shown_names
 from bayesgmm.report.typography import within
 from bayesgmm.selection import choose
-from bayesgmm.tables.aside import dependent_columns
+from bayesgmm.tables.uninformative import dependent_columns
 
 FEW = {"draws": 100, "tune": 100, "chains": 2, "random_state": 1, "progressbar": False}
 

@@ -19,7 +19,7 @@ from scipy import sparse
 import bayesgmm as bg
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.tables import Wrong, as_numbers, boolean_columns, column_names, numbers_in
-from bayesgmm.tables.aside import constant, extents, numbering
+from bayesgmm.tables.uninformative import constant, extents, numbering
 
 NAN = float("nan")
 # Numbers that every one of the ways below can hold: quarters, far from the ends of the smallest type.
@@ -209,14 +209,14 @@ def test_true_and_false_are_1_and_0_with_a_word_at_every_door(tmp_path, rng):
     both = np.column_stack([z, rng.random(60) < 0.5])
     np.save(tmp_path / "t.npy", both)
     for door in (both, both.tolist(), both.astype(object), tmp_path / "t.npy", da.from_array(both, chunks=(30, 2))):
-        with pytest.warns(UserWarning, match="Columns 'x0', 'x1': True and False"):
+        with pytest.warns(UserWarning, match="Columns 'x0' and 'x1': True and False"):
             bg.GaussianMixture(1).fit(door)
 
 
 def test_several_columns_are_named_together():
     table = pd.DataFrame({"s": ["x"], "x": [1.0], "t": pd.to_datetime(["2020-01-01"])})
     with pytest.raises(
-        InvalidDataError, match=r"Columns 's', 't' are not numeric: leave them out .* \('x' in row 0 of 's' is text\)"
+        InvalidDataError, match=r"Columns 's' and 't' are not numeric: leave them out .* \('x' in row 0 of 's' is text\)"
     ):
         numbers_in(table)
 

@@ -167,7 +167,7 @@ def test_a_posteriors_means_cannot_be_set(posterior_faithful):
 # NumPy told to raise
 
 PUBLIC = (
-    *("calibration", "comparison", "criticism", "diagnostics", "estimators", "labels", "params", "partitions", "plots", "priors"),
+    *("comparison", "criticism", "diagnostics", "estimators", "labels", "params", "partitions", "plots", "priors"),
     *("report", "selection", "bayes.model"),
 )
 
@@ -259,7 +259,7 @@ TYPOGRAPHY = {"plots", "report"}
 PRINTED_THERE = ("report/report.py", "report/provenance.py", "report/answers.py")
 
 
-UNDERSTOOD = {"tables/cells.py": ("_MISSING", "_MINUS"), "files.py": ("_letter",)}
+UNDERSTOOD = {"tables/delimited.py": ("_MISSING", "_MINUS"), "files.py": ("_letter",)}
 """Constants and functions of what people write into tables and names of files, which is looked for or handed on, and said by nobody."""
 
 

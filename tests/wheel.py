@@ -1,6 +1,6 @@
 """`make wheel`: build the wheel, install it into an empty environment, and run the quick start there.
 
-It downloads what a user would (about 1 GB), so it is no test of every day.
+It downloads what a user would (about 1 GB), so `.ci/run` does it and `make test` does not.
 """
 
 import os

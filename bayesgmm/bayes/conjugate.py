@@ -8,8 +8,7 @@ import numpy as np
 from scipy.special import gammaln, xlogy
 
 from bayesgmm.bayes.space import Space
-from bayesgmm.covariance import Family
-from bayesgmm.covariance.base import diagonals
+from bayesgmm.covariance import Family, diagonals
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors

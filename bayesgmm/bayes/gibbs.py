@@ -19,8 +19,7 @@ import numpy as np
 
 from bayesgmm.bayes.conjugate import log_conjugate_prior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
-from bayesgmm.covariance import Family
-from bayesgmm.covariance.base import diagonals
+from bayesgmm.covariance import Family, diagonals
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import evaluate, has_gaps
 from bayesgmm.params import MixtureParams

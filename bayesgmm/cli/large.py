@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bayesgmm.em import Iteration
     from bayesgmm.estimators import GaussianMixture
     from bayesgmm.expectation import Chunked
-    from bayesgmm.tables.aside import Extent
+    from bayesgmm.tables.uninformative import Extent
 
 __all__ = ["Large", "fit_large", "is_large", "large_options"]
 
@@ -135,7 +135,7 @@ def _names(rows: "Chunked") -> list[str]:
 
 def _extents(rows: "Chunked") -> "list[Extent]":
     """What the first pass over the rows tells of their columns; consecutive numbers are known by their range, mean and spread."""
-    from bayesgmm.tables.aside import Extent
+    from bayesgmm.tables.uninformative import Extent
 
     summary, n = rows.summary, len(rows)
     columns = zip(_names(rows), summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)

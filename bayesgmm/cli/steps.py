@@ -21,8 +21,8 @@ from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import place_of, read_table, readable
 from bayesgmm.selection import Selection, choose, select
 from bayesgmm.tables import Wrong, as_numbers, has_booleans, warn_of_booleans
-from bayesgmm.tables.aside import Extent, constant, dependent_columns, extents, numbering
-from bayesgmm.tables.kinds import TEXT
+from bayesgmm.tables.numeric import TEXT
+from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, numbering
 from bayesgmm.text import counted
 
 __all__ = [

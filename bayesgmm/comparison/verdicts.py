@@ -11,7 +11,7 @@ from bayesgmm.comparison.groups import EMPartition, GroupsUsed
 from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.partitions.doubt import CLEAR
-from bayesgmm.tables.aside import dependent_columns
+from bayesgmm.tables.uninformative import dependent_columns
 from bayesgmm.text import counted
 from bayesgmm.typing import FloatArray
 

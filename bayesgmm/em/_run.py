@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from bayesgmm.covariance.base import A_FEW, TO_THE_END
+from bayesgmm.covariance import A_FEW, TO_THE_END
 from bayesgmm.expectation._compile import FASTMATH, compiled, never_inline
 from bayesgmm.expectation._matrices import cholesky, is_above, lower_product, squared
 

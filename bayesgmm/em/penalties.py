@@ -15,8 +15,7 @@ from typing import NamedTuple, Self, override
 import numpy as np
 from scipy.special import gammaln
 
-from bayesgmm.covariance import WITH_PRIORS, Family
-from bayesgmm.covariance.base import as_matrices, diagonals
+from bayesgmm.covariance import WITH_PRIORS, Family, as_matrices, diagonals
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import Chunked, rows_of
 from bayesgmm.frame import Frame, total_moments

@@ -14,7 +14,7 @@ from typing import Any, override
 
 import numpy as np
 
-from bayesgmm.covariance.base import TO_THE_END
+from bayesgmm.covariance import TO_THE_END
 from bayesgmm.em._run import EMPTY, maximised, moments_at
 from bayesgmm.em.iterate import NO_WEIGHTS, EMRun, as_row, from_row, is_compiled, m_step_of
 from bayesgmm.em.penalties import Moments

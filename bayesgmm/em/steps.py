@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesgmm.covariance import Family
-from bayesgmm.covariance.base import A_FEW
+from bayesgmm.covariance import A_FEW, Family
 from bayesgmm.em._run import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty

@@ -11,7 +11,7 @@ import bayesgmm
 __all__ = ["modules", "own_methods", "own_methods_of_all", "write"]
 
 # In the order in which a reader meets them; what is public and not named here follows.
-ORDER = ("selection", "labels", "partitions", "diagnostics", "criticism", "plots", "priors", "report", "datasets", "calibration")
+ORDER = ("selection", "labels", "partitions", "diagnostics", "criticism", "plots", "priors", "report", "datasets")
 PRIVATE = "Names that start with an underscore, and modules that are not listed here, may change without notice."
 
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,14 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 
-from bayesgmm.calibration.jobs import run_jobs
 from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import BayesianGaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
-from bayesgmm.expectation._threads import n_threads
+from bayesgmm.exceptions import ConvergenceWarning
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
-from bayesgmm.progress import steps
+from bayesgmm.text import counted
 from bayesgmm.typing import FloatArray
+from benchmarks.calibration.processes import replicate
 
 __all__ = ["CELLS", "Cell", "Coverage", "Held", "measure_coverage", "run_cell"]
 
@@ -34,7 +32,6 @@ CELL_LIMITS, ALL_LIMITS = (0.83, 0.96), (0.87, 0.93)
 _FRESH = 500
 _DRAWS_OF_DENSITY = 200
 _SAMPLER: dict[str, Any] = {"draws": 150, "tune": 250, "chains": 4, "cores": 1, "progressbar": False}
-_TASK = 5
 
 
 @dataclass(frozen=True)
@@ -42,30 +39,19 @@ class Cell:
     """A true mixture, and how many rows of it are fitted.
 
     Standard deviations are one. Groups lie at equal distances from each other, in directions drawn once for all.
-
-    Parameters
-    ----------
-    n_rows, n_features, n_components : int
-    correlations : {"mild", "0.9 shared", "0.9 own"}
-        Those of two factors with loadings of 0.6, of each group its own; 0.9 everywhere; or 0.9 in size, with signs of each group's own.
-    distance : float
-        Between the groups' means, in standard deviations.
-
-    Examples
-    --------
-    >>> str(Cell(60, 2, 2, "mild", 4.0))
-    '60 rows, 2 columns, 2 groups 4 sds apart, mild correlations'
     """
 
     n_rows: int
     n_features: int
     n_components: int
     correlations: str
+    """"mild": those of two factors with loadings of 0.6, of each group its own; "0.9 shared": 0.9 everywhere; "0.9 own": 0.9 in size,
+    with signs of each group's own."""
     distance: float
+    """Between the groups' means, in standard deviations."""
 
     def __str__(self) -> str:
-        K = self.n_components
-        groups = "1 group" if K == 1 else f"{K} groups {self.distance:g} sds apart"
+        groups = counted(self.n_components, "group") + (f" {self.distance:g} sds apart" if self.n_components > 1 else "")
         return f"{self.n_rows} rows, {self.n_features} columns, {groups}, {self.correlations} correlations"
 
     @property
@@ -95,44 +81,27 @@ class Cell:
         return R
 
 
-def _cells() -> list[Cell]:
-    kinds = ("mild", "0.9 shared", "0.9 own")
-    return [
-        Cell(N, D, K, kind, distance)
-        for N in (60, 150, 500)
-        for D in (2, 5, 8)
-        for K in (1, 2, 3)
-        for kind in kinds
-        for distance in ((4.0, 30.0) if K > 1 else (0.0,))
-        if N > 60 or (D <= 5 and K <= 2)
-    ]
-
-
-CELLS = tuple(_cells())
+CELLS = tuple(
+    Cell(N, D, K, kind, distance)
+    for N in (60, 150, 500)
+    for D in (2, 5, 8)
+    for K in (1, 2, 3)
+    for kind in ("mild", "0.9 shared", "0.9 own")
+    for distance in ((4.0, 30.0) if K > 1 else (0.0,))
+    if N > 60 or (D <= 5 and K <= 2)
+)
 
 
 @dataclass(frozen=True)
 class Held:
-    """What became of one data set.
-
-    Parameters
-    ----------
-    share : dict of str to float
-        Share of a part's intervals that hold the truth; NaN where there are none.
-    bias : float
-        Mean log of the posterior means of the standard deviations over the true ones.
-    gain : float
-        Mean log-density of fresh rows under the posterior predictive less that under EM, in nats a row.
-
-    Examples
-    --------
-    >>> Held({"weights": 1.0}, 0.01, 0.2).gain
-    0.2
-    """
+    """What became of one data set."""
 
     share: dict[str, float]
+    """Share of a part's intervals that hold the truth; NaN where there are none."""
     bias: float
+    """Mean log of the posterior means of the standard deviations over the true ones."""
     gain: float
+    """Mean log-density of fresh rows under the posterior predictive less that under EM, in nats a row."""
 
 
 def run_cell(
@@ -143,25 +112,7 @@ def run_cell(
 ) -> Held:
     """Simulate a data set and fit it under default priors.
 
-    Parameters
-    ----------
-    cell : Cell
-    seed : SeedSequence
-        The same seed gives the same outcome.
-    priors : callable, optional
-        Return the priors of rows (N, D); by default `Priors`.
-    spoil : callable, optional
-        Return rows in the place of those that were simulated, given these and a generator.
-
-    Returns
-    -------
-    Held
-
-    Examples
-    --------
-    >>> held = run_cell(CELLS[0], np.random.SeedSequence(1))
-    >>> 0 <= held.share["means"] <= 1
-    True
+    ``priors`` returns others, given the rows (N, D); ``spoil`` returns other rows in the place of those that were simulated.
     """
     simulation, fits = seed.spawn(2)
     rng, start, truth = np.random.default_rng(simulation), int(fits.generate_state(1)[0]), cell.truth
@@ -197,16 +148,7 @@ def _share(draws: FloatArray, truth: FloatArray) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """How often intervals hold the truth in every cell.
-
-    Parameters
-    ----------
-    cells : tuple of Cell
-    held : tuple of tuple of Held
-        The data sets of each cell.
-    random_state : int
-    seconds : float
-    """
+    """How often intervals hold the truth in the data sets of every cell."""
 
     cells: tuple[Cell, ...]
     held: tuple[tuple[Held, ...], ...]
@@ -271,69 +213,20 @@ class Coverage:
         return float(np.std([one.share[part] for one in held]) / np.sqrt(len(held)))
 
     def summary(self) -> dict[str, Any]:
-        """What a file keeps of it."""
+        """Return the numbers, for a file."""
         return {
             "random_state": self.random_state,
             "seconds": self.seconds,
             "n_data_sets": len(self.held[0]),
             "level": LEVEL,
-            "cells": [{str(key): _or_none(value) for key, value in row.items()} for row in self.table.to_dict("records")],
-            "overall": {name: _or_none(value) for name, value in self.overall.items()},
+            "cells": self.table.to_dict("records"),
+            "overall": self.overall,
         }
 
 
-def _or_none(value: Any) -> Any:
-    """Return None for what is not a number: JSON has no word for it."""
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
-def measure_coverage(
-    n_replicates: int = 100,
-    *,
-    cells: Sequence[Cell] = CELLS,
-    random_state: int = 1,
-    n_jobs: int | None = None,
-    progressbar: bool = False,
-) -> Coverage:
-    """Simulate data sets of every cell, fit them, and count how often intervals hold the truth.
-
-    Parameters
-    ----------
-    n_replicates : int
-        Data sets of each cell.
-    cells : sequence of Cell
-    random_state : int
-        The same number gives the same outcomes, for any number of processes.
-    n_jobs : int, optional
-        Processes; by default as many as there are cores.
-    progressbar : bool
-
-    Returns
-    -------
-    Coverage
-
-    Raises
-    ------
-    InvalidParameterError
-        If a number is below 1 or there are no cells.
-
-    Examples
-    --------
-    >>> measure_coverage(2, cells=CELLS[:1], n_jobs=1).table.shape
-    (1, 8)
-    """
-    for name, value in (("n_replicates", n_replicates), ("cells", len(cells)), ("n_jobs", 1 if n_jobs is None else n_jobs)):
-        if value < 1:
-            raise InvalidParameterError(f"{name} must be at least 1, got {value}")
+def measure_coverage(n_replicates: int = 100, *, cells: Sequence[Cell] = CELLS, random_state: int = 1, **settings: Any) -> Coverage:
+    """Simulate data sets of every cell, fit them, and count how often intervals hold the truth."""
     began = time.perf_counter()
     seeds = [np.random.SeedSequence([random_state, number]).spawn(n_replicates) for number in range(len(cells))]
-    jobs = [(cell, own[i : i + _TASK]) for cell, own in zip(cells, seeds, strict=True) for i in range(0, n_replicates, _TASK)]
-    with steps("Covering", len(jobs), shown=progressbar) as step:
-        parts = iter(chain.from_iterable(run_jobs(_do, jobs, n_jobs or n_threads(), step)))
-    held = tuple(tuple(islice(parts, n_replicates)) for _ in cells)
+    held = replicate(run_cell, cells, seeds, title="Covering", **settings)
     return Coverage(tuple(cells), held, random_state, time.perf_counter() - began)
-
-
-def _do(job: tuple[Cell, list[np.random.SeedSequence]]) -> list[Held]:
-    cell, seeds = job
-    return [run_cell(cell, seed) for seed in seeds]

@@ -1,19 +1,18 @@
-"""``python -m bayesgmm.calibration``: simulate, fit, judge, and write the page."""
+"""``python -m benchmarks.calibration``: simulate, fit, judge, and write the page."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Any
 
 import click
 
-from bayesgmm.calibration.coverage import measure_coverage
-from bayesgmm.calibration.page import write
-from bayesgmm.calibration.reliability import measure_reliability
-from bayesgmm.calibration.run import calibrate
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.files import check_writable
+from benchmarks.calibration.coverage import measure_coverage
+from benchmarks.calibration.page import Studies, write
+from benchmarks.calibration.reliability import measure_reliability
+from benchmarks.calibration.sbc import run_sbc
 
 __all__ = ["main"]
 
@@ -35,10 +34,12 @@ def main(replicates: int, samples: int, sets: int, random_state: int, output: st
     """
     try:
         check_writable(output, folder=True)
-        settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs, "progressbar": not quiet}
-        found = replace(calibrate(replicates, **settings), reliability=measure_reliability(samples, **settings))
-        if sets:
-            found = replace(found, coverage=measure_coverage(sets, **settings))
+        settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs or -1, "progressbar": not quiet}
+        found = Studies(
+            run_sbc(replicates, **settings),
+            measure_reliability(samples, **settings),
+            measure_coverage(sets, **settings) if sets else None,
+        )
         click.echo(write(found, output))
     except (InvalidParameterError, OSError) as error:
         raise click.ClickException(str(error)) from None

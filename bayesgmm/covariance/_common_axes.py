@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
-from bayesgmm.covariance._plain import ARGUMENTS, RESULT
-from bayesgmm.covariance._structure import (
+from bayesgmm.covariance._m_steps import (
+    ARGUMENTS,
     MOST_ROUNDS,
+    RESULT,
     compose,
     equal_volumes,
     fill_shape,
@@ -32,7 +33,7 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 @compiled()
 def common_form(scatter, counts, previous, rounds, variant, smallest, out):
-    """VEE, one matrix up to its volume; see :mod:`bayesgmm.covariance._plain` for what the arguments are."""
+    """VEE, one matrix up to its volume; see :mod:`bayesgmm.covariance._m_steps` for what the arguments are."""
     K, D, _ = scatter.shape
     least, form = least_spreads(scatter, counts, smallest), np.zeros((D, D))
     for k in range(1 if rounds > 0 else K):

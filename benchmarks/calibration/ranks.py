@@ -10,7 +10,6 @@ from scipy import stats
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
-from bayesgmm.validation import check_prob
 
 __all__ = ["Uniformity", "envelope", "judge_ranks"]
 
@@ -21,61 +20,23 @@ _PER_BIN = 5  # least expected count of a bin, for the chi-square distribution t
 
 @dataclass(frozen=True, eq=False)
 class Uniformity:
-    """How uniform ranks are.
-
-    Parameters
-    ----------
-    ecdf : array of shape (n_ranks,)
-        Share of the ranks at most 0, 1, 2 ...
-    p_value : float
-        Chance that uniform ranks leave the middle somewhere by as much as these do, relative to what is usual there.
-    chi_square_p_value : float
-        Of Pearson's test on bins of equal width.
-
-    Examples
-    --------
-    >>> even = judge_ranks(np.arange(200) % 100, 100)
-    >>> even.ecdf.shape, even.chi_square_p_value
-    ((100,), 1.0)
-    """
+    """How uniform ranks are."""
 
     ecdf: FloatArray
+    """Share of the ranks at most 0, 1, 2 ..."""
     p_value: float
+    """Chance that uniform ranks leave the middle somewhere by as much as these do, relative to what is usual there."""
     chi_square_p_value: float
+    """Of Pearson's test on bins of equal width."""
 
 
 def judge_ranks(ranks: ArrayLike, n_ranks: int) -> Uniformity:
-    """Say how well ranks agree with the uniform distribution on 0 to ``n_ranks - 1``.
+    """Say how well independent ranks (R,) agree with the uniform distribution on 0 to ``n_ranks - 1``.
 
-    Parameters
-    ----------
-    ranks : int array of shape (R,)
-        Independent of each other.
-    n_ranks : int
-        Number of values that a rank can take.
-
-    Returns
-    -------
-    Uniformity
-
-    Raises
-    ------
-    InvalidParameterError
-        If there are no ranks, or one lies outside.
-
-    Notes
-    -----
     At every value the count of ranks up to there is binomial, which gives each a two-sided tail probability; the statistic is the
     least of them, and its distribution under uniformity is simulated: Säilynoja, Bürkner and Vehtari (2022), Statistics and Computing 32,
     32, section 2.2, with simulated p-values in place of their interpolated envelope. Unlike a chi-square test it does not depend on
     bins, and sees trends.
-
-    Examples
-    --------
-    >>> judge_ranks(np.arange(200) % 100, 100).p_value
-    1.0
-    >>> judge_ranks(np.arange(200) % 50, 100).p_value < 1e-3
-    True
     """
     ranks = np.asarray(ranks)
     if ranks.size == 0 or ranks.min() < 0 or ranks.max() >= n_ranks:
@@ -88,27 +49,7 @@ def judge_ranks(ranks: ArrayLike, n_ranks: int) -> Uniformity:
 
 
 def envelope(n_replicates: int, n_ranks: int, prob: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """Return bounds (n_ranks,) between which the whole distribution function of uniform ranks stays with this probability.
-
-    Parameters
-    ----------
-    n_replicates : int
-        Number of ranks.
-    n_ranks : int
-        Number of values that a rank can take.
-    prob : float
-
-    Returns
-    -------
-    lower, upper : array of shape (n_ranks,)
-
-    Examples
-    --------
-    >>> lower, upper = envelope(200, 100)
-    >>> bool(lower[49] < 0.5 < upper[49]), float(upper[-1])
-    (True, 1.0)
-    """
-    check_prob(prob)
+    """Return bounds (n_ranks,) between which the whole distribution function of uniform ranks stays with this probability."""
     tail = float(np.quantile(_null(n_replicates, n_ranks), 1 - prob))
     inside = _tails(n_replicates, n_ranks) > tail
     counts = np.arange(n_replicates + 1)

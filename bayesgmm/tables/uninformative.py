@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesgmm.tables.kinds import Wrong, as_numbers
+from bayesgmm.tables.numeric import Wrong, as_numbers
 from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray
 

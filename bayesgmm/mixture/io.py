@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.mixture import Mixture
+from bayesgmm.text import listed, shortened
 from bayesgmm.typing import FloatArray
 
 __all__ = ["FORMAT", "VERSION", "load", "save"]
@@ -72,16 +73,15 @@ def save(params: Mixture, path: str | os.PathLike[str]) -> None:
 def load[M: Mixture](kind: type[M], path: str | os.PathLike[str]) -> M:
     """Read a mixture that :func:`save` wrote; :meth:`bayesgmm.params.MixtureParams.load` describes it."""
     source = Path(path)
-    reader = _read_npz if _ending(source) == ".npz" else _read_json
+    is_npz = _ending(source) == ".npz"
     if not source.is_file():
         raise InvalidDataError(f"There is no file {str(source)!r}.")
-    content = reader(source)
-    _check_header(source, content)
-    values = {name: _floats(source, name, content[name]) for name in _ARRAYS}
     try:
-        return kind(**values)
-    except InvalidParameterError as error:
-        _refuse(source, str(error), error)
+        content = _read_npz(source) if is_npz else _read_json(source)
+        _check_header(content)
+        return kind(**{name: _floats(name, content[name]) for name in _ARRAYS})
+    except (InvalidDataError, InvalidParameterError) as error:
+        raise InvalidDataError(f"{source} does not hold a mixture: {error}.") from error
 
 
 def _ending(path: Path) -> str:
@@ -96,9 +96,9 @@ def _read_json(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError, OSError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error).rstrip(".")
-        _refuse(path, f"it cannot be read as JSON ({reason})", error)
+        raise InvalidDataError(f"it cannot be read as JSON ({reason})") from error
     if not isinstance(content, dict):
-        _refuse(path, f"it holds a {type(content).__name__}, not an object with keys {', '.join(sorted(_KEYS))}")
+        raise InvalidDataError(f"it holds a {type(content).__name__}, not an object with keys {listed(sorted(_KEYS))}")
     return content
 
 
@@ -113,34 +113,32 @@ def _read_npz(path: Path) -> Mapping[str, Any]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        _refuse(path, "it cannot be read as an npz file of plain arrays", error)
+        raise InvalidDataError("it cannot be read as an npz file of plain arrays") from error
 
 
-def _check_header(path: Path, content: Mapping[str, Any]) -> None:
+def _check_header(content: Mapping[str, Any]) -> None:
     """Check the keys, the format and the version."""
     if missing := sorted(_KEYS - set(content)):
-        _refuse(path, f"it lacks {', '.join(missing)}")
+        raise InvalidDataError(f"it lacks {listed(missing)}")
     if extra := sorted(set(content) - _KEYS):
-        _refuse(path, f"it has keys that no mixture has: {', '.join(extra[:5])}")
+        raise InvalidDataError(f"it has keys that no mixture has: {listed(extra, 5)}")
     if str(content["format"]) != FORMAT:
-        _refuse(path, f"its format is {str(content['format'])[:60]!r}, not {FORMAT!r}")
+        raise InvalidDataError(f"its format is {shortened(content['format'], 60)!r}, not {FORMAT!r}")
     version = np.asarray(content["version"])
     if version.shape or version.dtype.kind not in "iu" or version < 1:
-        _refuse(path, "its version is not a whole number from 1 on")
+        raise InvalidDataError("its version is not a whole number from 1 on")
     if version > VERSION:
-        _refuse(path, f"it has version {int(version)} of the format and this bayesgmm reads up to {VERSION}: update bayesgmm")
+        raise InvalidDataError(
+            f"it has version {int(version)} of the format and this bayesgmm reads up to {VERSION}: update bayesgmm"
+        )
 
 
-def _floats(path: Path, name: str, values: Any) -> FloatArray:
+def _floats(name: str, values: Any) -> FloatArray:
     """Return float64 values; text that looks like a number is not one."""
     try:
         array = np.asarray(values)
     except (ValueError, OverflowError) as error:
-        _refuse(path, f"{name} is not a rectangular array", error)
+        raise InvalidDataError(f"{name} is not a rectangular array") from error
     if array.dtype.kind not in "iuf":
-        _refuse(path, f"{name} is not an array of numbers")
+        raise InvalidDataError(f"{name} is not an array of numbers")
     return array.astype(float)
-
-
-def _refuse(path: Path, reason: str, cause: BaseException | None = None) -> NoReturn:
-    raise InvalidDataError(f"{path} does not hold a mixture: {reason}.") from cause

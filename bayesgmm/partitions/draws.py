@@ -28,6 +28,7 @@ __all__ = [
     "check_partition",
     "draw_labels",
     "mixtures",
+    "params_of",
     "responsibilities",
 ]
 
@@ -187,8 +188,6 @@ def draw_labels(fit: Fit | MixtureParams, X: ArrayLike | None = None, *, random_
     >>> draw_labels(params, [[0.0], [0.5], [9.0]], random_state=1)
     array([[0, 0, 1]], dtype=int16)
     """
-    if not isinstance(fit, MixtureParams | Fit):
-        raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
     params, points, _ = mixtures(fit, X)
     rng = generator(random_state)
     out = np.empty((len(params.weights), len(points)), dtype=np.int16)
@@ -209,13 +208,20 @@ def responsibilities(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int
         yield start, responsibility_draws(rows, *some.arrays(), diagonal=some.is_diagonal)
 
 
+def params_of(fit: Fit | MixtureParams) -> MixtureParams:
+    """Return the mixtures of a fit, or say that it is none."""
+    if not isinstance(fit, MixtureParams | Fit):
+        raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
+    return fit if isinstance(fit, MixtureParams) else fit.params_
+
+
 def mixtures(fit: Fit | MixtureParams, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray, FloatArray | None]:
     """Return a posterior's draws in one row, the points to look at, and how often each counts (None: once)."""
     if getattr(fit, "noise_weight_", 0.0):
         raise InvalidParameterError(
             "a fit with noise has points that belong to no group: give its mixture alone, fit.params_, with the points X"
         )
-    params = (fit if isinstance(fit, MixtureParams) else fit.params_).reshape(-1)
+    params = params_of(fit).reshape(-1)
     check_same_columns("The fit", fit, X)
     weight = None
     if X is None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.draws import Fit, LabelDraws, check_count, check_draws, draw_labels, mixtures, responsibilities
+from bayesgmm.partitions.draws import Fit, LabelDraws, check_count, check_draws, draw_labels, mixtures, params_of, responsibilities
 from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 
 __all__ = ["mean_occupied", "occupied_components", "same_mode"]
@@ -142,9 +142,7 @@ def same_mode(fit: Fit | MixtureParams, *, n_draws: int | None = 1000) -> pd.Dat
     1          0.5  1.0  0.0
     2          0.0  0.0  1.0
     """
-    if not isinstance(fit, MixtureParams | Fit):
-        raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
-    flat = (fit if isinstance(fit, MixtureParams) else fit.params_).reshape(-1)
+    flat = params_of(fit).reshape(-1)
     if n_draws is not None:
         check_count(n_draws, "n_draws")
         flat = flat.thin(n_draws)

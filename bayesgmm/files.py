@@ -1,5 +1,6 @@
 """Reading tables, and writing files so that nobody ever sees half of one."""
 
+import math
 import os
 import secrets
 import warnings
@@ -10,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bayesgmm import datasets
@@ -17,7 +19,17 @@ from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.tables.delimited import first_sentence, line_of, read_text, sniff
 from bayesgmm.text import listed
 
-__all__ = ["arrow_path", "atomic_write", "atomic_write_text", "check_writable", "place_of", "read_table", "readable"]
+__all__ = [
+    "arrow_path",
+    "atomic_write",
+    "atomic_write_text",
+    "check_writable",
+    "json_records",
+    "jsonable",
+    "place_of",
+    "read_table",
+    "readable",
+]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SUFFIXES = (*_SEPARATORS, ".parquet")
@@ -106,6 +118,38 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def jsonable(value: Any) -> Any:
+    """Return a scalar as JSON has it: plain numbers and strings, None for what is not finite.
+
+    Parameters
+    ----------
+    value : scalar
+
+    Examples
+    --------
+    >>> jsonable(np.float64(0.5)), jsonable(float("nan")), jsonable(pd.NA)
+    (0.5, None, None)
+    """
+    if value is pd.NA:
+        return None
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def json_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as dicts that JSON can hold.
+
+    Examples
+    --------
+    >>> json_records(pd.DataFrame({"a": [1, 2], "b": [0.5, float("inf")]}))
+    [{'a': 1, 'b': 0.5}, {'a': 2, 'b': None}]
+    """
+    return [{str(key): jsonable(value) for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def readable(name: str) -> str:

@@ -26,7 +26,7 @@ from bayesgmm.cli.options import (
     for_posterior,
     seeded,
 )
-from bayesgmm.cli.steps import command_line
+from bayesgmm.cli.steps import Table, command_line
 from bayesgmm.typing import CovarianceType
 
 BAYESGMM = Path(sys.executable).with_name("bayesgmm")
@@ -240,9 +240,9 @@ class TestEnds:
 
     @pytest.mark.filterwarnings("always")
     def test_warnings_are_one_line(self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        def load(*args: object) -> pd.DataFrame:
+        def load(*args: object) -> Table:
             warnings.warn("take care", UserWarning, stacklevel=1)
-            return bg.datasets.load_faithful()
+            return Table(bg.datasets.load_faithful(), None, 0)
 
         monkeypatch.setattr("bayesgmm.cli.steps.load", load)
         assert main([*self.FIT, "--quiet"]) == 0

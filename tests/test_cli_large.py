@@ -25,8 +25,7 @@ import bayesgmm as bg
 import bayesgmm.em.run as iterate
 from bayesgmm.cli import main
 from bayesgmm.cli import predict as predicting
-from bayesgmm.cli.cluster import PATIENCE
-from bayesgmm.cli.large import OFTEN, _told
+from bayesgmm.cli.large import OFTEN, PATIENCE, _told
 from bayesgmm.cli.steps import Progress
 from bayesgmm.em import Iteration
 
@@ -421,7 +420,7 @@ class TestScheduler:
     def test_a_port_that_says_nothing(
         self, here: Path, capsys: pytest.CaptureFixture[str], listening: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("bayesgmm.cli.cluster.PATIENCE", 1.0)
+        monkeypatch.setattr("bayesgmm.cli.large.PATIENCE", 1.0)
         address, began = listening(b""), time.perf_counter()
         assert f"No Dask scheduler answered at {address} within 1 seconds." in fails(capsys, *self.FIT, address)
         assert time.perf_counter() - began < 10
@@ -445,14 +444,14 @@ class TestScheduler:
     def test_a_cluster_fits(self, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         from distributed import LocalCluster, get_client
 
-        monkeypatch.setattr("bayesgmm.cli.cluster.PATIENCE", 2.0)
+        monkeypatch.setattr("bayesgmm.cli.large.PATIENCE", 2.0)
         inside = fit("data", *COLUMNS)
         capsys.readouterr()
         with LocalCluster(n_workers=0, processes=False, host="127.0.0.1", protocol="tcp://", dashboard_address=":0") as cluster:
             address = cluster.scheduler_address
             assert "has no workers: start some with dask worker" in fails(capsys, *self.FIT, address)
             cluster.scale(1)
-            monkeypatch.setattr("bayesgmm.cli.cluster.PATIENCE", 20.0)
+            monkeypatch.setattr("bayesgmm.cli.large.PATIENCE", 20.0)
             before = cluster.scheduler.transition_counter
             there = fit("data", *COLUMNS, "--scheduler", address)
             assert cluster.scheduler.transition_counter > before + 10  # it was the workers that did it

@@ -283,7 +283,7 @@ class TestGaps:
         np.testing.assert_allclose(found.filled[rows, 1:], [other.weights @ other.means for other in given])
         known = ~np.isnan(X)
         assert (found.filled[known] == X[known]).all()
-        for draw in (found.plot_groups, found.plot_uncertainty, found.plot_predictive):
+        for draw in (found.plot_groups, found.plot_doubt, found.plot_predictive):
             draw()
         plt.close("all")
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.partitions import calibration_error, reliability_curve, uncertainty_of_draws
 from bayesgmm.partitions.doubt import uncertainty_of_one
-from bayesgmm.plots import plot_doubt, plot_reliability, plot_responsibilities
+from bayesgmm.plots import plot_entropy, plot_reliability, plot_responsibilities
 from bayesgmm.plots.style import colour, plain
 from tests.conftest import random_mixture
 from tests.test_plots import ink
@@ -41,7 +41,7 @@ def whole(figure) -> bool:
 @pytest.mark.parametrize(("K", "D"), [(3, 1), (2, 2), (3, 4), (2, 3), (1, 3)])
 def test_both_causes_are_drawn_on_one_scale(rng, K: int, D: int) -> None:
     X, table = case(rng, K, D)
-    axes = plot_doubt(X, table)
+    axes = plot_entropy(X, table)
     clims = []
     for ax, name in zip(axes, ("aleatoric", "epistemic"), strict=True):
         points = next(c for c in ax.collections if c.get_array() is not None)
@@ -60,12 +60,12 @@ def test_both_causes_are_drawn_on_one_scale(rng, K: int, D: int) -> None:
 def test_axes_say_what_they_are(rng) -> None:
     X, table = case(rng, 3, 4)
     frame = pd.DataFrame(X, columns=list("abcd"))
-    ax = plot_doubt(frame, table)[0]
+    ax = plot_entropy(frame, table)[0]
     assert ax.get_xlabel().startswith("1st discriminant axis:\n")
     assert ax.get_ylabel().startswith("2nd discriminant axis:\n")
     for labels, start in ((np.arange(80) % 2, "principal axis of the rest:\n"), (np.zeros(80, int), "principal axis:\n")):
-        assert plot_doubt(frame, table.assign(label=("obs", labels)))[1].get_ylabel().startswith(start)
-    assert [f(frame[["a", "b"]], table)[0].get_ylabel() for f in (plot_doubt,)] == ["b"]
+        assert plot_entropy(frame, table.assign(label=("obs", labels)))[1].get_ylabel().startswith(start)
+    assert [f(frame[["a", "b"]], table)[0].get_ylabel() for f in (plot_entropy,)] == ["b"]
 
 
 def test_discriminant_axes_part_the_labels(rng) -> None:
@@ -74,7 +74,7 @@ def test_discriminant_axes_part_the_labels(rng) -> None:
     X = rng.normal(size=(200, 5)) * [1, 5, 1, 9, 1]
     X[:, 2] += 8 * labels
     table = uncertainty_of_one(np.eye(2)[labels], pd.RangeIndex(200, name="obs"), np.arange(2))
-    points = next(c for c in plot_doubt(X, table)[0].collections if c.get_array() is not None)
+    points = next(c for c in plot_entropy(X, table)[0].collections if c.get_array() is not None)
     x = np.asarray(points.get_offsets())[:, 0]  # all doubts are equal, so that the rows keep their order
     assert abs(x[labels == 0].mean() - x[labels == 1].mean()) > 5 * x[labels == 0].std()
 
@@ -84,28 +84,28 @@ def test_discriminant_axes_part_the_labels(rng) -> None:
 def test_few_rows_and_constant_columns_are_drawn(rng, rows: int) -> None:
     _, table = case(rng, 3, 4)
     for values in (rng.normal(size=(rows, 4)), np.ones((rows, 4)), rng.normal(size=(rows, 2)), rng.normal(size=(rows, 1))):
-        assert ink(plot_doubt(values, table.isel(obs=slice(rows)))[0].figure) > 0.005
+        assert ink(plot_entropy(values, table.isel(obs=slice(rows)))[0].figure) > 0.005
 
 
 def test_rows_with_gaps_are_counted(rng) -> None:
     X, table = case(rng, 2, 3)
     X[:5, 1] = np.nan
-    axes = plot_doubt(X, table)
+    axes = plot_entropy(X, table)
     assert [text.get_text() for text in axes[0].texts] == ["5 rows with gaps not shown"]
     points = next(c for c in axes[0].collections if c.get_array() is not None)
     np.testing.assert_allclose(np.sort(points.get_array()), np.sort(table.aleatoric[5:]))
     with pytest.raises(InvalidDataError, match="every row"):
-        plot_doubt(np.full((80, 3), np.nan), table)
+        plot_entropy(np.full((80, 3), np.nan), table)
 
 
 def test_what_does_not_fit_together_is_refused(rng) -> None:
     X, table = case(rng, 2, 2)
     with pytest.raises(InvalidParameterError, match="79 rows and uncertainty 80"):
-        plot_doubt(X[1:], table)
+        plot_entropy(X[1:], table)
     with pytest.raises(InvalidParameterError, match="lacks 'aleatoric'"):
-        plot_doubt(X, table.drop_vars("aleatoric"))
+        plot_entropy(X, table.drop_vars("aleatoric"))
     with pytest.raises(InvalidParameterError, match="two axes"):
-        plot_doubt(X, table, axs=plt.subplots()[1])
+        plot_entropy(X, table, axs=plt.subplots()[1])
     with pytest.raises(InvalidParameterError, match="at least 1"):
         plot_responsibilities(table, most=0)
     with pytest.raises(InvalidParameterError, match="lacks 'lower'"):
@@ -117,7 +117,7 @@ def test_what_does_not_fit_together_is_refused(rng) -> None:
 def test_axes_that_are_given_are_used(rng) -> None:
     X, table = case(rng, 2, 2)
     axes = plt.subplots(1, 2)[1]
-    assert list(plot_doubt(X, table, axs=axes)) == list(axes)
+    assert list(plot_entropy(X, table, axs=axes)) == list(axes)
     assert plot_responsibilities(table, ax=axes[0]) is axes[0]
     assert plot_reliability(table.responsibility.values, table.label.values, ax=axes[1]) is axes[1]
 
@@ -126,7 +126,7 @@ def test_axes_that_are_given_are_used(rng) -> None:
 def test_bars_are_the_responsibilities_of_the_most_doubtful(rng, K: int) -> None:
     _, table = case(rng, K, 2)
     ax = plot_responsibilities(table, most=12)
-    order = np.argsort(-table.total.values, kind="stable")[:12]
+    order = np.argsort(table.responsibility.max("component").values, kind="stable")[:12]
     shown = table.isel(obs=order)
     heights = np.array([bar.get_height() for bar in ax.patches]).reshape(K, 12).T
     np.testing.assert_allclose(heights, shown.responsibility)
@@ -187,7 +187,7 @@ def test_a_single_component_is_always_right() -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_odd_names_are_shown_as_they_are(rng, name: str) -> None:
     X, table = case(rng, 2, 2, n=12)
-    axes = plot_doubt(pd.DataFrame(X, columns=[name, "b"]), table)
+    axes = plot_entropy(pd.DataFrame(X, columns=[name, "b"]), table)
     axes[0].figure.canvas.draw()
     assert axes[0].get_xlabel() == plain(name)
     bars = plot_responsibilities(table.assign_coords(obs=[name, *map(str, range(11))]))

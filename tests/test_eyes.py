@@ -5,7 +5,7 @@ import pytest
 from scipy.special import entr, rel_entr
 
 from bayesgmm.comparison import compare
-from bayesgmm.comparison.partition import MOST_DRAWS, partition_view
+from bayesgmm.comparison.groups import MOST_DRAWS, em_partition
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import draw_labels, partition_loss
 
@@ -26,7 +26,7 @@ def test_the_view_of_the_partition_is_what_the_losses_say(rng):
     posterior = draws_about([0.0, 3.0], 0.3, rng)
     em = MixtureParams(np.full(2, 0.5), np.array([[0.3], [3.4]]), np.ones((2, 1, 1)))
     r = em.responsibilities(X)
-    view = partition_view(r, posterior, X, 4)
+    view = em_partition(r, posterior, X, 4)
     labels = draw_labels(posterior, X, random_state=4)
     from_em = [partition_loss(r.argmax(1), draw) for draw in labels]
     from_best = np.array([partition_loss(view.best.labels, draw) for draw in labels])
@@ -44,8 +44,8 @@ def test_an_odd_partition_is_outside_the_ball_and_a_good_one_inside(rng):
     posterior = draws_about([0.0, 8.0], 0.1, rng)
     right = np.eye(2)[np.repeat([0, 1], 40)]
     wrong = np.eye(2)[np.tile([0, 1], 40)]
-    assert partition_view(right, posterior, X, 1).inside
-    odd = partition_view(wrong, posterior, X, 1)
+    assert em_partition(right, posterior, X, 1).inside
+    odd = em_partition(wrong, posterior, X, 1)
     assert not odd.inside
     assert odd.rank == 0.0
 
@@ -54,7 +54,7 @@ def test_names_of_groups_do_not_matter_and_many_draws_and_rows_are_thinned(rng):
     X = np.linspace(-3, 6, 2_500)[:, None]
     posterior = draws_about([0.0, 3.0], 0.2, rng, n_draws=700)
     r = posterior[0].responsibilities(X)
-    one, other = (partition_view(table, posterior, X, 2) for table in (r, r[:, ::-1]))
+    one, other = (em_partition(table, posterior, X, 2) for table in (r, r[:, ::-1]))
     assert one.distance == other.distance
     assert one.n_draws == MOST_DRAWS
     assert len(one.rows) == 2_000

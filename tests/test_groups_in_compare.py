@@ -14,7 +14,7 @@ from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.partitions import abstain, credible_ball, occupied_components, same_mode
 from bayesgmm.partitions.doubt import uncertainty_of_one
-from bayesgmm.plots import plot_credible_ball, plot_merging, plot_occupied
+from bayesgmm.plots import plot_credible_ball, plot_occupied
 from bayesgmm.selection import merge_components
 
 
@@ -91,7 +91,7 @@ def test_the_picture_is_the_probabilities(one_too_many):
     assert plot_occupied(probability, ax=ax) is ax
     np.testing.assert_allclose([bar.get_height() for bar in ax.patches], probability)
     assert [bar.get_x() + bar.get_width() / 2 for bar in ax.patches] == pytest.approx([1, 2, 3])
-    assert compare(em, posterior).plot_occupied().get_xlabel() == "number of groups that have points"
+    assert plot_occupied(compare(em, posterior).groups.occupied).get_xlabel() == "number of groups that have points"
     with pytest.raises(InvalidParameterError, match="what occupied_components returns"):
         plot_occupied([0.5, 0.5])
 
@@ -112,7 +112,7 @@ def test_the_band_of_the_path_is_that_of_the_draws(one_too_many):
     assert (interval["lower"] <= interval["upper"]).all()
     assert interval.loc[1].abs().max() < 1e-6
     np.testing.assert_allclose(interval["upper"], np.quantile(merging.draw_entropy, 0.75, axis=0))
-    ax = plot_merging(merging)
+    ax = merging.plot()
     assert len(ax.collections) >= 1
     assert "90% of the posterior's draws" in [text.get_text() for text in ax.get_legend().get_texts()]
     assert merge_components(em, X).entropy_interval() is None

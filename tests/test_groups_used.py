@@ -18,7 +18,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import credible_ball, draw_labels, number_of_groups, occupied_components, same_mode, similarity
 from bayesgmm.partitions.number_of_groups import mean_occupied
 from bayesgmm.partitions.similarity import display_order
-from bayesgmm.plots import plot_credible_ball, plot_merging, plot_similarity
+from bayesgmm.plots import plot_credible_ball, plot_similarity
 from bayesgmm.plots.style import colour
 from bayesgmm.selection import merge_components
 from tests.conftest import random_mixture
@@ -267,7 +267,7 @@ def test_the_ball_needs_its_own_points(blocks):
     gaps = X.copy()
     gaps[0, 0] = np.nan
     axes = plot_credible_ball(gaps, ball)
-    assert [text.get_text() for text in axes[0].texts] == ["1 rows with gaps not shown"]
+    assert [text.get_text() for text in axes[0].texts] == ["1 row with gaps not shown"]
     assert sum(len(c.get_offsets()) for c in axes[0].collections) == 23
     with pytest.raises(InvalidDataError, match="each of the 24 points"):
         plot_credible_ball(X[1:], ball)
@@ -283,7 +283,7 @@ def test_merging_is_drawn_as_it_is_and_of_a_posterior_too(posterior_faithful, fa
     mixture = MixtureParams.from_covariances([0.25] * 4, [[0.0], [0.5], [9.0], [9.5]], [[[1.0]]] * 4)
     merging = merge_components(mixture, mixture.sample(300, random_state=0)[0])
     ax = plt.subplots()[1]
-    assert plot_merging(merging, ax=ax) is ax
+    assert merging.plot(ax=ax) is ax
     x, y = ax.lines[0].get_data()
     assert x.tolist() == [1, 2, 3, 4]
     np.testing.assert_array_equal(y, merging.entropy)
@@ -291,16 +291,14 @@ def test_merging_is_drawn_as_it_is_and_of_a_posterior_too(posterior_faithful, fa
     assert ax.get_legend().get_texts()[0].get_text() == "suggested: 2 groups"
     assert merging.plot().lines[0].get_ydata().tolist() == y.tolist()
     posterior = merge_components(posterior_faithful, faithful)
-    np.testing.assert_array_equal(plot_merging(posterior).lines[0].get_ydata(), posterior.entropy)
-    with pytest.raises(InvalidParameterError, match="merge_components"):
-        plot_merging(mixture)
+    np.testing.assert_array_equal(posterior.plot().lines[0].get_ydata(), posterior.entropy)
 
 
 def test_every_picture_has_ink_and_nothing_is_cut_off(blocks):
     draws, truth, X = blocks
     mixture = MixtureParams.from_covariances([0.25] * 4, [[0.0], [1.0], [9.0], [9.5]], [[[1.0]]] * 4)
     merging = merge_components(mixture, mixture.sample(99, random_state=0)[0])
-    pictures = [lambda: plot_similarity(similarity(draws), labels=truth), lambda: plot_merging(merging)]
+    pictures = [lambda: plot_similarity(similarity(draws), labels=truth), merging.plot]
     pictures += [lambda D=D: plot_credible_ball(X[:, :D], credible_ball(truth, draws)) for D in (1, 2, 3)]
     for draw in pictures:
         draw()

@@ -14,7 +14,7 @@ from scipy.special import erf
 from bayesgmm.comparison import compare
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.plots import plot_forest, plot_groups, plot_predictive, plot_rank, plot_trace, plot_uncertainty
+from bayesgmm.plots import plot_doubt, plot_forest, plot_groups, plot_predictive, plot_rank, plot_trace
 from bayesgmm.plots.geometry import ellipse, plane_for
 from bayesgmm.plots.style import colour, plain
 from tests.conftest import random_mixture
@@ -137,7 +137,7 @@ def test_something_must_be_given_to_draw(rng):
 def test_doubt_is_drawn_by_size_and_colour(rng, D):
     em = random_mixture(rng, 3, D)
     X, _ = em.sample(120, random_state=rng)
-    ax = plot_uncertainty(X, em)
+    ax = plot_doubt(X, em)
     points = next(c for c in ax.collections if c.get_array() is not None)
     doubt = np.sort(1 - em.responsibilities(X).max(1))
     np.testing.assert_allclose(np.sort(points.get_array()), doubt)
@@ -167,7 +167,7 @@ def test_axes_that_are_given_are_used_and_counted(comparison, faithful):
         plot_predictive(faithful, comparison.replicates, axs=axes[0, 0])
     ax = plt.subplots()[1]
     assert comparison.plot_groups(ax=ax) is ax
-    assert comparison.plot_uncertainty(ax=plt.subplots()[1]).figure is not figure
+    assert comparison.plot_doubt(ax=plt.subplots()[1]).figure is not figure
 
 
 def test_a_forest_of_very_many_parameters_shows_the_farthest():
@@ -205,9 +205,11 @@ def test_one_chain_has_a_trace_but_no_ranks(rng):
 
 
 def test_every_picture_has_ink_and_nothing_is_cut_off(comparison):
-    for name in ("groups", "uncertainty", "forest", "predictive", "trace", "rank"):
+    pictures = {name: getattr(comparison, f"plot_{name}") for name in ("groups", "doubt", "forest", "predictive")}
+    pictures |= {draw.__name__: lambda draw=draw: draw(comparison.datatree) for draw in (plot_trace, plot_rank)}
+    for name, draw in pictures.items():
         plt.close("all")
-        getattr(comparison, f"plot_{name}")()
+        draw()
         figure = plt.gcf()
         assert 0.01 < ink(figure) < 0.6, name
         page, drawn = figure.bbox_inches, figure.get_tightbbox()

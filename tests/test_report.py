@@ -16,7 +16,8 @@ import bayesgmm as bg
 from bayesgmm.comparison import compare
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.report import Report, build_report
-from bayesgmm.report.words import counted, number, percent, some
+from bayesgmm.report.typography import number, percent
+from bayesgmm.text import counted, listed
 
 HOSTILE = "<script>alert(1)</script>"
 RIGHT_TO_LEFT = "\u05d0\u05d5\u05e8\u05da"
@@ -235,5 +236,5 @@ def test_shares_are_never_rounded_to_certainty(value, text):
 
 def test_counts_and_lists_are_in_words():
     assert [counted(n, "point") for n in (0, 1, 1234)] == ["0 points", "1 point", "1,234 points"]
-    assert some(list("abcdefgh"), 3) == "a, b, c and 5 more"
-    assert some(["a", "b"]) == "a, b"
+    assert listed("abcdefgh", 3) == "a, b, c and 5 more"
+    assert listed("ab", 3) == "a and b"

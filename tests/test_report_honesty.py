@@ -13,19 +13,19 @@ import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm.cli import main
-from bayesgmm.cli.describe import describe_em, found
 from bayesgmm.cli.options import LEAST_DRAWS
+from bayesgmm.cli.steps import describe_em, found
 from bayesgmm.comparison import compare, verdicts
-from bayesgmm.comparison.columns import dependent_columns
 from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.diagnostics import convergence_table, prior_sensitivity
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.files import atomic_write_text, read_table
 from bayesgmm.report import build_report
-from bayesgmm.report.answer import answers
-from bayesgmm.report.choice import choose
-from bayesgmm.report.glyphs import shown_names
-from bayesgmm.report.words import within
+from bayesgmm.report.answers import answers
+from bayesgmm.report.figures import shown_names
+from bayesgmm.report.typography import within
+from bayesgmm.selection import choose
+from bayesgmm.tables.uninformative import dependent_columns
 
 FEW = {"draws": 100, "tune": 100, "chains": 2, "random_state": 1, "progressbar": False}
 
@@ -197,8 +197,8 @@ class TestWhyInDoubt:
 
 class TestTrust:
     def test_a_prior_that_shows_is_a_caveat(self, comparison):
-        assert answers(comparison, comparison.groups, None, [{"part": "sds", "prior": 0.01}])[2].answer == "Yes"
-        trust = answers(comparison, comparison.groups, None, [{"part": "sds", "prior": 0.2}])[2]
+        assert answers(comparison, None, [{"part": "sds", "prior": 0.01}])[2].answer == "Yes"
+        trust = answers(comparison, None, [{"part": "sds", "prior": 0.2}])[2]
         assert (trust.answer, trust.kind) == ("With care", "note")
 
     @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ class TestTrust:
     def test_groups_that_may_not_be_there_are_a_caveat(self, comparison, fewer, one_hill, answer):
         probability = pd.Series([fewer, 1 - fewer], index=pd.RangeIndex(1, 3, name="n_groups"))
         used = GroupsUsed(probability, pd.DataFrame([[1.0, one_hill], [one_hill, 1.0]]))
-        many, _, trust = answers(comparison, used, None)
+        many, _, trust = answers(replace(comparison, groups=used), None)
         assert trust.answer == answer
         assert (many.kind == "pass") == (answer == "Yes")
         assert any("fewer than 2 groups" in sentence for sentence in trust.sentences) == (answer != "Yes")

@@ -17,13 +17,11 @@ from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.partitions import occupied_components
 from bayesgmm.report import build_report
-from bayesgmm.report.answer import answers, concerns
-from bayesgmm.report.belief import beliefs, sensitivity
-from bayesgmm.report.choice import Choice, choose
-from bayesgmm.report.facts import Origin, facts_of
-from bayesgmm.report.known import score_labels
-from bayesgmm.report.recipe import recipe
-from bayesgmm.rows import MemoryRows
+from bayesgmm.report.answers import answers, concerns
+from bayesgmm.report.labels import score_labels
+from bayesgmm.report.priors import describe_priors, sensitivity
+from bayesgmm.report.provenance import Origin, facts_of, recipe
+from bayesgmm.selection import Choice, choose
 from tests.test_report import Page, short_fits
 
 
@@ -62,7 +60,7 @@ def failing(comparison: Comparison, *names: str) -> Comparison:
 
 class TestAnswers:
     def ask(self, comparison: Comparison, choice: Choice | None = None, used: GroupsUsed | None = None):
-        return answers(comparison, used or comparison.groups, choice)
+        return answers(comparison if used is None else replace(comparison, groups=used), choice)
 
     def test_all_is_well(self, comparison):
         many, sure, trust = self.ask(comparison)
@@ -96,12 +94,12 @@ class TestAnswers:
 
     def test_a_prior_that_shows_is_said(self, comparison):
         rows = [{"part": p, "prior": v} for p, v in (("weights", 0.01), ("means", 0.2), ("sds", 0.05), ("corr", None))]
-        *_, trust = answers(comparison, comparison.groups, None, rows)
+        *_, trust = answers(comparison, None, rows)
         assert trust.sentences[-1] == (
             "The result leans on the prior of the means and standard deviations: more rows, fewer groups or a stated belief would help. "
             "See Priors."
         )
-        assert len(answers(comparison, comparison.groups, None, rows[:1])[2].sentences) == 1
+        assert len(answers(comparison, None, rows[:1])[2].sentences) == 1
 
     def test_groups_that_are_not_there_are_said(self, comparison):
         probability = pd.Series([0.3, 0.7], index=pd.RangeIndex(1, 3, name="n_groups"))
@@ -236,7 +234,10 @@ class TestChoice:
 
 class TestBeliefs:
     def test_in_the_data_s_units(self, posterior_faithful, faithful):
-        rows = {(row["of"], row["column"]): row["belief"] for row in beliefs(posterior_faithful.priors_, tuple(faithful), "full")}
+        rows = {
+            (row["of"], row["column"]): row["belief"]
+            for row in describe_priors(posterior_faithful.priors_, tuple(faithful), "full")
+        }
         assert rows["weights", ""] == "Dirichlet(2, 2)"
         lower, upper = stats.norm(faithful["waiting"].mean(), 2.5 * faithful["waiting"].std(ddof=0)).ppf([0.025, 0.975])
         said = rows["means", "waiting"].replace("−", "-").split()
@@ -253,8 +254,8 @@ class TestBeliefs:
             for kind in ("full", "tied", "spherical"):
                 if np.ndim(getattr(sds, "scale", 0.0)) and kind != "full":
                     continue
-                prior = bg.Priors(sds=sds).resolve(MemoryRows(X), 2, family(kind))
-                rows = beliefs(prior, ("a", "b"), kind)
+                prior = bg.Priors(sds=sds).resolve(X, 2, family(kind))
+                rows = describe_priors(prior, ("a", "b"), kind)
                 assert any(type(sds).__name__ in row["belief"] for row in rows)
                 assert ("correlations" in {row["of"] for row in rows}) == (kind != "spherical")
 

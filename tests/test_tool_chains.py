@@ -256,7 +256,7 @@ def test_fits_and_what_is_asked_of_them_are_the_same_when_numpy_raises(em_faithf
 
 TYPOGRAPHY = {"plots", "report"}
 """Where strings are drawn or go into pages, which have all characters."""
-PRINTED_THERE = ("report/build.py", "report/choice.py", "report/facts.py", "report/answer.py")
+PRINTED_THERE = ("report/report.py", "report/provenance.py", "report/answers.py")
 
 
 UNDERSTOOD = {"tables/delimited.py": ("_MISSING", "_MINUS"), "files.py": ("_letter",)}

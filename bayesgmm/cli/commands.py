@@ -24,6 +24,8 @@ from bayesgmm.cli.options import (
 from bayesgmm.cli.predict import predict
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from bayesgmm.cli.steps import Progress
 
 __all__ = ["cli"]
@@ -65,16 +67,16 @@ def report(quiet: bool, output: str, counts: tuple[int, ...], **settings: Any) -
 
     Values may be missing: a row then counts by what it has. Rows with nothing at all are left out.
     """
-    from bayesgmm.cli.steps import Progress, command_line, fit_both, load_with_gaps
+    from bayesgmm.cli.steps import Progress, command_line, fit_both, load
     from bayesgmm.files import check_writable
     from bayesgmm.report import build_report
-    from bayesgmm.report.known import check_labels
+    from bayesgmm.report.labels import check_labels
 
     data, model, sampling = values({**settings, "components": counts[0]})
     model = seeded(for_posterior(model))
     progress = Progress(quiet)
     check_writable(output, folder=True)
-    table = load_with_gaps(data, progress)
+    table = load(data, progress)
     if table.labels is not None:
         check_labels(table.labels, len(table.X))
     em, posterior, selection = fit_both(table.X, counts, model, sampling, progress)
@@ -125,8 +127,7 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     EM also takes data larger than memory: Parquet files, a folder of them, a quoted pattern such as 'data/*.parquet', or
     an .npy file. These are read in chunks.
     """
-    from bayesgmm.cli.describe import found
-    from bayesgmm.cli.steps import Progress
+    from bayesgmm.cli.steps import Progress, found
     from bayesgmm.files import atomic_write_text, check_writable
 
     chosen = {name: settings.pop(name) for name in ("weights", "scheduler", "checkpoint", "resume")}
@@ -165,10 +166,9 @@ cli.add_command(predict)
 def _fit_in_memory(
     data: Data, model: Model, sampling: Sampling, method: str, save_draws: str | None, progress: "Progress"
 ) -> dict[str, Any]:
-    from bayesgmm.cli.describe import describe_em, describe_job, describe_posterior
-    from bayesgmm.cli.steps import fit_em, fit_posterior, load
+    from bayesgmm.cli.steps import describe_em, describe_job, describe_posterior, fit_em, fit_posterior, load
 
-    X = load(data, progress)
+    X = load(data, progress).X.reset_index(drop=True)
     em = fit_em(X, model, progress)
     if method == "em":
         fitted = describe_em(em)
@@ -180,7 +180,7 @@ def _fit_in_memory(
     return describe_job(data, model, len(X), list(X.columns)) | fitted
 
 
-def _save_draws(tree: Any, path: str) -> None:
+def _save_draws(tree: "xr.DataTree", path: str) -> None:
     from bayesgmm.files import atomic_write
 
     with atomic_write(path) as temporary:

@@ -1,11 +1,14 @@
 """``bayesgmm fit`` on data that need not fit into memory: Parquet files, folders and patterns of them, ``.npy`` files."""
 
+import asyncio
 import glob
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,8 @@ __all__ = ["Large", "fit_large", "is_large", "large_options"]
 
 OFTEN = 1.0
 """Seconds between two lines about iterations where lines cannot be overwritten."""
+PATIENCE = 5.0
+"""Seconds in which a scheduler must answer, and have a worker."""
 _IN_MEMORY = (".csv", ".tsv")
 
 large_options = together(
@@ -81,15 +86,14 @@ def fit_large(data: Data, model: Model, large: Large, method: str, progress: "Pr
     InvalidDataError, InvalidParameterError
         As from :meth:`bayesgmm.GaussianMixture.fit`.
     """
-    from bayesgmm.cli.cluster import connected
-    from bayesgmm.cli.describe import describe_em, describe_job
+    from bayesgmm.cli.steps import describe_em, describe_job
     from bayesgmm.files import check_writable
     from bayesgmm.rows import open_rows
 
     _check_possible(data, method)
     if large.checkpoint is not None:
         check_writable(large.checkpoint)
-    with connected(large.scheduler) if large.scheduler else nullcontext():
+    with _connected(large.scheduler) if large.scheduler else nullcontext():
         with progress.step(f"Reading {data.source}"):
             rows = _measurements(open_rows(data.source, columns=data.columns, sample_weight=large.weights), data, large)
             about = _about(rows)
@@ -115,17 +119,11 @@ def _measurements(rows: "Rows", data: Data, large: Large) -> "Rows":
     """Return the rows without columns that tell no groups apart, unless these were asked for by name."""
     from bayesgmm.cli.steps import leave_out
     from bayesgmm.rows import open_rows
-    from bayesgmm.tables.uninformative import constant, numbering
 
-    found = _extents(rows)
-    ids, same = numbering(found), constant(found)
-    if rows.names is None:  # columns without names cannot be chosen by them
-        leave_out(ids, {}, replace(data, columns=()), len(found))
+    aside = leave_out(_extents(rows), data, named=rows.names is not None)
+    if not aside or rows.names is None:
         return rows
-    leave_out(ids, same, data, len(found))
-    left = [name for name in rows.names if name not in ids | same]
-    if data.columns is not None or left == rows.names:
-        return rows
+    left = [name for name in rows.names if name not in aside]
     return open_rows(data.source, columns=left, sample_weight=large.weights)
 
 
@@ -157,14 +155,9 @@ def _about(rows: "Rows") -> str:
 
 
 def _fitted(rows: "Rows", model: Model, large: Large, progress: "Progress") -> "GaussianMixture":
-    from bayesgmm.estimators import GaussianMixture
+    from bayesgmm.cli.steps import new_em
 
-    em = GaussianMixture(
-        model.components,
-        covariance_type=model.covariance_type,
-        n_init=model.n_init or "auto",
-        random_state=model.random_state,
-    )
+    em = new_em(model)
     with progress.step(f"Fitting by EM, K = {model.components}"), _told(progress) as tell:
         try:
             return em.fit(rows, checkpoint=large.checkpoint, resume=large.resume, on_iteration=tell)
@@ -188,3 +181,73 @@ def _told(progress: "Progress") -> Iterator[Callable[["Iteration"], None]]:
                 last = now
 
         yield tell
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """Let a cluster's workers read the data and do the sums as long as the block runs.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, such as ``tcp://10.0.0.5:8786``.
+
+    Raises
+    ------
+    InvalidParameterError
+        If Dask is not installed, the address is none, nothing answers there within seconds, or the cluster has no workers.
+    BayesGMMError
+        If the scheduler goes away while the block runs.
+    """
+    from bayesgmm.exceptions import BayesGMMError, InvalidParameterError
+
+    try:
+        from distributed import Client
+        from distributed.comm.core import CommClosedError
+    except ImportError:
+        raise InvalidParameterError("--scheduler needs Dask, which is not installed: pip install 'bayesgmm[dask]'") from None
+    _check_answers(address)
+    with Client(address, timeout=PATIENCE) as client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError:
+            raise InvalidParameterError(
+                f"The scheduler at {address} has no workers: start some with dask worker {address}"
+            ) from None
+        try:
+            yield
+        except (CommClosedError, CancelledError) as error:
+            raise BayesGMMError(
+                f"The connection to the scheduler at {address} broke off: see whether it still runs, then start again "
+                "(with --checkpoint a fit can go on from where it was)"
+            ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Greet the scheduler first: Dask's own client would wait without end for a port that is open and says nothing."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+
+    from bayesgmm.exceptions import InvalidParameterError
+
+    try:
+        scheme, location = parse_address(address)
+        if scheme in ("tcp", "tls"):
+            # A port at which nobody listens says so at once, and Dask would try it again for seconds.
+            socket.create_connection(parse_host_port(location), PATIENCE).close()
+        asyncio.run(_greet(address))
+    except ValueError as error:
+        raise InvalidParameterError(f"--scheduler {address}: {error}; an address looks like tcp://10.0.0.5:8786") from None
+    except TimeoutError:
+        raise InvalidParameterError(f"No Dask scheduler answered at {address} within {PATIENCE:.0f} seconds.") from None
+    # What speaks another language begins with what Dask takes for the length of a message.
+    except (OSError, MemoryError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "what answers there is something else"
+        raise InvalidParameterError(f"There is no Dask scheduler at {address}: {why}.") from None
+
+
+async def _greet(address: str) -> None:
+    from distributed import Security, connect
+
+    async with asyncio.timeout(PATIENCE):
+        comm = await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))
+        comm.abort()

@@ -1,6 +1,8 @@
-"""``bayesgmm predict``: what a stored model says of each row, chunk by chunk."""
+"""``bayesgmm predict``: what a model that ``bayesgmm fit`` wrote says of each row, chunk by chunk."""
 
+import json
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,15 +10,15 @@ import click
 
 if TYPE_CHECKING:
     from bayesgmm.cli.steps import Progress
-    from bayesgmm.cli.stored import StoredModel
     from bayesgmm.params import MixtureParams
     from bayesgmm.typing import FloatArray
 
-__all__ = ["predict", "write_predictions"]
+__all__ = ["predict", "read_model", "write_predictions"]
 
 ROWS = 2**17
 """Rows that are predicted at a time: their predictions, in two formats, take several times the memory of the rows themselves."""
 _TABLES = (".csv", ".tsv")
+_KEYS = ("bayesgmm_version", "feature_names", "weights", "means", "covariances")
 
 
 @click.command(short_help="Say of each row which group it is in, and how surely.")
@@ -36,13 +38,12 @@ def predict(model: str, source: str, output: str, quiet: bool) -> None:
     file appears when it is complete.
     """
     from bayesgmm.cli.steps import Progress
-    from bayesgmm.cli.stored import read_model
 
     _check_output(output, model, source)
-    stored = read_model(model)
-    n_rows = write_predictions(stored, source, output, Progress(quiet))
+    params, names = read_model(model)
+    n_rows = write_predictions(params, names, source, output, Progress(quiet))
     click.echo(output)
-    click.echo(f"{n_rows} rows, {stored.params.n_components} components")
+    click.echo(f"{n_rows} rows, {params.n_components} components")
 
 
 def _check_output(output: str, model: str, source: str) -> None:
@@ -57,7 +58,7 @@ def _check_output(output: str, model: str, source: str) -> None:
             raise click.UsageError(f"--output {output} is one of the files that are read: give another name.")
 
 
-def write_predictions(model: "StoredModel", source: str, output: str, progress: "Progress") -> int:
+def write_predictions(params: "MixtureParams", names: list[str], source: str, output: str, progress: "Progress") -> int:
     """Write the predictions of all rows, and return how many there are.
 
     Raises
@@ -71,19 +72,17 @@ def write_predictions(model: "StoredModel", source: str, output: str, progress: 
 
     n_rows = 0
     with progress.step(f"Predicting {source}"), progress.line() as (show, overwrites):
-        pieces = _pieces(source, model.feature_names)
-        first = next(pieces, None)  # what is wrong with the data is said before anything is written
+        pieces = _pieces(source, names)
+        first = list(islice(pieces, 1))  # what is wrong with the data is said before anything is written
         with (
             atomic_write(output) as temporary,
-            pq.ParquetWriter(arrow_path(temporary, "wb"), _schema(model.params.n_components)) as writer,
+            pq.ParquetWriter(arrow_path(temporary, "wb"), _schema(params.n_components)) as writer,
         ):
-            while first is not None:
-                place, start, X = first
-                writer.write_table(_predictions(model.params, X, place, start))
+            for place, start, X in chain(first, pieces):
+                writer.write_table(_predictions(params, X, place, start))
                 n_rows += len(X)
                 if overwrites:
                     show(f"{n_rows} rows")
-                first = next(pieces, None)
     return n_rows
 
 
@@ -147,3 +146,56 @@ def _refuse_infinite(X: "FloatArray", place: str, start: int) -> None:
     raise InvalidDataError(
         f"{place} has an infinite value in row {start + row}, column {column} (both counted from 0): replace or drop such rows first"
     )
+
+
+def read_model(path: str) -> "tuple[MixtureParams, list[str]]":
+    """Read a model that ``bayesgmm fit`` wrote, of a posterior the means over its draws, and the names of its columns.
+
+    Raises
+    ------
+    InvalidDataError
+        If there is no such file, or it holds something else.
+    """
+    from bayesgmm.exceptions import InvalidDataError
+
+    if not Path(path).is_file():
+        raise InvalidDataError(f"There is no file {path!r}; bayesgmm fit writes one.")
+    try:
+        return _parsed(Path(path).read_bytes())
+    except ValueError as error:
+        why = str(error).rstrip(".")
+        raise InvalidDataError(f"{path} does not hold a model of bayesgmm: {why}; bayesgmm fit writes one.") from None
+
+
+def _parsed(text: bytes) -> "tuple[MixtureParams, list[str]]":
+    """Return the mixture and its columns, or raise ValueError that says what is wrong."""
+    from bayesgmm.params import MixtureParams
+
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON ({' '.join(str(error).split())[:100]})") from None
+    missing = [key for key in _KEYS if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    names = content["feature_names"]
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)):
+        raise ValueError("its feature_names are not a list of different names")
+    arrays = {name: _numbers(content[name], name) for name in ("weights", "means", "covariances")}
+    K, D = arrays["weights"].size, len(names)
+    for (name, array), shape in zip(arrays.items(), ((K,), (K, D), (K, D, D)), strict=True):
+        if array.shape != shape or K == 0:
+            raise ValueError(f"its {name} have shape {array.shape}, not {shape}, for {K} weights and {D} columns")
+    return MixtureParams.from_covariances(**arrays), names
+
+
+def _numbers(values: Any, name: str) -> "FloatArray":
+    import numpy as np
+
+    try:
+        array = np.asarray(values, dtype=float)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"its {name} are not numbers in rows of one length") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"its {name} are not all finite")
+    return array

@@ -1,4 +1,4 @@
-"""What the commands do on the way: read, fit, and say so on stderr."""
+"""What the commands do on the way: read a table, fit, describe the fit, and say so on stderr."""
 
 import csv
 import io
@@ -8,34 +8,38 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from bayesgmm import __version__
 from bayesgmm.cli.options import Data, Model, Sampling
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import place_of, read_table, readable
+from bayesgmm.selection import Selection, choose, select
 from bayesgmm.tables import Wrong, as_numbers, has_booleans, warn_of_booleans
 from bayesgmm.tables.numeric import TEXT
-from bayesgmm.tables.uninformative import constant, extents, numbering
-
-if TYPE_CHECKING:
-    from bayesgmm.selection import Selection
+from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, numbering
+from bayesgmm.text import counted
 
 __all__ = [
     "Progress",
     "Table",
     "command_line",
+    "describe_em",
+    "describe_job",
+    "describe_posterior",
     "fit_both",
     "fit_em",
     "fit_posterior",
+    "found",
     "in_numbers",
     "leave_out",
     "load",
-    "load_with_gaps",
+    "new_em",
 ]
 
 
@@ -68,11 +72,6 @@ class Progress:
             yield lambda text: status.update(Text(text.strip())), True
 
 
-def load(data: Data, progress: Progress) -> pd.DataFrame:
-    """Read the measurements of a table, with their gaps: what a row has counts, as it does in Parquet files and in Python."""
-    return load_with_gaps(data, progress).X.reset_index(drop=True)
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """The measurements (N, D), with their gaps; labels (N,) that are known; and how many rows of the source are not among them."""
@@ -82,79 +81,63 @@ class Table:
     left_out: int
 
 
-def load_with_gaps(data: Data, progress: Progress) -> Table:
+def load(data: Data, progress: Progress) -> Table:
     """Read a table that is numeric and may have gaps, and the column of labels if there is one."""
-    given = None if data.columns is None else [name for name in data.columns if name != data.label]
-    wanted = None if given is None else [*given, *([] if data.label is None else [data.label])]
+    label = [] if data.label is None else [data.label]
+    wanted = None if data.columns is None else [*(name for name in data.columns if name not in label), *label]
     table = read_table(data.source, wanted)
-    if data.label is not None and data.label not in table.columns:
-        read_table(data.source, [data.label])  # raises the sentence that says which columns there are
-    measured = table.drop(columns=[] if data.label is None else [data.label])
+    if label and data.label not in table.columns:
+        read_table(data.source, label)  # raises the sentence that says which columns there are
+    measured = table.drop(columns=label)
     if measured.shape[1] == 0:
         raise InvalidDataError(f"There is no column besides the label {data.label}: name others with --columns.")
-    X = measurements(measured, data).dropna(how="any" if data.drop_missing else "all")
+    X = in_numbers(measured, data.source)
+    X = X.drop(columns=leave_out(extents(X), data)).dropna(how="any" if data.drop_missing else "all")
     if X.empty:
         what = "a missing value" if data.drop_missing else "no value at all"
         raise InvalidDataError(f"Every row has {what}; choose other columns with --columns.")
-    _say_gaps(data, X, len(table) - len(X), progress)
-    _warn_of_dependent(X)
-    return Table(X, None if data.label is None else table.loc[X.index, data.label], len(table) - len(X))
-
-
-def _say_gaps(data: Data, X: pd.DataFrame, left_out: int, progress: Progress) -> None:
+    left_out = len(table) - len(X)
     why = "missing values" if data.drop_missing else "no value at all"
-    dropped = f" ({left_out} with {why} left out)" if left_out else ""
     missing = int(X.isna().to_numpy().sum())
-    gaps = f"; {missing:,} missing values, which count for nothing" if missing else ""
-    progress.say(f"{data.source}: {len(X)} rows{dropped}, columns {', '.join(map(str, X.columns))}{gaps}")
+    gaps = f"; {counted(missing, 'missing value')}, which {'counts' if missing == 1 else 'count'} for nothing" if missing else ""
+    about = f"{len(X)} rows{f' ({left_out} with {why} left out)' if left_out else ''}, columns {', '.join(map(str, X.columns))}"
+    progress.say(f"{data.source}: {about}{gaps}")
+    # Said now of columns that repeat others, which otherwise shows only in fits that collapse.
+    if sentence := dependent_columns(X.to_numpy(float), [str(name) for name in X.columns]):
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+    return Table(X, None if data.label is None else table.loc[X.index, data.label], left_out)
 
 
-def _warn_of_dependent(X: pd.DataFrame) -> None:
-    """Say now of columns that repeat others, which otherwise shows only in fits that collapse."""
-    from bayesgmm.comparison.columns import dependent_columns
-
-    sentence = dependent_columns(X.to_numpy(float), [str(name) for name in X.columns])
-    if sentence:
-        warnings.warn(sentence, UserWarning, stacklevel=3)
-
-
-def measurements(table: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """Return a table as numbers, without columns that tell no groups apart unless they were asked for by name."""
-    numbers = in_numbers(table, data.source)
-    found = extents(numbers)
-    ids, same = numbering(found), constant(found)
-    leave_out(ids, same, data, len(found))
-    return numbers if data.columns is not None else numbers.drop(columns=[*ids, *same])
-
-
-def leave_out(ids: dict[str, str], same: dict[str, str], data: Data, n_columns: int) -> None:
-    """Say which columns are left out and why; warn of those that are used because they were asked for.
+def leave_out(found: list[Extent], data: Data, *, named: bool = True) -> list[str]:
+    """Return the columns that tell no groups apart, and say which and why; of those that were asked for, only warn.
 
     Parameters
     ----------
-    ids, same : dict
-        Columns that number the rows, and that never vary, with the reason.
+    found : list of Extent
+        What is known of the columns.
     data : Data
-    n_columns : int
-        How many there are.
+    named : bool
+        Without names, columns can neither be asked for nor left out.
 
     Raises
     ------
     InvalidDataError
         If no other column is left.
     """
-    aside = ids | same
-    if data.columns is not None:
+    ids = numbering(found)
+    if data.columns is not None or not named:
         if ids:
             warnings.warn(f"{_with_reasons(ids)}: groups of such a column say nothing about the rows", UserWarning, stacklevel=3)
-        return
-    if aside and len(aside) == n_columns:
+        return []
+    aside = ids | constant(found)
+    if aside and len(aside) == len(found):
         raise InvalidDataError(
             f"No column of {data.source} is left to fit: {_with_reasons(aside)}; --columns takes one in by its name"
         )
     if aside:
         note = f"{data.source}: left out {_with_reasons(aside)}; --columns takes them in by their names"
         warnings.warn(note, ReadingNote, stacklevel=3)
+    return list(aside)
 
 
 def _with_reasons(columns: dict[str, str]) -> str:
@@ -169,7 +152,7 @@ def in_numbers(table: pd.DataFrame, source: str) -> pd.DataFrame:
         warn_of_booleans([name for name in table.columns if has_booleans(table[name])])
         return pd.DataFrame(read, index=table.index)
     numeric = [name for name in table.columns if name not in wrong]
-    advice = f"choose columns that do: --columns {_joined(numeric)}" if numeric else "none of its columns does"
+    advice = f"choose columns that do: --columns {shlex.quote(_as_csv(numeric))}" if numeric else "none of its columns does"
     name, first = next(iter(wrong.items()))
     text = f"These columns do not hold numbers: {', '.join(wrong)}; {advice}"
     if first.position is None:
@@ -179,27 +162,24 @@ def in_numbers(table: pd.DataFrame, source: str) -> pd.DataFrame:
     raise InvalidDataError(f"{text}. Column {name!r} has {first.shown} in {where}, which is {first.kind.what}{special}")
 
 
-def _joined(names: Iterable[str]) -> str:
-    """Names as ``--columns`` takes them, ready for a shell: ``a,b``, or ``'a b,"c,d"'``."""
-    return shlex.quote(_as_csv(names))
-
-
 def _as_csv(names: Iterable[str]) -> str:
+    """Names as ``--columns`` takes them: ``a,b``, or ``a b,"c,d"``."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow(names)
     return buffer.getvalue()
 
 
+def new_em(model: Model) -> GaussianMixture:
+    """Return the estimator that is to be fitted by EM."""
+    kind, n_init = model.covariance_type, model.n_init or "auto"
+    return GaussianMixture(model.components, covariance_type=kind, n_init=n_init, random_state=model.random_state)
+
+
 def fit_em(X: pd.DataFrame, model: Model, progress: Progress) -> GaussianMixture:
     """Fit by EM from several starts."""
-    starts = "" if model.n_init is None else f", the best of {model.n_init} start{'' if model.n_init == 1 else 's'}"
+    starts = "" if model.n_init is None else f", the best of {counted(model.n_init, 'start')}"
     with progress.step(f"Fitting by EM, K = {model.components}{starts}"):
-        return GaussianMixture(
-            model.components,
-            covariance_type=model.covariance_type,
-            n_init=model.n_init or "auto",
-            random_state=model.random_state,
-        ).fit(X)
+        return new_em(model).fit(X)
 
 
 def fit_posterior(
@@ -219,14 +199,11 @@ def fit_posterior(
 
 def fit_both(
     X: pd.DataFrame, counts: Sequence[int], model: Model, sampling: Sampling, progress: Progress
-) -> "tuple[GaussianMixture, BayesianGaussianMixture, Selection | None]":
+) -> tuple[GaussianMixture, BayesianGaussianMixture, Selection | None]:
     """Fit both ways; with several numbers of groups each of them, and return the fits of the best and the selection."""
     if len(counts) == 1:
         em = fit_em(X, model, progress)
         return em, fit_posterior(X, em, model, sampling, progress), None
-    from bayesgmm.report.choice import choose
-    from bayesgmm.selection import select
-
     with progress.step(f"Fitting {', '.join(map(str, counts))} groups both ways"):
         selection = select(
             X,
@@ -246,16 +223,21 @@ def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Samp
     """Return the command that makes the same report again, ready for a shell."""
     steps = list(counts) == list(range(counts[0], counts[-1] + 1)) and len(counts) > 1
     asked = f"{counts[0]}..{counts[-1]}" if steps else ",".join(map(str, counts))
-    words = ["bayesgmm", "report", data.source, "--components", asked]
-    if data.columns is not None:
-        words += ["--columns", _as_csv(data.columns)]
-    words += [] if data.label is None else ["--label", data.label]
-    words += ["--drop-missing"] if data.drop_missing else []
-    words += [] if model.covariance_type == "full" else ["--covariance-type", model.covariance_type]
-    words += [] if model.n_init is None else ["--n-init", str(model.n_init)]
-    for name, value in sampling.chosen().items():
-        words += [f"--{name}", str(value)]
-    return " ".join(map(_word, [*words, "--random-state", str(model.random_state), "--output", "report"]))
+    options = {
+        "components": asked,
+        "columns": None if data.columns is None else _as_csv(data.columns),
+        "label": data.label,
+        "drop-missing": True if data.drop_missing else None,
+        "covariance-type": None if model.covariance_type == "full" else model.covariance_type,
+        "n-init": model.n_init,
+        **sampling.chosen(),
+        "random-state": model.random_state,
+        "output": "report",
+    }
+    words = ["bayesgmm", "report", data.source]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return " ".join(map(_word, words))
 
 
 def _word(word: str) -> str:
@@ -264,3 +246,67 @@ def _word(word: str) -> str:
         return shlex.quote(word)
     escaped = word.replace("\\", r"\\").replace("'", r"\'")
     return "$'" + "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in escaped) + "'"
+
+
+def describe_job(data: Data, model: Model, n_rows: int, feature_names: Sequence[str]) -> dict[str, Any]:
+    """Describe what was asked for, JSON-ready."""
+    return {
+        "bayesgmm_version": __version__,
+        "data": readable(data.source),
+        "n_rows": n_rows,
+        "feature_names": list(feature_names),
+        "n_components": model.components,
+        "covariance_type": model.covariance_type,
+        "random_state": model.random_state,
+    }
+
+
+def describe_em(em: GaussianMixture) -> dict[str, Any]:
+    """Describe EM's mixture: ``weights (K,)``, ``means (K, D)``, ``covariances (K, D, D)``, in the data's units."""
+    params = em.params_
+    return {
+        "method": "em",
+        "weights": params.weights.tolist(),
+        "means": params.means.tolist(),
+        "covariances": params.covariances.tolist(),
+        "log_likelihood": float(em.log_likelihood_),
+        "converged": bool(em.converged_),
+        "status": str(em.status_),
+        "message": str(em.message_),
+        "n_iter": int(em.n_iter_),
+    }
+
+
+def describe_posterior(em: GaussianMixture, posterior: BayesianGaussianMixture, X: pd.DataFrame) -> dict[str, Any]:
+    """Describe the posterior: means over draws at EM's keys, standard deviations of the same shapes under ``sd``."""
+    from bayesgmm.comparison import compare
+
+    params = posterior.params_
+    n_chains, n_draws = params.batch_shape
+    draws = {
+        "weights": params.weights,
+        "means": params.means,
+        "covariances": params.covariances,
+        "log_likelihood": posterior.datatree_.children["label_free"].to_dataset()["log_likelihood"].to_numpy(),
+    }
+    verdicts = compare(em, posterior, X).verdicts
+    return {
+        "method": "posterior",
+        **{name: values.mean((0, 1)).tolist() for name, values in draws.items()},
+        "sd": {name: values.std((0, 1)).tolist() for name, values in draws.items()},
+        "chains": n_chains,
+        "draws": n_draws,
+        "verdicts": [{"name": v.name, "passed": bool(v.passed), "sentence": v.sentence} for v in verdicts],
+    }
+
+
+def found(fitted: dict[str, Any]) -> Iterator[str]:
+    """Say what a written model is, in a few lines."""
+    yield f"Log-likelihood {fitted['log_likelihood']:.3f}"
+    for component, (weight, means) in enumerate(zip(fitted["weights"], fitted["means"], strict=True)):
+        place = ", ".join(f"{name} {mean:.4g}" for name, mean in zip(fitted["feature_names"], means, strict=True))
+        yield f"Component {component}: weight {weight:.3f}, mean {place}"
+    if fitted.get("status", "converged") != "converged":
+        yield f"EM found no proper maximum: {fitted['message']}." if fitted["converged"] else f"{fitted['message']}."
+    for verdict in fitted.get("verdicts", ()):
+        yield verdict["sentence"]

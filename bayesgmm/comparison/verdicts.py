@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from bayesgmm.comparison.groups import GroupsUsed
-from bayesgmm.comparison.inputs import Inputs
-from bayesgmm.comparison.partition import PartitionView
+from bayesgmm.comparison.groups import EMPartition, GroupsUsed
 from bayesgmm.diagnostics import Check
+from bayesgmm.estimators import GaussianMixture
 from bayesgmm.partitions.doubt import CLEAR
-
-if TYPE_CHECKING:
-    from bayesgmm.estimators import GaussianMixture
+from bayesgmm.tables.uninformative import dependent_columns
+from bayesgmm.text import counted
+from bayesgmm.typing import FloatArray
 
 __all__ = [
     "DOUBT",
     "agreement",
     "alignment",
     "causes",
+    "columns",
     "doubt",
     "em_convergence",
     "groups",
@@ -29,7 +29,7 @@ __all__ = [
     "predictive",
 ]
 
-# A point is in doubt if its most probable group has less than 1 - DOUBT of the probability.
+# A point counts as in doubt if its label is wrong with more than this probability.
 DOUBT = 1 - CLEAR
 _CHANGED, _IN_DOUBT, _DISTANCE, _PREDICTIVE = 0.01, 0.1, 2.0, 0.01
 _FEWER, _ONE_GROUP = 0.05, 0.5
@@ -52,23 +52,23 @@ def agreement(responsibilities: pd.DataFrame) -> Check:
     return Check("agreement", share, _CHANGED, share <= _CHANGED, sentence)
 
 
-def partition(view: PartitionView) -> Check:
+def partition(found: EMPartition) -> Check:
     """Whether EM's groups are credible to the posterior."""
-    best = int(view.best.labels.max()) + 1
-    groups = f"{best} {'group' if best == 1 else 'groups'}"
-    if view.distance <= 1e-10:
+    best = int(found.best.labels.max()) + 1
+    groups = counted(best, "group")
+    if found.distance <= 1e-10:
         sentence = f"EM's groups are the ones that the posterior would choose ({groups})."
-    elif view.inside:
+    elif found.inside:
         sentence = (
-            f"EM's groups are credible to the posterior, though it would choose others ({groups}), {view.distance:.2g} bits away: "
-            f"{view.rank:.0%} of its draws are farther from those."
+            f"EM's groups are credible to the posterior, though it would choose others ({groups}), {found.distance:.2g} bits away: "
+            f"{found.rank:.0%} of its draws are farther from those."
         )
     else:
         sentence = (
-            f"EM's groups are not credible to the posterior: only {view.rank:.1%} of its draws are farther from the groups that it "
+            f"EM's groups are not credible to the posterior: only {found.rank:.1%} of its draws are farther from the groups that it "
             f"would choose ({groups})."
         )
-    return Check("partition", view.distance, view.radius, view.inside, sentence)
+    return Check("partition", found.distance, found.radius, found.inside, sentence)
 
 
 def groups(used: GroupsUsed) -> tuple[Check, ...]:
@@ -109,14 +109,17 @@ def parameters(table: pd.DataFrame) -> Check:
 def _name(row: pd.Series) -> str:
     """A parameter as a person would call it."""
     where = "all groups" if row["component"] == "all" else f"group {row['component']}"
-    of = " and ".join(name for name in (row["feature"], row["feature_bis"]) if name)
-    return f"{row['parameter']}{f' of {of}' if of else ''} in {where}" if row["parameter"] != "weight" else f"weight of {where}"
+    return f"weight of {where}" if row["parameter"] == "weight" else f"{row['parameter']} of {_features(row)} in {where}"
+
+
+def _features(row: pd.Series) -> str:
+    return " and ".join(filter(None, (row["feature"], row["feature_bis"])))
 
 
 def em_convergence(em: GaussianMixture) -> Check:
     """Whether EM stopped by itself, at a maximum that means something: a group that has closed in on a few rows does not."""
     n_iter = int(em.n_iter_)
-    steps = f"{n_iter:,} {'iteration' if n_iter == 1 else 'iterations'}"
+    steps = counted(n_iter, "iteration")
     height = f"{em.log_likelihood_:,.3f}"
     passed, sentence = True, f"EM converged in {steps} (log-likelihood {height})."
     if em.status_ in ("collapsed", "spurious"):
@@ -139,8 +142,7 @@ def predictive(probability: float, table: pd.DataFrame, n_replicates: int) -> Ch
     else:
         tails = np.minimum(table["tail_probability"].to_numpy(), 1 - table["tail_probability"].to_numpy())
         row = table.iloc[int(np.nan_to_num(tails, nan=1.0).argmin())]
-        of = " and ".join(name for name in (row["feature"], row["feature_bis"]) if name)
-        sentence = f"The data do not look like data from the model; the {row['statistic']} of {of} gives it away most."
+        sentence = f"The data do not look like data from the model; the {row['statistic']} of {_features(row)} gives it away most."
     return Check("predictive", probability, _PREDICTIVE, bool(passed), sentence)
 
 
@@ -175,11 +177,17 @@ def _cause(doubtful: pd.DataFrame) -> str:
     return f" Of these, {overlap:,} are where the groups overlap, {little:,} lack data."
 
 
-def alignment(inputs: Inputs) -> tuple[Check, ...]:
+def columns(X: FloatArray, names: Sequence[str]) -> tuple[Check, ...]:
+    """A warning if a column follows exactly from others; otherwise nothing."""
+    sentence = dependent_columns(X, names)
+    return (Check("columns", None, None, False, sentence),) if sentence else ()
+
+
+def alignment(order: tuple[int, ...]) -> tuple[Check, ...]:
     """A note if the posterior's components had to be renamed to meet EM's; otherwise nothing."""
-    moved = [k for k, other in enumerate(inputs.order) if k != other]
+    moved = [k for k, other in enumerate(order) if k != other]
     if not moved:
         return ()
-    pairs = ", ".join(f"{inputs.order[k]} to {k}" for k in moved)
+    pairs = ", ".join(f"{order[k]} to {k}" for k in moved)
     sentence = f"The posterior was labelled by another EM fit; its groups were renamed to match this one ({pairs})."
     return (Check("alignment", float(len(moved)), None, True, sentence),)

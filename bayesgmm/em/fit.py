@@ -387,11 +387,14 @@ class Fitting:
         return self._so_far.is_sound
 
     @property
-    def bic(self) -> float:
-        """BIC of the best mixture so far on the rows that were searched in."""
-        n_parameters = self._settings.family.n_parameters(*self._so_far.run.mixture.means.shape)
-        log_likelihood = self._so_far.height - self._settings.log_prior(self._so_far.run.mixture)
-        return float(-2.0 * log_likelihood + n_parameters * np.log(self.sample.total))
+    def log_likelihood(self) -> float:
+        """Log-likelihood of the best mixture so far on the rows that were searched in, which count as ``sample.total``."""
+        return self._so_far.height - self._settings.log_prior(self._so_far.run.mixture)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters of the components and their weights."""
+        return self._settings.family.n_parameters(*self._so_far.run.mixture.means.shape)
 
     @property
     def _so_far(self) -> Ended:

@@ -19,11 +19,11 @@ from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import unchanged_on_failure
 from bayesgmm.estimators._by_hand import ByHand
 from bayesgmm.estimators._checkpoint import checkpoint_of
-from bayesgmm.estimators._criteria import Criteria
 from bayesgmm.estimators._errors import SamplingErrors
 from bayesgmm.estimators._prediction import Predictor
 from bayesgmm.estimators._size import advise_on_values
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
+from bayesgmm.estimators.criteria import Criteria
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.params import MixtureParams

@@ -6,29 +6,21 @@ the axes it is given, or makes its own figure, and returns the axes (those that 
 PlotCollection).
 """
 
-from bayesgmm.plots.ball import plot_credible_ball
-from bayesgmm.plots.chains import plot_rank, plot_trace
-from bayesgmm.plots.criticism import plot_loo_pit, plot_pareto_k
-from bayesgmm.plots.doubt import plot_doubt
-from bayesgmm.plots.forest import plot_forest
+from bayesgmm.plots.comparison import plot_forest, plot_predictive
+from bayesgmm.plots.diagnostics import plot_loo_pit, plot_pareto_k, plot_rank, plot_trace
 from bayesgmm.plots.groups import plot_groups
-from bayesgmm.plots.merging import plot_merging
-from bayesgmm.plots.occupied import plot_occupied
-from bayesgmm.plots.predictive import plot_predictive
+from bayesgmm.plots.partitions import plot_credible_ball, plot_occupied, plot_similarity
 from bayesgmm.plots.prior import plot_prior
-from bayesgmm.plots.reliability import plot_reliability
-from bayesgmm.plots.responsibilities import plot_responsibilities
-from bayesgmm.plots.similarity import plot_similarity
-from bayesgmm.plots.uncertainty import plot_uncertainty
+from bayesgmm.plots.uncertainty import plot_doubt, plot_entropy, plot_reliability, plot_responsibilities
 from bayesgmm.underflow import guard
 
 __all__ = [
     "plot_credible_ball",
     "plot_doubt",
+    "plot_entropy",
     "plot_forest",
     "plot_groups",
     "plot_loo_pit",
-    "plot_merging",
     "plot_occupied",
     "plot_pareto_k",
     "plot_predictive",
@@ -38,7 +30,6 @@ __all__ = [
     "plot_responsibilities",
     "plot_similarity",
     "plot_trace",
-    "plot_uncertainty",
 ]
 
 guard(globals())

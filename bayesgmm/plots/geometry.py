@@ -19,9 +19,9 @@ _TURN = np.linspace(0, 2 * np.pi, 121)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
 
 
-def ellipse(mean: FloatArray, scale_tril: FloatArray, level: float) -> FloatArray:
-    """Outline (..., 121, 2) of the ellipse that holds a share ``level`` of a two-dimensional normal distribution."""
-    outline = np.sqrt(chi2.ppf(level, df=2)) * scale_tril @ _CIRCLE
+def ellipse(mean: FloatArray, scale_tril: FloatArray, prob: float) -> FloatArray:
+    """Outline (..., 121, 2) of the ellipse that holds a share ``prob`` of a two-dimensional normal distribution."""
+    outline = np.sqrt(chi2.ppf(prob, df=2)) * scale_tril @ _CIRCLE
     return mean[..., None, :] + np.swapaxes(outline, -1, -2)
 
 

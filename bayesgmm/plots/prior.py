@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from scipy.stats import norm
 
-from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.plots.geometry import ellipse
-from bayesgmm.plots.groups import some_rows
-from bayesgmm.plots.style import colour, feature_names_or_default, new_axes, plain, tidy
+from bayesgmm.plots.style import LIGHT_GREY, colour, feature_names_or_default, panels, plain, some_rows, tidy
 from bayesgmm.priors import Priors
 from bayesgmm.random import generator
 from bayesgmm.tables import numbers_in
-from bayesgmm.typing import CovarianceType, FloatArray, IntArray, RandomState
+from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 
 __all__ = ["plot_prior"]
 
@@ -26,7 +25,7 @@ _MOST_LINES = 12
 
 
 def plot_prior(
-    X: Any,
+    X: ArrayLike | pd.DataFrame,
     n_components: int,
     covariance_type: CovarianceType = "full",
     priors: Priors | None = None,
@@ -65,7 +64,7 @@ def plot_prior(
     Raises
     ------
     InvalidParameterError, InvalidDataError
-        As for :meth:`bayesgmm.Priors.sample`, or if ``axs`` are not four.
+        As for :meth:`bayesgmm.Priors.sample`, or if ``axs`` are fewer than four.
 
     Examples
     --------
@@ -74,25 +73,15 @@ def plot_prior(
     >>> occupied.get_xlabel()
     'occupied components, for 272 rows'
     """
-    rng = generator(random_state)
+    rng, values = generator(random_state), numbers_in(X)
     mixtures = (Priors() if priors is None else priors).sample(X, n_components, covariance_type, n_draws=n_draws, random_state=rng)
     names = feature_names_or_default(X, feature_names)
-    axes = _axes(axs)
+    axes = panels(4, axs, "four axes", n_cols=2, size=(9.6, 7.2))
     _weights(axes[0], mixtures.weights)
-    _occupied(axes[1], rng.multinomial(len(X), mixtures.weights), len(X))
-    values = np.asarray(numbers_in(X), dtype=float)
+    _occupied(axes[1], rng.multinomial(len(values), mixtures.weights), len(values))
     _spread(axes[2], mixtures, np.nanstd(values, axis=0), names)
     _groups(axes[3], values, mixtures[:_MOST_LINES], names, rng)
     return np.asarray(axes)
-
-
-def _axes(axs: Any) -> list[Axes]:
-    if axs is None:
-        return list(new_axes(2, 2, size=(9.6, 7.2))[1].ravel())
-    given = list(np.ravel(axs))
-    if len(given) != 4:
-        raise InvalidParameterError(f"axs must hold four axes, got {len(given)}.")
-    return given
 
 
 def _weights(ax: Axes, weights: FloatArray) -> None:
@@ -129,7 +118,7 @@ def _spread(ax: Axes, mixtures: MixtureParams, column_sd: FloatArray, names: lis
     total, names = len(names), names[:_MOST_LINES]
     for d in range(len(names)):
         _line(ax, mixtures.sds[..., d] / column_sd[d], d, vertical=False)
-    ax.axvline(1.0, color="#9aa4ab", lw=1, ls="--", zorder=0)
+    ax.axvline(1.0, color=LIGHT_GREY, lw=1, ls="--", zorder=0)
     ax.text(1.0, 1.01, "all data", transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color="#66707a")
     ax.set_xscale("log")
     _ticks_in_words(ax)
@@ -155,7 +144,7 @@ def _groups(ax: Axes, X: FloatArray, mixtures: MixtureParams, names: list[str], 
         return
     a, b = _most_together(rows)
     pair = np.ix_((a, b), (a, b))
-    ax.plot(rows[:, a], rows[:, b], ".", color="#9aa4ab", ms=3, zorder=0)
+    ax.plot(rows[:, a], rows[:, b], ".", color=LIGHT_GREY, ms=3, zorder=0)
     for mean, covariance in zip(means[:, [a, b]], covariances[(slice(None), *pair)], strict=True):
         ax.plot(*ellipse(mean, np.linalg.cholesky(covariance), 0.9).T, color=colour(0), lw=1)
     # Of components far out the part near the rows is enough.

@@ -1,37 +1,55 @@
-"""What the pictures share: colours, markers, names made safe for matplotlib."""
+"""What the pictures share: colours, markers, axes, which rows are shown, names made safe for matplotlib."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.tables import column_names
-from bayesgmm.typing import FloatArray
+from bayesgmm.text import counted
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 from bayesgmm.validation import check_same_columns
 
 __all__ = [
     "DOUBT",
+    "GREY",
+    "LIGHT_GREY",
+    "Fit",
     "axes_or_new",
     "colour",
+    "complete_rows",
     "feature_names_or_default",
     "marker",
     "mixture_of",
+    "name_axes",
     "new_axes",
+    "panels",
     "plain",
+    "say_gaps",
+    "some_rows",
     "tidy",
 ]
+
+type Fit = GaussianMixture | BayesianGaussianMixture | MixtureParams
 
 # Okabe & Ito, "Color Universal Design" (2008), without the yellow that vanishes on white.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 # Lightness falls evenly from sure to unsure, so that the map also reads in grey.
 DOUBT = LinearSegmentedColormap.from_list("doubt", ["#c9d3da", "#E69F00", "#9c1f00"])
+
+GREY, LIGHT_GREY = "#7a858c", "#9aa4ab"
+_MOST_POINTS = 20_000
 
 
 def colour(component: int) -> str:
@@ -62,6 +80,27 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (6.4, 4.4)) -> Axes
     return new_axes(size=size)[1][0, 0] if ax is None else ax
 
 
+def panels(n: int, axs: Any, what: str, *, n_cols: int, size: tuple[float, float]) -> list[Axes]:
+    """The first n of the axes given, in any shape, or those of a new figure, whose other places stay empty.
+
+    Parameters
+    ----------
+    n : int
+    axs : array of Axes or None
+    what : str
+        What the axes must be, for the message where they are too few, such as "two axes, one a cause".
+    n_cols : int
+    size : pair of float
+        Of the new figure, in inches.
+    """
+    axes = list(np.ravel(new_axes(-(-n // n_cols), n_cols, size)[1] if axs is None else axs))
+    if len(axes) < n:
+        raise InvalidParameterError(f"axs must hold {what}; got {len(axes)}.")
+    for ax in axes[n:] if axs is None else ():
+        ax.set_axis_off()
+    return axes[:n]
+
+
 def tidy(ax: Axes) -> Axes:
     """Take away the ink that carries nothing."""
     ax.spines[["top", "right"]].set_visible(False)
@@ -69,16 +108,59 @@ def tidy(ax: Axes) -> Axes:
     return ax
 
 
-def mixture_of(fit: Any, name: str, X: Any) -> MixtureParams | None:
+def name_axes(ax: Axes, names: Sequence[str]) -> Axes:
+    """Label both axes and tidy them; what precedes the colon of a discriminant axis is ours, what follows goes on a line of its own."""
+    ax.set_xlabel(_axis_label(names[0]))
+    ax.set_ylabel(_axis_label(names[1]))
+    return tidy(ax)
+
+
+def _axis_label(name: str) -> str:
+    for end in (" axis: ", " axis of the rest: "):
+        kind, colon, rest = name.partition(end)
+        if colon:
+            return f"{kind}{end.rstrip()}\n{', '.join(plain(part, 18) for part in rest.split(', '))}"
+    return plain(name)
+
+
+def some_rows(n_rows: int) -> IntArray:
+    """Rows to draw: all, or as many as the eye can use, chosen once and for all."""
+    if n_rows <= _MOST_POINTS:
+        return np.arange(n_rows)
+    return np.sort(np.random.default_rng(0).choice(n_rows, _MOST_POINTS, replace=False))
+
+
+def complete_rows(rows: FloatArray) -> np.ndarray:
+    """Which rows (N,) have all values; those with gaps cannot be placed.
+
+    Raises
+    ------
+    InvalidDataError
+        If there are none.
+    """
+    whole: np.ndarray = np.isfinite(rows).all(axis=1)
+    if not whole.any():
+        raise InvalidDataError("every row of X has a missing value, so none can be placed: impute them first")
+    return whole
+
+
+def say_gaps(ax: Axes, whole: np.ndarray) -> None:
+    """Write how many rows with gaps are not shown, if there are any."""
+    if not whole.all():
+        said = f"{counted(int((~whole).sum()), 'row')} with gaps not shown"
+        ax.text(0.01, 0.99, said, transform=ax.transAxes, va="top", fontsize=8)
+
+
+def mixture_of(fit: Fit, name: str, X: ArrayLike | pd.DataFrame) -> MixtureParams:
     """The mixture of a fitted estimator, or the mixture itself, which is to be drawn beside the rows X."""
     check_same_columns(name, fit, X)
     params = getattr(fit, "params_", fit)
-    if params is None or isinstance(params, MixtureParams):
+    if isinstance(params, MixtureParams):
         return params
     raise InvalidParameterError(f"{name} must be a fitted estimator or MixtureParams, got {type(fit).__name__}.")
 
 
-def feature_names_or_default(X: Any, feature_names: Sequence[str] | None) -> list[str]:
+def feature_names_or_default(X: ArrayLike | pd.DataFrame, feature_names: Sequence[str] | None) -> list[str]:
     """Names of the columns: those given, those of a DataFrame, or x0, x1, ..."""
     if feature_names is not None:
         return [str(name) for name in feature_names]

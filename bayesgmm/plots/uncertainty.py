@@ -1,25 +1,61 @@
-"""The map of doubt: whose group is unclear."""
+"""How sure the groups of rows are: the map of doubt, entropy by its cause, the rows most in doubt, and the calibration curve.
 
-from collections.abc import Sequence
+The doubt of a row is 1 - the probability of its most probable group: the probability that its label is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.container import ErrorbarContainer
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
+from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.plots.geometry import average, ellipse, plane_for
-from bayesgmm.plots.groups import plain_axis, some_rows
-from bayesgmm.plots.style import DOUBT, axes_or_new, feature_names_or_default, mixture_of, plain, tidy
+from bayesgmm.partitions import calibration_error, match_to_truth, reliability_curve
+from bayesgmm.partitions.doubt import check_uncertainty
+from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for, plane_of_labels
+from bayesgmm.plots.style import (
+    DOUBT,
+    LIGHT_GREY,
+    Fit,
+    axes_or_new,
+    colour,
+    complete_rows,
+    feature_names_or_default,
+    marker,
+    mixture_of,
+    name_axes,
+    panels,
+    plain,
+    say_gaps,
+    some_rows,
+    tidy,
+)
 from bayesgmm.tables import numbers_in
-from bayesgmm.typing import ArrayLike, FloatArray
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
-__all__ = ["plot_uncertainty"]
+__all__ = ["plot_doubt", "plot_entropy", "plot_reliability", "plot_responsibilities"]
+
+_TITLES = {"aleatoric": "the groups overlap (aleatoric)", "epistemic": "too little data (epistemic)"}
+_LEAST_SCALE = 0.1  # nats, as of 98 against 2 per cent: less entropy than this is not made to look like much
+_NOISE = "#b5bcc2"
+_HATCHES = ("", "///", "...", "xxx")
+_COLOURS = 7  # after which `colour` repeats
+_MOST_NAMED = 45  # bars that are wide enough for a name and a number
+_MOST_IN_LEGEND = 12
 
 
-def plot_uncertainty(
-    X: Any,
-    fit: Any,
+def plot_doubt(
+    X: ArrayLike | pd.DataFrame,
+    fit: Fit,
     responsibilities: ArrayLike | None = None,
     *,
     feature_names: Sequence[str] | None = None,
@@ -28,12 +64,13 @@ def plot_uncertainty(
 ) -> Axes:
     """Draw each point in the colour and size of its doubt, which is 1 - the probability of its most probable group.
 
-    One column: the points in a strip under the density. Two: a scatter. More: the plane that tells the groups apart
+    One column: the points in a strip under the histogram and the density. Two: a scatter. More: the plane that tells the groups apart
     best, or of two ``features``.
 
     Parameters
     ----------
     X : array-like or DataFrame of shape (N, D)
+        Rows with missing values cannot be placed and are left out; the picture says how many.
     fit : fitted estimator or MixtureParams
         Its ellipses (90%, grey) or density give the eye a hold.
     responsibilities : array of shape (N, K), optional
@@ -46,89 +83,311 @@ def plot_uncertainty(
     -------
     matplotlib.axes.Axes
 
+    Raises
+    ------
+    InvalidDataError
+        If every row has a missing value.
+
     Examples
     --------
     >>> from bayesgmm.params import MixtureParams
     >>> em = MixtureParams.from_covariances([0.5, 0.5], [[0.0], [5.0]], [[[1.0]], [[1.0]]])
-    >>> ax = plot_uncertainty([[0.0], [2.5], [5.0]], em)
+    >>> ax = plot_doubt([[0.0], [2.5], [5.0]], em)
     >>> ax.get_xlabel()
     'x0'
     """
-    names = feature_names_or_default(X, feature_names)
-    params = mixture_of(fit, "fit", X)
-    assert params is not None
-    mixture = average(params)
+    names, mixture = feature_names_or_default(X, feature_names), average(mixture_of(fit, "fit", X))
     rows = numbers_in(X)
+    whole = complete_rows(rows)
     table = mixture.responsibilities(rows) if responsibilities is None else np.asarray(responsibilities, dtype=float)
-    doubt = 1 - table.max(axis=1)
-    ax = axes_or_new(ax)
-    drawn = (
-        _strip(ax, rows[:, 0], mixture, names[0], doubt) if rows.shape[1] == 1 else _map(ax, rows, mixture, names, features, doubt)
-    )
-    _colour_bar(ax, drawn)
-    return tidy(ax)
+    ax, plane = axes_or_new(ax), None if rows.shape[1] == 1 else plane_for(mixture, names, features)
+    most = max(1 - 1 / table.shape[1], 1e-9)
+    drawn = _draw(ax, rows[whole], plane, names, 1 - table[whole].max(axis=1), most, mixture)
+    say_gaps(ax, whole)
+    _colour_bar([ax], drawn, "doubt (1 − largest probability)")
+    return ax
 
 
-def _scatter(ax: Axes, points: FloatArray, doubt: FloatArray, n_components: int) -> PathCollection:
-    """Points, the doubtful ones larger, darker and on top."""
-    shown = some_rows(len(points))
-    shown = shown[np.argsort(doubt[shown], kind="stable")]
-    most = max(1 - 1 / n_components, 1e-9)
-    base = float(np.clip(4000 / len(shown), 3, 14))
-    size = base + 60 * doubt[shown] / most
-    return ax.scatter(
-        points[shown, 0],
-        points[shown, 1],
-        c=doubt[shown],
-        s=size,
-        cmap=DOUBT,
-        vmin=0,
-        vmax=most,
-        linewidths=0.3,
-        edgecolors="#55555588",
-        rasterized=len(shown) > 3000,
-    )
+def plot_entropy(
+    X: ArrayLike | pd.DataFrame, uncertainty: xr.Dataset, *, feature_names: Sequence[str] | None = None, axs: Any = None
+) -> Any:
+    """Draw each point in the colour and size of the entropy of its group, once for each cause, on one scale.
+
+    One column: the points in a strip below the histogram. Two: a scatter. More: the first two discriminant axes of the labels, or
+    principal axes where there are too few groups for them; the labels of the axes say which.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (N, D)
+        Rows with missing values cannot be placed and are left out; the picture says how many.
+    uncertainty : xarray.Dataset
+        Of the same rows: what ``uncertainty(X)`` of a fit returns.
+    feature_names : sequence of str, optional
+        Names of the columns; those of a DataFrame by default.
+    axs : array of two Axes, optional
+
+    Returns
+    -------
+    array of two matplotlib.axes.Axes
+        Overlap (aleatoric) on the left, lack of data (epistemic) on the right.
+
+    Raises
+    ------
+    InvalidParameterError
+        If ``uncertainty`` lacks a variable or has other rows than X, or fewer than two axes are given.
+    InvalidDataError
+        If every row has a missing value.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> X = bg.datasets.load_faithful()
+    >>> em = bg.GaussianMixture(2, random_state=1).fit(X)
+    >>> [ax.get_title(loc="left") for ax in plot_entropy(X, em.uncertainty())]
+    ['the groups overlap (aleatoric)', 'too little data (epistemic)']
+    """
+    check_uncertainty(uncertainty, (*_TITLES, "label"))
+    rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
+    if len(rows) != uncertainty.sizes["obs"]:
+        raise InvalidParameterError(f"X has {len(rows)} rows and uncertainty {uncertainty.sizes['obs']}: give those of one fit")
+    whole = complete_rows(rows)
+    axes = panels(2, axs, "two axes, one for each cause", n_cols=2, size=(9.6, 4.2))
+    parts = [uncertainty[name].values[whole] for name in _TITLES]
+    most = float(np.clip(np.max(parts), _LEAST_SCALE, None))
+    plane = _plane(rows[whole], uncertainty["label"].values[whole], names)
+    drawn = [_draw(ax, rows[whole], plane, names, part, most) for ax, part in zip(axes, parts, strict=True)]
+    for ax, title in zip(axes, _TITLES.values(), strict=True):
+        ax.set_title(title, loc="left", fontsize=10)
+    say_gaps(axes[0], whole)
+    _colour_bar(axes, drawn[-1], "entropy (nats; an even choice of two is 0.69)")
+    return np.asarray(axes)
 
 
-def _map(
+def _plane(rows: FloatArray, labels: IntArray, names: Sequence[str]) -> Plane | None:
+    """The plane to look at; none for one column."""
+    if len(names) == 1:
+        return None
+    return Plane(np.eye(2), (names[0], names[1])) if len(names) == 2 else plane_of_labels(rows, labels, names)
+
+
+def _draw(
     ax: Axes,
     rows: FloatArray,
-    mixture: MixtureParams,
-    names: list[str],
-    features: Sequence[str] | None,
-    doubt: FloatArray,
+    plane: Plane | None,
+    names: Sequence[str],
+    values: FloatArray,
+    most: float,
+    mixture: MixtureParams | None = None,
 ) -> PathCollection:
-    plane = plane_for(mixture, names, features)
-    flat = plane.mixture(mixture)
-    for outline in ellipse(flat.means, flat.scale_tril, 0.9):
-        ax.plot(*outline.T, color="#9aa4ab", lw=1, zorder=0)
-    ax.set_xlabel(plain_axis(plane.names[0]))
-    ax.set_ylabel(plain_axis(plane.names[1]))
-    return _scatter(ax, plane.points(rows), doubt, mixture.n_components)
+    """Points in the colour and size of their values; a mixture is drawn in grey behind them."""
+    if plane is None:
+        return _strip(ax, rows[:, 0], names[0], values, most, mixture)
+    if mixture is not None:
+        flat = plane.mixture(mixture)
+        for outline in ellipse(flat.means, flat.scale_tril, 0.9):
+            ax.plot(*outline.T, color=LIGHT_GREY, lw=1, zorder=0)
+    return _scatter(name_axes(ax, plane.names), plane.points(rows), values, most)
 
 
-def _strip(ax: Axes, x: FloatArray, mixture: MixtureParams, name: str, doubt: FloatArray) -> PathCollection:
-    """Density above, points below it, shaken up and down so that they don't hide each other."""
-    margin = 0.08 * np.ptp(x)
-    grid = np.linspace(x.min() - margin, x.max() + margin, 500)
-    density = np.exp(mixture.log_density(grid[:, None]))
-    top = density.max()
-    ax.plot(grid, density, color="#9aa4ab", lw=1.5)
-    ax.fill_between(grid, density, color="#9aa4ab", alpha=0.15, lw=0)
-    ax.axhline(0, color="#9aa4ab", lw=0.8)
+def _scatter(ax: Axes, points: FloatArray, values: FloatArray, most: float) -> PathCollection:
+    """Points, those of large values larger, darker and on top."""
+    shown = some_rows(len(points))
+    shown = shown[np.argsort(values[shown], kind="stable")]
+    look: dict[str, Any] = {"cmap": DOUBT, "vmin": 0.0, "vmax": most, "linewidths": 0.3, "edgecolors": "#55555588"}
+    size = float(np.clip(4000 / len(shown), 3, 14)) + 60 * values[shown] / most
+    return ax.scatter(points[shown, 0], points[shown, 1], c=values[shown], s=size, rasterized=len(shown) > 3000, **look)
+
+
+def _strip(ax: Axes, x: FloatArray, name: str, values: FloatArray, most: float, mixture: MixtureParams | None) -> PathCollection:
+    """Histogram above, points below it, shaken up and down so that they don't hide each other."""
+    bins = int(np.clip(len(np.histogram_bin_edges(x, "auto")), 12, 80))
+    counts, edges = np.histogram(x, bins)
+    ax.hist(x, bins=bins, color="#dfe3e6", edgecolor="white", linewidth=0.5)
+    top = float(counts.max())
+    if mixture is not None:
+        margin = 0.08 * np.ptp(x)
+        grid = np.linspace(x.min() - margin, x.max() + margin, 500)
+        curve = np.exp(mixture.log_density(grid[:, None])) * len(x) * (edges[1] - edges[0])
+        ax.plot(grid, curve, color=LIGHT_GREY, lw=1.5)
+        top = max(top, float(curve.max()))
+    ax.axhline(0, color=LIGHT_GREY, lw=0.8)
     height = -top * np.random.default_rng(0).uniform(0.06, 0.3, len(x))
-    drawn = _scatter(ax, np.column_stack([x, height]), doubt, mixture.n_components)
-    ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= top * 1.05])
+    drawn = _scatter(tidy(ax), np.column_stack([x, height]), values, most)
+    ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= top * 1.05 and tick == round(tick)])
     ax.set_ylim(-0.36 * top, 1.08 * top)
     ax.set_xlabel(plain(name))
-    ax.set_ylabel("density; points below")
+    ax.set_ylabel("rows; points below")
     return drawn
 
 
-def _colour_bar(ax: Axes, drawn: PathCollection) -> None:
-    figure = ax.get_figure(root=False)
+def _colour_bar(axes: list[Axes], drawn: PathCollection, label: str) -> None:
+    figure = axes[-1].get_figure(root=False)
     assert figure is not None
-    bar = figure.colorbar(drawn, ax=ax, pad=0.02, aspect=30)
-    bar.set_label("doubt (1 − largest probability)", fontsize=9)
+    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=30)
+    bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
+
+
+def plot_responsibilities(uncertainty: xr.Dataset, most: int = 40, *, ax: Axes | None = None) -> Axes:
+    """Draw the responsibilities of the points most in doubt as stacked bars, the most doubtful first.
+
+    The most probable group stands at the bottom of its bar, with its number below it, so that the whisker, the interval of that group's
+    responsibility, can be read on the axis.
+
+    Parameters
+    ----------
+    uncertainty : xarray.Dataset
+        What ``uncertainty()`` of a fit returns.
+    most : int
+        Most points to show.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    InvalidParameterError
+        If ``most`` is below 1 or ``uncertainty`` lacks a variable.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
+    >>> ax = plot_responsibilities(em.uncertainty(), most=10)
+    >>> len(ax.get_xticks())
+    10
+    """
+    check_uncertainty(uncertainty, ("component", "responsibility", "lower", "upper"))
+    if most < 1:
+        raise InvalidParameterError(f"most must be at least 1, got {most}")
+    order = np.argsort(uncertainty["responsibility"].max("component").values, kind="stable")[:most]
+    shown = uncertainty.isel(obs=order)
+    table, components = shown["responsibility"].transpose("obs", "component").values, shown["component"].values
+    ax = axes_or_new(ax, size=(float(np.clip(1.6 + 0.2 * len(order), 6.4, 11)), 4.2))
+    best = table.argmax(axis=1)
+    _bars(ax, table, best, components)
+    _whiskers(ax, shown, best)
+    _names(ax, shown["obs"].values, components[best])
+    ax.set_ylim(-0.06, 1)
+    ax.set_ylabel("probability of the group")
+    ax.set_xlabel(f"row, the most doubtful first ({len(order)} of {uncertainty.sizes['obs']})")
+    names = {int(k): "noise" if k < 0 else f"group {k}" for k in components[:_MOST_IN_LEGEND]}
+    handles: list[Any] = [Patch(label=words, **_look(k)) for k, words in names.items()]
+    interval = f"{uncertainty.attrs['prob']:.0%} interval" if "prob" in uncertainty.attrs else "interval"
+    handles.append(Line2D([], [], color="#111111", lw=1.4, marker="o", ms=3.5, label=f"{interval} of the most probable"))
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(4, len(handles)), fontsize=8, frameon=False)
+    return tidy(ax)
+
+
+def _bars(ax: Axes, table: FloatArray, best: IntArray, components: IntArray) -> None:
+    """The most probable group at the bottom, the others on it in their order."""
+    N, K = table.shape
+    own = np.arange(K) == best[:, None]
+    above = np.where(own, 0.0, table)
+    bottoms = np.where(own, 0.0, table[np.arange(N), best][:, None] + np.cumsum(above, axis=1) - above)
+    for k, name in enumerate(components):
+        ax.bar(np.arange(N), table[:, k], bottom=bottoms[:, k], width=0.86, **_look(int(name)))
+
+
+def _look(component: int) -> dict[str, Any]:
+    look: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.4}
+    if component < 0:
+        return look | {"facecolor": _NOISE}
+    return look | {"facecolor": colour(component), "hatch": _HATCHES[component // _COLOURS % len(_HATCHES)]}
+
+
+def _whiskers(ax: Axes, shown: xr.Dataset, best: IntArray) -> None:
+    places = np.arange(len(best))
+    middle, lower, upper = (
+        shown[name].transpose("obs", "component").values[places, best] for name in ("responsibility", "lower", "upper")
+    )
+    # A mean may lie outside the central interval of a very skew distribution.
+    ax.vlines(places, lower, upper, color="white", lw=3.2, zorder=3)
+    ax.vlines(places, lower, upper, color="#111111", lw=1.4, zorder=4)
+    ax.scatter(places, middle, s=14, color="#111111", edgecolors="white", linewidths=0.5, zorder=5)
+
+
+def _names(ax: Axes, obs: np.ndarray, groups: IntArray) -> None:
+    n = len(obs)
+    if n > _MOST_NAMED:
+        ax.set_xticks([])
+        return
+    ax.set_xticks(np.arange(n), [plain(name, 14) for name in obs], rotation=90 if n > 10 else 0)
+    for i, k in enumerate(groups):
+        name = "–" if k < 0 else str(k)
+        ax.text(i, -0.012, name, ha="center", va="top", fontsize=7, fontweight="bold", color=_look(int(k))["facecolor"])
+    ax.set_xlim(-0.7, n - 0.3)
+
+
+def plot_reliability(
+    responsibilities: ArrayLike | Mapping[str, ArrayLike],
+    truth: ArrayLike,
+    *,
+    n_bins: int = 10,
+    prob: float = 0.9,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how often the most probable group is the true one against the probability that it was given.
+
+    On the diagonal a fit is as sure as it should be; below it is too sure, above not sure enough.
+
+    Parameters
+    ----------
+    responsibilities : array of shape (N, K), or mapping of names to such arrays
+        Of one or several fits, for the same rows. Each is first given the labels that agree best with the truth.
+    truth : int array of shape (N,)
+        The true groups, 0 to K - 1, as in simulated data.
+    n_bins : int
+        Bins of the largest probability, from 1 / K to 1.
+    prob : float
+        Of the binomial intervals of the shares.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    InvalidDataError, InvalidParameterError
+        If there is nothing to draw, or responsibilities and truth do not go together.
+
+    Examples
+    --------
+    >>> from bayesgmm.params import MixtureParams
+    >>> truth = MixtureParams.from_covariances([0.5, 0.5], [[0.0], [2.0]], [[[1.0]], [[1.0]]])
+    >>> X, groups = truth.sample(500, random_state=1)
+    >>> ax = plot_reliability({"the truth": truth.responsibilities(X)}, groups)
+    >>> ax.get_ylabel()
+    'share of rows that are in it'
+    """
+    fits = dict(responsibilities) if isinstance(responsibilities, Mapping) else {"": responsibilities}
+    if not fits:
+        raise InvalidParameterError("responsibilities is empty: give those of at least one fit")
+    ax = axes_or_new(ax, size=(5.2, 4.8))
+    ax.plot([0, 1], [0, 1], color=LIGHT_GREY, lw=1, zorder=1)
+    least, drawn, words = 1.0, [], []
+    for i, (name, given) in enumerate(fits.items()):
+        table = match_to_truth(given, truth)
+        error = calibration_error(table, truth, n_bins=n_bins)
+        curve = reliability_curve(table, truth, n_bins=n_bins, prob=prob)
+        drawn.append(_curve(ax, i, curve))
+        words.append(f"{plain(name)} (mean distance {error:.3f})".lstrip())
+        least = min(least, 1 / table.shape[1], float(curve["lower"].min()))
+    ax.set_xlim(min(1 / np.shape(table)[1], 0.9) - 0.03, 1.01)
+    ax.set_ylim(max(0.0, least - 0.03), 1.02)
+    ax.set_xlabel("probability of the most probable group")
+    ax.set_ylabel("share of rows that are in it")
+    legend = ax.legend(drawn, map(str, range(len(drawn))), loc="upper left", fontsize=8, frameon=False)
+    for text, said in zip(legend.get_texts(), words, strict=True):
+        text.set_text(said)  # given as a label, a name that begins with an underscore would be left out
+    return tidy(ax)
+
+
+def _curve(ax: Axes, i: int, curve: pd.DataFrame) -> ErrorbarContainer:
+    ends = np.stack([curve["correct"] - curve["lower"], curve["upper"] - curve["correct"]])
+    look: dict[str, Any] = {"color": colour(i), "marker": marker(i), "markersize": 5, "lw": 1.4, "elinewidth": 1.0, "capsize": 2}
+    return ax.errorbar(curve["predicted"], curve["correct"], yerr=np.maximum(ends, 0.0), **look)

@@ -1,35 +1,46 @@
-"""Figures as text that fits inside the page."""
+"""Figures as text that fits inside the page, in fonts that have the letters of the columns' names."""
 
 from __future__ import annotations
 
 import base64
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
+import matplotlib.figure
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray as xr
+from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from bayesgmm import plots
+from bayesgmm.comparison import Comparison
 from bayesgmm.partitions.doubt import uncertainty_of_draws
-from bayesgmm.report.glyphs import drawable, families
-from bayesgmm.report.pictures import plot_choice
-from bayesgmm.report.words import counted, number, percent
+from bayesgmm.plots.selection import plot_choice
+from bayesgmm.report.labels import KnownLabels
+from bayesgmm.report.typography import number, percent
+from bayesgmm.selection import Choice
+from bayesgmm.text import counted
 
-if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
-    from bayesgmm.report.page import Material
-
-__all__ = ["Figure", "data_uri", "draw_all", "plain_style"]
+__all__ = ["Figure", "data_uri", "draw_all", "plain_style", "shown_names"]
 
 _MOST_BARS = 24
 _MOST_DRAWN = 30
 _DPI = 170
 _COLOURS = 256
+_FAMILY = "DejaVu Sans"
+# Fonts for Chinese, Japanese and Korean that systems bring along; the first that has the letters is used.
+_OTHERS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "Noto Sans KR", "Source Han Sans", "Hiragino Sans"),
+    *("PingFang SC", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "IPAGothic"),
+    *("Arial Unicode MS", "Droid Sans Fallback"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,87 +52,74 @@ class Figure:
     wide: bool
 
 
-def draw_all(material: Material) -> dict[str, Figure]:
+def draw_all(comparison: Comparison, known: KnownLabels | None, choice: Choice | None) -> dict[str, Figure]:
     """Draw every figure of the report.
 
     Parameters
     ----------
-    material : Material
+    comparison : Comparison
+    known : KnownLabels or None
+    choice : Choice or None
     """
-    comparison, known, choice = drawable(material.comparison), material.known, material.choice
-    with plain_style(), plt.rc_context({"font.family": families(comparison.features)}):
-        figures = _always(comparison)
-        # Ranks compare chains; one chain has nothing to be compared with.
-        if comparison.posterior_params.batch_shape[0] > 1:
-            figures["rank"] = Figure(_render(comparison.plot_rank, "png8"), _RANK_ALT, True)
-        # In an only group no point can be in doubt.
-        if comparison.em_params.n_components > 1:
-            drawn = _render(lambda: comparison.plot_uncertainty(ax=_axes()), "png")
-            figures["uncertainty"] = Figure(drawn, _uncertainty_alt(comparison), False)
-        if len(comparison.doubtful):
-            figures["doubtful"] = Figure(_render(lambda: _bars(comparison), "svg"), _doubtful_alt(comparison), True)
+    comparison = _drawable(comparison)
+    with plain_style(), plt.rc_context({"font.family": _families(comparison.features)}):
+        figures = _of_both(comparison) | _of_doubt(comparison)
         if choice is not None:
+            models = choice.models
             best = f"BIC is least for {counted(choice.by('bic'), 'group')}, ICL for {counted(choice.by('icl'), 'group')}."
-            figures["choice"] = Figure(_render(lambda: plot_choice(choice), "svg"), f"Criteria by number of groups. {best}", True)
+            alt = f"Criteria by number of groups. {best}"
+            figures["choice"] = Figure(_render(lambda: plot_choice(models), "svg"), alt, True)
         if known is not None and known.calibration is not None:
-            figures["reliability"] = Figure(_render(lambda: _reliability(material), "svg"), _reliability_alt(material), False)
+            drawn = _render(lambda: _reliability(comparison, known), "svg")
+            alt = (
+                "How often points have the label that stands for their group, against the probability that the group was given. "
+                f"Mean distance from the diagonal, by the posterior: {number(known.calibration)}."
+            )
+            figures["reliability"] = Figure(drawn, alt, False)
     return figures
 
 
-def _always(comparison: Comparison) -> dict[str, Figure]:
-    """The figures that every report has."""
+def _of_both(comparison: Comparison) -> dict[str, Figure]:
+    """Groups, parameters, simulated data and chains."""
+    tree, sentences = comparison.datatree, {check.name: check.sentence for check in comparison.verdicts}
     # Points, curves and traces by the hundred are larger as a drawing than as its picture.
     few = len(comparison.parameters) <= _MOST_DRAWN
-    return {
-        "groups": Figure(_render(lambda: comparison.plot_groups(ax=_axes()), "png"), _groups_alt(comparison), False),
-        "forest": Figure(_render(comparison.plot_forest, "svg" if few else "png8"), _forest_alt(comparison), True),
-        "predictive": Figure(
-            _render(comparison.plot_predictive, "png8"), _predictive_alt(comparison), len(comparison.features) > 1
-        ),
-        "trace": Figure(_render(comparison.plot_trace, "png8"), _TRACE_ALT, True),
+    said = {
+        "groups": f"The data in {counted(comparison.em_params.n_components, 'group')}, with the outlines of each group by EM and by the "
+        f"posterior. {sentences['agreement']}",
+        "forest": "Each parameter by EM beside its posterior mean and 95% interval; the table below has the numbers. "
+        f"{sentences['parameters']}",
+        "predictive": f"Density of each column of the data among those of simulated data sets. {sentences['predictive']}",
+        "trace": "Distribution and course of the draws of each chain; the convergence table has the numbers.",
+        "rank": "Ranks of each chain's draws among all draws; lines near zero say that the chains agree.",
     }
+    figures = {
+        "groups": Figure(_render(lambda: comparison.plot_groups(ax=_axes()), "png"), said["groups"], False),
+        "forest": Figure(_render(comparison.plot_forest, "svg" if few else "png8"), said["forest"], True),
+        "predictive": Figure(_render(comparison.plot_predictive, "png8"), said["predictive"], len(comparison.features) > 1),
+        "trace": Figure(_render(lambda: plots.plot_trace(tree), "png8"), said["trace"], True),
+    }
+    # Ranks compare chains; one chain has nothing to be compared with.
+    if comparison.posterior_params.batch_shape[0] > 1:
+        figures["rank"] = Figure(_render(lambda: plots.plot_rank(tree), "png8"), said["rank"], True)
+    return figures
 
 
-_TRACE_ALT = "Distribution and course of the draws of each chain; the convergence table has the numbers."
-_RANK_ALT = "Ranks of each chain's draws among all draws; lines near zero say that the chains agree."
-
-
-def _groups_alt(comparison: Comparison) -> str:
-    groups = counted(comparison.em_params.n_components, "group")
-    agreement = comparison.verdict("agreement").sentence
-    return f"The data in {groups}, with the outlines of each group by EM and by the posterior. {agreement}"
-
-
-def _uncertainty_alt(comparison: Comparison) -> str:
-    share = percent(len(comparison.doubtful) / len(comparison.X))
-    return f"The data, coloured by how doubtful each point's group is. {share} of the points are in doubt."
-
-
-def _forest_alt(comparison: Comparison) -> str:
-    return (
-        "Each parameter by EM beside its posterior mean and 95% interval; the table below has the numbers. "
-        f"{comparison.verdict('parameters').sentence}"
-    )
-
-
-def _predictive_alt(comparison: Comparison) -> str:
-    return f"Density of each column of the data among those of simulated data sets. {comparison.verdict('predictive').sentence}"
-
-
-def _doubtful_alt(comparison: Comparison) -> str:
-    shown, worst = min(len(comparison.doubtful), _MOST_BARS), 1 - float(comparison.doubtful["posterior_doubt"].iloc[0])
-    return (
-        f"Probabilities of the groups of {'the point' if shown == 1 else f'the {shown} points'} most in doubt, with intervals. "
-        f"The most doubtful has {percent(worst)} for its most probable group."
-    )
-
-
-def _reliability_alt(material: Material) -> str:
-    error = None if material.known is None else material.known.calibration
-    return (
-        "How often points have the label that stands for their group, against the probability that the group was given. "
-        f"Mean distance from the diagonal, by the posterior: {number(error)}."
-    )
+def _of_doubt(comparison: Comparison) -> dict[str, Figure]:
+    """The map of doubt, and the points most in doubt; in an only group no point can be."""
+    figures, doubtful = {}, comparison.doubtful
+    if comparison.em_params.n_components > 1:
+        share = percent(len(doubtful) / len(comparison.X))
+        alt = f"The data, coloured by how doubtful each point's group is. {share} of the points are in doubt."
+        figures["doubt"] = Figure(_render(lambda: comparison.plot_doubt(ax=_axes()), "png"), alt, False)
+    if len(doubtful):
+        shown, best = min(len(doubtful), _MOST_BARS), 1 - float(doubtful["posterior_doubt"].iloc[0])
+        alt = (
+            f"Probabilities of the groups of {'the point' if shown == 1 else f'the {shown} points'} most in doubt, with intervals. "
+            f"The most doubtful has {percent(best)} for its most probable group."
+        )
+        figures["doubtful"] = Figure(_render(lambda: _bars(comparison), "svg"), alt, True)
+    return figures
 
 
 def _bars(comparison: Comparison) -> Any:
@@ -134,9 +132,7 @@ def _bars(comparison: Comparison) -> Any:
     return ax
 
 
-def _reliability(material: Material) -> Any:
-    known, comparison = material.known, material.comparison
-    assert known is not None
+def _reliability(comparison: Comparison, known: KnownLabels) -> Any:
     rows, K = known.truth >= 0, comparison.em_params.n_components
     em = comparison.responsibilities[[f"em_{k}" for k in range(K)]].to_numpy()
     both = {"EM": em[rows], "posterior": comparison.mean_responsibilities[rows]}
@@ -171,7 +167,7 @@ def _render(draw: Callable[[], Any], kind: str) -> str:
             plt.close(number_of_figure)
 
 
-def data_uri(figure: Any, kind: str) -> str:
+def data_uri(figure: matplotlib.figure.Figure, kind: str) -> str:
     """Return a matplotlib figure as a data URI; ``kind`` is "svg", "png", or "png8" with a palette."""
     few, kind = kind == "png8", kind[:3]
     out = io.BytesIO()
@@ -189,3 +185,72 @@ def _few_colours(png: io.BytesIO) -> bytes:
     picture = Image.open(png).quantize(_COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     picture.save(out, format="png", optimize=True)
     return out.getvalue()
+
+
+@cache
+def _letters(family: str) -> frozenset[int]:
+    """Code points that an installed font can draw; none if it is not installed."""
+    try:
+        path = font_manager.findfont(family, fallback_to_default=False)
+    except ValueError:
+        return frozenset()
+    return frozenset(FT2Font(path).get_charmap())
+
+
+def _lacks(names: Iterable[str], known: Iterable[str]) -> set[int]:
+    """Letters of these names that none of the fonts has."""
+    needed = {ord(letter) for name in names for letter in name if not letter.isspace()}
+    return needed.difference(*(_letters(family) for family in known))
+
+
+def _families(names: Iterable[str]) -> list[str]:
+    """Fonts that figures with these names need, as far as they are installed; the usual one alone for most names."""
+    names, chosen = list(names), [_FAMILY]
+    for family in _OTHERS:
+        missing = _lacks(names, chosen)
+        if missing and missing & _letters(family):
+            chosen.append(family)
+    return chosen
+
+
+def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    r"""Names as figures can show them: a column whose name no font can draw goes by its number, counted from 1.
+
+    Parameters
+    ----------
+    names : tuple of str
+
+    Examples
+    --------
+    >>> shown_names(("height", "\ue000"))
+    ('height', 'column 2')
+    """
+    known = _families(names)
+    taken = set(names)
+    numbered = (f"column {d}" for d in range(1, len(names) + 1))
+    return tuple(
+        number if _lacks([name], known) and number not in taken else name for name, number in zip(names, numbered, strict=True)
+    )
+
+
+def _drawable(comparison: Comparison) -> Comparison:
+    """Return the comparison with its columns named as figures can show them; the same one where they can show them all."""
+    names = shown_names(comparison.features)
+    if names == comparison.features:
+        return comparison
+    instead = dict(zip(comparison.features, names, strict=True))
+    parameters = comparison.parameters.assign(
+        **{column: comparison.parameters[column].map(lambda name: instead.get(name, name)) for column in ("feature", "feature_bis")}
+    )
+    tree = comparison.datatree.map_over_datasets(lambda data: _renamed(data, instead))
+    return replace(comparison, features=names, parameters=parameters, datatree=tree)
+
+
+def _renamed(data: xr.Dataset, instead: dict[str, str]) -> xr.Dataset:
+    """A group of the draws with its columns named otherwise."""
+    found = {
+        dim: [instead.get(str(name), str(name)) for name in data[dim].values]
+        for dim in ("feature", "feature_bis")
+        if dim in data.coords
+    }
+    return data.assign_coords(found) if found else data

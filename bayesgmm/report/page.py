@@ -10,30 +10,40 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from bayesgmm.diagnostics import varying
-from bayesgmm.plots.forest import MOST_PANELS
-from bayesgmm.report.answer import Answer, concerns
-from bayesgmm.report.figures import draw_all
-from bayesgmm.report.glyphs import shown_names
-from bayesgmm.report.words import SAMPLERS, SHAPES, counted, number, percent, some, within
-
-if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
-    from bayesgmm.comparison.groups import GroupsUsed
-    from bayesgmm.diagnostics import Check
-    from bayesgmm.report.choice import Choice
-    from bayesgmm.report.known import Known
+from bayesgmm.comparison import Comparison
+from bayesgmm.diagnostics import Check, varying
+from bayesgmm.files import json_records
+from bayesgmm.plots.comparison import MOST_PANELS
+from bayesgmm.report.answers import Answer, concerns
+from bayesgmm.report.figures import draw_all, shown_names
+from bayesgmm.report.labels import KnownLabels
+from bayesgmm.report.typography import number, percent, within
+from bayesgmm.selection import Choice
+from bayesgmm.text import counted, listed
 
 __all__ = ["Material", "page"]
 
 _MOST_ROWS, _MOST_COLUMNS, _MOST_LISTED = 100, 6, 300
+_SHAPES = {
+    "full": "each group has a shape and direction of its own",
+    "tied": "all groups share one shape",
+    "diag": "each group has its own spread in each column, without correlations",
+    "spherical": "each group is round",
+}
+_SAMPLERS = {
+    "nuts": "by NUTS",
+    "gibbs": "by Gibbs sampling",
+    "laplace": "by Laplace's approximation, whose draws are weighted to the posterior",
+    "mcmc": "by Markov chains",
+}
+"""How draws came about, by ``attrs["inference"]`` of a posterior."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +53,9 @@ class Material:
     facts: dict[str, Any] = field(repr=False)
     comparison: Comparison = field(repr=False)
     answers: tuple[Answer, ...]
-    used: GroupsUsed
     choice: Choice | None
-    known: Known | None
-    beliefs: list[dict[str, str]] = field(repr=False)
+    known: KnownLabels | None
+    priors: list[dict[str, str]] = field(repr=False)
     sensitivity: list[dict[str, Any]] = field(repr=False)
     insensitive: str
     """Why nothing can be said of the priors' influence; empty if something can."""
@@ -56,9 +65,9 @@ class Material:
         """Return what the page says beyond facts and comparison, ready for JSON."""
         return {
             "answers": [vars(answer) | {"sentences": list(answer.sentences)} for answer in self.answers],
-            "groups_used": self.used.summary(),
+            "groups_used": self.comparison.groups.summary(),
             "choice": None if self.choice is None else self.choice.summary(),
-            "priors": self.beliefs,
+            "priors": self.priors,
             "prior_sensitivity": self.sensitivity,
         }
 
@@ -79,12 +88,12 @@ def page(material: Material) -> str:
         names=names,
         script=Markup(script),
         script_hash=_hash(script),
-        shape=SHAPES.get(facts["model"]["covariance_type"], "groups of one family"),
-        method=SAMPLERS.get(facts["posterior"]["inference"], ""),
+        shape=_SHAPES.get(facts["model"]["covariance_type"], "groups of one family"),
+        method=_SAMPLERS.get(facts["posterior"]["inference"], ""),
         verdicts=_readable(comparison.verdicts, names),
         concerns=concerns(comparison),
         checks=_readable(comparison.checks, names),
-        figures=draw_all(material),
+        figures=draw_all(comparison, material.known, material.choice),
         numbered=[pair for pair in zip(shown_names(comparison.features), comparison.features, strict=True) if pair[0] != pair[1]],
         groups=list(_groups(comparison)),
         shown_features=list(comparison.features[:_MOST_COLUMNS]),
@@ -96,8 +105,8 @@ def page(material: Material) -> str:
         strangers=_strangers(material),
         partition=comparison.partition,
         components=range(comparison.em_params.n_components),
-        occupied=[{"n": n, "probability": float(p)} for n, p in enumerate(material.used.occupied, start=1)],
-        models=[] if material.choice is None else material.choice.records(),
+        occupied=[{"n": n, "probability": float(p)} for n, p in enumerate(comparison.groups.occupied, start=1)],
+        models=[] if material.choice is None else json_records(material.choice.models),
         parameters=_records(comparison.parameters),
         n_panels=comparison.parameters.groupby(["parameter", "feature", "feature_bis"]).ngroups,
         most_panels=MOST_PANELS,
@@ -123,7 +132,7 @@ def _template() -> jinja2.Template:
         "number": number,
         "percent": percent,
         "counted": counted,
-        "some": some,
+        "listed": listed,
         "within": within,
         "key": _key,
         "apart": _apart,
@@ -175,7 +184,7 @@ def _groups(comparison: Comparison) -> Iterator[dict[str, Any]]:
         yield {"number": k, "points": int(sizes.get(k, 0)), "weight": weight[0] if weight else None, "means": means}
 
 
-def _points(comparison: Comparison, rows: pd.DataFrame, known: Known | None) -> list[dict[str, Any]]:
+def _points(comparison: Comparison, rows: pd.DataFrame, known: KnownLabels | None) -> list[dict[str, Any]]:
     """Rows of the responsibility table with the values of the first columns, and their labels where these are known."""
     index = comparison.responsibilities.index
     places = index.get_indexer(rows.index) if index.is_unique else np.full(len(rows), -1)
@@ -190,7 +199,7 @@ def _points(comparison: Comparison, rows: pd.DataFrame, known: Known | None) -> 
     ]
 
 
-def _confusion(known: Known) -> list[dict[str, Any]]:
+def _confusion(known: KnownLabels) -> list[dict[str, Any]]:
     """One row a label: how many of its rows are in each group, and which of the groups stands for it."""
     return [
         {

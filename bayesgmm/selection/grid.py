@@ -1,29 +1,34 @@
-"""Fit many models, write down how each did."""
+"""Fit a grid of models by EM, and sample their posteriors where that is asked for; write down how each did."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bayesgmm.covariance import family
+from bayesgmm.covariance import WITH_PRIORS, family
 from bayesgmm.em import Fitting
-from bayesgmm.estimators import GaussianMixture
+from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.estimators.criteria import bic
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_turns
 from bayesgmm.params import MixtureParams
+from bayesgmm.partitions.number_of_groups import mean_occupied
 from bayesgmm.progress import steps
-from bayesgmm.rows import Rows, is_chunked, rows_to_fit
+from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.rows.check import check_rows
-from bayesgmm.selection.criteria import describe, failed
-from bayesgmm.selection.value import CRITERIA, Selection
+from bayesgmm.selection.selection import CRITERIA, Selection, failed_row, model_row
 from bayesgmm.typing import ArrayLike, RandomState
+from bayesgmm.validation import check_weights
+
+if TYPE_CHECKING:
+    from bayesgmm.criticism import Elpd
 
 __all__ = ["select"]
 
@@ -34,6 +39,8 @@ OF_THE_EFFORT = 0.25
 BEST_FAMILIES = 2
 """Families, the best by BIC, whose fits others of as many components start from."""
 _TAKEN = {"n_components": "n_components", "covariance_type": "covariance_types"}
+_GIVEN = ("n_components", "covariance_type", "init", "random_state", "progressbar")
+"""Settings of a posterior that its model gives."""
 
 
 def select(
@@ -100,40 +107,26 @@ def select(
     check_settings(settings, _TAKEN)
     models = list(product(_types(covariance_types), _numbers(n_components)))
     seed = one_seed(random_state)
-    if is_chunked(X):
-        raise InvalidDataError("select needs rows in memory: read the file first, or choose among some of its rows")
-    n_rows = _n_rows(X)
-    ask = None if posterior is False else _asking(posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar)
-    together = FEWEST_TOGETHER <= n_rows <= MOST_TOGETHER
     rows = rows_to_fit(GaussianMixture(), X, sample_weight, 1, allow_missing=True)
+    if not rows.is_in_memory:
+        raise InvalidDataError("select needs rows in memory: read the file first, or choose among some of its rows")
+    sampling = {} if isinstance(posterior, bool) else posterior
+    if posterior is not False:
+        _check_sampling(sampling, settings, sample_weight, len(rows))
+    together = FEWEST_TOGETHER <= len(rows) <= MOST_TOGETHER
     grid = _Grid(rows, {**settings, "random_state": seed}, together)
     with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 3 * len(models), shown=progressbar) as advance:
         fits = grid.fit(models, advance)
     fitted = tuple(fit.model for fit in fits)
     if not any(fitted):
         raise next(fit.error for fit in fits if fit.error is not None)
-    described = [
-        describe(fit.model) if fit.model is not None else failed(kind, K, fit.error or ValueError("not fitted"))
+    table = [
+        model_row(fit.model) if fit.model is not None else failed_row(kind, K, fit.error or ValueError("not fitted"))
         for (kind, K), fit in zip(models, fits, strict=True)
     ]
     # Copies: ties are asked of the rows later, when the caller's arrays may have changed.
-    found = Selection(_table(described), fitted, _own(X), _own(sample_weight))
-    return found if ask is None else ask(found)
-
-
-def _n_rows(X: Any) -> int:
-    """Return how many rows there are, as far as that can be told of what no fit has looked at yet: of what is no table, none."""
-    if isinstance(X, (list, tuple)):
-        return len(X)
-    shape: tuple[Any, ...] = getattr(X, "shape", ())
-    if len(shape) > 0 and isinstance(shape[0], (int, np.integer)):
-        return int(shape[0])
-    return 0
-
-
-def _own(data: Any) -> Any:
-    """Return a copy of data in memory."""
-    return deepcopy(data)
+    found = Selection(_table(table), fitted, deepcopy(X), deepcopy(sample_weight))
+    return found if posterior is False else _with_posteriors(found, sampling, seed, progressbar=progressbar)
 
 
 @dataclass
@@ -152,7 +145,10 @@ class _Fit:
     @property
     def rank(self) -> float:
         """BIC of a maximum that means something; infinity of any other."""
-        return self.so_far.bic if self.so_far is not None and self.so_far.is_sound else np.inf
+        fit = self.so_far
+        if fit is None or not fit.is_sound:
+            return np.inf
+        return bic(fit.log_likelihood, fit.n_parameters, fit.sample.total)
 
     def go_on(self, step: Callable[[Fitting], object]) -> None:
         """Take a step of the fit, and remember why it cannot be taken."""
@@ -238,16 +234,69 @@ class _Grid:
             advance()
 
 
-def _asking(
-    posterior: bool | Mapping[str, Any], settings: dict[str, Any], sample_weight: Any, n_rows: int, seed: int, *, progressbar: bool
-) -> Callable[[Selection], Selection]:
-    """Check what is asked of the posterior before anything is fitted, and return the function that asks."""
-    # Loaded here: criteria of EM alone need no sampler.
-    from bayesgmm.selection.posterior import Question
+def _check_sampling(sampling: Mapping[str, Any], settings: dict[str, Any], sample_weight: ArrayLike | None, n_rows: int) -> None:
+    """Check what is asked of the posterior before anything is fitted.
 
-    return Question.of(
-        {} if isinstance(posterior, bool) else posterior, settings, sample_weight, n_rows, seed, progressbar=progressbar
-    )
+    Raises
+    ------
+    InvalidParameterError
+        If `BayesianGaussianMixture` has no such setting or gets it from elsewhere, or EM fits what has no posterior here.
+    InvalidDataError
+        If weights are not whole numbers: rows are left out one at a time.
+    """
+    # Loaded here: criteria of EM alone leave no rows out.
+    from bayesgmm.criticism.elpd import times_each
+
+    if not isinstance(sampling, Mapping):
+        raise InvalidParameterError(f"posterior must be True, False or a mapping of settings, got {type(sampling).__name__}")
+    known = sorted(set(BayesianGaussianMixture().get_params()) - set(_GIVEN))
+    wrong = [name for name in sampling if name not in known]
+    if wrong:
+        raise InvalidParameterError(f"posterior has no setting {wrong[0]!r} here; it has {', '.join(known)}")
+    for name in ("noise", "equal_weights"):
+        if settings.get(name):
+            raise InvalidParameterError(f"there is no posterior of models with {name}: leave out {name} or posterior")
+    times_each(check_weights(sample_weight, n_rows), n_rows)
+
+
+def _with_posteriors(found: Selection, sampling: Mapping[str, Any], seed: int, *, progressbar: bool) -> Selection:
+    """Return the selection with the posteriors of its models and what they say of rows left out and of occupied components."""
+    from bayesgmm.criticism import loo
+
+    fits: list[BayesianGaussianMixture | None] = []
+    elpds: list[Elpd | None] = []
+    with quiet(), steps("Sampling posteriors", len(found.models), shown=progressbar) as advance:
+        for model, status in zip(found.models, found.table["status"], strict=True):
+            fit = None
+            if model is not None and status in ("converged", "max_iter") and family(model.covariance_type).name in WITH_PRIORS:
+                fit = BayesianGaussianMixture(
+                    model.n_components,
+                    covariance_type=model.covariance_type,
+                    init=model,
+                    random_state=seed,
+                    progressbar=False,
+                    **sampling,
+                ).fit(found.X, sample_weight=found.sample_weight)
+            fits.append(fit)
+            elpds.append(None if fit is None else loo(fit, max_refits=0, progressbar=False))
+            advance()
+    table = found.table.join(_posterior_columns(fits, elpds).set_index(found.table.index))
+    table.attrs = {**found.table.attrs, "larger is better": ["elpd", "elpd_difference"]}
+    return replace(found, table=table, posteriors=tuple(fits))
+
+
+def _posterior_columns(fits: list[BayesianGaussianMixture | None], elpds: list[Elpd | None]) -> pd.DataFrame:
+    best = max((elpd for elpd in elpds if elpd is not None), key=lambda elpd: elpd.elpd, default=None)
+    rows = []
+    for fit, elpd in zip(fits, elpds, strict=True):
+        if fit is None or elpd is None or best is None:
+            rows.append((np.nan,) * 6 + ("",))
+            continue
+        difference = replace(elpd, table=elpd.table.assign(elpd=elpd.table["elpd"] - best.table["elpd"]))
+        occupied = mean_occupied(fit)
+        rows.append((elpd.elpd, elpd.se, difference.elpd, difference.se, len(elpd.high_k), occupied, fit.diagnose()[0].sentence))
+    names = ["elpd", "elpd_se", "elpd_difference", "elpd_difference_se", "high_k", "occupied", "posterior_verdict"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

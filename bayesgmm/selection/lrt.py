@@ -13,6 +13,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.progress import steps
 from bayesgmm.rows import MemoryRows, Rows, rows_to_fit
+from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 
 if TYPE_CHECKING:
@@ -64,11 +65,7 @@ class BootstrapLRT:
         """The result in words."""
         K = int(self.null.n_components)
         above = int((self.replicates >= self.statistic).sum())
-        verdict = (
-            f"the data speak for more than {K} component(s)"
-            if self.p_value <= 0.05
-            else f"the data do not ask for more than {K} component(s)"
-        )
+        verdict = f"the data {'speak' if self.p_value <= 0.05 else 'do not ask'} for more than {counted(K, 'component')}"
         return (
             f'{K} against {K + 1} components, "{self.null.covariance_type}": twice the log-likelihood ratio is {self.statistic:.2f}; '
             f"{above} of {self.n_usable} data sets drawn from the {K}-component fit reach it, p = {self.p_value:.3g}: {verdict} "
@@ -77,7 +74,9 @@ class BootstrapLRT:
 
     def _doubts(self) -> str:
         lost = len(self.replicates) - self.n_usable
-        doubts = f" {lost} more data set(s) could not be fitted and do not count." if lost else ""
+        doubts = (
+            f" {counted(lost, 'more data set')} could not be fitted and {'does' if lost == 1 else 'do'} not count." if lost else ""
+        )
         if 1 / (1 + self.n_usable) > 0.05:
             doubts += f" With {self.n_usable} data sets p cannot fall to 0.05: draw at least 19."
         for model in (self.null, self.alternative):
@@ -99,9 +98,9 @@ class BootstrapLRT:
         -------
         matplotlib.axes.Axes
         """
-        from bayesgmm.selection import pictures
+        from bayesgmm.plots.selection import plot_replicates
 
-        return pictures.plot_replicates(self, ax)
+        return plot_replicates(self.replicates, self.statistic, self.p_value, int(self.null.n_components), ax)
 
 
 def bootstrap_lrt(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.special import entr
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.selection.criteria import soft_entropy
+from bayesgmm.selection.selection import soft_entropy
+from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 from bayesgmm.validation import check_prob, check_weights
 
@@ -131,12 +133,14 @@ class Merging:
             return f"{K} components, entropy {total:.1f} nats: they hardly overlap, each is a group of its own."
         groups = "; ".join("+".join(map(str, group)) for group in self.groups(n))
         return (
-            f"{K} components make {n} group(s) of components: {groups}. Merging to {n} lowers the entropy from {total:.1f} to "
+            f"{K} components make {counted(n, 'group')} of components: {groups}. Merging to {n} lowers the entropy from {total:.1f} to "
             f"{self.entropy[n]:.1f} nats, after which it falls more slowly."
         )
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the entropy against the number of groups, with the two straight pieces fitted on either side of the suggestion.
+
+        Of a posterior, the band holds 90% of the draws' own entropies along the same path.
 
         Parameters
         ----------
@@ -146,12 +150,14 @@ class Merging:
         -------
         matplotlib.axes.Axes
         """
-        from bayesgmm.plots.merging import plot_merging
+        from bayesgmm.plots.selection import plot_merging
 
-        return plot_merging(self, ax=ax)
+        return plot_merging(self.entropy, self.suggested, self.entropy_interval(), ax)
 
 
-def merge_components(fit: Any, X: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Merging:
+def merge_components(
+    fit: GaussianMixture | BayesianGaussianMixture | MixtureParams, X: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> Merging:
     """Merge the components of a mixture into groups, two at a time.
 
     BIC counts the normal components that a density needs; a group that is not normal takes several. Each step merges the pair whose
@@ -193,7 +199,8 @@ def merge_components(fit: Any, X: ArrayLike, *, sample_weight: ArrayLike | None 
         groups = _merge(groups, *_most_entangled(_merged(table, groups), weight))
         found.append(groups)
     steps = tuple(reversed(found))
-    return Merging(steps, table, weight, _draw_entropy(fit, X, steps, weight))
+    params = fit if isinstance(fit, MixtureParams) else fit.params_
+    return Merging(steps, table, weight, _draw_entropy(params, X, steps, weight))
 
 
 def elbow(values: ArrayLike) -> int:
@@ -225,11 +232,11 @@ def _residual(x: FloatArray, y: FloatArray) -> float:
     return float(((y - np.polyval(np.polyfit(x, y, 1), x)) ** 2).sum())
 
 
-def _responsibilities(fit: Any, X: ArrayLike) -> FloatArray:
+def _responsibilities(fit: GaussianMixture | BayesianGaussianMixture | MixtureParams, X: ArrayLike) -> FloatArray:
     if isinstance(fit, MixtureParams):
         table = fit.responsibilities(X)
         return table.reshape(-1, *table.shape[-2:]).mean(0)
-    if not hasattr(fit, "predict_proba"):
+    if not isinstance(fit, (GaussianMixture, BayesianGaussianMixture)):
         raise InvalidParameterError(f"fit must be a fitted estimator or MixtureParams, got {type(fit).__name__}")
     check_is_fitted(fit, "params_")
     if getattr(fit, "noise", False):
@@ -237,9 +244,10 @@ def _responsibilities(fit: Any, X: ArrayLike) -> FloatArray:
     return np.asarray(fit.predict_proba(X), dtype=float)
 
 
-def _draw_entropy(fit: Any, X: ArrayLike, steps: tuple[tuple[Group, ...], ...], weight: FloatArray) -> FloatArray | None:
+def _draw_entropy(
+    params: MixtureParams, X: ArrayLike, steps: tuple[tuple[Group, ...], ...], weight: FloatArray
+) -> FloatArray | None:
     """Return the entropies (draws, K) along the path under some evenly spread draws; None for a single mixture."""
-    params: MixtureParams = getattr(fit, "params_", fit)
     if not params.batch_shape:
         return None
     draws = params.reshape(-1).thin(max(_FEWEST_DRAWS, min(_MOST_DRAWS, int(_MOST_NUMBERS // (len(weight) * params.n_components)))))

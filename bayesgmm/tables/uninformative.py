@@ -1,23 +1,30 @@
-"""Columns that can tell no groups apart: those that number the rows, and those that are the same in every row."""
+"""Columns that can tell no groups apart: those that number the rows, are the same in every row, or follow from others."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from bayesgmm.tables.numeric import Wrong, as_numbers
+from bayesgmm.text import listed
+from bayesgmm.typing import FloatArray
 
-__all__ = ["Extent", "constant", "extents", "numbering"]
+__all__ = ["Extent", "constant", "dependent_columns", "extents", "numbering"]
 
 _ID = re.compile(r"unnamed: \d+|index|id|uid|level_0|row([ _-]?(id|name|number|index)s?)?|rownames", re.IGNORECASE)
 """Names of columns that only tell rows apart."""
 _ENDS_IN_ID = re.compile(r".*([a-z]I[dD]|[ _.-][iI][dD])")
 _FEWEST = 10
 """Rows from which on it is no chance that the values of a column are consecutive numbers."""
+
+_ROUNDING = 1e-12
+"""Variance of standardised columns below which a direction holds nothing but rounding: they spread less than a millionth there."""
+_LEAST_SHARE = 1e-4
+_MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -74,3 +81,44 @@ def constant(columns: Iterable[Extent]) -> dict[str, str]:
         elif column.highest == column.lowest and column.n_values > 1:
             found[column.name] = f"{column.lowest:.10g} in every row"
     return found
+
+
+def dependent_columns(X: FloatArray, names: Sequence[str]) -> str:
+    """Return a sentence on columns of which one follows exactly from the others, or "" if there are none.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+        Rows with missing values (NaN) are left out.
+    names : sequence of str
+        Of the columns.
+
+    Examples
+    --------
+    >>> x = np.arange(6.0)
+    >>> dependent_columns(np.column_stack([x**2, x, x]), ["a", "b", "b2"])
+    "Columns 'b' and 'b2' hold the same values: leave one of them out."
+    >>> dependent_columns(np.column_stack([x**2, x]), ["a", "b"])
+    ''
+    """
+    X = np.asarray(X, dtype=float)
+    X = X[np.isfinite(X).all(axis=1)]
+    N, D = X.shape
+    # With so few rows any columns follow from each other.
+    if D < 2 or N <= D + 1:
+        return ""
+    centred = X - X.mean(axis=0)
+    spread = np.sqrt((centred**2).mean(axis=0))
+    if not (spread > 0).all():
+        return ""
+    scaled = centred / spread
+    sizes, axes = np.linalg.eigh(scaled.T @ scaled / N)
+    null = axes[:, sizes < _ROUNDING]
+    if not null.shape[1]:
+        return ""
+    # How much of each column lies in the directions without spread: none of a column that is free of the others.
+    involved = np.flatnonzero((null**2).sum(axis=1) > _LEAST_SHARE)
+    said = [repr(str(names[int(d)])) for d in involved]
+    what = "hold the same values" if (X[:, involved] == X[:, involved[:1]]).all() else "follow exactly from each other"
+    more = "one of them" if null.shape[1] == 1 else f"{null.shape[1]} of them"
+    return f"Columns {listed(said, _MOST_NAMED)} {what}: leave {more} out."

@@ -24,10 +24,10 @@ from bayesgmm import __version__
 from bayesgmm.diagnostics import Check
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.files import atomic_write_text
-from bayesgmm.plots.reliability import plot_reliability
+from bayesgmm.plots import plot_reliability
 from bayesgmm.plots.style import colour, marker, tidy
 from bayesgmm.report.figures import Figure, data_uri, plain_style
-from bayesgmm.report.words import number, percent
+from bayesgmm.report.typography import number, percent
 from bayesgmm.text import counted
 from bayesgmm.typing import FloatArray
 from benchmarks.calibration.coverage import ALL_LIMITS, CELL_LIMITS, LEVEL, PARTS, Coverage

@@ -1,26 +1,28 @@
-"""The first screen: how many groups, how sure, and whether to believe it."""
+"""The first screen, how many groups, how sure, and whether to believe it; and the same in five lines for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bayesgmm.comparison import Comparison
+from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.comparison.verdicts import causes
-from bayesgmm.diagnostics import draws_kind
+from bayesgmm.diagnostics import Check, draws_kind
 from bayesgmm.diagnostics.sensitivity import THRESHOLD
-from bayesgmm.report.words import counted, percent
+from bayesgmm.report.typography import for_console, number, percent
+from bayesgmm.selection import Choice
+from bayesgmm.text import counted, listed
 
-if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
-    from bayesgmm.comparison.groups import GroupsUsed
-    from bayesgmm.diagnostics import Check
-    from bayesgmm.report.choice import Choice
+__all__ = ["Answer", "answers", "concerns", "headline"]
 
-__all__ = ["Answer", "answers", "concerns"]
-
-PARTS = {"weights": "weights", "means": "means", "sds": "standard deviations", "corr": "correlations"}
-"""Parts of a prior in words."""
+_PARTS = {"weights": "weights", "means": "means", "sds": "standard deviations", "corr": "correlations"}
+_ENDINGS = {
+    "converged": "converged",
+    "collapsed": "collapsed onto few rows or a plane",
+    "spurious": "ended with too few rows in a group",
+}
 
 # What no answer survives, and what is a fact about the data rather than a fault of the fits.
 _FATAL = ("convergence", "em_convergence")
@@ -57,29 +59,29 @@ def concerns(comparison: Comparison) -> list[Check]:
 
 
 def answers(
-    comparison: Comparison, used: GroupsUsed, choice: Choice | None, sensitivity: Sequence[Mapping[str, Any]] = ()
+    comparison: Comparison, choice: Choice | None, sensitivity: Sequence[Mapping[str, Any]] = ()
 ) -> tuple[Answer, Answer, Answer]:
     """Answer the three questions that come first.
 
     Parameters
     ----------
     comparison : Comparison
-    used : GroupsUsed
     choice : Choice or None
         If the number of groups was chosen.
     sensitivity : sequence of dict
-        What each part of the prior moves: from `bayesgmm.report.belief.sensitivity`.
+        What each part of the prior moves: from `bayesgmm.report.priors.sensitivity`.
     """
-    trust, doubts = _trust(comparison), (*_priors(sensitivity), *_fewer(comparison, used))
+    trust, doubts = _trust(comparison), (*_priors(sensitivity), *_fewer(comparison))
     if doubts and trust.kind == "pass":
         # Every check passed, but the result rests on a belief or on a number of groups that the data do not settle.
         trust = replace(trust, answer="With care", kind="note")
     trust = replace(trust, sentences=(*trust.sentences, *doubts))
-    return _how_many(comparison, used, choice), _how_sure(comparison), trust
+    return _how_many(comparison.groups, choice), _how_sure(comparison), trust
 
 
-def _fewer(comparison: Comparison, used: GroupsUsed) -> Iterator[str]:
+def _fewer(comparison: Comparison) -> Iterator[str]:
     """A word on groups that may not be there, where no check that failed has said so."""
+    used = comparison.groups
     said = any(check.name == "groups" and not check.passed for check in comparison.verdicts)
     if not said and (used.all_used < _ALL_USED or list(_one_hill(used))):
         yield f"There may be fewer than {counted(len(used.occupied), 'group')}: see How many groups."
@@ -87,14 +89,13 @@ def _fewer(comparison: Comparison, used: GroupsUsed) -> Iterator[str]:
 
 def _priors(sensitivity: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A word on priors that show in the result."""
-    parts = [PARTS[row["part"]] for row in sensitivity if (row["prior"] or 0.0) >= THRESHOLD]
+    parts = [_PARTS[row["part"]] for row in sensitivity if (row["prior"] or 0.0) >= THRESHOLD]
     if parts:
-        listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-        yield f"The result leans on the prior of the {listed}: more rows, fewer groups or a stated belief would help. See Priors."
+        yield f"The result leans on the prior of the {listed(parts)}: more rows, fewer groups or a stated belief would help. See Priors."
 
 
-def _how_many(comparison: Comparison, used: GroupsUsed, choice: Choice | None) -> Answer:
-    K = comparison.em_params.n_components
+def _how_many(used: GroupsUsed, choice: Choice | None) -> Answer:
+    K = len(used.occupied)
     said = [_origin(K, choice), _use(K, used), *_one_hill(used)]
     clear = (choice is None or choice.unanimous) and used.all_used >= _ALL_USED and not list(_one_hill(used))
     return Answer("How many groups?", counted(K, "group"), tuple(text for text in said if text), "pass" if clear else "note")
@@ -165,3 +166,55 @@ def _trust(comparison: Comparison) -> Answer:
 
 def _more(count: int) -> tuple[str, ...]:
     return (f"{counted(count, 'more check')} {'needs' if count == 1 else 'need'} a look, below.",) if count else ()
+
+
+def headline(name: str, facts: dict[str, Any], comparison: Comparison, choice: Choice | None = None) -> list[str]:
+    """Five plain lines for a terminal: data and model, EM, posterior, groups, agreement.
+
+    Parameters
+    ----------
+    name : str
+    facts : dict
+        From `bayesgmm.report.provenance.facts_of`.
+    comparison : Comparison
+    choice : Choice, optional
+        If the number of groups was chosen.
+    """
+    data, model, em, posterior = (facts[key] for key in ("data", "model", "em", "posterior"))
+    rows, groups = counted(data["n_observations"], "row"), counted(model["n_components"], "group")
+    columns = f"{counted(data['n_features'], 'column')} ({listed(data['features'], 4, conjunction=', ')})"
+    chosen = "" if choice is None else f" (chosen by BIC among {', '.join(map(str, choice.numbers))})"
+    ending = _ENDINGS.get(em["status"], "did not converge")
+    steps = counted(em["n_iter"], "iteration")
+    chains = f"{counted(posterior['chains'], 'chain')} of {counted(posterior['draws'], 'draw')}"
+    return [
+        f"{name}: {rows}, {columns}; {groups}{chosen}, {model['covariance_type']} covariance.",
+        f"EM: log-likelihood {em['log_likelihood']:,.3f}, {ending} after {steps}.",
+        f"Posterior, {chains}: {_convergence(comparison)}",
+        f"Groups: {_groups(comparison)}.",
+        f"{comparison.verdict('agreement').sentence[:-1]}; {counted(len(comparison.doubtful), 'point')} in doubt.",
+    ]
+
+
+def _convergence(comparison: Comparison) -> str:
+    """The verdict on the chains, with its figures if it is good."""
+    checks = {check.name: check for check in comparison.checks}
+    verdict = checks["convergence"].sentence
+    if not checks["convergence"].passed or "ess_bulk" not in checks:
+        return verdict[:1].lower() + verdict[1:]
+    divergences = f", {checks['divergences'].value:.0f} divergences" if "divergences" in checks else ""
+    r_hat = max(checks[name].value or 0 for name in ("r_hat_label_free", "r_hat_relabelled") if name in checks)
+    ess = min(checks[name].value or 0 for name in ("ess_bulk", "ess_tail"))
+    return f"{verdict.partition(':')[0].lower()} (R-hat at most {r_hat:.3f}, ESS at least {ess:,.0f}{divergences})."
+
+
+def _groups(comparison: Comparison) -> str:
+    """Share and first two means of the first groups."""
+    table, K = comparison.parameters, comparison.em_params.n_components
+    words = []
+    for k in range(min(K, 4)):
+        own = table[table["component"] == k]
+        weight, means = own[own["parameter"] == "weight"]["mean"], own[own["parameter"] == "mean"].head(2)
+        at = ", ".join(f"{row['feature']} {for_console(number(row['mean']))}" for row in means.to_dict("records"))
+        words.append(f"{percent(float(weight.iloc[0])) if len(weight) else '100%'} ({at})")
+    return "; ".join(words) + (f" and {K - 4} more" if K > 4 else "")

@@ -7,10 +7,25 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.em import Noise
 from bayesgmm.estimators._base import MixtureEstimator
-from bayesgmm.estimators._prediction import Sums
-from bayesgmm.typing import ArrayLike
+from bayesgmm.typing import ArrayLike, FloatArray
 
-__all__ = ["Criteria"]
+__all__ = ["Criteria", "aic", "bic", "log_certainty"]
+
+
+def aic(log_likelihood: float, n_parameters: int) -> float:
+    """Return Akaike's information criterion, ``-2 log L + 2 p`` (Akaike 1974)."""
+    return float(-2 * log_likelihood + 2 * n_parameters)
+
+
+def bic(log_likelihood: float, n_parameters: int, n_rows: float) -> float:
+    """Return the Bayesian information criterion, ``-2 log L + p log N`` (Schwarz 1978)."""
+    return float(-2 * log_likelihood + n_parameters * np.log(n_rows))
+
+
+def log_certainty(responsibilities: FloatArray, weight: FloatArray | None = None) -> float:
+    """Return ``sum_i w_i log max_k r_ik``; BIC less twice this is ICL (Biernacki, Celeux and Govaert 2000)."""
+    certainty = np.log(responsibilities.max(axis=1))
+    return float(certainty.sum() if weight is None else weight @ certainty)
 
 
 class Criteria(MixtureEstimator):
@@ -43,7 +58,8 @@ class Criteria(MixtureEstimator):
         -------
         float
         """
-        return self._bic(self._sums(X, sample_weight))
+        sums = self._sums(X, sample_weight)
+        return bic(sums.log_density, self.n_parameters_, sums.weight)
 
     def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X (N, D): lower is better (Akaike 1974).
@@ -59,7 +75,7 @@ class Criteria(MixtureEstimator):
         -------
         float
         """
-        return float(-2 * self._sums(X, sample_weight).log_density + 2 * self.n_parameters_)
+        return aic(self._sums(X, sample_weight).log_density, self.n_parameters_)
 
     def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the integrated complete-data likelihood criterion on X (N, D): lower is better.
@@ -78,10 +94,8 @@ class Criteria(MixtureEstimator):
         -------
         float
         """
-        return self._bic(sums := self._sums(X, sample_weight)) - 2 * sums.log_certainty
-
-    def _bic(self, sums: Sums) -> float:
-        return float(-2 * sums.log_density + self.n_parameters_ * np.log(sums.weight))
+        sums = self._sums(X, sample_weight)
+        return bic(sums.log_density, self.n_parameters_, sums.weight) - 2 * sums.log_certainty
 
     @property
     def effective_sample_size_(self) -> float:

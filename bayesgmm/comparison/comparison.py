@@ -1,8 +1,7 @@
-"""The value that `compare` returns."""
+"""EM and the posterior side by side: the function that compares, and what it returns."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +9,26 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm.comparison.groups import GroupsUsed
-from bayesgmm.comparison.partition import PartitionView
-from bayesgmm.comparison.verdicts import DOUBT
-from bayesgmm.diagnostics import Check
+from bayesgmm.comparison import verdicts
+from bayesgmm.comparison.groups import EMPartition, GroupsUsed, em_partition, groups_used
+from bayesgmm.comparison.tables import match, parameter_table, responsibility_table
+from bayesgmm.criticism.predictive_checks import predictive_check
+from bayesgmm.diagnostics import Check, convergence_table, sampler_table, verdict
+from bayesgmm.em import impute
+from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.files import json_records, jsonable
 from bayesgmm.params import MixtureParams
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import ArrayLike, FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Comparison", "jsonable"]
+__all__ = ["Comparison", "compare"]
 
 _MOST_LISTED = 1000
+# Numbers to simulate for the posterior predictive check where the user leaves it open: some ten seconds' work.
+_MOST_REPLICATED = 40_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +48,7 @@ class Comparison:
         ``em_label``, ``posterior_label``, ``largest_gap``, ``em_doubt`` and ``posterior_doubt`` (1 - the largest
         responsibility), ``divergence``, that of Jensen and Shannon between the two fits' responsibilities in bits (0 to 1), and
         ``cause``, why the posterior is in doubt: "clear", "overlap" or "too little data".
-    partition : PartitionView
+    partition : EMPartition
         EM's partition of the rows in the posterior's eyes.
     convergence, sampler : pandas.DataFrame
         See ``bayesgmm.diagnostics``.
@@ -85,7 +91,7 @@ class Comparison:
     convergence: pd.DataFrame
     sampler: pd.DataFrame
     predictive: pd.DataFrame
-    partition: PartitionView
+    partition: EMPartition
     groups: GroupsUsed
     verdicts: tuple[Check, ...]
     checks: tuple[Check, ...]
@@ -113,7 +119,7 @@ class Comparison:
     def doubtful(self) -> pd.DataFrame:
         """Rows of ``responsibilities`` whose most probable group has less than 90%, the most doubtful first."""
         table = self.responsibilities
-        return table[table["posterior_doubt"] > DOUBT].sort_values("posterior_doubt", ascending=False)
+        return table[table["posterior_doubt"] > verdicts.DOUBT].sort_values("posterior_doubt", ascending=False)
 
     @property
     def mean_responsibilities(self) -> FloatArray:
@@ -123,8 +129,6 @@ class Comparison:
     @property
     def filled(self) -> FloatArray:
         """``X`` (N, D) with its gaps at their conditional means under EM's mixture: where pictures show such rows."""
-        from bayesgmm.em import impute
-
         return impute(self.X, self.em_params, None, np.random.default_rng())
 
     def verdict(self, name: str) -> Check:
@@ -156,7 +160,6 @@ class Comparison:
             ``partition``, ``groups``, ``convergence``, ``sampler``, ``predictive``.
         """
         tables = {"changed": self.changed.head(_MOST_LISTED), "in_doubt": self.doubtful.head(_MOST_LISTED)}
-        records = {name: _records(table.rename_axis("row").reset_index()) for name, table in tables.items()}
         return {
             "n_observations": len(self.X),
             "n_components": self.em_params.n_components,
@@ -164,24 +167,23 @@ class Comparison:
             "n_changed": len(self.changed),
             "largest_gap": jsonable(self.responsibilities["largest_gap"].max()),
             "n_in_doubt": len(self.doubtful),
-            "verdicts": [_check(check) for check in self.verdicts],
-            "checks": [_check(check) for check in self.checks],
-            "parameters": _records(self.parameters),
-            **records,
-            "partition": _partition(self.partition),
+            **{name: [_plain(check) for check in getattr(self, name)] for name in ("verdicts", "checks")},
+            "parameters": json_records(self.parameters),
+            **{name: json_records(table.rename_axis("row").reset_index()) for name, table in tables.items()},
+            "partition": self.partition.summary(),
             "groups": self.groups.summary(),
-            "convergence": _records(self.convergence),
-            "sampler": _records(self.sampler.reset_index()),
-            "predictive": _records(self.predictive),
+            "convergence": json_records(self.convergence),
+            "sampler": json_records(self.sampler.reset_index()),
+            "predictive": json_records(self.predictive),
         }
 
     def plot_groups(self, **kwargs: Any) -> Axes:
-        """Draw the groups with both fits; see `bayesgmm.plots.plot_groups`.
+        """Draw the groups with both fits.
 
         Parameters
         ----------
         **kwargs
-            Passed on.
+            For `bayesgmm.plots.plot_groups`.
 
         Returns
         -------
@@ -189,17 +191,18 @@ class Comparison:
         """
         from bayesgmm import plots
 
+        labels = self.responsibilities["posterior_label"].to_numpy()
         return plots.plot_groups(
-            self.filled, self.em_params, self.posterior_params, **self._labelled(), feature_names=self.features, **kwargs
+            self.filled, self.em_params, self.posterior_params, labels=labels, feature_names=self.features, **kwargs
         )
 
-    def plot_uncertainty(self, **kwargs: Any) -> Axes:
-        """Draw how unsure each point's group is; see `bayesgmm.plots.plot_uncertainty`.
+    def plot_doubt(self, **kwargs: Any) -> Axes:
+        """Draw each point in the colour and size of its doubt under the posterior.
 
         Parameters
         ----------
         **kwargs
-            Passed on.
+            For `bayesgmm.plots.plot_doubt`.
 
         Returns
         -------
@@ -207,33 +210,15 @@ class Comparison:
         """
         from bayesgmm import plots
 
-        return plots.plot_uncertainty(
-            self.filled, self.em_params, self.mean_responsibilities, feature_names=self.features, **kwargs
-        )
-
-    def plot_occupied(self, **kwargs: Any) -> Axes:
-        """Draw how many of the groups have points; see `bayesgmm.plots.plot_occupied`.
-
-        Parameters
-        ----------
-        **kwargs
-            Passed on.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-        """
-        from bayesgmm import plots
-
-        return plots.plot_occupied(self.groups.occupied, **kwargs)
+        return plots.plot_doubt(self.filled, self.em_params, self.mean_responsibilities, feature_names=self.features, **kwargs)
 
     def plot_forest(self, **kwargs: Any) -> Any:
-        """Draw every parameter by both fits; see `bayesgmm.plots.plot_forest`.
+        """Draw every parameter by both fits.
 
         Parameters
         ----------
         **kwargs
-            Passed on.
+            For `bayesgmm.plots.plot_forest`.
 
         Returns
         -------
@@ -244,12 +229,12 @@ class Comparison:
         return plots.plot_forest(self.parameters, **kwargs)
 
     def plot_predictive(self, **kwargs: Any) -> Any:
-        """Draw the data among replicated data sets; see `bayesgmm.plots.plot_predictive`.
+        """Draw the data among replicated data sets.
 
         Parameters
         ----------
         **kwargs
-            Passed on.
+            For `bayesgmm.plots.plot_predictive`.
 
         Returns
         -------
@@ -259,70 +244,101 @@ class Comparison:
 
         return plots.plot_predictive(self.X, self.replicates, feature_names=self.features, **kwargs)
 
-    def plot_trace(self, **kwargs: Any) -> Any:
-        """Draw the chains; see `bayesgmm.plots.plot_trace`.
 
-        Parameters
-        ----------
-        **kwargs
-            Passed on.
-
-        Returns
-        -------
-        arviz_plots.PlotCollection
-        """
-        from bayesgmm import plots
-
-        return plots.plot_trace(self.datatree, **kwargs)
-
-    def plot_rank(self, **kwargs: Any) -> Any:
-        """Draw the ranks of the chains' draws; see `bayesgmm.plots.plot_rank`.
-
-        Parameters
-        ----------
-        **kwargs
-            Passed on.
-
-        Returns
-        -------
-        arviz_plots.PlotCollection
-        """
-        from bayesgmm import plots
-
-        return plots.plot_rank(self.datatree, **kwargs)
-
-    def _labelled(self) -> dict[str, Any]:
-        return {"labels": self.responsibilities["posterior_label"].to_numpy()}
+def _plain(check: Check) -> dict[str, Any]:
+    return {name: jsonable(value) for name, value in vars(check).items()}
 
 
-def _check(check: Check) -> dict[str, Any]:
-    """A check as a plain dict."""
-    return {name: jsonable(getattr(check, name)) for name in ("name", "value", "threshold", "passed", "sentence")}
-
-
-def _partition(view: PartitionView) -> dict[str, Any]:
-    """EM's partition in the posterior's eyes as a plain dict."""
-    numbers = {
-        name: jsonable(getattr(view, name)) for name in ("inside", "distance", "radius", "rank", "em_expected_loss", "n_draws")
-    }
-    least = {"expected_loss": jsonable(view.best.expected_loss), "n_groups": int(view.best.labels.max()) + 1}
-    return {**numbers, **least, "n_rows": len(view.rows)}
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a table as plain dicts."""
-    return [{str(key): jsonable(value) for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def jsonable(value: Any) -> Any:
-    """Return a scalar as JSON has it: plain numbers and strings, None for what is not finite.
+def compare(
+    em: GaussianMixture,
+    posterior: BayesianGaussianMixture,
+    X: ArrayLike | pd.DataFrame | None = None,
+    *,
+    n_replicates: int | None = None,
+    random_state: int = 0,
+) -> Comparison:
+    """Put an EM fit and a posterior of the same model and data side by side.
 
     Parameters
     ----------
-    value : scalar
+    em : GaussianMixture
+        Fitted.
+    posterior : BayesianGaussianMixture
+        Fitted to the same data, with the same number of components and covariance type. If another EM fit gave it its
+        labels, its components are matched to those of ``em`` by optimal assignment on the mean responsibilities, and a
+        verdict says so.
+    X : array-like or DataFrame of shape (N, D), optional
+        Rows to compare on; the training data by default.
+    n_replicates : int, optional
+        Replicated data sets of the posterior predictive check, at least 20; by default 400, for large data down to 100.
+    random_state : int
+        Seed of the replicated data sets.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InvalidParameterError
+        If the fits differ in components, covariance type, columns or data, or X has other columns.
+    InvalidDataError
+        If X has infinite values, or a column with none at all.
+
+    Notes
+    -----
+    Missing values (NaN) are taken as the fits take them: a row has the marginal density of what it has. The simulated data sets of the
+    predictive check get the same gaps as the data.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> X = bg.datasets.load_faithful()
+    >>> em = bg.GaussianMixture(2, random_state=0).fit(X)
+    >>> settings = {"draws": 200, "tune": 200, "random_state": 0, "progressbar": False}
+    >>> posterior = bg.BayesianGaussianMixture(2, init=em, **settings).fit(X)
+    >>> compare(em, posterior).verdict("agreement").passed
+    True
     """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, str | int | bool | None) else str(value)
+    if n_replicates is not None and n_replicates < 20:
+        raise InvalidParameterError(f"n_replicates must be at least 20, got {n_replicates}.")
+    fits = match(em, posterior, X)
+    if n_replicates is None:
+        n_replicates = int(np.clip(_MOST_REPLICATED // fits.X.size, 100, 400))
+    tree = posterior.datatree_
+    responsibilities = responsibility_table(fits)
+    table = parameter_table(em, fits.posterior, fits.features)
+    partition = em_partition(fits.em_responsibilities, fits.posterior, fits.X, random_state)
+    used = groups_used(fits.posterior, fits.X, random_state)
+    check = predictive_check(fits.posterior, fits.X, fits.features, n_replicates, random_state)
+    convergence, sampler = convergence_table(tree), sampler_table(tree)
+    checks = verdict(convergence, sampler, fits.posterior.batch_shape[0], tree)
+    return Comparison(
+        parameters=table,
+        responsibilities=responsibilities,
+        convergence=convergence,
+        sampler=sampler,
+        predictive=check.table,
+        partition=partition,
+        groups=used,
+        verdicts=(
+            verdicts.agreement(responsibilities),
+            verdicts.partition(partition),
+            verdicts.parameters(table),
+            checks[0],
+            verdicts.em_convergence(em),
+            verdicts.predictive(check.probability, check.table, n_replicates),
+            verdicts.doubt(responsibilities),
+            *verdicts.groups(used),
+            *verdicts.columns(fits.X, fits.features),
+            *verdicts.alignment(fits.order),
+        ),
+        checks=checks,
+        order=fits.order,
+        features=fits.features,
+        X=fits.X,
+        em_params=fits.em,
+        posterior_params=fits.posterior,
+        replicates=check.replicates,
+        datatree=tree,
+    )

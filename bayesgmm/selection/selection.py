@@ -1,4 +1,4 @@
-"""The value that `select` returns."""
+"""What `select` returns: many models, their criteria, and what these say in words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import entr
 
 from bayesgmm.estimators import GaussianMixture
+from bayesgmm.estimators.criteria import aic, bic, log_certainty
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.resolution import Repeats, repeats
-from bayesgmm.selection.criteria import repeated
+from bayesgmm.resolution import Repeats, advice_on_repeats, repeats
+from bayesgmm.text import counted, listed
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.validation import check_weights
 
@@ -20,10 +22,25 @@ if TYPE_CHECKING:
 
     from bayesgmm.estimators import BayesianGaussianMixture
 
-__all__ = ["CRITERIA", "NAMES", "Selection"]
+__all__ = [
+    "CRITERIA",
+    "Selection",
+    "effective_components",
+    "failed_row",
+    "model_row",
+    "predicts_as_well",
+    "soft_entropy",
+]
 
-NAMES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "icl_entropy": "ICL with soft entropy"}
-CRITERIA = tuple(NAMES)
+_NAMES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "icl_entropy": "soft ICL"}
+CRITERIA = tuple(_NAMES)
+_FAULTS = {
+    "failed": "could not be fitted",
+    "collapsed": "collapsed onto few rows and cannot be chosen",
+    "spurious": "ended with too few rows in a component and cannot be chosen",
+    "max_iter": "had not converged at max_iter",
+}
+_MOST_LISTED = 5
 
 BARE_MENTION = 2.0
 """Kass and Raftery (1995), JASA 90, 773-795, section 3.2: twice the log Bayes factor below 2 is not worth more than a bare mention."""
@@ -31,6 +48,8 @@ STANDARD_ERRORS = 2.0
 SMALL_ELPD = 4.0
 """Differences of elpd below this are small, and their standard errors too short (Sivula, Magnusson, Matamoros and Vehtari 2020,
 arXiv:2008.10296)."""
+
+SAME_FIT = 1e-6  # relative: two fits as close in log-likelihood, with equal counts, are one model under two names
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +137,7 @@ class Selection:
         -------
         GaussianMixture
         """
-        return self._model(self.ranking(criterion).index[0])
+        return self._fit(self.ranking(criterion).index[0])
 
     def ties(self, criterion: str = "bic") -> pd.DataFrame:
         """Return the best model and those that the data cannot tell from it by this criterion.
@@ -144,16 +163,16 @@ class Selection:
         out["noise"] = self._noise(ranking.index) if criterion == "aic" else BARE_MENTION
         tied = out["difference"] < out["noise"]
         tied.iloc[0] = True
-        return out[tied & ~repeated(ranking)]
+        return out[tied & ~_repeated(ranking)]
 
     def _noise(self, order: pd.Index) -> list[float]:
         """Two standard errors of the difference in ``-2 log L`` between the first model and each."""
-        best = self._model(order[0]).score_samples(self.X)
+        best = self._fit(order[0]).score_samples(self.X)
         given = check_weights(self.sample_weight, len(best))
         weight = np.ones(len(best)) if given is None else given
-        return [2 * STANDARD_ERRORS * _error_of_sum(best - self._model(i).score_samples(self.X), weight) for i in order]
+        return [2 * STANDARD_ERRORS * _error_of_sum(best - self._fit(i).score_samples(self.X), weight) for i in order]
 
-    def _model(self, row: Any) -> GaussianMixture:
+    def _fit(self, row: int) -> GaussianMixture:
         model = self.models[row]
         assert model is not None
         return model
@@ -170,9 +189,10 @@ class Selection:
         -------
         matplotlib.axes.Axes
         """
-        from bayesgmm.selection import pictures
+        from bayesgmm.plots.selection import plot_criterion
 
-        return pictures.plot_criterion(self, criterion, ax)
+        usable, ties = self.ranking(criterion).index, self.ties(criterion).index
+        return plot_criterion(self.table, criterion, usable=usable, ties=ties, name=_NAMES[criterion], ax=ax)
 
     def repeats(self) -> tuple[Repeats, ...]:
         """Return the columns whose values repeat so much that the choice may rest on ties (:func:`bayesgmm.resolution.repeats`)."""
@@ -180,12 +200,82 @@ class Selection:
         return repeats(model.rows_.values, model.feature_names_, model.rows_.weights)
 
     def __str__(self) -> str:
-        from bayesgmm.selection import words
-
-        return words.describe(self)
+        parts = (_best, _ties, _agreement, _prediction, _left_out, _repeats)
+        return "\n".join(text for text in (part(self) for part in parts) if text)
 
     def __repr__(self) -> str:
         return f"<Selection among {len(self.table)} models>\n{self}"
+
+
+def model_row(model: GaussianMixture) -> dict[str, Any]:
+    """Return the row of the table for a fitted model."""
+    # What the model's own methods would say of the training data, from one look at these and without their labels.
+    r, weight = model.predictor_.responsibilities(model.rows_.in_memory().chunk), model.rows_.weights
+    least = bic(model.log_likelihood_, model.n_parameters_, model.rows_.total)
+    return {
+        "covariance_type": model.covariance_type,
+        "n_components": int(model.n_components),
+        "log_likelihood": model.log_likelihood_,
+        "n_parameters": model.n_parameters_,
+        "aic": aic(model.log_likelihood_, model.n_parameters_),
+        "bic": least,
+        "icl": least - 2 * log_certainty(r, weight),
+        "icl_entropy": least + 2 * soft_entropy(r, weight),
+        "effective_components": effective_components(model.params_.weights),
+        "converged": bool(model.converged_),
+        "n_starts": model.n_starts_,
+        "n_starts_at_best": model.n_starts_at_best_,
+        "status": model.status_,
+        "message": model.message_,
+    }
+
+
+def failed_row(covariance_type: str, n_components: int, error: Exception) -> dict[str, Any]:
+    """Return the row of the table for a model that could not be fitted."""
+    numbers = ("log_likelihood", "aic", "bic", "icl", "icl_entropy", "effective_components")
+    counts = ("n_parameters", "n_starts", "n_starts_at_best")
+    return {
+        "covariance_type": covariance_type,
+        "n_components": n_components,
+        **dict.fromkeys(numbers, np.nan),
+        **dict.fromkeys(counts, pd.NA),
+        "converged": False,
+        "status": "failed",
+        "message": f"Could not be fitted: {error}",
+    }
+
+
+def soft_entropy(responsibilities: FloatArray, sample_weight: ArrayLike | None = None) -> float:
+    """Return ``-sum_i sum_k r_ik log r_ik`` in nats: 0 where every row's group is certain, at most ``N log K``.
+
+    With weights (N,), row i counts so many times.
+
+    Celeux and Soromenho (1996), Journal of Classification 13, 195-212.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(soft_entropy(np.array([[0.5, 0.5], [1.0, 0.0]])), 4)
+    0.6931
+    """
+    rows = entr(responsibilities).sum(axis=1)
+    weight = check_weights(sample_weight, len(rows))
+    return float(rows.sum() if weight is None else weight @ rows)
+
+
+def effective_components(weights: FloatArray) -> float:
+    """Return ``exp(-sum_k w_k log w_k)``: K when all K weights are equal, close to one when one component has nearly everything.
+
+    Hill (1973), Ecology 54, 427-432: the diversity of order one.
+    """
+    return float(np.exp(entr(weights).sum()))
+
+
+def _repeated(rows: pd.DataFrame) -> pd.Series:
+    """Say which rows have the numbers of an earlier one: the same K, parameters and log-likelihood, so the same model."""
+    numbers = rows[["n_components", "n_parameters", "log_likelihood"]].to_numpy(float)
+    same = np.abs(numbers[:, None] - numbers) <= np.array([0.0, 0.0, SAME_FIT]) * (1 + np.abs(numbers))
+    return pd.Series(np.tril(same.all(-1), -1).any(1), index=rows.index)
 
 
 def predicts_as_well(rows: pd.DataFrame) -> pd.Series:
@@ -199,3 +289,75 @@ def _error_of_sum(values: FloatArray, weight: FloatArray) -> float:
     n = weight.sum()
     variance = weight @ (values - weight @ values / n) ** 2 / (n - 1)
     return float(np.sqrt(n * variance))
+
+
+def _model(row: pd.Series) -> str:
+    """Return ``3 components, "tied"``."""
+    return f'{counted(int(row["n_components"]), "component")}, "{row["covariance_type"]}"'
+
+
+def _models(rows: pd.DataFrame, beside: str = "", form: str = "") -> str:
+    """The models of a table's rows in a list, the first few by name, perhaps with a number of each in brackets."""
+    said = [_model(row) + (f" ({row[beside]:{form}})" if beside else "") for _, row in rows.iterrows()]
+    return listed(said, _MOST_LISTED, separator="; ", conjunction="; ")
+
+
+def _best(selection: Selection) -> str:
+    row = selection.ranking("bic").iloc[0]
+    starts = f" ({row['n_starts_at_best']} of {row['n_starts']} starts of EM found this maximum)" if row["n_starts"] > 1 else ""
+    doubt = "" if row["status"] == "converged" else f" But: {row['message']}."
+    best = f"Best of {counted(len(selection.table), 'model')} by BIC (smaller is better)"
+    return f"{best}: {_model(row)}, BIC {row['bic']:.1f}{starts}.{doubt}"
+
+
+def _ties(selection: Selection) -> str:
+    others = selection.ties("bic").iloc[1:]
+    if len(others):
+        return f"Within 2 of its BIC, too little to tell them apart: {_models(others, 'difference', '+.1f')}."
+    ranking = selection.ranking("bic")
+    bic = ranking.loc[~_repeated(ranking), "bic"]
+    gap = f"the next is {bic.iloc[1] - bic.iloc[0]:.1f} above" if len(bic) > 1 else "there is no other"
+    return f"No other model comes within 2 of its BIC, which would be a tie: {gap}."
+
+
+def _agreement(selection: Selection) -> str:
+    best = {name: selection.ranking(criterion).iloc[0] for criterion, name in _NAMES.items()}
+    if len({_model(row) for row in best.values()}) == 1:
+        return "All criteria (AIC, BIC and both kinds of ICL) take this model."
+    said = "; ".join(f"{name} {_model(row)}" for name, row in best.items())
+    numbers = {int(row["n_components"]) for row in best.values()}
+    if len(numbers) == 1:
+        return f"All criteria take {counted(numbers.pop(), 'component')}, but not the same shape: {said}."
+    return (
+        f"The criteria disagree on the number of components: {said}. AIC looks for the best prediction and tends to take more; "
+        "BIC counts the components that the density needs; ICL counts groups that stand apart."
+    )
+
+
+def _prediction(selection: Selection) -> str:
+    if not selection.posteriors:
+        return ""
+    rows = selection.table.dropna(subset="elpd").sort_values("elpd", ascending=False, kind="stable")
+    if rows.empty:
+        return "No posterior could be sampled."
+    best, others = rows.iloc[0], rows.iloc[1:]
+    text = (
+        f"The posterior that predicts rows left out best: {_model(best)}, elpd {best['elpd']:.1f} (larger is better), "
+        f"with {best['occupied']:.1f} components occupied."
+    )
+    near, rough = others[predicts_as_well(others)], rows[rows["high_k"] > 0]
+    if len(near):
+        text += f" Too close to it to tell apart (within 4, or two standard errors): {_models(near, 'elpd_difference', '.1f')}."
+    return text + (f" Pareto k is high in: {_models(rough)}; these numbers are rough." if len(rough) else "")
+
+
+def _left_out(selection: Selection) -> str:
+    table = selection.table
+    rows = {what: table[table["status"] == status] for status, what in _FAULTS.items()}
+    return "\n".join(f"{counted(len(some), 'model')} {what}: {_models(some)}." for what, some in rows.items() if len(some))
+
+
+def _repeats(selection: Selection) -> str:
+    """Name the columns of which a mixture may make groups that are nothing but equal values."""
+    advice = advice_on_repeats(selection.repeats())
+    return f"{advice}." if advice else ""

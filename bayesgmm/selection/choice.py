@@ -1,7 +1,8 @@
-"""The number of groups, where it was chosen rather than given."""
+"""The number of groups that a selection takes, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesgmm.comparison.value import jsonable
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.report.words import counted
-from bayesgmm.selection import Selection
-from bayesgmm.selection.value import predicts_as_well
+from bayesgmm.files import json_records
+from bayesgmm.selection.selection import Selection, predicts_as_well
+from bayesgmm.text import counted, listed
 
 __all__ = ["Choice", "choose"]
 
@@ -43,6 +43,13 @@ class Choice:
     selection : Selection
     row : int
         Of ``selection.table``.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> found = bg.select(bg.datasets.load_faithful(), [1, 2, 3], "full", random_state=1, progressbar=False)
+    >>> print(Choice(found, 1).sentences[1])
+    ICL, which counts groups that stand apart, takes the same.
     """
 
     selection: Selection = field(repr=False)
@@ -120,19 +127,18 @@ class Choice:
         """The choice in plain words."""
         return tuple(_sentences(self))
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return one dict for each number of groups, ready for JSON, with the differences to the best BIC and ICL."""
+    @property
+    def models(self) -> pd.DataFrame:
+        """The table of the selection, one row for each number of groups, with differences to the best BIC and ICL, and which is chosen."""
         table = self.selection.table
         kept = table[[name for name in _COLUMNS if name in table]].copy()
         for name in ("bic", "icl"):
-            kept[f"{name}_difference"] = table[name] - table[name].loc[self.selection.ranking(name).index[0]]
-        kept["chosen"] = np.arange(len(table)) == self.row
-        missing = kept.astype(object).where(kept.notna(), None)
-        return [{str(key): jsonable(value) for key, value in row.items()} for row in missing.to_dict("records")]
+            kept[f"{name}_difference"] = table[name] - self.selection.ranking(name)[name].iloc[0]
+        return kept.assign(chosen=np.arange(len(table)) == self.row)
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers ready for JSON."""
-        return {"n_components": self.n_components, "sentences": list(self.sentences), "models": self.records()}
+        return {"n_components": self.n_components, "sentences": list(self.sentences), "models": json_records(self.models)}
 
 
 def choose(selection: Selection) -> Choice:
@@ -165,54 +171,41 @@ def choose(selection: Selection) -> Choice:
     """
     kinds = selection.table["covariance_type"].unique()
     if len(kinds) > 1:
-        raise InvalidParameterError(f"A report chooses among models of one covariance type, got {', '.join(kinds)}.")
-    ties: pd.DataFrame = selection.ties("bic")
-    fewest = ties["n_components"].astype(int).idxmin()
+        raise InvalidParameterError(f"choose takes models of one covariance type, got {', '.join(kinds)}.")
+    fewest = selection.ties("bic")["n_components"].astype(int).idxmin()
     return Choice(selection, int(np.flatnonzero(selection.table.index == fewest)[0]))
 
 
-def _sentences(choice: Choice) -> list[str]:
-    numbers, K = choice.numbers, choice.n_components
-    ranking = choice.selection.ranking("bic")
-    best = int(ranking["n_components"].iloc[0])
-    others = [f"{gap:.1f} for {n}" for n, gap in _gaps(choice)]
-    if best == K:
-        first = f"Of {_listed(numbers)} groups, BIC takes {K}; it is higher by {_listed(others[:3])}." if others else ""
-    else:
-        first = f"BIC is least for {best} groups, but {K} come within 2 of it, too little to tell them apart: the fewer are taken."
-    second = f"ICL, which counts groups that stand apart, takes {'the same' if choice.by('icl') == K else choice.by('icl')}."
-    return [text for text in (first, second, _prediction(choice), _left_out(choice)) if text]
-
-
-def _gaps(choice: Choice) -> list[tuple[int, float]]:
-    """BIC of the other models above that of the one chosen, the nearest first."""
-    ranking = choice.selection.ranking("bic")
-    own = float(choice.selection.table["bic"].iloc[choice.row])
-    return [
-        (int(row["n_components"]), float(row["bic"]) - own)
-        for _, row in ranking.iterrows()
-        if row["n_components"] != choice.n_components
-    ]
+def _sentences(choice: Choice) -> Iterator[str]:
+    K, ranking = choice.n_components, choice.selection.ranking("bic")
+    best, own = int(ranking["n_components"].iloc[0]), float(choice.selection.table["bic"].iloc[choice.row])
+    others = ranking[ranking["n_components"] != K]
+    gaps = [f"{row['bic'] - own:.1f} for {row['n_components']}" for _, row in others.iterrows()]
+    if best != K:
+        yield f"BIC is least for {best} groups, but {K} come within 2 of it, too little to tell them apart: the fewer are taken."
+    elif gaps:
+        yield f"Of {listed(choice.numbers)} groups, BIC takes {K}; it is higher by {listed(gaps[:3])}."
+    yield f"ICL, which counts groups that stand apart, takes {'the same' if choice.by('icl') == K else choice.by('icl')}."
+    if choice.has_posteriors:
+        yield _prediction(choice) + _unsettled(choice)
+    rows = choice.selection.table.drop(ranking.index)
+    if len(rows):
+        said = listed(f"{row['n_components']} ({row['status']})" for _, row in rows.iterrows())
+        yield f"Not to be chosen, because EM found no proper maximum: {said}."
 
 
 def _prediction(choice: Choice) -> str:
-    if not choice.has_posteriors:
-        return ""
     best, near, K = choice.by("elpd"), choice.predicts_as_well, choice.n_components
     rest = [n for n in near if n != K]
-    alone = int(choice.selection.table["elpd"].notna().sum()) == 1
-    by_best = f"Rows left out are predicted best by the posterior with {counted(best, 'group')}"
-    if alone:
-        said = f"Only the posterior with {counted(best, 'group')} could be asked to predict rows left out."
-    elif best == K:
-        said = by_best + (f", and with {_listed(rest)} about as well." if rest else ", clearly better than by the others.")
-    elif K in near:
-        said = f"{by_best}, but with {K} about as well."
-    else:
-        said = (
-            f"Rows left out are predicted clearly better by the posterior with {counted(best, 'group')}: look at that model, too."
-        )
-    return said + _unsettled(choice)
+    posterior = f"the posterior with {counted(best, 'group')}"
+    if int(choice.selection.table["elpd"].notna().sum()) == 1:
+        return f"Only {posterior} could be asked to predict rows left out."
+    if best == K:
+        others = f", and with {listed(rest)} about as well." if rest else ", clearly better than by the others."
+        return f"Rows left out are predicted best by {posterior}{others}"
+    if K in near:
+        return f"Rows left out are predicted best by {posterior}, but with {K} about as well."
+    return f"Rows left out are predicted clearly better by {posterior}: look at that model, too."
 
 
 def _unsettled(choice: Choice) -> str:
@@ -221,18 +214,4 @@ def _unsettled(choice: Choice) -> str:
     if not numbers:
         return ""
     posterior = "posterior" if len(numbers) == 1 else "posteriors"
-    return f" The {posterior} with {_listed(numbers)} did not pass the checks of the draws, so this comparison is rough."
-
-
-def _left_out(choice: Choice) -> str:
-    rows = choice.selection.table.drop(choice.selection.ranking("bic").index)
-    if rows.empty:
-        return ""
-    said = _listed([f"{int(row['n_components'])} ({row['status']})" for _, row in rows.iterrows()])
-    return f"Not to be chosen, because EM found no proper maximum: {said}."
-
-
-def _listed(items: list[Any]) -> str:
-    """``1, 2 and 3``."""
-    words = [str(item) for item in items]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f" The {posterior} with {listed(numbers)} did not pass the checks of the draws, so this comparison is rough."

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
+from bayesgmm.comparison import Comparison
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.partitions import calibration_error, draw_labels
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
-if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
-
-__all__ = ["Known", "check_labels", "score_labels"]
+__all__ = ["KnownLabels", "check_labels", "score_labels"]
 
 MOST_LABELS = 40
 """More different values than these are a measurement rather than labels."""
@@ -26,7 +24,7 @@ _INTERVAL = (0.025, 0.975)
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class KnownLabels:
     """How well groups and known labels go together; the labels took no part in the fits.
 
     Attributes
@@ -100,22 +98,19 @@ class Known:
         }
 
 
-def score_labels(labels: ArrayLike | pd.Series, comparison: Comparison, name: str | None = None, random_state: int = 0) -> Known:
+def score_labels(labels: ArrayLike | pd.Series, comparison: Comparison) -> KnownLabels:
     """Score both fits against known labels.
 
     Parameters
     ----------
     labels : array-like of shape (N,)
-        Anything with few different values, in the order of the comparison's rows; rows where it is missing are left out.
+        Anything with few different values, in the order of the comparison's rows; rows where it is missing are left out. A Series
+        says by its name what they are.
     comparison : Comparison
-    name : str, optional
-        What the labels are; the name of a Series by default.
-    random_state : int
-        For the partitions drawn from the posterior.
 
     Returns
     -------
-    Known
+    KnownLabels
 
     Raises
     ------
@@ -123,7 +118,7 @@ def score_labels(labels: ArrayLike | pd.Series, comparison: Comparison, name: st
         If there are not as many labels as rows, none, or too many different ones.
     """
     series = labels if isinstance(labels, pd.Series) else pd.Series(np.asarray(labels).ravel())
-    called = str(name if name is not None else "label" if series.name is None else series.name)
+    called = "label" if series.name is None else str(series.name)
     truth, values = _coded(series, len(comparison.X), called)
     table = comparison.responsibilities
     groups, em = table["posterior_label"].to_numpy(), table["em_label"].to_numpy()
@@ -134,14 +129,14 @@ def score_labels(labels: ArrayLike | pd.Series, comparison: Comparison, name: st
     differs = np.zeros(len(truth), dtype=bool)
     if group_of:
         differs[rows] = np.array([group_of[k] for k in groups[rows]]) != np.array(values)[truth[rows]]
-    return Known(
+    return KnownLabels(
         name=called,
         values=values,
         truth=truth,
         table=pd.DataFrame(counts, index=pd.Index(values, name=called), columns=pd.RangeIndex(K, name="group")),
         ari_em=float(adjusted_rand_score(truth[rows], em[rows])),
         ari_posterior=float(adjusted_rand_score(truth[rows], groups[rows])),
-        ari_interval=_interval(truth, comparison, random_state),
+        ari_interval=_interval(truth, comparison),
         group_of=group_of,
         differs=differs,
         doubtful=table.index.isin(comparison.doubtful.index),
@@ -178,11 +173,11 @@ def _pairs(counts: IntArray, values: tuple[str, ...]) -> dict[int, str]:
     return {int(k): values[row] for row, k in zip(rows, columns, strict=True)}
 
 
-def _interval(truth: IntArray, comparison: Comparison, seed: int) -> tuple[float, float]:
+def _interval(truth: IntArray, comparison: Comparison) -> tuple[float, float]:
     """Adjusted Rand indices of partitions drawn from the posterior."""
     rows = np.flatnonzero(truth >= 0)
     rows = rows if len(rows) <= _MOST_ROWS else rows[np.linspace(0, len(rows) - 1, _MOST_ROWS).astype(int)]
-    draws = draw_labels(comparison.posterior_params.thin(_MOST_DRAWS), np.ascontiguousarray(comparison.X[rows]), random_state=seed)
+    draws = draw_labels(comparison.posterior_params.thin(_MOST_DRAWS), np.ascontiguousarray(comparison.X[rows]), random_state=0)
     found = [adjusted_rand_score(truth[rows], labels) for labels in draws]
     lower, upper = np.quantile(found, _INTERVAL)
     return float(lower), float(upper)

@@ -6,27 +6,31 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.comparison.value import jsonable
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import does_not_apply, prior_sensitivity
+from bayesgmm.estimators import BayesianGaussianMixture
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.files import json_records
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
-from bayesgmm.priors.model import draw_mixtures
-from bayesgmm.report.words import number
+from bayesgmm.priors.draws import draw_mixtures
+from bayesgmm.report.typography import number
 
-__all__ = ["beliefs", "sensitivity"]
+__all__ = ["describe_priors", "sensitivity"]
 
 _TAILS = (0.025, 0.5, 0.975)
 _MOST_COLUMNS = 12
 _DRAWS = 4000
 
 
-def beliefs(priors: Any, features: tuple[str, ...], covariance_type: str) -> list[dict[str, str]]:
+def describe_priors(
+    priors: ResolvedPriors | ResolvedConjugatePriors | None, features: tuple[str, ...], covariance_type: str
+) -> list[dict[str, str]]:
     """Return the priors in the data's units: of what, for which column, and what was believed.
 
     Parameters
     ----------
-    priors : ResolvedPriors or ResolvedConjugatePriors
+    priors : ResolvedPriors or ResolvedConjugatePriors or None
+        None where it is not known, as of draws from elsewhere.
     features : tuple of str
     covariance_type : str
         Correlations are a matter of "full" and "tied" only.
@@ -38,7 +42,7 @@ def beliefs(priors: Any, features: tuple[str, ...], covariance_type: str) -> lis
     """
     if isinstance(priors, ResolvedConjugatePriors):
         return _conjugate(priors)
-    if not isinstance(priors, ResolvedPriors):
+    if priors is None:
         return []
     rows = [_row("weights", "", _dirichlet(priors.concentration))]
     shown = list(enumerate(features))[:_MOST_COLUMNS]
@@ -128,7 +132,7 @@ def _learned(priors: ResolvedConjugatePriors) -> str:
     return "of a given scale" if priors.scale_df is None else "of a scale that is learned from the data"
 
 
-def sensitivity(posterior: Any) -> tuple[list[dict[str, Any]], str]:
+def sensitivity(posterior: BayesianGaussianMixture) -> tuple[list[dict[str, Any]], str]:
     """Return what each part of the prior moves, or why that cannot be said.
 
     Parameters
@@ -147,5 +151,4 @@ def sensitivity(posterior: Any) -> tuple[list[dict[str, Any]], str]:
         table = prior_sensitivity(posterior.datatree_)
     except InvalidDataError as error:
         return [], str(error)
-    rows = table.rename_axis("part").reset_index().to_dict("records")
-    return [{str(key): jsonable(value) for key, value in row.items()} for row in rows], ""
+    return json_records(table.rename_axis("part").reset_index()), ""

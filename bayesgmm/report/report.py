@@ -1,4 +1,4 @@
-"""The report as a value, and writing it to a folder."""
+"""The report of two fits: how it is made, and how it is written to a folder."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import xarray as xr
 
+from bayesgmm.comparison import Comparison, compare
+from bayesgmm.covariance import family
+from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.files import atomic_write, atomic_write_text
+from bayesgmm.files import atomic_write, atomic_write_text, readable
+from bayesgmm.report.answers import answers, headline
+from bayesgmm.report.labels import score_labels
+from bayesgmm.report.page import Material, page
+from bayesgmm.report.priors import describe_priors, sensitivity
+from bayesgmm.report.provenance import Origin, facts_of, recipe
+from bayesgmm.selection import Choice, Selection, choose
+from bayesgmm.typing import ArrayLike
 
-if TYPE_CHECKING:
-    from bayesgmm.comparison import Comparison
-
-__all__ = ["Report"]
+__all__ = ["Report", "build_report"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,3 +148,97 @@ def _attribute(value: Any) -> Any:
     if isinstance(value, bool | np.bool_):
         return int(value)
     return value if isinstance(value, str | int | float | np.generic | np.ndarray | list | tuple) else str(value)
+
+
+def build_report(
+    em: GaussianMixture,
+    posterior: BayesianGaussianMixture,
+    X: ArrayLike | pd.DataFrame | None = None,
+    *,
+    name: str,
+    source: str | None = None,
+    labels: ArrayLike | pd.Series | None = None,
+    selection: Selection | None = None,
+    command: str | None = None,
+    left_out: int = 0,
+) -> Report:
+    """Compare two fits and write the report of them.
+
+    Parameters
+    ----------
+    em : GaussianMixture
+        Fitted.
+    posterior : BayesianGaussianMixture
+        Fitted to the same data with the same settings.
+    X : array-like or DataFrame of shape (N, D), optional
+        The data, in which values may be missing (NaN); those the fits were made from by default.
+    name : str
+        What to call the data.
+    source : str, optional
+        Where they came from, such as a file's name.
+    labels : array-like of shape (N,) or Series, optional
+        Known labels to score the groups against, in the order of the rows; the name of a Series is shown. Some may be missing.
+    selection : Selection, optional
+        The models among which this one was chosen: what ``select(..., posterior=True)`` returned, of one covariance type.
+    command : str, optional
+        The shell command that makes this report.
+    left_out : int
+        How many rows of the source are not among X.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    InvalidParameterError
+        If the fits cannot be compared (see `bayesgmm.comparison.compare`), or the selection chose another number of groups.
+    InvalidDataError
+        If labels are not one a row, or too many different ones.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> X = bg.datasets.load_faithful()
+    >>> em = bg.GaussianMixture(2, random_state=0).fit(X)
+    >>> settings = {"draws": 200, "tune": 200, "random_state": 0, "progressbar": False}
+    >>> posterior = bg.BayesianGaussianMixture(2, init=em, **settings).fit(X)
+    >>> report = build_report(em, posterior, X, name="Old Faithful")
+    >>> print(report.headline[0])
+    Old Faithful: 272 rows, 2 columns (eruptions, waiting); 2 groups, full covariance.
+    """
+    comparison = compare(em, posterior, X)
+    choice = None if selection is None else _choice(selection, comparison.em_params.n_components)
+    known = None if labels is None else score_labels(labels, comparison)
+    origin = Origin(readable(str(name)), None if source is None else readable(str(source)), command, int(left_out))
+    facts = facts_of(em, posterior, comparison, origin, known)
+    moved, reason = sensitivity(posterior)
+    material = Material(
+        facts=facts,
+        comparison=comparison,
+        answers=answers(comparison, choice, moved),
+        choice=choice,
+        known=known,
+        priors=describe_priors(posterior.priors_, comparison.features, family(em.covariance_type).name),
+        sensitivity=moved,
+        insensitive=reason,
+        recipe=recipe(em, posterior, {**facts, "source": source}, choice),
+    )
+    return Report(
+        name=origin.name,
+        headline=headline(origin.name, facts, comparison, choice),
+        html=page(material),
+        summary={**facts, **comparison.summary(), **material.summary()},
+        comparison=comparison,
+        datatree=posterior.datatree_,
+    )
+
+
+def _choice(selection: Selection, n_components: int) -> Choice:
+    choice = choose(selection)
+    if choice.n_components != n_components:
+        raise InvalidParameterError(
+            f"The selection takes {choice.n_components} components and the fits have {n_components}: "
+            "give the fits of choose(selection), or leave out selection."
+        )
+    return choice

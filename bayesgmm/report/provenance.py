@@ -1,0 +1,249 @@
+"""What was fitted to what, with which versions, and the lines of Python that do it again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from bayesgmm import __version__
+from bayesgmm.comparison import Comparison
+from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.files import jsonable
+from bayesgmm.priors import Priors
+from bayesgmm.report.labels import KnownLabels
+from bayesgmm.selection import Choice
+from bayesgmm.text import listed, shortened
+
+__all__ = ["Origin", "facts_of", "recipe"]
+
+type Fit = GaussianMixture | BayesianGaussianMixture
+
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "pymc", "pytensor", "nutpie", "arviz", "xarray")
+
+_GIVEN = ("n_components", "init", "progressbar")
+_OF_THE_SELECTION = ("covariance_type", "random_state")
+"""Settings that `select` takes itself and passes on."""
+_LONGEST = 100
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the data are called and where they came from.
+
+    Attributes
+    ----------
+    name : str
+    source : str or None
+        Such as a file's name.
+    command : str or None
+        The shell command that made the report.
+    left_out : int
+        Rows of the source that were not used.
+    """
+
+    name: str
+    source: str | None = None
+    command: str | None = None
+    left_out: int = 0
+
+
+def facts_of(
+    em: GaussianMixture, posterior: BayesianGaussianMixture, comparison: Comparison, origin: Origin, known: KnownLabels | None
+) -> dict[str, Any]:
+    """Return what a reader needs to know about data, model, fits and versions.
+
+    Parameters
+    ----------
+    em, posterior : fitted estimators
+    comparison : Comparison
+    origin : Origin
+        What the data are called, and where they came from.
+    known : KnownLabels or None
+        Labels that were known.
+    """
+    return {
+        "generator": f"bayesgmm {__version__}",
+        "name": origin.name,
+        "source": origin.source,
+        "command": origin.command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": _data(comparison, origin),
+        "known_labels": None if known is None else known.summary(),
+        "model": {"n_components": int(em.n_components), "covariance_type": str(em.covariance_type)},
+        "em": _em(em),
+        "posterior": _posterior(posterior, comparison),
+        "versions": {"python": platform.python_version(), "bayesgmm": __version__, **_versions()},
+    }
+
+
+def _data(comparison: Comparison, origin: Origin) -> dict[str, Any]:
+    X = comparison.X
+    missing = np.isnan(X)
+    columns = {
+        name: {key: jsonable(getattr(np, f"nan{key}")(X[:, d])) for key in ("min", "mean", "max", "std")}
+        | {"missing": int(missing[:, d].sum())}
+        for d, name in enumerate(comparison.features)
+    }
+    return {
+        "n_observations": len(X),
+        "n_features": X.shape[1],
+        "features": list(comparison.features),
+        "n_missing": int(missing.sum()),
+        "n_rows_with_gaps": int(missing.any(axis=1).sum()),
+        "n_left_out": origin.left_out,
+        "columns": columns,
+    }
+
+
+def _em(em: GaussianMixture) -> dict[str, Any]:
+    counts = {name: int(getattr(em, f"{name}_")) for name in ("n_iter", "n_starts", "n_moves", "n_starts_at_best")}
+    return {
+        "log_likelihood": jsonable(em.log_likelihood_),
+        "converged": bool(em.converged_),
+        "status": str(em.status_),
+        **counts,
+        "random_state": _seed(em),
+    }
+
+
+def _posterior(posterior: BayesianGaussianMixture, comparison: Comparison) -> dict[str, Any]:
+    attrs = comparison.datatree.attrs
+    chains, draws = comparison.posterior_params.batch_shape
+    return {
+        "sampler": str(attrs.get("sampler", "unknown")),
+        "inference": str(attrs.get("inference", "nuts")),
+        "prior": str(attrs.get("prior", "unknown")),
+        "chains": int(chains),
+        "draws": int(draws),
+        "tune": jsonable(attrs.get("tuning_steps")),
+        "sampling_time": jsonable(attrs.get("sampling_time")),
+        "relabelled": str(attrs.get("relabelled", "unknown")),
+        "priors": None if posterior.priors is None else repr(posterior.priors),
+        "random_state": _seed(posterior),
+    }
+
+
+def _seed(fit: Fit) -> int | None:
+    """The seed if it is a number; generators can't be written down."""
+    seed = fit.random_state
+    return int(seed) if isinstance(seed, int | np.integer) else None
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages that the numbers depend on, as far as they are installed."""
+    found = {}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def recipe(em: GaussianMixture, posterior: BayesianGaussianMixture, facts: dict[str, Any], choice: Choice | None = None) -> str:
+    """Return the Python code that makes the same fits, the same choice and the same report.
+
+    Parameters
+    ----------
+    em : GaussianMixture
+    posterior : BayesianGaussianMixture
+    facts : dict
+        From `facts_of`.
+    choice : Choice, optional
+        Of the number of groups, if there was one.
+    """
+    return "\n".join(_lines(em, posterior, facts, choice))
+
+
+def _lines(em: GaussianMixture, posterior: BayesianGaussianMixture, facts: dict[str, Any], choice: Choice | None) -> Iterator[str]:
+    data, known, source = facts["data"], facts["known_labels"], facts["source"]
+    report = ["em", "posterior", "X", f"name={facts['name']!r}"]
+    yield "import bayesgmm as bg"
+    if source is None:
+        yield ""
+        yield f"# X: your table with the columns {shortened(listed(data['features'], conjunction=', '), _LONGEST)!r}"
+    else:
+        yield "from bayesgmm.files import read_table"
+        yield ""
+        columns = [*data["features"], *([known["name"]] if known else [])]
+        yield f"table = read_table({source!r}, columns={columns!r})"
+        features = f"table[{data['features']!r}]" if known else "table"
+        yield f"X = {features}{_dropping(data)}"
+        report.append(f"source={source!r}")
+        if data["n_left_out"]:
+            report.append("left_out=len(table) - len(X)")
+    if known:
+        report.append(f"labels=table.loc[X.index, {known['name']!r}]" if source is not None else "labels=labels")
+    if choice is None:
+        yield _call("em = bg.GaussianMixture", [repr(int(em.n_components)), *_settings(em)], ".fit(X)")
+        if facts["posterior"]["prior"] == "unknown":
+            yield "# draws: the posterior that was sampled elsewhere"
+            yield "posterior = bg.BayesianGaussianMixture.from_draws(draws, X, init=em)"
+        else:
+            yield _call(
+                "posterior = bg.BayesianGaussianMixture",
+                [repr(int(posterior.n_components)), *_settings(posterior), "init=em"],
+                ".fit(X)",
+            )
+    else:
+        yield from _selecting(em, posterior, choice)
+        report.append("selection=selection")
+    yield _call("report = bg.report.build_report", report)
+    yield "report.write('report')"
+
+
+def _selecting(em: GaussianMixture, posterior: BayesianGaussianMixture, choice: Choice) -> Iterator[str]:
+    sampling = _settings(posterior, _OF_THE_SELECTION, as_dict=True)
+    arguments = [
+        "X",
+        repr(choice.numbers),
+        repr(str(em.covariance_type)),
+        f"posterior={{{', '.join(sampling)}}}" if sampling else "posterior=True",
+        *(text for text in _settings(em) if text.startswith("random_state=")),
+        *_settings(em, _OF_THE_SELECTION),
+    ]
+    yield _call("selection = bg.select", arguments)
+    yield f"chosen = list(selection.table['n_components']).index({choice.n_components})"
+    yield "em, posterior = selection.models[chosen], selection.posteriors[chosen]"
+
+
+def _dropping(data: dict[str, Any]) -> str:
+    if not data["n_left_out"]:
+        return ""
+    return ".dropna(how='all')" if data["n_missing"] else ".dropna()"
+
+
+def _settings(fit: Fit, without: tuple[str, ...] = (), *, as_dict: bool = False) -> list[str]:
+    """``name=value`` of the settings that are not the defaults, or ``'name': value``."""
+    defaults = type(fit)().get_params(deep=False)
+    return [
+        f"{key!r}: {_literal(value)}" if as_dict else f"{key}={_literal(value)}"
+        for key, value in fit.get_params(deep=False).items()
+        if key not in without and _differs(key, value, defaults)
+    ]
+
+
+def _call(what: str, arguments: list[str], then: str = "") -> str:
+    """``what(arguments)then``, on several lines if it is long."""
+    line = f"{what}({', '.join(arguments)}){then}"
+    if len(line) <= _LONGEST:
+        return line
+    inside = "".join(f"    {argument},\n" for argument in arguments)
+    return f"{what}(\n{inside}){then}"
+
+
+def _differs(key: str, value: Any, defaults: dict[str, Any]) -> bool:
+    plain = str | int | float | bool | None
+    return key not in _GIVEN and not (isinstance(value, plain) and isinstance(defaults[key], plain) and value == defaults[key])
+
+
+def _literal(value: Any) -> str:
+    """Code for a setting; three dots for what has none, such as a generator."""
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value)
+    return f"bg.{value!r}" if isinstance(value, Priors) and len(repr(value)) < _LONGEST else "..."

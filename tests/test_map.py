@@ -39,7 +39,7 @@ def natural_log_posterior(q, X, K, fam, priors):
     params = space.in_frame(space.constrain(q))
     value, _ = LogPosterior(X, space, priors)(q)
     D = X.shape[1]
-    jacobian = np.log(params.weights).sum() + np.log(K) + np.log(space.free_sds(params)).sum()
+    jacobian = np.log(params.weights).sum() + np.log(K) + np.log(space.family.free_sds(params.sds)).sum()
     if space.n_matrices:
         factors = (params.scale_tril / params.sds[..., None])[: space.n_matrices]
         logs = np.log(np.diagonal(factors, axis1=1, axis2=2))

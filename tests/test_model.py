@@ -212,7 +212,7 @@ def as_draws(case, n=3):
     params = case.space.constrain(case.points(2 * n).reshape(2, n, -1))
     inside = case.space.in_frame(params)
     end = "" if case.priors.is_direct else "_in_frame"
-    values = {"weights": params.weights, f"means{end}": inside.means, f"sds{end}": case.space.free_sds(inside)}
+    values = {"weights": params.weights, f"means{end}": inside.means, f"sds{end}": case.space.family.free_sds(inside.sds)}
     if case.space.n_matrices:
         factors = inside.scale_tril / inside.sds[..., None]
         values[f"corr_cholesky{end}"] = factors if case.family.name == "full" else factors[:, :, 0]

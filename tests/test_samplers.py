@@ -9,13 +9,11 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import bayesgmm as bg
-from bayesgmm.bayes.conjugate import in_frame, log_conjugate_prior
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import SamplerSettings
 from bayesgmm.bayes.gibbs import sample_gibbs
 from bayesgmm.bayes.importance import Normal, log_densities, pareto_smoothed, resample
 from bayesgmm.bayes.laplace import find_mode, hessian, laplace
-from bayesgmm.bayes.prior_terms import log_prior_terms
 from bayesgmm.bayes.space import Space
 from bayesgmm.covariance import family
 from bayesgmm.em.penalties import ConjugatePenalty, ModelPenalty
@@ -23,6 +21,7 @@ from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidPar
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, HalfNormal, LogNormal, Priors
+from bayesgmm.priors.log_prior import log_conjugate_prior, log_prior_terms
 from bayesgmm.priors.rounding import without_rounding
 from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture, scipy_log_likelihood
@@ -54,14 +53,14 @@ def log_model_prior(params, priors, kind):
     inside, D = space.in_frame(params), params.n_features
     logs = np.log(np.diagonal(inside.scale_tril, axis1=-2, axis2=-1) / inside.sds)[..., : space.n_matrices, :]
     of_factors = ((D - 1 - np.arange(D)) * logs).sum((-2, -1))  # the terms are of the correlations' Cholesky factors
-    log_sds = np.log(space.free_sds(inside)).reshape(*params.batch_shape, -1).sum(-1)
+    log_sds = np.log(space.family.free_sds(inside.sds)).reshape(*params.batch_shape, -1).sum(-1)
     return sum(log_prior_terms(params, priors, kind).values()) - of_factors + log_sds
 
 
 def weights_to_priors(params, drawn_under, priors, kind):
     """Importance weights that turn draws under conjugate priors into draws under the model's: the likelihood is the same."""
     inside = Space.under(priors, kind).in_frame(params.reshape(-1))
-    theirs = log_conjugate_prior(inside, in_frame(drawn_under, priors.frame), kind)
+    theirs = log_conjugate_prior(inside, drawn_under.seen_in(priors.frame), kind)
     return pareto_smoothed(log_model_prior(params.reshape(-1), priors, kind) - theirs)
 
 
@@ -208,7 +207,7 @@ class TestConjugateDensities:
         conjugate = ConjugatePriors(2.0, shrinkage=0.3).resolve(X.mean(0), np.cov(X.T).reshape(D, D), K)
         model = Priors(eta=3.0, frame="columns").resolve(MemoryRows(X), K, kind)
         space = Space(K, D, kind)
-        log_sds = np.log(space.free_sds(params)).reshape(3, -1)
+        log_sds = np.log(space.family.free_sds(params.sds)).reshape(3, -1)
         if kind.diagonal:
             jacobian = (np.log(2) + 2 * log_sds).sum(-1)
         else:
@@ -239,7 +238,7 @@ class TestConjugateDensities:
         priors = ConjugatePriors().resolve(np.array([1.0, 2.0]), np.array([[2.0, 0.3], [0.3, 1.0]]), 2)
         center, scale = np.array([3.0, -1.0]), np.array([2.0, 0.1])
         inside = params.transform(-center / scale, np.diag(1 / scale))
-        shift = log_conjugate_prior(inside, in_frame(priors, Frame(center, np.diag(scale))), kind) - log_conjugate_prior(
+        shift = log_conjugate_prior(inside, priors.seen_in(Frame(center, np.diag(scale))), kind) - log_conjugate_prior(
             params, priors, kind
         )
         np.testing.assert_allclose(shift, 2 * np.log(scale).sum(), rtol=1e-9)

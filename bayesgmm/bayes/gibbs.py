@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.bayes.conjugate import log_conjugate_prior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.covariance import Family, diagonals
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import evaluate
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors
+from bayesgmm.priors.log_prior import log_conjugate_prior
 from bayesgmm.priors.rounding import with_rounding, without_rounding
 from bayesgmm.progress import steps
 from bayesgmm.rows import Chunk
@@ -55,7 +55,7 @@ def sample_gibbs(
     Returns
     -------
     Draws
-        With ``lp``, the log-likelihood plus the log-prior of :func:`bayesgmm.bayes.conjugate.log_conjugate_prior`.
+        With ``lp``, the log-likelihood plus the log-prior of :func:`bayesgmm.priors.log_prior.log_conjugate_prior`.
 
     Raises
     ------
@@ -164,7 +164,7 @@ class _Sweep:
         if not self.family.diagonal:
             root = np.linalg.solve(np.linalg.cholesky(inverse).T, self._bartlett(np.array([df]), D)[0])
             return root @ root.T
-        if self.family.sds_dims == ("component",):
+        if not self.family.has_scales_by_column:
             return self.rng.chisquare(df) / inverse[0, 0] * np.eye(D)
         return np.diag(self.rng.chisquare(df, size=D) / np.diag(inverse))
 
@@ -186,13 +186,13 @@ class _Sweep:
     def _factors(self, n: FloatArray, scatter: FloatArray, scale: FloatArray) -> FloatArray:
         """Draw the covariances' Cholesky factors (K, D, D), given counts and scatter with the means' share of it."""
         p, (K, D) = self.priors, scatter.shape[:2]
-        if self.family.sds_dims == ("component",):
+        if not self.family.has_scales_by_column:
             rate = np.trace(scale) / D + np.trace(scatter, axis1=1, axis2=2)
             return np.sqrt(rate / self.rng.chisquare(p.df + D * n))[:, None, None] * np.eye(D)
         if self.family.diagonal:
             rate = np.diag(scale) + diagonals(scatter)
             return np.sqrt(rate / self.rng.chisquare(p.df + n[:, None], size=(K, D)))[:, None] * np.eye(D)
-        if self.family.sds_dims == ("feature",):
+        if not self.family.has_own_scales:
             one = self._wishart(np.array([p.df + n.sum()]), (scale + scatter.sum(0))[None])
             return np.broadcast_to(one, scatter.shape)
         return self._wishart(p.df + n, scale + scatter)

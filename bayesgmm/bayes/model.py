@@ -242,7 +242,7 @@ def _weights(concentration: FloatArray) -> TensorVariable:
 
 def _correlation_factors(name: str, K: int, D: int, kind: Family, prior: LKJ) -> TensorVariable:
     """Return Cholesky factors of correlation matrices: (K, D, D), or (D, D) where all components share one."""
-    shape = (K, D, D) if "component" in kind.sds_dims else (D, D)
+    shape = (K, D, D) if kind.has_own_scales else (D, D)
     if len(prior.etas) == 1:
         # LKJCorr fails with dims: its shape says the same.
         return pm.LKJCorr(name, n=D, eta=prior.etas[0], shape=shape, default_transform=_CholeskyCorr(D))
@@ -265,7 +265,7 @@ def _correlation_factors(name: str, K: int, D: int, kind: Family, prior: LKJ) ->
 
 def _scale_tril(sds: TensorVariable, factors: TensorVariable, kind: Family, shape: tuple[int, int]) -> TensorVariable:
     """Return the Cholesky factors (K, D, D) of the covariances."""
-    spread = sds[:, None] if kind.sds_dims == ("component",) else sds
+    spread = sds if kind.has_scales_by_column else sds[:, None]
     return pt.broadcast_to(spread, shape)[..., None] * factors
 
 

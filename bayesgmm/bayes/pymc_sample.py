@@ -147,12 +147,12 @@ def _each(batch: MixtureParams) -> list[MixtureParams]:
 def _point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
     """Return the values of the model's free variables at a mixture."""
     mixture, name = space.in_frame(mixture), _names(space)
-    free = {"weights": mixture.weights, name["means"]: mixture.means, name["sds"]: space.free_sds(mixture)}
+    free = {"weights": mixture.weights, name["means"]: mixture.means, name["sds"]: space.family.free_sds(mixture.sds)}
     if space.n_components == 1:
         del free["weights"]
     if space.n_matrices:
         factors = mixture.scale_tril / mixture.sds[..., None]
-        free[name["corr_cholesky"]] = factors if space.n_matrices > 1 or "component" in space.family.sds_dims else factors[0]
+        free[name["corr_cholesky"]] = factors if space.n_matrices > 1 or space.family.has_own_scales else factors[0]
     return free
 
 
@@ -170,4 +170,8 @@ def _params_of(posterior: xr.Dataset, space: Space) -> MixtureParams:
     if space.n_matrices:
         factors = values[name["corr_cholesky"]]
         factors = factors[:, :, None] if factors.ndim == 4 else factors
-    return space.to_data(MixtureParams(weights, means, space.spread(values[name["sds"]])[..., None] * factors))
+    return space.to_data(
+        MixtureParams(
+            weights, means, space.family.full_sds(values[name["sds"]], space.n_components, space.n_features)[..., None] * factors
+        )
+    )

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.bayes.conjugate import in_frame
 from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.gibbs import sample_gibbs
@@ -130,7 +129,7 @@ def _in_memory(
         )
     if conjugate is not None:
         jittered = starts + settings.jitter * np.random.default_rng(settings.seed).standard_normal(starts.shape)
-        return sample_gibbs(X, space.family, in_frame(conjugate, frame), density.space.constrain(jittered), settings)
+        return sample_gibbs(X, space.family, conjugate.seen_in(frame), density.space.constrain(jittered), settings)
     from bayesgmm.bayes.pymc_sample import sample_pymc
 
     return sample_pymc(X, space.n_components, space.family, priors, starts, settings, options or {})

@@ -67,7 +67,7 @@ class Space:
         """Number of free correlation matrices."""
         if not self.family.has_correlations(self.n_features):
             return 0
-        return self.n_components if "component" in self.family.sds_dims else 1
+        return self.family.n_blocks(self.n_components)
 
     @property
     def n_pairs(self) -> int:
@@ -80,7 +80,7 @@ class Space:
         z = np.concatenate([y, -y.sum(-1, keepdims=True)], axis=-1)
         weights = np.exp(z - z.max(-1, keepdims=True))
         batch, K, D = q.shape[:-1], self.n_components, self.n_features
-        sds = self.spread(np.exp(log_sds).reshape(*batch, *self.sds_shape))
+        sds = self.family.full_sds(np.exp(log_sds).reshape(*batch, *self.sds_shape), K, D)
         scale_tril = sds[..., None] * self._correlation_factors(corr, batch)
         mixture = MixtureParams(weights / weights.sum(-1, keepdims=True), means.reshape(*batch, K, D), scale_tril)
         return self.to_data(mixture)
@@ -92,27 +92,13 @@ class Space:
         with np.errstate(divide="ignore"):
             log_weights = np.maximum(np.log(params.weights), -700.0)
         z = log_weights - log_weights.mean(-1, keepdims=True)
-        parts = [z[..., :-1], params.means.reshape(*batch, -1), np.log(self.free_sds(params)).reshape(*batch, -1)]
+        parts = [z[..., :-1], params.means.reshape(*batch, -1), np.log(self.family.free_sds(params.sds)).reshape(*batch, -1)]
         if self.n_matrices:
             factors = params.scale_tril[..., : self.n_matrices, :, :] / params.sds[..., : self.n_matrices, :, None]
             ratios = factors / np.diagonal(factors, axis1=-2, axis2=-1)[..., None]
             rows, columns = spiral(self.n_features).T
             parts.append(ratios[..., rows, columns].reshape(*batch, -1))
         return np.concatenate(parts, axis=-1)
-
-    def spread(self, sds: FloatArray) -> FloatArray:
-        """Give the free standard deviations their full shape ``(..., K, D)``."""
-        if self.family.sds_dims == ("feature",):
-            sds = sds[..., None, :]
-        if self.family.sds_dims == ("component",):
-            sds = sds[..., :, None]
-        return np.broadcast_to(sds, (*sds.shape[:-2], self.n_components, self.n_features))
-
-    def free_sds(self, params: MixtureParams) -> FloatArray:
-        """Return the standard deviations, in the family's shape, of mixtures that belong to it; they are not carried into the frame."""
-        if self.family.sds_dims == ("feature",):
-            return params.sds[..., 0, :]
-        return params.sds[..., 0] if self.family.sds_dims == ("component",) else params.sds
 
     def to_data(self, params: MixtureParams) -> MixtureParams:
         """Return the mixtures of the data that belong to mixtures in the frame of the priors, before rounding."""

@@ -86,6 +86,16 @@ class Family:
         return (("component",) if self.letters[0] == "V" else ()) + (("feature",) if self.letters[1] != "I" else ())
 
     @property
+    def has_own_scales(self) -> bool:
+        """Whether every component has standard deviations, and correlations, of its own."""
+        return "component" in self.sds_dims
+
+    @property
+    def has_scales_by_column(self) -> bool:
+        """Whether every column has a standard deviation of its own."""
+        return "feature" in self.sds_dims
+
+    @property
     def closed(self) -> bool:
         """Whether the M-step ends at its maximum, wherever it starts from and after however few rounds."""
         return self.letters not in ("VEE", "EVE", "VVE")
@@ -172,6 +182,44 @@ class Family:
     def packed_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return the shape that :meth:`pack` gives the covariances of one mixture."""
         return self.pack(np.empty((n_components, n_features, n_features))).shape
+
+    def n_blocks(self, n_components: int) -> int:
+        """Return the number of free matrices among the covariances."""
+        return n_components if self.has_own_scales else 1
+
+    def free_sds(self, sds: FloatArray) -> FloatArray:
+        """Return what is free of standard deviations (..., K, D) that belong to the family, in the shape of :meth:`sds_shape`."""
+        if not self.has_own_scales:
+            return sds[..., 0, :]
+        return sds if self.has_scales_by_column else sds[..., 0]
+
+    def full_sds(self, free: FloatArray, n_components: int, n_features: int) -> FloatArray:
+        """Return the standard deviations (..., K, D) of free ones."""
+        if not self.has_own_scales:
+            free = free[..., None, :]
+        if not self.has_scales_by_column:
+            free = free[..., None]
+        return np.broadcast_to(free, (*free.shape[:-2], n_components, n_features))
+
+    def blocks(self, covariances: FloatArray) -> FloatArray:
+        """Return the free matrices (B, d, d) among covariances (K, D, D): one per component, one for all, or one number per component."""
+        if not self.has_own_scales:
+            return covariances[:1]
+        return covariances if self.has_scales_by_column else covariances[:, :1, :1]
+
+    def pooled(self, counts: FloatArray, scatter: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return counts (B,) and scatters (B, d, d) of the free matrices, of those (K,) and (K, D, D) of the components."""
+        if not self.has_own_scales:
+            return counts.sum(keepdims=True), scatter.sum(0, keepdims=True)
+        if not self.has_scales_by_column:
+            return counts * scatter.shape[-1], np.trace(scatter, axis1=1, axis2=2)[:, None, None]
+        return counts, as_matrices(diagonals(scatter)) if self.diagonal else scatter
+
+    def expanded(self, blocks: FloatArray, n_components: int, n_features: int) -> FloatArray:
+        """Return the covariances (K, D, D) of free matrices (B, d, d)."""
+        if not self.has_scales_by_column:
+            return blocks * np.eye(n_features)
+        return np.broadcast_to(blocks, (n_components, n_features, n_features))
 
     def sds_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return the shape of the free standard deviations."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Self, override
 
 import numpy as np
-from scipy.special import gammaln
 
 from bayesgmm.covariance import WITH_PRIORS, Family, as_matrices, diagonals
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors, ScalePrior
+from bayesgmm.priors.log_prior import log_conjugate_density, terms_in_frame
 from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
@@ -29,7 +29,6 @@ _HALVINGS = 30
 _STILL = 1e-12
 _UNSEEN = 1e-13
 """Share of itself by which a value may fall from rounding alone."""
-_LOG_2PI = float(np.log(2 * np.pi))
 
 
 class Moments(NamedTuple):
@@ -90,12 +89,6 @@ class Penalty(ABC):
         """Return counts whose shares are the mode of the weights; those that the prior would make negative are cut at next to nothing."""
         return np.maximum(counts + self.concentration - 1.0, np.finfo(float).tiny ** 0.25)
 
-    def _log_dirichlet(self, weights: FloatArray) -> float:
-        alpha = self.concentration
-        with np.errstate(divide="ignore"):
-            logs = np.where(alpha == 1.0, 0.0, (alpha - 1.0) * np.log(weights))
-        return float(logs.sum() + gammaln(alpha.sum()) - gammaln(alpha).sum())
-
 
 class _Target(NamedTuple):
     """What an M-step climbs: rows of each block less the power of the correlations' prior, that power, scatter, and the sds' prior."""
@@ -140,7 +133,7 @@ class ModelPenalty(Penalty):
     def is_exchangeable(self) -> bool:
         p = self.priors
         of_components = [p.concentration, p.means_loc, p.means_scale]
-        if "component" in self.family.sds_dims:
+        if self.family.has_own_scales:
             of_components += [np.asarray(a) for a in p.sds.parameters()]
         return all((a == a[:1]).all() for a in of_components)
 
@@ -154,16 +147,9 @@ class ModelPenalty(Penalty):
 
     @override
     def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
-        scale_tril = self._frame.factor_in(scale_tril)
-        z = (self._frame.standardise(means) - self.priors.means_loc) / self.priors.means_scale
-        normal = -0.5 * float((z**2).sum()) - float(np.log(self.priors.means_scale).sum()) - 0.5 * z.size * _LOG_2PI
-        blocks = self._blocks(scale_tril @ np.swapaxes(scale_tril, -1, -2))
-        spread = float(self.priors.sds.log_density(self._free(_sds_of(blocks)), len(self.family.sds_dims)))
-        value = self._log_dirichlet(weights) + normal + spread
-        if not self.family.has_correlations(self.n_features):
-            return value
-        log_det = _log_det(scale_tril[: len(blocks)]) - 2.0 * np.log(_sds_of(blocks)).sum(-1)
-        return value + float(self.priors.correlations.log_density(log_det, self.n_features))
+        inside = self._frame.standardise(means), self._frame.factor_in(scale_tril)
+        terms = terms_in_frame(weights, *inside, self.priors, self.family, of_factors=False)
+        return float(sum(terms.values()))
 
     @override
     def update(
@@ -176,9 +162,9 @@ class ModelPenalty(Penalty):
         pull = moments.counts[:, None, None] * np.linalg.inv(covariances / units) / units
         towards = pull @ (moments.means - loc)[..., None]
         means = loc + np.linalg.solve(pull + as_matrices(scale**-2.0), towards)[..., 0]
-        counts, scatter = self._pooled(moments.counts, moments.about(means))
-        blocks = self._climb(self._blocks(covariances), counts, scatter, smallest)
-        return frame.center + means @ frame.factor.T, frame.covariance_out(self._expanded(blocks, len(means)))
+        counts, scatter = self.family.pooled(moments.counts, moments.about(means))
+        blocks = self._climb(self.family.blocks(covariances), counts, scatter, smallest)
+        return frame.center + means @ frame.factor.T, frame.covariance_out(self.family.expanded(blocks, *means.shape))
 
     def _climb(self, blocks: FloatArray, counts: FloatArray, scatter: FloatArray, smallest: FloatArray) -> FloatArray:
         """Climb from the old covariances by natural-gradient steps, each halved until it does not descend.
@@ -224,7 +210,7 @@ class ModelPenalty(Penalty):
         if not smallest.any():
             return blocks
         if self._frame.is_along_columns:
-            return _raised(blocks, self._blocks(self._frame.covariance_in(smallest[None]))[0])
+            return _raised(blocks, self.family.blocks(self._frame.covariance_in(smallest[None]))[0])
         return self._frame.covariance_in(_raised(self._frame.covariance_out(blocks), smallest))
 
     def _value(self, blocks: FloatArray, target: _Target) -> FloatArray:
@@ -248,27 +234,9 @@ class ModelPenalty(Penalty):
         of_prior = self._like(blocks, prior.log_kernel(self._free(sds))).sum(-1) - from_lkj * np.log(sds).sum(-1)
         return np.where(good, -0.5 * m * log_det - 0.5 * trace + of_prior, out)
 
-    def _blocks(self, covariances: FloatArray) -> FloatArray:
-        """Return the free matrices (B, d, d): one per component, one for all, or one number per component."""
-        if self.family.sds_dims == ("feature",):
-            return covariances[:1]
-        return covariances[:, :1, :1] if self.family.sds_dims == ("component",) else covariances
-
-    def _pooled(self, counts: FloatArray, scatter: FloatArray) -> tuple[FloatArray, FloatArray]:
-        if self.family.sds_dims == ("feature",):
-            return counts.sum(keepdims=True), scatter.sum(0, keepdims=True)
-        if self.family.sds_dims == ("component",):
-            return counts * self.n_features, np.trace(scatter, axis1=1, axis2=2)[:, None, None]
-        return counts, as_matrices(diagonals(scatter)) if self.family.diagonal else scatter
-
-    def _expanded(self, blocks: FloatArray, n_components: int) -> FloatArray:
-        if self.family.sds_dims == ("component",):
-            return blocks * np.eye(self.n_features)
-        return np.broadcast_to(blocks, (n_components, self.n_features, self.n_features))
-
     def _free(self, sds: FloatArray) -> FloatArray:
         """Give standard deviations of blocks (B, d) the prior's shape."""
-        return sds.reshape([len(sds) if dim == "component" else sds.shape[-1] for dim in self.family.sds_dims])
+        return sds.reshape(self.family.sds_shape(*sds.shape))
 
     @staticmethod
     def _like(blocks: FloatArray, values: FloatArray) -> FloatArray:
@@ -307,11 +275,7 @@ class ConjugatePenalty(Penalty):
 
     @override
     def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
-        p, (K, D) = self.priors, means.shape
-        quadratic = (np.linalg.solve(scale_tril, (means - p.means_loc)[..., None]) ** 2).sum()
-        normal = 0.5 * (K * D * (np.log(p.shrinkage) - _LOG_2PI) - _log_det(scale_tril).sum() - p.shrinkage * quadratic)
-        spread = float(p.log_density_of_covariances(scale_tril, self.family))
-        return self._log_dirichlet(weights) + float(normal) + spread
+        return float(log_conjugate_density(weights, means, scale_tril, self.priors, self.family))
 
     @override
     def update(
@@ -324,12 +288,12 @@ class ConjugatePenalty(Penalty):
         off = moments.means - p.means_loc
         pull = (p.shrinkage * n / (p.shrinkage + n))[:, None, None] * off[:, :, None] * off[:, None, :]
         scatter = moments.scatter + pull
-        if self.family.sds_dims == ("component",):
+        if not self.family.has_scales_by_column:
             total = np.trace(scale) / D + np.trace(scatter, axis1=1, axis2=2)
             return means, (total / (p.df + D * (n + 1.0) + 2.0))[:, None, None] * np.eye(D)
         if self.family.diagonal:
             return means, as_matrices((np.diag(scale) + diagonals(scatter)) / (p.df + n + 3.0)[:, None])
-        if self.family.sds_dims == ("feature",):
+        if not self.family.has_own_scales:
             tied = (scale + scatter.sum(0)) / (p.df + D + 1.0 + n.sum() + K)
             return means, np.broadcast_to(_raised(tied[None], smallest), scatter.shape)
         # The prior's scale is that of the rows: where these are collinear it holds nothing up.
@@ -340,11 +304,6 @@ def _roots(covariances: FloatArray) -> FloatArray:
     """Return Cholesky factors (K, D, D) of covariances, in whose units columns are on one scale."""
     sds = _sds_of(covariances)
     return sds[:, :, None] * np.linalg.cholesky(covariances / (sds[:, :, None] * sds[:, None, :]))
-
-
-def _log_det(scale_tril: FloatArray) -> FloatArray:
-    """Return the logs (K,) of the determinants of covariances."""
-    return 2.0 * np.log(diagonals(scale_tril)).sum(-1)
 
 
 def penalty_of(

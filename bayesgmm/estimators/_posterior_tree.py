@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.bayes.draws import Draws, Sampler
-from bayesgmm.bayes.prior_terms import log_prior_terms
 from bayesgmm.bayes.space import Space
 from bayesgmm.bayes.streamed import log_prior
 from bayesgmm.covariance import Family
@@ -17,6 +16,7 @@ from bayesgmm.estimators import _trees
 from bayesgmm.estimators._prediction import Predictor
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.priors.log_prior import log_prior_terms
 from bayesgmm.rows import MemoryRows, Rows
 from bayesgmm.typing import FloatArray
 

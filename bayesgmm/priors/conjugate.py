@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaln, multigammaln
 
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.frame import Frame
 from bayesgmm.priors._checks import broadcast, finite, positive
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.underflow import guard
@@ -137,6 +138,12 @@ class ResolvedConjugatePriors:
     scale: FloatArray
     scale_df: float | None = None
     rounding: FloatArray | None = None
+
+    def seen_in(self, frame: Frame) -> ResolvedConjugatePriors:
+        """Return the priors of the same mixture in the coordinates of a frame."""
+        loc, scale = frame.standardise(self.means_loc[None])[0], frame.covariance_in(self.scale)
+        rounding = None if self.rounding is None else frame.covariance_in(self.rounding)
+        return replace(self, means_loc=loc, scale=scale, rounding=rounding)
 
     def scale_given(self, scale_tril: FloatArray, family: Family) -> FloatArray:
         """Return the scale as it is, or the expectation of a learned one given the covariances.

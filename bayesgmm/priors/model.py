@@ -215,10 +215,10 @@ class Priors:
         eta = self.eta if self.eta is not None else ETA_OF_COLUMNS if frame.is_identity else DEFAULT_ETAS
         loc = center if self.means_loc is None else frame.standardise(broadcast("means_loc", self.means_loc, (n_components, D)))
         scale = DEFAULT_MEANS_SCALE * spread if self.means_scale is None else self.means_scale
-        of_all = spread if "feature" in family.sds_dims else np.sqrt(np.mean(spread**2))
+        of_all = spread if family.has_scales_by_column else np.sqrt(np.mean(spread**2))
         default = LogNormal(np.log(of_all) + DEFAULT_LOG_SD, DEFAULT_OWN, DEFAULT_SHARED, DEFAULT_FACTORS)
         sds = default if self.sds is None else self.sds
-        if "component" not in family.sds_dims:
+        if not family.has_own_scales:
             sds = sds.without_components()
         return ResolvedPriors(
             concentration=concentration,
@@ -268,7 +268,7 @@ class Priors:
         else:
             some = rows.some(MOST_ROWS)
             smallest = smallest_sds(some.values, some.weights)
-        if "feature" not in family.sds_dims:
+        if not family.has_scales_by_column:
             smallest = np.full(D, smallest.min())
         return np.diag(smallest**2) if smallest.any() else None
 
@@ -417,7 +417,7 @@ def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.ra
     with np.errstate(over="ignore"):  # what overflows is refused below
         drawn = priors.sds.draw(kind.sds_shape(K, D), n_draws, rng)
     _refuse_overflow(means, drawn)
-    sds = _full_shape(np.maximum(drawn, _LEAST), kind, (n_draws, K, D))
+    sds = kind.full_sds(np.maximum(drawn, _LEAST), K, D)
     return priors.to_data(MixtureParams(weights, means, sds[..., None] * _factors(priors, kind, (n_draws, K, D), rng)))
 
 
@@ -426,17 +426,7 @@ def _factors(priors: ResolvedPriors, kind: Family, shape: tuple[int, int, int], 
     n, K, D = shape
     if not kind.has_correlations(D):
         return np.broadcast_to(np.eye(D), (n, K, D, D))
-    own = "component" in kind.sds_dims
-    return np.broadcast_to(priors.correlations.draw_factors(D, n, K if own else 1, rng), (n, K, D, D))
-
-
-def _full_shape(sds: FloatArray, kind: Family, shape: tuple[int, int, int]) -> FloatArray:
-    """Give the family's free standard deviations the shape (n, K, D)."""
-    if "component" not in kind.sds_dims:
-        sds = sds[:, None, :]
-    if "feature" not in kind.sds_dims:
-        sds = sds[:, :, None]
-    return np.broadcast_to(sds, shape)
+    return np.broadcast_to(priors.correlations.draw_factors(D, n, kind.n_blocks(K), rng), (n, K, D, D))
 
 
 def _refuse_overflow(means: FloatArray, sds: FloatArray) -> None:

@@ -20,7 +20,7 @@ from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.random import generator
-from bayesgmm.rows import MemoryRows, NoRows, Rows, rows_to_fit, rows_to_predict
+from bayesgmm.rows import MemoryRows, NoRows, Rows, rows_to_predict
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_prob
 
@@ -47,13 +47,6 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self._takes_missing
         return tags
-
-    def _start_fit(self, X: Any, sample_weight: Any = None, *, in_memory: bool = False) -> Rows:
-        """Check settings, data and weights, and return the rows."""
-        self._check_settings()
-        rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=self._takes_missing, in_memory=in_memory)
-        self._know_columns_of(rows)
-        return rows
 
     def _know_columns_of(self, rows: Rows) -> None:
         self.feature_names_, self.n_features_in_ = rows.feature_names, rows.n_features

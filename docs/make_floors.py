@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 HERE = Path(__file__).parent
 WAY = [
-    ("estimators", "estimators/em.py", "fit"),
+    ("estimators", "estimators/em.py", "fit: arguments become a Specification"),
     ("rows", "rows/check.py", "array, table or path becomes Rows"),
     ("em", "em/fit.py", "Fitting: distinct rows, floors, prior, noise"),
     ("em", "em/search.py", "starts and moves"),
@@ -49,7 +49,7 @@ def draw_way(ax: Axes, heights: dict[str, float]) -> None:
     there = [room for room, _, _ in WAY]
     for i, (room, file, what) in enumerate(WAY):
         rank, stops = there[:i].count(room), there.count(room)
-        y = heights[room] + 0.31 * ((stops - 1) / 2 - rank)
+        y = heights[room] + 0.34 * ((stops - 1) / 2 - rank)
         ax.text(
             6.9,
             y,
@@ -66,7 +66,7 @@ def draw_way(ax: Axes, heights: dict[str, float]) -> None:
 
 def main() -> None:
     """Draw and store the picture."""
-    figure, ax = plt.subplots(figsize=(11.6, 5.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(11.6, 6.6), layout="constrained")
     draw_way(ax, draw_house(ax))
     ax.set_xlim(-0.4, 14.2)
     ax.set_ylim(0, max(number for number, _ in floors()) + 1.1)

@@ -120,7 +120,7 @@ def test_of_very_many_rows_some_are_looked_at_and_the_draws_are_the_same(sampler
     weight = np.random.default_rng(4).integers(1, 4, len(X))
     usual = quick(init=em_faithful, sampler=sampler).fit(X, sample_weight=weight)
     monkeypatch.setattr("bayesgmm.estimators.posterior.ROWS_FOR_LABELS", 50)
-    monkeypatch.setattr("bayesgmm.estimators._trees.MOST_RESPONSIBILITIES", 0)
+    monkeypatch.setattr("bayesgmm.estimators._posterior_tree.MOST_RESPONSIBILITIES", 0)
     many = quick(init=em_faithful, sampler=sampler).fit(X, sample_weight=weight)
     np.testing.assert_array_equal(many.params_.means, usual.params_.means)
     said, before = many.datatree_["label_free"], usual.datatree_["label_free"]

@@ -10,7 +10,7 @@ from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty, penalty_of
 from bayesgmm.em.result import EMFit
 from bayesgmm.em.run import EMRun, run_em
-from bayesgmm.em.standard_errors import StandardErrors, standard_errors
+from bayesgmm.em.information import StandardErrors, standard_errors
 
 __all__ = [
     "START_METHODS",

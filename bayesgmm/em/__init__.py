@@ -3,6 +3,7 @@
 from bayesgmm.em.bootstrap import Replicates, resample
 from bayesgmm.em.fit import Fitting, Specification, Start, fit_em
 from bayesgmm.em.impute import impute
+from bayesgmm.em.information import StandardErrors, standard_errors
 from bayesgmm.em.initialization import START_METHODS
 from bayesgmm.em.journal import Iteration, Listener, Record
 from bayesgmm.em.m_step import Settings
@@ -10,7 +11,6 @@ from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty, penalty_of
 from bayesgmm.em.result import EMFit
 from bayesgmm.em.run import EMRun, run_em
-from bayesgmm.em.information import StandardErrors, standard_errors
 
 __all__ = [
     "START_METHODS",

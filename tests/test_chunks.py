@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesgmm import BayesianGaussianMixture, ConjugatePriors, GaussianMixture, Priors, open_rows
-from bayesgmm.em import starts
+from bayesgmm.em import initialization as starts
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, SizeAdvice
 from bayesgmm.expectation import expectation
 from bayesgmm.rows import MemoryRows

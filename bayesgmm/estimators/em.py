@@ -270,7 +270,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         resume : path, optional
             A checkpoint of the same fit, to go on from there: the result is the same to the last bit.
         on_iteration : callable, optional
-            Takes a :class:`bayesgmm.em.Iteration` after every one over rows in chunks.
+            Takes a :class:`bayesgmm.em.Iteration` after every iteration over all rows, those of the search on some of them before left out.
 
         Returns
         -------
@@ -289,7 +289,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=True)
         journal, seeds = checkpoint_of(self, rows, seed_sequence(self.random_state), checkpoint, resume)
         listeners: list[Listener] = [] if journal is None else [journal]
-        if on_iteration is not None and not rows.is_in_memory:
+        if on_iteration is not None:
             listeners.append(lambda record, iteration: None if iteration is None else on_iteration(iteration))
         record = None if journal is None else journal.record
         fitting = self.fitting(rows, seeds=seeds, record=record, listeners=listeners, before=before)

@@ -24,22 +24,19 @@ from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
 from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import advise_on_size, advise_on_units, advise_on_values
 from bayesgmm.estimators._starts import is_fit
-from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
-from bayesgmm.expectation import responsibility_summary
 from bayesgmm.frame import total_moments
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import uncertainty_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
 from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.rows.check import check_rows
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
-from bayesgmm.validation import check_prob, check_same_columns
+from bayesgmm.validation import check_same_columns
 
 ROWS_FOR_LABELS = 20_000
 """Rows of many that are looked at closely: for the draws' labels and, of rows in chunks, for what else is asked of every draw."""
@@ -483,60 +480,6 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(f"n_draws must be between 1 and {total}, the draws of a chain, got {n_draws}")
         kept = np.arange(total) if n_draws is None else np.linspace(0, total - 1, n_draws).round().astype(int)
         return self._draw_table(self.params_[:, kept], X, ("chain", "draw")).assign_coords(draw=kept)
-
-    def responsibility_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
-        """Return mean, spread and interval of each responsibility over the draws, without ever holding all draws of all rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D), optional
-            The training data when absent.
-        prob : float
-            Share of the draws that the central interval holds.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``mean``, ``sd``, ``lower``, ``upper`` with dims (obs, component), and ``entropy`` (obs): the mean over draws of the
-            responsibilities' entropy, in nats.
-        """
-        check_is_fitted(self, "params_")
-        check_prob(prob)
-        rows = self._rows(X)
-        flat = self.params_.reshape(-1)
-        summary = responsibility_summary(rows.chunk, *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
-        tables = {name: responsibility_array(getattr(summary, name), rows.index) for name in ("mean", "sd", "lower", "upper")}
-        return xr.Dataset({**tables, "entropy": ("obs", summary.entropy)}, attrs={"prob": prob})
-
-    def uncertainty(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
-        """Return how doubtful the group of each row is, and why: the groups overlap, or there is too little data to know them.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D), optional
-            The training data when absent.
-        prob : float
-            Share of the draws that the central intervals hold.
-
-        Returns
-        -------
-        xarray.Dataset
-            The variables of :func:`bayesgmm.partitions.uncertainty_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
-            (obs) and ``responsibility``, ``lower``, ``upper`` (obs, component). Draws are streamed.
-
-        Examples
-        --------
-        >>> import bayesgmm as bg
-        >>> X = bg.datasets.load_faithful()
-        >>> posterior = bg.BayesianGaussianMixture(2, draws=200, tune=200, random_state=1, progressbar=False).fit(X)
-        >>> posterior.uncertainty(X.iloc[243:245]).cause.values
-        array(['overlap', 'clear'], dtype='<U15')
-        """
-        check_is_fitted(self, "params_")
-        check_prob(prob)
-        attrs = {"inference": "posterior", "n_draws": self.params_.weights[..., 0].size}
-        rows = self._rows(X)
-        return uncertainty_of_draws(self.params_, rows.values, rows.index, prob).assign_attrs(attrs)
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.

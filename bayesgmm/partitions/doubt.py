@@ -190,7 +190,7 @@ def row_summary(
         share, log_density = responsibility_summary(chunk, *arrays, prob=prob, diagonal=diagonal), said.log_density
     else:
         one = responsibility_moments(chunk, *arrays, diagonal=diagonal) if moments is None else moments
-        share, log_density = taken_for_known(one.mean), Estimate(*[one.log_density] * 3)
+        share, log_density = taken_for_known(one.mean), Estimate(*(one.log_density.copy() for _ in range(3)))
     obs = pd.RangeIndex(len(X), name="obs") if obs is None else obs
     components = [k if k < params.n_components else NOISE for k in range(share.mean.shape[1])]
     table = group_summary(share, obs, components).assign(
@@ -209,7 +209,7 @@ def row_summary(
 def taken_for_known(responsibilities: FloatArray) -> ResponsibilitySummary:
     """Return responsibilities (N, C) as one mixture says them, which takes its parameters for known: all doubt is overlap."""
     r = responsibilities
-    return ResponsibilitySummary(r, np.zeros_like(r), r, r, row_entropy(r))
+    return ResponsibilitySummary(r, np.zeros_like(r), r.copy(), r.copy(), row_entropy(r))
 
 
 def group_summary(share: ResponsibilitySummary, obs: pd.Index, components: Sequence[int]) -> xr.Dataset:

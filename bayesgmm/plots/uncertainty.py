@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import responsibility_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import calibration_error, match_to_truth, reliability_curve, row_summary
 from bayesgmm.partitions.doubt import check_row_summary
@@ -39,6 +40,7 @@ from bayesgmm.plots.style import (
     some_rows,
     tidy,
 )
+from bayesgmm.rows import Chunk
 from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
@@ -103,7 +105,7 @@ def plot_doubt(
     if mixture is None and not isinstance(summary, xr.Dataset):
         mixture = summary
     behind = None if mixture is None else average(mixture_of(mixture, "fit", X))
-    table = _table(summary, X, ("doubt", "component") if behind is not None else ("doubt", "component", "label"))
+    table = _doubts(summary, X, ("doubt", "component") if behind is not None else ("doubt", "component", "label"))
     rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
     whole = complete_rows(rows)
     if behind is None:
@@ -169,6 +171,18 @@ def plot_entropy(
     say_gaps(axes[0], whole)
     _colour_bar(axes, drawn[-1], "entropy (nats; an even choice of two is 0.69)")
     return np.asarray(axes)
+
+
+def _doubts(summary: xr.Dataset | Fit, X: ArrayLike | pd.DataFrame, needed: Sequence[str]) -> xr.Dataset:
+    """The table of rows X; of a fit without intervals, which take most of the time and are not drawn."""
+    if isinstance(summary, MixtureParams):
+        flat = summary.reshape(-1)
+        r = responsibility_moments(Chunk(numbers_in(X)), *flat.arrays(), diagonal=flat.is_diagonal).mean
+    elif hasattr(summary, "predict_proba"):
+        r = summary.predict_proba(X)
+    else:
+        return _table(summary, X, needed)
+    return xr.Dataset({"doubt": ("obs", 1.0 - r.max(axis=1))}, coords={"component": np.arange(r.shape[1])})
 
 
 def _table(summary: xr.Dataset | Fit, X: ArrayLike | pd.DataFrame | None, needed: Sequence[str]) -> xr.Dataset:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesgmm import BayesianGaussianMixture, ConjugatePriors, GaussianMixture, Priors, open_rows
-from bayesgmm.em import initialization as starts
+from bayesgmm.em import initialization
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, SizeAdvice
 from bayesgmm.expectation import expectation
 from bayesgmm.rows import MemoryRows
@@ -501,8 +501,8 @@ def test_settings_that_rows_in_chunks_cannot_have(folder, table):
 
 
 def test_starts_are_those_of_the_same_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(starts, "MOST_SORTED", 100)
-    monkeypatch.setattr(starts, "MOST_ROWS", 80)
+    monkeypatch.setattr(initialization, "MOST_SORTED", 100)
+    monkeypatch.setattr(initialization, "MOST_ROWS", 80)
     X = three_groups(500, np.random.default_rng(4), missing=0.03)
     np.save(tmp_path / "x.npy", X)
     inside = GaussianMixture(3, random_state=7).fit(X)

@@ -22,7 +22,7 @@ from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, HalfNormal, LogNormal, Priors
 from bayesgmm.priors.log_prior import log_conjugate_prior, log_prior_terms
-from bayesgmm.priors.rounding import without_rounding
+from bayesgmm.resolution import without_rounding
 from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture, scipy_log_likelihood
 

@@ -12,7 +12,7 @@ from bayesgmm.estimators import BayesianGaussianMixture
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.files import json_records
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
-from bayesgmm.priors.draws import draw_mixtures
+from bayesgmm.priors.model import draw_mixtures
 from bayesgmm.report.typography import number
 
 __all__ = ["describe_priors", "sensitivity"]

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.bayes.space import FAMILIES
+from bayesgmm.bayes.unconstrained_space import FAMILIES
 from bayesgmm.cli import main
 from bayesgmm.cli.options import (
     COVARIANCE_TYPES,

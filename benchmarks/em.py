@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from bayesgmm.covariance import family
+from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.run import run_em
-from bayesgmm.em.steps import Mixture, Settings
 from bayesgmm.rows import MemoryRows
 from benchmarks.timing import Curves, Row, clock
 

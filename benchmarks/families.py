@@ -11,8 +11,8 @@ import numpy as np
 
 import bayesgmm as bg
 from bayesgmm.covariance import family, names
+from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.run import run_em
-from bayesgmm.em.steps import Mixture, Settings
 from bayesgmm.rows import MemoryRows
 from bayesgmm.selection import Selection, select
 from benchmarks.em import problem

@@ -63,10 +63,10 @@ def draw(ax: Axes, X: pd.DataFrame, fit: GaussianMixture | BayesianGaussianMixtu
 
 def most_different(X: pd.DataFrame, em: GaussianMixture, posterior: BayesianGaussianMixture) -> tuple[int, str, str]:
     """Return the row on which the two differ most, and how probable each finds it that it is a short eruption."""
-    certain, doubtful = em.predict_proba(X), posterior.responsibility_summary(X)
-    row = int(np.abs(certain - doubtful["mean"].values).max(axis=1).argmax())
+    certain, summary = em.predict_proba(X), posterior.row_summary(X)
+    row = int(np.abs(certain - summary["responsibility"].values).max(axis=1).argmax())
     k = int(em.means_[:, 0].argmin())
-    mean, lower, upper = (float(doubtful[name][row, k]) for name in ("mean", "lower", "upper"))
+    mean, lower, upper = (float(summary[f"responsibility{end}"][row, k]) for end in ("", "_lower", "_upper"))
     return row, f"{certain[row, k]:.0%} short", f"{mean:.0%} short\n90% interval {lower:.0%} to {upper:.0%}"
 
 

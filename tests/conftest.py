@@ -1,6 +1,7 @@
 """Fits that many tests look at, made once."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
@@ -9,6 +10,7 @@ import bayesgmm as bg
 from bayesgmm.covariance import family
 from bayesgmm.em import Specification, fit_em
 from bayesgmm.params import MixtureParams
+from bayesgmm.partitions.doubt import group_summary, taken_for_known
 from bayesgmm.rows import MemoryRows
 
 
@@ -44,6 +46,13 @@ def fit_rows(X, K, covariance_type="full", sample_weight=None, seeds=None, **set
     rows = MemoryRows(np.asarray(X, dtype=float), sample_weight)
     kind = family(covariance_type) if isinstance(covariance_type, str) else covariance_type
     return fit_em(rows, Specification(K, kind, **settings), seeds=seeds)
+
+
+def table_of(responsibilities, components=None):
+    """The part of a row_summary that follows from these responsibilities, taken for known."""
+    n, K = np.shape(responsibilities)
+    names = range(K) if components is None else components
+    return group_summary(taken_for_known(np.asarray(responsibilities)), pd.RangeIndex(n, name="obs"), names)
 
 
 def random_mixture(rng, K, D, batch=(), covariance_type="full"):

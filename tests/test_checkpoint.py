@@ -167,6 +167,12 @@ def test_verbose_tells_every_iteration_over_all_rows(path, tmp_path, capsys, kep
         assert line.startswith(f"Run 1, iteration {i}: log-likelihood {trace[i]:.6f}, gain {trace[i] - trace[i - 1]:.3g}, ")
 
 
+def test_iterations_over_rows_in_memory_are_told(X):
+    told = []
+    model = GaussianMixture(3, random_state=4).fit(X, on_iteration=told.append)
+    assert max(t.log_likelihood for t in told) == pytest.approx(model.log_likelihood_, abs=SAME_HEIGHT * len(X))
+
+
 def test_runs_are_numbered_and_gains_add_up(path):
     told = []
     model = GaussianMixture(3, random_state=4).fit(open_rows(path, chunk_rows=150), on_iteration=told.append)

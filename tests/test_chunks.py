@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesgmm import BayesianGaussianMixture, ConjugatePriors, GaussianMixture, Priors, open_rows
-from bayesgmm.em import starts
+from bayesgmm.em import initialization as starts
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, SizeAdvice
 from bayesgmm.expectation import expectation
 from bayesgmm.rows import MemoryRows
@@ -304,7 +304,7 @@ def test_what_needs_the_rows_says_that_they_are_not_kept(folder):
     with pytest.raises(InvalidDataError, match="keeps none"):
         chunked.standard_errors()
     with pytest.raises(InvalidDataError, match="takes rows in memory"):
-        chunked.uncertainty(folder / "rows.npy")
+        chunked.row_summary(folder / "rows.npy")
     assert set(chunked.datatree_.children) == {"point_estimate", "optimization"}
 
 

@@ -19,10 +19,9 @@ from bayesgmm.partitions import (
     log_score,
     match_to_truth,
     reliability_curve,
-    uncertainty_of_draws,
+    row_summary,
 )
-from bayesgmm.partitions.doubt import uncertainty_of_one
-from tests.conftest import random_mixture
+from tests.conftest import random_mixture, table_of
 
 QUICK = settings(max_examples=25, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 10**6)
@@ -31,7 +30,7 @@ KINDS = ("nonparametric", "parametric", "weighted", "sandwich")
 
 
 def doubt(params: MixtureParams, X: np.ndarray, prob: float = 0.9) -> xr.Dataset:
-    return uncertainty_of_draws(params, X, pd.RangeIndex(len(X), name="obs"), prob)
+    return row_summary(params, X, prob=prob)
 
 
 def overlapping(n: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray, MixtureParams]:
@@ -52,18 +51,18 @@ def few() -> tuple[np.ndarray, bg.GaussianMixture, bg.BayesianGaussianMixture]:
 
 def test_the_parts_are_those_of_the_draws(few) -> None:
     X, _, posterior = few
-    found = posterior.uncertainty(prob=0.8)
+    found = posterior.row_summary(prob=0.8)
     draws = posterior.responsibility_draws()
     mean = draws.mean(("chain", "draw"))
     np.testing.assert_allclose(found.responsibility, mean, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found.total, entropy(mean.values, axis=1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.entropy, entropy(mean.values, axis=1), rtol=0, atol=1e-12)
     aleatoric = entropy(draws.values, axis=-1).mean((0, 1))
     np.testing.assert_allclose(found.aleatoric, aleatoric, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(found.total, found.aleatoric + found.epistemic, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.entropy, found.aleatoric + found.epistemic, rtol=0, atol=1e-12)
     assert (found.epistemic >= 0).all()
     assert float(found.epistemic.max()) > 0.01
     for end, q in (("lower", 0.1), ("upper", 0.9)):
-        np.testing.assert_allclose(found[end], draws.quantile(q, ("chain", "draw")), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(found[f"responsibility_{end}"], draws.quantile(q, ("chain", "draw")), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(found.label, posterior.predict(X))
     assert found.attrs["prob"] == 0.8
     assert found.attrs["n_draws"] == 120
@@ -71,13 +70,13 @@ def test_the_parts_are_those_of_the_draws(few) -> None:
 
 @QUICK
 @given(SEEDS, st.integers(1, 4), st.integers(1, 3))
-def test_total_is_the_sum_of_two_parts_that_are_not_negative(seed: int, K: int, D: int) -> None:
+def test_entropy_is_the_sum_of_two_parts_that_are_not_negative(seed: int, K: int, D: int) -> None:
     rng = np.random.default_rng(seed)
     found = doubt(random_mixture(rng, K, D, batch=(2, 5)), rng.normal(size=(7, D)) * 3)
-    np.testing.assert_allclose(found.total, found.aleatoric + found.epistemic, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.entropy, found.aleatoric + found.epistemic, rtol=0, atol=1e-12)
     assert (found[["aleatoric", "epistemic"]].to_array() >= 0).all()
-    assert (found.total <= np.log(K) + 1e-12).all()
-    assert (found.lower <= found.upper).all()
+    assert (found.entropy <= np.log(K) + 1e-12).all()
+    assert (found.responsibility_lower <= found.responsibility_upper).all()
 
 
 @QUICK
@@ -88,11 +87,11 @@ def test_names_of_components_and_order_of_rows_and_draws_change_nothing(seed: in
     found = doubt(params, X)
     renaming, rows, draws = (rng.permutation(n) for n in (3, 9, 6))
     again = doubt(params[draws].permute(np.tile(renaming, (6, 1))), X[rows])
-    for name in ("total", "aleatoric", "epistemic"):
+    for name in ("entropy", "aleatoric", "epistemic"):
         np.testing.assert_allclose(again[name], found[name][rows], rtol=0, atol=1e-12)
     np.testing.assert_array_equal(again.cause, found.cause[rows])
     np.testing.assert_array_equal(renaming[again.label.values], found.label[rows])
-    np.testing.assert_allclose(again.lower, found.lower[rows, renaming], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(again.responsibility_lower, found.responsibility_lower[rows, renaming], rtol=0, atol=1e-12)
 
 
 @QUICK
@@ -111,15 +110,15 @@ def test_one_and_the_same_draw_many_times_leaves_no_epistemic_doubt(rng: np.rand
     many = MixtureParams(*(np.stack([a] * 7) for a in (one.weights, one.means, one.scale_tril)))
     found = doubt(many, X)
     assert float(found.epistemic.max()) < 1e-12
-    np.testing.assert_allclose(found.upper - found.lower, 0, atol=1e-12)
-    plug_in = uncertainty_of_one(one.responsibilities(X), pd.RangeIndex(20, name="obs"), np.arange(3))
-    np.testing.assert_allclose(found.total, plug_in.total, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.responsibility_upper - found.responsibility_lower, 0, atol=1e-12)
+    plug_in = row_summary(one, X)
+    np.testing.assert_allclose(found.entropy, plug_in.entropy, rtol=0, atol=1e-12)
 
 
 def test_draws_that_contradict_each_other_are_epistemic_doubt_alone() -> None:
     certain = MixtureParams([[0.5, 0.5]] * 2, [[[0.0], [50.0]], [[50.0], [0.0]]], np.ones((2, 2, 1, 1)))
     found = doubt(certain, np.array([[0.0]]))
-    assert float(found.total[0]) == pytest.approx(np.log(2))
+    assert float(found.entropy[0]) == pytest.approx(np.log(2))
     assert float(found.aleatoric[0]) == pytest.approx(0, abs=1e-12)
     assert found.cause.item() == "too little data"
 
@@ -134,8 +133,8 @@ def test_more_data_take_epistemic_doubt_away() -> None:
     grid = np.linspace(-1, 4, 25)[:, None]
     share = []
     for n in (40, 1200):
-        found = bg.BayesianGaussianMixture(2, **SHORT).fit(overlapping(n)[0]).uncertainty(grid)
-        share.append(float(found.epistemic.mean() / found.total.mean()))
+        found = bg.BayesianGaussianMixture(2, **SHORT).fit(overlapping(n)[0]).row_summary(grid)
+        share.append(float(found.epistemic.mean() / found.entropy.mean()))
     assert share[1] < 0.4 * share[0]
 
 
@@ -144,11 +143,11 @@ def test_more_data_take_epistemic_doubt_away() -> None:
 
 def test_em_sees_no_epistemic_doubt(few) -> None:
     X, em, _ = few
-    found = em.uncertainty()
+    found = em.row_summary()
     assert (found.epistemic == 0).all()
-    np.testing.assert_array_equal(found.lower, found.upper)
-    np.testing.assert_array_equal(found.aleatoric, found.total)
-    np.testing.assert_allclose(found.total, entropy(em.predict_proba(X), axis=1), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(found.responsibility_lower, found.responsibility_upper)
+    np.testing.assert_array_equal(found.aleatoric, found.entropy)
+    np.testing.assert_allclose(found.entropy, entropy(em.predict_proba(X), axis=1), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(found.label, em.predict(X))
     assert "exactly zero" in found.attrs["note"]
     assert set(found.cause.values) == {"clear", "overlap"}
@@ -157,30 +156,30 @@ def test_em_sees_no_epistemic_doubt(few) -> None:
 @pytest.mark.parametrize("errors", KINDS)
 def test_refits_and_curvature_show_it_to_em(few, errors: str) -> None:
     X, em, _ = few
-    found = em.uncertainty(X[:20], errors=errors, n_draws=30, random_state=2)
+    found = em.row_summary(X[:20], errors=errors, n_draws=30, random_state=2)
     assert float(found.epistemic.mean()) > 1e-3
-    assert (found.upper - found.lower).values.max() > 0.05
+    assert (found.responsibility_upper - found.responsibility_lower).values.max() > 0.05
     assert found.attrs["inference"] == f"em, {errors}"
-    again = em.uncertainty(X[:20], errors=errors, n_draws=30, random_state=2)
+    again = em.row_summary(X[:20], errors=errors, n_draws=30, random_state=2)
     xr.testing.assert_identical(found, again)
 
 
 def test_draws_of_the_bootstrap_are_those_of_responsibility_draws(few) -> None:
     _, em, _ = few
-    found = em.uncertainty(errors="nonparametric", n_draws=20, random_state=3)
+    found = em.row_summary(errors="nonparametric", n_draws=20, random_state=3)
     draws = em.responsibility_draws(n_replicates=20, random_state=3)
-    np.testing.assert_allclose(found.total, entropy(draws.mean("replicate").values, axis=1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.entropy, entropy(draws.mean("replicate").values, axis=1), rtol=0, atol=1e-12)
 
 
 def test_noise_is_a_group_of_its_own(few) -> None:
     X = np.append(few[0], [[40.0]], axis=0)
     em = bg.GaussianMixture(2, noise=True, random_state=1).fit(X)
-    found = em.uncertainty()
+    found = em.row_summary()
     assert found.component.values.tolist() == [0, 1, -1]
     np.testing.assert_array_equal(found.label, em.predict(X))
     assert found.label[-1] == -1
     with pytest.raises(InvalidParameterError, match="noise=False"):
-        em.uncertainty(errors="weighted")
+        em.row_summary(errors="weighted")
 
 
 def test_weights_gaps_and_a_single_component_are_no_trouble() -> None:
@@ -188,12 +187,12 @@ def test_weights_gaps_and_a_single_component_are_no_trouble() -> None:
     X[::7, 1] = np.nan
     weight = np.tile([1.0, 2.0], 20)
     em = bg.GaussianMixture(2, random_state=1).fit(X, sample_weight=weight)
-    assert np.isfinite(em.uncertainty(errors="weighted", n_draws=5).total).all()
+    assert np.isfinite(em.row_summary(errors="weighted", n_draws=5).entropy).all()
     posterior = bg.BayesianGaussianMixture(2, init=em, **SHORT).fit(X, sample_weight=weight)
-    assert np.isfinite(posterior.uncertainty().total).all()
+    assert np.isfinite(posterior.row_summary().entropy).all()
     single = bg.GaussianMixture(1).fit(X)
-    found = single.uncertainty(errors="nonparametric", n_draws=5)
-    assert (found.total == 0).all()
+    found = single.row_summary(errors="nonparametric", n_draws=5)
+    assert (found.entropy == 0).all()
     assert (found.epistemic == 0).all()
     assert set(found.cause.values) == {"clear"}
 
@@ -202,8 +201,8 @@ def test_names_of_rows_are_kept(few) -> None:
     X, em, posterior = few
     frame = pd.DataFrame(X, index=[f"row {i}" for i in range(60)])
     for fit in (em, posterior):
-        assert fit.uncertainty(frame.to_numpy()).obs.values[1] == 1
-    assert bg.GaussianMixture(2, random_state=1).fit(frame).uncertainty().obs.values[1] == "row 1"
+        assert fit.row_summary(frame.to_numpy()).obs.values[1] == 1
+    assert bg.GaussianMixture(2, random_state=1).fit(frame).row_summary().obs.values[1] == "row 1"
 
 
 @pytest.mark.parametrize(
@@ -217,21 +216,21 @@ def test_names_of_rows_are_kept(few) -> None:
 )
 def test_impossible_settings_are_refused(few, wrong: dict, words: str) -> None:
     with pytest.raises(InvalidParameterError, match=words):
-        few[1].uncertainty(**wrong)
+        few[1].row_summary(**wrong)
 
 
 def test_the_posterior_refuses_an_impossible_prob(few) -> None:
     with pytest.raises(InvalidParameterError, match="prob must lie"):
-        few[2].uncertainty(prob=0)
+        few[2].row_summary(prob=0)
 
 
 # --- abstaining ---
 
 
 def test_abstaining_follows_the_lower_bound(few) -> None:
-    found = few[2].uncertainty()
+    found = few[2].row_summary()
     ruled = abstain(found, 0.7)
-    own = found.lower.values[np.arange(60), found.label.values]
+    own = found.responsibility_lower.values[np.arange(60), found.label.values]
     np.testing.assert_array_equal(ruled.classified, own >= 0.7)
     np.testing.assert_array_equal(ruled.labels, np.where(own >= 0.7, found.label, -1))
     assert 0 < ruled.share == ruled.classified.mean() < 1
@@ -248,7 +247,7 @@ def test_abstaining_follows_the_lower_bound(few) -> None:
 def test_the_expected_error_is_that_of_simulated_truth() -> None:
     """Under the mixture that the rows come from, the expected error must be the error, but for chance."""
     X, groups, truth = overlapping(20_000, seed=8)
-    table = uncertainty_of_one(truth.responsibilities(X), pd.RangeIndex(len(X), name="obs"), np.arange(2))
+    table = row_summary(truth, X)
     for threshold in (0.6, 0.9):
         ruled = abstain(table, threshold)
         wrong = int((ruled.labels != groups)[ruled.classified].sum())
@@ -259,7 +258,7 @@ def test_the_expected_error_is_that_of_simulated_truth() -> None:
 
 
 def test_nothing_is_sure_enough() -> None:
-    table = uncertainty_of_one(np.full((3, 2), 0.5), pd.RangeIndex(3, name="obs"), np.arange(2))
+    table = table_of(np.full((3, 2), 0.5))
     ruled = abstain(table, 0.9)
     assert ruled.share == 0
     assert np.isnan(ruled.expected_error)
@@ -267,12 +266,12 @@ def test_nothing_is_sure_enough() -> None:
 
 
 def test_what_cannot_be_ruled_on_is_refused(few) -> None:
-    found = few[1].uncertainty()
+    found = few[1].row_summary()
     for threshold in (0.0, 1.0, float("nan")):
         with pytest.raises(InvalidParameterError, match="between 0 and 1"):
             abstain(found, threshold)
-    with pytest.raises(InvalidParameterError, match="lacks 'label' and 'lower'"):
-        abstain(found.drop_vars(["label", "lower"]))
+    with pytest.raises(InvalidParameterError, match="lacks 'label' and 'responsibility_lower'"):
+        abstain(found.drop_vars(["label", "responsibility_lower"]))
     with pytest.raises(InvalidParameterError, match=r"xarray\.Dataset"):
         abstain(found.to_dataframe())
 

@@ -9,11 +9,10 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.partitions import calibration_error, reliability_curve, uncertainty_of_draws
-from bayesgmm.partitions.doubt import uncertainty_of_one
-from bayesgmm.plots import plot_entropy, plot_reliability, plot_responsibilities
+from bayesgmm.partitions import calibration_error, reliability_curve, row_summary
+from bayesgmm.plots import plot_doubt, plot_entropy, plot_reliability, plot_responsibilities
 from bayesgmm.plots.style import colour, plain
-from tests.conftest import random_mixture
+from tests.conftest import random_mixture, table_of
 from tests.test_plots import ink
 
 ODD = ["price ($) in $", "$x_{", "a\nb", "x" * 99, "<b>&amp;", "_hidden", "a/b", r"\alpha"]
@@ -29,7 +28,7 @@ def close_figures():
 def case(rng: np.random.Generator, K: int, D: int, n: int = 80) -> tuple[np.ndarray, xr.Dataset]:
     params = random_mixture(rng, K, D, batch=(40,))
     X, _ = params[0].sample(n, random_state=rng)
-    return X, uncertainty_of_draws(params, X, pd.RangeIndex(n, name="obs"), 0.9)
+    return X, row_summary(params, X)
 
 
 def whole(figure) -> bool:
@@ -57,6 +56,30 @@ def test_both_causes_are_drawn_on_one_scale(rng, K: int, D: int) -> None:
     assert whole(figure)
 
 
+def test_a_fit_or_its_table_make_the_same_picture(faithful, em_faithful) -> None:
+    def values(ax):
+        return next(c for c in ax.collections if c.get_array() is not None).get_array()
+
+    table = em_faithful.row_summary(faithful)
+    np.testing.assert_array_equal(values(plot_doubt(faithful, em_faithful)), np.sort(table.doubt))
+    np.testing.assert_array_equal(values(plot_doubt(faithful, table)), np.sort(table.doubt))
+    for one, other in zip(plot_entropy(faithful, em_faithful), plot_entropy(faithful, table), strict=True):
+        np.testing.assert_array_equal(values(one), values(other))
+    tops = [[bar.get_height() for bar in plot_responsibilities(of, most=9).patches] for of in (em_faithful, table)]
+    assert tops[0] == tops[1]
+
+
+@pytest.mark.parametrize("D", [1, 2, 4])
+def test_doubt_of_a_table_needs_no_mixture(rng, D: int) -> None:
+    X, table = case(rng, 3, D)
+    ax = plot_doubt(X, table, features=None if D < 4 else ("x3", "x0"))
+    points = next(c for c in ax.collections if c.get_array() is not None)
+    np.testing.assert_array_equal(np.sort(points.get_array()), np.sort(table.doubt))
+    assert points.get_clim() == (0, pytest.approx(2 / 3))
+    assert D < 4 or ax.get_xlabel() == "x3"
+    assert whole(ax.figure)
+
+
 def test_axes_say_what_they_are(rng) -> None:
     X, table = case(rng, 3, 4)
     frame = pd.DataFrame(X, columns=list("abcd"))
@@ -73,7 +96,7 @@ def test_discriminant_axes_part_the_labels(rng) -> None:
     labels = np.arange(200) % 2
     X = rng.normal(size=(200, 5)) * [1, 5, 1, 9, 1]
     X[:, 2] += 8 * labels
-    table = uncertainty_of_one(np.eye(2)[labels], pd.RangeIndex(200, name="obs"), np.arange(2))
+    table = table_of(np.eye(2)[labels])
     points = next(c for c in plot_entropy(X, table)[0].collections if c.get_array() is not None)
     x = np.asarray(points.get_offsets())[:, 0]  # all doubts are equal, so that the rows keep their order
     assert abs(x[labels == 0].mean() - x[labels == 1].mean()) > 5 * x[labels == 0].std()
@@ -100,16 +123,20 @@ def test_rows_with_gaps_are_counted(rng) -> None:
 
 def test_what_does_not_fit_together_is_refused(rng) -> None:
     X, table = case(rng, 2, 2)
-    with pytest.raises(InvalidParameterError, match="79 rows and uncertainty 80"):
+    with pytest.raises(InvalidParameterError, match="79 rows and summary 80"):
         plot_entropy(X[1:], table)
+    with pytest.raises(InvalidParameterError, match="79 rows and summary 80"):
+        plot_doubt(X[1:], table)
+    with pytest.raises(InvalidParameterError, match=r"xarray\.Dataset"):
+        plot_responsibilities("em")
     with pytest.raises(InvalidParameterError, match="lacks 'aleatoric'"):
         plot_entropy(X, table.drop_vars("aleatoric"))
     with pytest.raises(InvalidParameterError, match="two axes"):
         plot_entropy(X, table, axs=plt.subplots()[1])
     with pytest.raises(InvalidParameterError, match="at least 1"):
         plot_responsibilities(table, most=0)
-    with pytest.raises(InvalidParameterError, match="lacks 'lower'"):
-        plot_responsibilities(table.drop_vars("lower"))
+    with pytest.raises(InvalidParameterError, match="lacks 'responsibility_lower'"):
+        plot_responsibilities(table.drop_vars("responsibility_lower"))
     with pytest.raises(InvalidParameterError, match="at least one fit"):
         plot_reliability({}, [0])
 
@@ -126,7 +153,7 @@ def test_axes_that_are_given_are_used(rng) -> None:
 def test_bars_are_the_responsibilities_of_the_most_doubtful(rng, K: int) -> None:
     _, table = case(rng, K, 2)
     ax = plot_responsibilities(table, most=12)
-    order = np.argsort(table.responsibility.max("component").values, kind="stable")[:12]
+    order = np.argsort(-table.doubt.values, kind="stable")[:12]
     shown = table.isel(obs=order)
     heights = np.array([bar.get_height() for bar in ax.patches]).reshape(K, 12).T
     np.testing.assert_allclose(heights, shown.responsibility)
@@ -138,7 +165,7 @@ def test_bars_are_the_responsibilities_of_the_most_doubtful(rng, K: int) -> None
     tops = np.array([bar.get_y() + bar.get_height() for bar in ax.patches]).reshape(K, 12).max(0)
     np.testing.assert_allclose(tops, 1)
     ends = [[part[0, 1], part[1, 1]] for part in ax.collections[0].get_segments()]
-    expected = np.stack([shown[end].values[np.arange(12), best] for end in ("lower", "upper")], axis=1)
+    expected = np.stack([shown[f"responsibility_{end}"].values[np.arange(12), best] for end in ("lower", "upper")], axis=1)
     np.testing.assert_allclose(ends, expected)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == [str(name) for name in order]
     assert "90% interval" in ax.get_legend().get_texts()[-1].get_text()
@@ -156,7 +183,7 @@ def test_very_many_bars_have_no_names(rng) -> None:
 
 def test_noise_has_a_colour_of_no_group() -> None:
     r = np.array([[0.2, 0.3, 0.5], [0.9, 0.05, 0.05]])
-    ax = plot_responsibilities(uncertainty_of_one(r, pd.RangeIndex(2, name="obs"), np.array([0, 1, -1])))
+    ax = plot_responsibilities(table_of(r, [0, 1, -1]))
     grey = to_rgb(ax.patches[-1].get_facecolor())
     assert grey not in {to_rgb(colour(k)) for k in range(7)}
     assert "noise" in [text.get_text() for text in ax.get_legend().get_texts()]

@@ -11,8 +11,8 @@ from bayesgmm.covariance import family
 from bayesgmm.em import Fitting, Specification, resample
 from bayesgmm.em.degeneracy import smallest_sds
 from bayesgmm.em.fit import AUTO_STARTS, Start
-from bayesgmm.em.starts import MOST_ROWS, START_METHODS, Sample, starting_points
-from bayesgmm.em.steps import Settings
+from bayesgmm.em.initialization import MOST_ROWS, START_METHODS, Sample, starting_points
+from bayesgmm.em.m_step import Settings
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.rows import MemoryRows
 from tests.conftest import fit_rows, random_mixture

@@ -13,9 +13,9 @@ from bayesgmm.comparison import verdicts
 from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.partitions import abstain, credible_ball, occupied_components, same_mode
-from bayesgmm.partitions.doubt import uncertainty_of_one
 from bayesgmm.plots import plot_credible_ball, plot_occupied
 from bayesgmm.selection import merge_components
+from tests.conftest import table_of
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_panels_of_a_ball_that_coincide_say_so():
 
 
 def test_abstaining_counts_rows_by_their_weight(em_faithful, faithful):
-    table = em_faithful.uncertainty(faithful)
+    table = em_faithful.row_summary(faithful)
     weight = np.random.default_rng(0).integers(0, 4, len(faithful))
     repeated = table.isel(obs=np.repeat(np.arange(len(faithful)), weight))
     weighted, long = abstain(table, 0.99, sample_weight=weight), abstain(repeated, 0.99)
@@ -152,7 +152,7 @@ def test_abstaining_counts_rows_by_their_weight(em_faithful, faithful):
     ],
 )
 def test_the_sentence_of_abstaining_tells_rows_from_their_weight(weight, words):
-    table = uncertainty_of_one(np.array([[0.99, 0.01], [0.5, 0.5], [0.02, 0.98]]), pd.RangeIndex(3), np.arange(2))
+    table = table_of(np.array([[0.99, 0.01], [0.5, 0.5], [0.02, 0.98]]))
     said = str(abstain(table, 0.8, sample_weight=weight))
     assert words in said
     assert "nan" not in said

@@ -11,11 +11,11 @@ import bayesgmm as bg
 from bayesgmm.covariance import Family, family, names
 from bayesgmm.covariance._m_steps import ARGUMENTS, RESULT
 from bayesgmm.em.degeneracy import examine, smallest_sds
-from bayesgmm.em.fit import AGREEMENT
-from bayesgmm.em.hierarchy import hierarchical_labels
+from bayesgmm.em.hierarchical import hierarchical_labels
+from bayesgmm.em.initialization import Sample, starting_points
+from bayesgmm.em.m_step import Settings
+from bayesgmm.em.result import AGREEMENT
 from bayesgmm.em.run import run_each, run_em
-from bayesgmm.em.starts import Sample, starting_points
-from bayesgmm.em.steps import Settings
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, LikelihoodDecreaseError
 from bayesgmm.kernels.compile import Pointer, compiled
 from bayesgmm.rows import MemoryRows

@@ -88,16 +88,16 @@ def test_what_is_said_of_rows_differs_no_more_than_by_another_seed():
     others = np.vstack([X, overlapping(rng), 3.0 * rng.normal(size=(20, 3))])
 
     def said(fit, rows):
-        tables = (fit.prediction_summary(rows), fit.uncertainty(rows), fit.responsibility_summary(rows))
-        numbers = {(i, name): table[name].values for i, table in enumerate(tables) for name in table.data_vars}
+        table = fit.row_summary(rows)
+        numbers = {name: table[name].values for name in table.data_vars}
         # A log-density changes with the volume of a unit of the columns.
-        kept = {key: v for key, v in numbers.items() if v.dtype.kind == "f" and not key[1].startswith("log_density")}
-        return kept, tables[0]["label"].values
+        kept = {name: v for name, v in numbers.items() if v.dtype.kind == "f" and not name.startswith("log_density")}
+        return kept, table["label"].values
 
     (one, first), (again, _) = (said(fitted(X, seed), others) for seed in (1, 2))
     mapped, second = said(fitted(X @ A - 5.0), others @ A - 5.0)
     assert len(one) >= 8
-    clear = np.abs(one[0, "responsibilities"][:, 0] - 0.5) > 0.05
+    clear = np.abs(one["responsibility"][:, 0] - 0.5) > 0.05
     assert (first == second)[clear].all()
     for key in one:
         by_seed, by_map = (np.sqrt(np.mean((one[key] - numbers[key]) ** 2)) for numbers in (again, mapped))

@@ -5,10 +5,15 @@ docs/design.md has the table of layers. Imports inside functions and those for t
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import bayesgmm.em.run as em_run
+from bayesgmm import GaussianMixture
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "bayesgmm"
@@ -240,3 +245,30 @@ def test_only_bayes_knows_pymc(module: str) -> None:
     path = modules()[module]
     outside = {name.split(".")[0] for name in imported(path.read_text(encoding="utf-8"), module)}
     assert module.split(".")[1] == "bayes" or not outside & {"pymc", "pytensor", "nutpie"}
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_way_down_is_the_one_in_the_design(gaps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that call one another from `fit` to a step of EM, in all that a search does; those that check rows have returned by then."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").split("## The way down")[1].split("\n## ")[0]
+    said, branches = re.findall(r"^\| `([\w/]+\.py)` \|", text, re.MULTILINE), {"em/initialization.py", "em/moves.py"}
+    assert len(said) == 6
+    ways = set()
+
+    def seen(call: Callable[..., object]) -> Callable[..., object]:
+        def noted(*args: object, **options: object) -> object:
+            files = [Path(frame.filename) for frame in traceback.extract_stack()]
+            ours = [file.relative_to(ROOT / PACKAGE).as_posix() for file in files if file.is_relative_to(ROOT / PACKAGE)]
+            ways.add(tuple(dict.fromkeys(ours[ours.index("estimators/em.py") :])))
+            return call(*args, **options)
+
+        return noted
+
+    for name in ("expectation", "compiled_runs"):
+        monkeypatch.setattr(em_run, name, seen(getattr(em_run, name)))
+    X = np.random.default_rng(1).normal(size=(80, 2))
+    if gaps:
+        X[::7, 0] = np.nan
+    GaussianMixture(2, tol=1e-4, random_state=1).fit(X)
+    assert ("estimators/em.py", "em/fit.py", "em/search.py", "em/run.py") in ways
+    assert {file for way in ways for file in way} <= {*said, *branches}

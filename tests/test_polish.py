@@ -14,9 +14,9 @@ from bayesgmm import ConjugatePriors, GaussianMixture, Priors, open_rows
 from bayesgmm.covariance import family
 from bayesgmm.em import penalty_of, polish
 from bayesgmm.em.degeneracy import smallest_sds
+from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.polish import polished
 from bayesgmm.em.run import run_em
-from bayesgmm.em.steps import Mixture, Settings
 from bayesgmm.frame import origin_near
 from bayesgmm.rows import MemoryRows
 

@@ -61,16 +61,16 @@ def test_everything_averages_over_the_draws(faithful, posterior_faithful):
 def test_summary_streams_what_the_draws_say(faithful, posterior_faithful):
     X = faithful.iloc[:150]
     draws = posterior_faithful.responsibility_draws(X)
-    summary = posterior_faithful.responsibility_summary(X, prob=0.8)
+    summary = posterior_faithful.row_summary(X, prob=0.8)
     flat = draws.values.reshape(-1, 150, 2)
-    np.testing.assert_allclose(summary["mean"], flat.mean(0), atol=1e-12)
-    np.testing.assert_allclose(summary["sd"], flat.std(0), atol=1e-6)  # sqrt(draws x rounding)
-    np.testing.assert_allclose(summary["lower"], np.quantile(flat, 0.1, axis=0), atol=1e-12)
-    np.testing.assert_allclose(summary["upper"], np.quantile(flat, 0.9, axis=0), atol=1e-12)
+    np.testing.assert_allclose(summary["responsibility"], flat.mean(0), atol=1e-12)
+    np.testing.assert_allclose(summary["responsibility_sd"], flat.std(0), atol=1e-6)  # sqrt(draws x rounding)
+    np.testing.assert_allclose(summary["responsibility_lower"], np.quantile(flat, 0.1, axis=0), atol=1e-12)
+    np.testing.assert_allclose(summary["responsibility_upper"], np.quantile(flat, 0.9, axis=0), atol=1e-12)
     entropy = -np.where(flat > 0, flat * np.log(np.maximum(flat, 1e-300)), 0).sum(-1).mean(0)
-    np.testing.assert_allclose(summary["entropy"], entropy, atol=1e-12)
+    np.testing.assert_allclose(summary["aleatoric"], entropy, atol=1e-12)
     with pytest.raises(InvalidParameterError, match="prob"):
-        posterior_faithful.responsibility_summary(X, prob=1.5)
+        posterior_faithful.row_summary(X, prob=1.5)
 
 
 def test_responsibilities_of_a_draw_are_ems_at_equal_parameters(faithful, em_faithful, posterior_faithful):
@@ -120,7 +120,7 @@ def test_of_very_many_rows_some_are_looked_at_and_the_draws_are_the_same(sampler
     weight = np.random.default_rng(4).integers(1, 4, len(X))
     usual = quick(init=em_faithful, sampler=sampler).fit(X, sample_weight=weight)
     monkeypatch.setattr("bayesgmm.estimators.posterior.ROWS_FOR_LABELS", 50)
-    monkeypatch.setattr("bayesgmm.estimators._trees.MOST_RESPONSIBILITIES", 0)
+    monkeypatch.setattr("bayesgmm.estimators._posterior_tree.MOST_RESPONSIBILITIES", 0)
     many = quick(init=em_faithful, sampler=sampler).fit(X, sample_weight=weight)
     np.testing.assert_array_equal(many.params_.means, usual.params_.means)
     said, before = many.datatree_["label_free"], usual.datatree_["label_free"]

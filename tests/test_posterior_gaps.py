@@ -44,11 +44,11 @@ def test_gaps_leave_the_groups_where_they_are(gappy, posterior):
 
 
 def test_intervals_of_rows_with_gaps_are_quantiles_over_draws(gappy, posterior):
-    summary = posterior.responsibility_summary(gappy, prob=0.8)
+    summary = posterior.row_summary(gappy, prob=0.8)
     draws = posterior.responsibility_draws(gappy).values.reshape(-1, *gappy.shape[:1], 2)
-    np.testing.assert_allclose(summary["mean"], draws.mean(0), atol=1e-10)
+    np.testing.assert_allclose(summary["responsibility"], draws.mean(0), atol=1e-10)
     for name, q in (("lower", 0.1), ("upper", 0.9)):
-        np.testing.assert_allclose(summary[name], np.quantile(draws, q, axis=0), atol=1e-10)
+        np.testing.assert_allclose(summary[f"responsibility_{name}"], np.quantile(draws, q, axis=0), atol=1e-10)
 
 
 def test_imputed_values_have_both_spreads(gappy, posterior):

@@ -70,13 +70,12 @@ def test_a_component_without_weight_is_not_near(rng):
 
 
 def test_a_posterior_says_all_of_it(small_posterior, faithful):
-    said = small_posterior.prediction_summary(faithful, prob=0.8)
-    summary = small_posterior.responsibility_summary(faithful, prob=0.8)
-    np.testing.assert_array_equal(said.responsibilities, summary["mean"])
-    np.testing.assert_array_equal(said.responsibilities_upper, summary["upper"])
+    said = small_posterior.row_summary(faithful, prob=0.8)
+    np.testing.assert_allclose(said.responsibility, small_posterior.predict_proba(faithful), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(said.doubt, 1 - said.responsibility.max("component"))
     np.testing.assert_array_equal(said.label, small_posterior.predict(faithful))
     assert said.log_density.values == pytest.approx(small_posterior.score_samples(faithful), rel=1e-9)
-    for name in ("responsibilities", "log_density", "tail_probability"):
+    for name in ("responsibility", "log_density", "tail_probability"):
         assert (said[f"{name}_lower"] <= said[f"{name}_upper"]).all()
     assert ((said.label_share > 0) & (said.label_share <= 1)).all()
     draws = small_posterior.responsibility_draws(faithful).values.argmax(axis=-1)
@@ -86,16 +85,21 @@ def test_a_posterior_says_all_of_it(small_posterior, faithful):
 
 def test_rows_of_the_model_have_uniform_tails(em_faithful):
     X, labels = em_faithful.sample(4000, random_state=5)
-    tail = em_faithful.prediction_summary(pd.DataFrame(X, columns=em_faithful.feature_names_)).tail_probability.values
+    tail = em_faithful.row_summary(pd.DataFrame(X, columns=em_faithful.feature_names_)).tail_probability.values
     own = chi2(2).sf(squared_distances(X, em_faithful.params_)[np.arange(4000), labels])
     assert (tail >= own - 1e-12).all()
     # The two groups hardly overlap, so the nearest component is the one a row came from.
     assert np.quantile(tail, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.03)
 
 
-def test_em_gives_values_without_intervals(em_faithful, faithful):
-    said = em_faithful.prediction_summary()
-    assert set(said) == {"responsibilities", "label", "log_density", "tail_probability"}
+def test_em_gives_the_same_table_with_intervals_of_no_width(em_faithful, small_posterior, faithful):
+    said = em_faithful.row_summary()
+    assert set(said) == set(small_posterior.row_summary()) - {"label_share"}
+    assert set(said) == set(em_faithful.row_summary(errors="weighted", n_draws=3)) - {"label_share"}
+    for name in ("responsibility", "log_density", "tail_probability"):
+        for end in ("lower", "upper"):
+            np.testing.assert_array_equal(said[f"{name}_{end}"], said[name])
+    assert not said.responsibility_sd.any()
     np.testing.assert_array_equal(said.label, em_faithful.predict(faithful))
     assert said.log_density.values == pytest.approx(em_faithful.score_samples(faithful))
     assert said.tail_probability.values == pytest.approx(
@@ -106,18 +110,21 @@ def test_em_gives_values_without_intervals(em_faithful, faithful):
 def test_noise_is_a_label_and_far_from_every_component(rng):
     X = np.concatenate([rng.normal(size=(150, 2)), rng.normal(size=(150, 2)) + 12.0, rng.uniform(-30, 40, size=(25, 2))])
     em = bg.GaussianMixture(2, noise=True, random_state=1).fit(X)
-    said = em.prediction_summary([[0.0, 0.0], [-28.0, 35.0]])
+    said = em.row_summary([[0.0, 0.0], [-28.0, 35.0]])
     assert said.label.values.tolist()[1] == -1
     assert list(said.component) == [0, 1, -1]
     assert said.tail_probability[1] < 1e-6 < said.tail_probability[0]
+    np.testing.assert_array_equal(said.responsibility, em.predict_proba([[0.0, 0.0], [-28.0, 35.0]]))
+    for name in ("log_density", "log_density_lower", "log_density_upper"):
+        np.testing.assert_array_equal(said[name], em.score_samples([[0.0, 0.0], [-28.0, 35.0]]))
 
 
 def test_names_of_rows_are_kept(em_faithful, faithful):
     some = faithful.iloc[[3, 8]].set_axis(["a", "b"])
-    assert list(em_faithful.prediction_summary(some).obs) == ["a", "b"]
+    assert list(em_faithful.row_summary(some).obs) == ["a", "b"]
 
 
 @pytest.mark.parametrize("prob", [0, 1, -0.2, float("nan")])
 def test_the_interval_must_hold_some_draws_and_not_all(em_faithful, prob):
     with pytest.raises(InvalidParameterError, match="prob must lie between 0 and 1"):
-        em_faithful.prediction_summary(prob=prob)
+        em_faithful.row_summary(prob=prob)

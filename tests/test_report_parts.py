@@ -21,6 +21,7 @@ from bayesgmm.report.answers import answers, concerns
 from bayesgmm.report.labels import score_labels
 from bayesgmm.report.priors import describe_priors, sensitivity
 from bayesgmm.report.provenance import Origin, facts_of, recipe
+from bayesgmm.rows import MemoryRows
 from bayesgmm.selection import Choice, choose
 from tests.test_report import Page, short_fits
 
@@ -254,7 +255,7 @@ class TestBeliefs:
             for kind in ("full", "tied", "spherical"):
                 if np.ndim(getattr(sds, "scale", 0.0)) and kind != "full":
                     continue
-                prior = bg.Priors(sds=sds).resolve(X, 2, family(kind))
+                prior = bg.Priors(sds=sds).resolve(MemoryRows(X), 2, family(kind))
                 rows = describe_priors(prior, ("a", "b"), kind)
                 assert any(type(sds).__name__ in row["belief"] for row in rows)
                 assert ("correlations" in {row["of"] for row in rows}) == (kind != "spherical")

@@ -41,7 +41,7 @@ CONTAINERS = {
 SAID_BY_EM = {
     "standard errors": lambda em: em.standard_errors().means.values,
     "responsibilities": lambda em: em.responsibilities().values,
-    "uncertainty": lambda em: em.uncertainty().total.values,
+    "row summary": lambda em: em.row_summary().entropy.values,
     "tree": lambda em: em.datatree_["observed_data"]["x"].values,
     "effective size": lambda em: em.effective_sample_size_,
     "loo": lambda em: bg.criticism.loo(em).elpd,
@@ -73,7 +73,7 @@ def test_nor_does_what_a_posterior_a_comparison_and_a_selection_say(rng):
     selected = bg.select(X, [1, 2], ["full", "diag"], random_state=1, progressbar=False)
     asked = (
         lambda: posterior.responsibilities().values,
-        lambda: posterior.uncertainty().total.values,
+        lambda: posterior.row_summary().entropy.values,
         lambda: posterior.datatree_["observed_data"]["x"].values,
         lambda: compared.filled,
         lambda: selected.ties("aic")["noise"].values,
@@ -263,12 +263,11 @@ def test_arrays_in_any_order_say_the_same(make, rng):
     em = bg.GaussianMixture(2, random_state=0).fit(plain)
     draws = em.sampling_distribution("weighted", n_draws=10)["posterior"]
     params = bg.MixtureParams.from_covariances(draws.weights.values, draws.means.values, draws.covariances.values)
-    index = pd.RangeIndex(len(plain), name="obs")
     for ask in (
         em.predict_proba,
         em.params_.log_density,
         lambda rows: bg.diagnostics.label_free(params, rows)["log_density"].values,
-        lambda rows: bg.partitions.uncertainty_of_draws(params, rows, index, 0.9)["total"].values,
+        lambda rows: bg.partitions.row_summary(params, rows)["entropy"].values,
         em.impute,
     ):
         np.testing.assert_array_equal(ask(given), ask(plain))

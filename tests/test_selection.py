@@ -36,8 +36,14 @@ def close_figures():
 
 @pytest.mark.parametrize("X", [None, 3.0, {"a": [1.0, 2.0]}, [[1.0, 2.0], [3.0]], "rows.parquet"])
 def test_what_is_no_table_in_memory_gets_one_sentence(X):
-    with pytest.raises(ValueError, match=r"table of numbers|Expected 2D array|rows in memory"):
+    with pytest.raises(ValueError, match=r"table of numbers|Expected 2D array|There is no file"):
         select(X, [1, 2], "full")
+
+
+def test_a_table_in_a_file_gets_one_sentence(tmp_path, faithful):
+    np.save(tmp_path / "rows.npy", faithful.to_numpy())
+    with pytest.raises(ValueError, match="select needs rows in memory"):
+        select(tmp_path / "rows.npy", [1, 2], "full")
 
 
 def test_families_are_ranked_by_the_weight_of_the_rows(faithful):

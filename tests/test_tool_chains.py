@@ -235,7 +235,7 @@ def test_fits_and_what_is_asked_of_them_are_the_same_when_numpy_raises(em_faithf
         yield bg.GaussianMixture(2, noise=True, random_state=1).fit(rows).means_
         yield bg.GaussianMixture(2, priors=bg.Priors(), random_state=1).fit(rows).means_
         yield bg.GaussianMixture(2, random_state=1).fit(rows).standard_errors().means.values
-        yield posterior_faithful.uncertainty(faithful.iloc[:20]).total.values
+        yield posterior_faithful.row_summary(faithful.iloc[:20]).entropy.values
         yield posterior_faithful.params_[0, :50].responsibilities(far)
         yield bg.compare(em_faithful, posterior_faithful, n_replicates=20).mean_responsibilities
         yield bg.partitions.occupied_components(posterior_faithful).to_numpy()
@@ -318,7 +318,7 @@ def test_all_that_is_printed_goes_to_an_ascii_console(em_faithful, posterior_fai
         "message": em_faithful.message_,
         "checks": "\n".join(map(str, posterior.diagnose())),
         "report": "\n".join(bg.report.build_report(em_faithful, posterior, name="faithful", selection=selection).headline),
-        "abstain": bg.partitions.abstain(posterior.uncertainty(), 0.8),
+        "abstain": bg.partitions.abstain(posterior.row_summary(), 0.8),
         "partition": bg.partitions.wasserstein_summary(
             posterior.params_[:, ::50].responsibilities(faithful).argmax(-1).reshape(-1, 272)
         ),

@@ -44,10 +44,9 @@ class Comparison:
         % quantiles), ``distance``, which is (em - mean) / sd, ``rank``, the share of draws below EM's value (ties count
         half), and ``se_ratio``, EM's standard error over the posterior's sd; NaN where the likelihood's curvature gives none.
     responsibilities : pandas.DataFrame
-        One row an observation: ``em_0 ...``, ``posterior_0 ...`` (mean over draws), ``sd_0 ...`` (across draws),
-        ``em_label``, ``posterior_label``, ``largest_gap``, ``em_doubt`` and ``posterior_doubt`` (1 - the largest
-        responsibility), ``divergence``, that of Jensen and Shannon between the two fits' responsibilities in bits (0 to 1), and
-        ``cause``, why the posterior is in doubt: "clear", "overlap" or "too little data".
+        One row an observation: ``em_0 ...``, ``posterior_0 ...`` (mean over draws), ``sd_0 ...`` (across draws);
+        ``em_label``, ``em_doubt``, ``posterior_label``, ``posterior_doubt``, and the ``cause`` of the latter, as in ``row_summary()`` of
+        the fits; ``largest_gap``, and ``divergence``, that of Jensen and Shannon between the two fits' responsibilities in bits (0 to 1).
     partition : EMPartition
         EM's partition of the rows in the posterior's eyes.
     convergence, sampler : pandas.DataFrame
@@ -210,7 +209,11 @@ class Comparison:
         """
         from bayesgmm import plots
 
-        return plots.plot_doubt(self.filled, self.em_params, self.mean_responsibilities, feature_names=self.features, **kwargs)
+        doubt = xr.Dataset(
+            {"doubt": ("obs", self.responsibilities["posterior_doubt"])},
+            coords={"component": np.arange(self.em_params.n_components)},
+        )
+        return plots.plot_doubt(self.filled, doubt, mixture=self.em_params, feature_names=self.features, **kwargs)
 
     def plot_forest(self, **kwargs: Any) -> Any:
         """Draw every parameter by both fits.

@@ -16,7 +16,7 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import responsibility_moments
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import cause_of_doubt, entropy_parts, row_entropy
+from bayesgmm.partitions.doubt import row_doubt, row_entropy
 from bayesgmm.rows import Chunk
 from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
@@ -145,14 +145,14 @@ def responsibility_table(fits: MatchedFits) -> pd.DataFrame:
     """One row an observation; see ``Comparison.responsibilities``."""
     named = (("em", fits.em_responsibilities), ("posterior", fits.mean), ("sd", fits.sd))
     columns: dict[str, np.ndarray] = {f"{name}_{k}": values[:, k] for name, values in named for k in range(values.shape[1])}
-    columns["em_label"] = fits.em_responsibilities.argmax(axis=1)
-    columns["posterior_label"] = fits.mean.argmax(axis=1)
+    components = range(fits.mean.shape[1])
+    em = row_doubt(fits.em_responsibilities, row_entropy(fits.em_responsibilities), components)
+    posterior = row_doubt(fits.mean, fits.entropy, components)
+    for name, found in (("em", em), ("posterior", posterior)):
+        columns |= {f"{name}_label": found["label"], f"{name}_doubt": found["doubt"]}
+    columns["cause"] = posterior["cause"]
     columns["largest_gap"] = np.abs(fits.em_responsibilities - fits.mean).max(axis=1)
-    columns["em_doubt"] = 1 - fits.em_responsibilities.max(axis=1)
-    columns["posterior_doubt"] = 1 - fits.mean.max(axis=1)
     columns["divergence"] = _divergence(fits.em_responsibilities, fits.mean)
-    _, aleatoric, epistemic = entropy_parts(fits.mean, fits.entropy)
-    columns["cause"] = cause_of_doubt(fits.mean, aleatoric, epistemic)
     return pd.DataFrame(columns, index=fits.index)
 
 

@@ -1,15 +1,16 @@
 """Maximum likelihood by EM: pure functions of data and starting values. Knows nothing of PyMC."""
 
 from bayesgmm.em.bootstrap import Replicates, resample
-from bayesgmm.em.fit import EMFit, Fitting, Specification, Start, fit_em
+from bayesgmm.em.fit import Fitting, Specification, Start, fit_em
 from bayesgmm.em.impute import impute
+from bayesgmm.em.information import StandardErrors, standard_errors
+from bayesgmm.em.initialization import START_METHODS
 from bayesgmm.em.journal import Iteration, Listener, Record
+from bayesgmm.em.m_step import Settings
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.penalties import Penalty, penalty_of
+from bayesgmm.em.result import EMFit
 from bayesgmm.em.run import EMRun, run_em
-from bayesgmm.em.standard_errors import StandardErrors, standard_errors
-from bayesgmm.em.starts import START_METHODS
-from bayesgmm.em.steps import Settings
 
 __all__ = [
     "START_METHODS",

@@ -11,9 +11,9 @@ import numpy as np
 from bayesgmm.covariance import Family
 from bayesgmm.em.degeneracy import AT_FLOOR, least_variance, sds_of_digits, smallest_sds
 from bayesgmm.em.fit import Specification, Start, fit_em
+from bayesgmm.em.information import ParameterErrors
+from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.run import EMRun, compiled_rows, compiled_runs
-from bayesgmm.em.standard_errors import ParameterErrors
-from bayesgmm.em.steps import Mixture, Settings
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import cross_sums
 from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_turns

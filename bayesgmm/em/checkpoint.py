@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.em.journal import Iteration, Record
+from bayesgmm.em.m_step import Mixture
 from bayesgmm.em.run import EMRun, RunState
-from bayesgmm.em.steps import Mixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.files import atomic_write
 from bayesgmm.text import shortened

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.em.steps import Mixture, Settings
+from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.expectation import evaluate
 from bayesgmm.frame import factor_of
 from bayesgmm.kernels.linalg import LEAST

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.polish import polished
 from bayesgmm.em.run import EMRun, RunState, Stepper, run_em
-from bayesgmm.em.steps import Mixture, Settings
 from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 

@@ -15,8 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesgmm.em.starts import Sample, grouped, groups_in, telling_projections
-from bayesgmm.em.steps import Collapse, Mixture, Settings, mixture_of
+from bayesgmm.em.initialization import Sample, grouped, groups_in, telling_projections
+from bayesgmm.em.m_step import Collapse, Mixture, Settings, mixture_of
 from bayesgmm.expectation import evaluate
 from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray, IntArray

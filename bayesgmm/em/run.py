@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.em import _compiled
-from bayesgmm.em._compiled import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
-from bayesgmm.em.steps import Collapse, Mixture, Settings, m_step
+from bayesgmm.em import _compiled_run as _compiled
+from bayesgmm.em._compiled_run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
+from bayesgmm.em.m_step import Collapse, Mixture, Settings, m_step
 from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.kernels.compile import plain
 from bayesgmm.kernels.estep import STATISTICS
@@ -227,7 +227,7 @@ class RunState:
 class Stepper:
     """A run step by step, for E-steps that threads, chunks or patterns of missing values make, and for priors and noise.
 
-    Its rules are the compiled functions of :mod:`bayesgmm.em._compiled`, where the loop of small runs is.
+    Its rules are the compiled functions of :mod:`bayesgmm.em._compiled_run`, where the loop of small runs is.
     """
 
     def __init__(self, rows: Rows, start: Mixture, settings: Settings, state: RunState | None = None) -> None:

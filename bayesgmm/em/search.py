@@ -14,12 +14,12 @@ from functools import cached_property
 import numpy as np
 
 from bayesgmm.em.degeneracy import Health, examine, widened
+from bayesgmm.em.initialization import Sample
 from bayesgmm.em.journal import Journal
+from bayesgmm.em.m_step import Mixture, Settings, mixture_of
 from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
 from bayesgmm.em.run import EMRun, run_each
-from bayesgmm.em.starts import Sample
-from bayesgmm.em.steps import Mixture, Settings, mixture_of
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import evaluate, expectation
 from bayesgmm.rows import Chunk, Rows

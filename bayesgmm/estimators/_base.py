@@ -14,13 +14,14 @@ from sklearn.utils._param_validation import InvalidParameterError as SklearnPara
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family, family
-from bayesgmm.estimators._prediction import Predictor, Sums, row_table, sums_over
+from bayesgmm.estimators._prediction import Predictor, Sums, sums_over
 from bayesgmm.estimators._starts import is_fit
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
+from bayesgmm.partitions.doubt import row_summary
 from bayesgmm.random import generator
-from bayesgmm.rows import MemoryRows, NoRows, Rows, rows_to_fit, rows_to_predict
+from bayesgmm.rows import MemoryRows, NoRows, Rows, rows_to_predict
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_prob
 
@@ -47,13 +48,6 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self._takes_missing
         return tags
-
-    def _start_fit(self, X: Any, sample_weight: Any = None, *, in_memory: bool = False) -> Rows:
-        """Check settings, data and weights, and return the rows."""
-        self._check_settings()
-        rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=self._takes_missing, in_memory=in_memory)
-        self._know_columns_of(rows)
-        return rows
 
     def _know_columns_of(self, rows: Rows) -> None:
         self.feature_names_, self.n_features_in_ = rows.feature_names, rows.n_features
@@ -242,28 +236,33 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         coords = {"component": predictor.components} | ({"obs": rows.index} if rows.is_in_memory else {})
         return xr.DataArray(table, dims=("obs", "component"), coords=coords, name="responsibilities")
 
-    def prediction_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
-        """Return all that the fit says of each row, with its uncertainty: component, density, and whether it is an outlier.
+    def row_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
+        """Return all that the fit says of each row: its group, how doubtful that is and why, its density, and whether it is an outlier.
 
         Parameters
         ----------
         X : array-like of shape (N, D), optional
             The training data when absent.
         prob : float
-            Share of a posterior's draws that the central intervals hold.
+            Share of the draws that the central intervals hold.
 
         Returns
         -------
         xarray.Dataset
-            - ``responsibilities`` (obs, component);
-            - ``label`` (obs): the most probable component;
+            - ``label`` (obs): the most probable component; -1 for noise;
+            - ``doubt`` (obs): 1 - the probability of that component: the probability that the label is wrong;
+            - ``cause`` (obs): "clear" where the doubt is at most 0.1, otherwise "overlap" or "too little data", whichever part of the
+              entropy is greater;
+            - ``responsibility`` (obs, component): the mean over draws; with ``..._sd``, ``..._lower`` and ``..._upper``;
+            - ``entropy`` (obs): of the averaged responsibilities, in nats, the sum of ``aleatoric``, the mean over draws of the entropy,
+              and ``epistemic``, the mutual information of a row's group and the parameters;
             - ``log_density`` (obs): of a posterior the log of the posterior predictive density;
             - ``tail_probability`` (obs): of the nearest component's own rows, the share that lies farther from its mean (by Mahalanobis
-              distance; a chi-squared tail). Small for outliers; for a posterior the mean over draws.
+              distance; a chi-squared tail). Small for outliers; the mean over draws;
+            - ``label_share`` (obs), where there are draws: the share of them under which the row has this label.
 
-            For a posterior, responsibilities, log-density and tail probability have central intervals over the draws, ``..._lower`` and
-            ``..._upper``, and ``label_share`` is the share of the draws under which the row has this label. They are what is not known
-            of the parameters. A DataFrame's index becomes the ``obs`` coordinate.
+            Log-density and tail probability have central intervals over the draws as well, ``..._lower`` and ``..._upper``. A
+            DataFrame's index becomes the ``obs`` coordinate. The attributes say what was averaged over: ``inference``, ``n_draws``.
 
         Raises
         ------
@@ -277,15 +276,17 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         Examples
         --------
         >>> import bayesgmm as bg
-        >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful().to_numpy())
-        >>> said = em.prediction_summary([[4.4, 80.0], [3.0, 95.0]])
-        >>> said.label.values, said.tail_probability.round(2).values
-        (array([0, 0]), array([0.96, 0.  ]))
+        >>> X = bg.datasets.load_faithful()
+        >>> posterior = bg.BayesianGaussianMixture(2, draws=200, tune=200, random_state=1, progressbar=False).fit(X)
+        >>> posterior.row_summary(X.iloc[243:245]).cause.values
+        array(['overlap', 'clear'], dtype='<U15')
         """
         predictor = self.predictor_
         check_prob(prob)
         rows = self._rows(X)
-        return row_table(predictor, rows.chunk, rows.index, prob)
+        moments = None if predictor.noise is None else predictor.moments(rows.chunk)
+        said = row_summary(predictor.params, rows.values, rows.index, prob, moments=moments)
+        return said.assign_attrs(inference="posterior" if predictor.params.batch_shape else "em")
 
     def _rows_of(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         """Return what is to be predicted, checked."""

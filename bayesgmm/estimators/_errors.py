@@ -13,7 +13,7 @@ from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import uncertainty_of_draws, uncertainty_of_one
+from bayesgmm.partitions.doubt import row_summary
 from bayesgmm.progress import counter
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.typing import ArrayLike, RandomState
@@ -138,7 +138,7 @@ class SamplingErrors(MixtureEstimator):
         attrs = {"inference": f"em, {kind}", "draws": kind_of_draws, **_trees.provenance(self)}
         return _trees.tree({"posterior": draws}, attrs)
 
-    def uncertainty(
+    def row_summary(
         self,
         X: ArrayLike | None = None,
         *,
@@ -148,7 +148,7 @@ class SamplingErrors(MixtureEstimator):
         random_state: RandomState = None,
         progressbar: bool = False,
     ) -> xr.Dataset:
-        """Return how doubtful the group of each row is, and why: the groups overlap, or there is too little data to know them.
+        """Return all that the fit says of each row: its group, how doubtful that is and why, its density, and whether it is an outlier.
 
         A fit takes its parameters for known, so all the doubt it sees is overlap: ``epistemic`` is exactly zero and intervals have no
         width. With ``errors``, draws of what the parameters would be with other data of the same kind take the place of a posterior's.
@@ -170,9 +170,11 @@ class SamplingErrors(MixtureEstimator):
         Returns
         -------
         xarray.Dataset
-            The variables of :func:`bayesgmm.partitions.uncertainty_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
-            (obs) and ``responsibility``, ``lower``, ``upper`` (obs, component). With ``errors``, responsibilities are means over the
-            draws, and so may differ from those of :meth:`responsibilities`. ``attrs["note"]`` says what was taken for known.
+            The variables that :meth:`bayesgmm.BayesianGaussianMixture.row_summary` lists, ``label_share`` with ``errors`` only; the
+            responsibility of noise is last, component -1.
+
+            With ``errors``, responsibilities, densities and tail probabilities are means over the draws, and so may differ from those
+            of :meth:`responsibilities` and :meth:`score_samples`. ``attrs["note"]`` says what was taken for known.
 
         Raises
         ------
@@ -182,22 +184,23 @@ class SamplingErrors(MixtureEstimator):
         Examples
         --------
         >>> import bayesgmm as bg
-        >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
-        >>> float(em.uncertainty().epistemic.max())
+        >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful().to_numpy())
+        >>> said = em.row_summary([[4.4, 80.0], [3.0, 95.0]])
+        >>> said.label.values, said.tail_probability.round(2).values
+        (array([0, 0]), array([0.96, 0.  ]))
+        >>> float(em.row_summary().epistemic.max())
         0.0
-        >>> bool(em.uncertainty(errors="weighted", n_draws=50).epistemic.max() > 0.01)
+        >>> bool(em.row_summary(errors="weighted", n_draws=50).epistemic.max() > 0.01)
         True
         """
+        if errors is None:
+            return super().row_summary(X, prob=prob).assign_attrs(note=_PLUG_IN)
         check_is_fitted(self, "params_")
         check_prob(prob)
         rows = self._rows(X)
-        if errors is None:
-            table = self.responsibilities(X)
-            attrs: dict[str, Any] = {"inference": "em", "prob": prob, "note": _PLUG_IN}
-            return uncertainty_of_one(table.values, rows.index, table.component.values).assign_attrs(attrs)
         draws = self._sampled(errors, n_draws, random_state, progressbar=progressbar)
-        attrs = {"inference": f"em, {errors}", "n_draws": n_draws, "note": _SAMPLED}
-        return uncertainty_of_draws(draws, rows.values, rows.index, prob).assign_attrs(attrs)
+        said = row_summary(draws, rows.values, rows.index, prob)
+        return said.assign_attrs(inference=f"em, {errors}", note=_SAMPLED)
 
     def _sampled(self, kind: str, n_draws: int, random_state: RandomState, *, progressbar: bool) -> MixtureParams:
         """Return mixtures as other data of the same kind would give them, batch shape (n_draws,)."""

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesgmm.em import Noise
-from bayesgmm.expectation import DrawMoments, Estimate, predictions, responsibility_moments, responsibility_summary
+from bayesgmm.expectation import DrawMoments, responsibility_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import Chunk, Rows
 from bayesgmm.rows.base import check_finite
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Predictor", "Sums", "row_table", "sums_over"]
+__all__ = ["Predictor", "Sums", "sums_over"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,36 +98,3 @@ class _Sum:
         weight = np.ones(len(chunk)) if chunk.weight is None else chunk.weight
         certainty = np.log(moments.mean.max(axis=1, initial=0.0)) if len(chunk) else np.empty(0)
         return Sums(float(weight @ moments.log_density), float(weight @ certainty), float(weight.sum()))
-
-
-def row_table(predictor: Predictor, chunk: Chunk, obs: pd.Index, prob: float) -> xr.Dataset:
-    """Return all that a fit says of rows; of draws with central intervals that hold ``prob`` of them."""
-    flat = predictor.params.reshape(-1)
-    arrays, coords = flat.arrays(), {"obs": obs, "component": predictor.components}
-    if not predictor.params.batch_shape:
-        moments = predictor.moments(chunk)
-        tail = predictions(chunk, *arrays, prob=0.5, diagonal=flat.is_diagonal).tail
-        variables = {
-            "responsibilities": (("obs", "component"), moments.mean),
-            "label": (("obs",), np.array(predictor.components)[moments.mean.argmax(axis=1)]),
-            "log_density": (("obs",), moments.log_density),
-            "tail_probability": (("obs",), tail.value),
-        }
-        return xr.Dataset(variables, coords=coords)
-    share = responsibility_summary(chunk, *arrays, prob=prob, diagonal=flat.is_diagonal)
-    said = predictions(chunk, *arrays, prob=prob, diagonal=flat.is_diagonal)
-    label = share.mean.argmax(axis=1)
-    variables = {
-        "responsibilities": (("obs", "component"), share.mean),
-        "responsibilities_lower": (("obs", "component"), share.lower),
-        "responsibilities_upper": (("obs", "component"), share.upper),
-        "label": (("obs",), label),
-        "label_share": (("obs",), said.votes[np.arange(len(label)), label]),
-        **_with_interval("log_density", said.log_density),
-        **_with_interval("tail_probability", said.tail),
-    }
-    return xr.Dataset(variables, coords=coords, attrs={"prob": prob})
-
-
-def _with_interval(name: str, estimate: Estimate) -> dict[str, tuple[tuple[str], FloatArray]]:
-    return {f"{name}{end}": (("obs",), values) for end, values in zip(("", "_lower", "_upper"), estimate, strict=True)}

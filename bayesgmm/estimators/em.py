@@ -30,7 +30,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.rows import Rows
+from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 
 
@@ -270,7 +270,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         resume : path, optional
             A checkpoint of the same fit, to go on from there: the result is the same to the last bit.
         on_iteration : callable, optional
-            Takes a :class:`bayesgmm.em.Iteration` after every one over rows in chunks.
+            Takes a :class:`bayesgmm.em.Iteration` after every iteration over all rows, those of the search on some of them before left out.
 
         Returns
         -------
@@ -285,10 +285,11 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             If a setting or a starting value cannot be used, or ``resume`` is the checkpoint of another fit.
         """
         before = self._before() if self.warm_start else None
-        rows = self._start_fit(X, sample_weight)
+        self._check_settings()
+        rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=True)
         journal, seeds = checkpoint_of(self, rows, seed_sequence(self.random_state), checkpoint, resume)
         listeners: list[Listener] = [] if journal is None else [journal]
-        if on_iteration is not None and not rows.is_in_memory:
+        if on_iteration is not None:
             listeners.append(lambda record, iteration: None if iteration is None else on_iteration(iteration))
         record = None if journal is None else journal.record
         fitting = self.fitting(rows, seeds=seeds, record=record, listeners=listeners, before=before)

@@ -24,21 +24,19 @@ from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
 from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import advise_on_size, advise_on_units, advise_on_values
 from bayesgmm.estimators._starts import is_fit
-from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
-from bayesgmm.expectation import responsibility_summary
 from bayesgmm.frame import total_moments
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions.doubt import uncertainty_of_draws
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.rows import Rows, is_chunked
+from bayesgmm.rows import Rows, rows_to_fit
+from bayesgmm.rows.check import check_rows
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
-from bayesgmm.validation import check_prob, check_same_columns
+from bayesgmm.validation import check_same_columns
 
 ROWS_FOR_LABELS = 20_000
 """Rows of many that are looked at closely: for the draws' labels and, of rows in chunks, for what else is asked of every draw."""
@@ -48,6 +46,17 @@ DRAWS_OF_A_MEAN = 200
 
 def _kept(shape: tuple[int, ...]) -> str:
     return f"sampling was interrupted; {shape[1]:,} draws of {shape[0]} {'chain' if shape[0] == 1 else 'chains'} were kept. "
+
+
+def _draws_from(source: Any, params: MixtureParams) -> tuple[Draws, Sampler]:
+    """Return draws of mixtures with what is said, beside them, of the sampler, and what kind of sampler it was."""
+    statistics = sampler_statistics(read_statistics(source, params.batch_shape, STATISTICS))
+    said = read_attributes(source)
+    program = str(said.get("sampler", said.get("inference_library", "another program")))
+    details: dict[str, Any] = {name: said[name] for name in ("pareto_k", "importance_ess") if name in said}
+    seconds, steps = float(said.get("sampling_time", np.nan)), int(said.get("tuning_steps", 0))
+    kind = Sampler(str(said.get("inference", "mcmc")), str(said.get("draws", "chains")))
+    return Draws(params, statistics, program, seconds, steps, details), kind
 
 
 class BayesianGaussianMixture(MixtureEstimator):
@@ -206,8 +215,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         InvalidParameterError
             If a setting, the priors or ``init`` cannot be used.
         """
-        rows = self._start_fit(X, sample_weight)
-        self.rows_ = rows.remembered()
+        self._check_settings()
+        rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=True)
+        self._know_columns_of(rows)
         if self.sampler == "nuts":
             advise_on_size(len(rows))
         if rows.is_in_memory:
@@ -231,8 +241,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             conjugate=conjugate,
             options=self.sampler_options,
         )
-        self.priors_ = priors if conjugate is None else conjugate
-        return self._take(draws, em, rows, SAMPLERS[self.sampler])
+        return self.take(draws, SAMPLERS[self.sampler], rows, em, priors if conjugate is None else conjugate)
 
     def settings_for(self, seed: int, *, progressbar: bool | None = None) -> SamplerSettings:
         """Return what a sampler needs to know beside rows and model.
@@ -320,10 +329,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         >>> bool(np.allclose(again.means_, fit.means_))
         True
         """
-        if is_chunked(X):
-            raise InvalidParameterError("from_draws takes rows in memory: give some of them")
-        values = np.asarray(X, dtype=float) if not hasattr(X, "columns") else X
-        params = read_mixtures(draws, np.shape(values)[1] if np.ndim(values) == 2 else 1, names)
+        rows = rows_to_fit(cls(), X, sample_weight, 1, allow_missing=True, in_memory=True).in_memory()
+        params = read_mixtures(draws, rows.n_features, names)
         chains, n = params.batch_shape
         fit = cls(
             params.n_components,
@@ -334,46 +341,42 @@ class BayesianGaussianMixture(MixtureEstimator):
             random_state=random_state,
             progressbar=False,
         )
-        return fit.take_draws(params, draws, X, sample_weight)
+        check_rows(rows, params.n_components)
+        advise_on_units(params, rows.values)
+        return fit.take(*_draws_from(draws, params), rows)
 
-    @unchanged_on_failure
     @libraries_on_one_thread()
-    def take_draws(self, params: MixtureParams, source: Any, X: Any, sample_weight: Any = None) -> Self:
-        """Make draws of a mixture given X this estimator's own: what :meth:`from_draws` does once it has read them.
+    def take(
+        self,
+        draws: Draws,
+        kind: Sampler,
+        rows: Rows,
+        em: GaussianMixture | None = None,
+        priors: ResolvedPriors | ResolvedConjugatePriors | None = None,
+    ) -> Self:
+        """Make draws given rows this estimator's own: give them EM's labels, and judge them.
 
         Parameters
         ----------
-        params : MixtureParams
-            Batch shape ``(chain, draw)``.
-        source : xarray.DataTree, xarray.Dataset or mapping of arrays
-            Where they come from, with what is said of the sampler.
-        X : array-like of shape (N, D)
-            The rows that were sampled for.
-        sample_weight : array-like of shape (N,), optional
-            How often each row counted.
+        draws : Draws
+            With the sampler's own labels.
+        kind : Sampler
+            What drew them.
+        rows : Rows
+        em : GaussianMixture, optional
+            The fit whose labels they take; by default ``init``, or one that is made.
+        priors : ResolvedPriors or ResolvedConjugatePriors, optional
+            If they are known.
 
         Returns
         -------
         BayesianGaussianMixture
             Itself, fitted.
         """
-        rows = self._start_fit(X, sample_weight, in_memory=True)
-        self.rows_ = rows
-        statistics = sampler_statistics(read_statistics(source, params.batch_shape, STATISTICS))
-        said = read_attributes(source)
-        program = str(said.get("sampler", said.get("inference_library", "another program")))
-        kind = Sampler(str(said.get("inference", "mcmc")), str(said.get("draws", "chains")))
-        details: dict[str, Any] = {name: said[name] for name in ("pareto_k", "importance_ess") if name in said}
-        seconds, steps = float(said.get("sampling_time", np.nan)), int(said.get("tuning_steps", 0))
-        draws = Draws(params, statistics, program, seconds, steps, details)
-        advise_on_units(params, rows.values)
-        em = self._em(rows)
-        self.priors_ = None
-        return self._take(draws, em, rows, kind)
-
-    def _take(self, draws: Draws, em: GaussianMixture, rows: Rows, kind: Sampler) -> Self:
-        """Give draws with the sampler's own labels EM's labels, and judge them."""
-        self.em_ = em
+        self._check_settings()
+        self._know_columns_of(rows)
+        self.rows_, self.priors_ = rows.remembered(), priors
+        self.em_ = em = self._em(rows) if em is None else em
         # Labels are the same to all rows, so some of many tell which component is which.
         some, raw = rows.some(ROWS_FOR_LABELS), draws.params
         self.params_ = raw.permute(align(some.values, raw, em.params_.responsibilities(some.chunk), some.weights))
@@ -476,60 +479,6 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(f"n_draws must be between 1 and {total}, the draws of a chain, got {n_draws}")
         kept = np.arange(total) if n_draws is None else np.linspace(0, total - 1, n_draws).round().astype(int)
         return self._draw_table(self.params_[:, kept], X, ("chain", "draw")).assign_coords(draw=kept)
-
-    def responsibility_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
-        """Return mean, spread and interval of each responsibility over the draws, without ever holding all draws of all rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D), optional
-            The training data when absent.
-        prob : float
-            Share of the draws that the central interval holds.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``mean``, ``sd``, ``lower``, ``upper`` with dims (obs, component), and ``entropy`` (obs): the mean over draws of the
-            responsibilities' entropy, in nats.
-        """
-        check_is_fitted(self, "params_")
-        check_prob(prob)
-        rows = self._rows(X)
-        flat = self.params_.reshape(-1)
-        summary = responsibility_summary(rows.chunk, *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
-        tables = {name: responsibility_array(getattr(summary, name), rows.index) for name in ("mean", "sd", "lower", "upper")}
-        return xr.Dataset({**tables, "entropy": ("obs", summary.entropy)}, attrs={"prob": prob})
-
-    def uncertainty(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
-        """Return how doubtful the group of each row is, and why: the groups overlap, or there is too little data to know them.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D), optional
-            The training data when absent.
-        prob : float
-            Share of the draws that the central intervals hold.
-
-        Returns
-        -------
-        xarray.Dataset
-            The variables of :func:`bayesgmm.partitions.uncertainty_of_draws`: ``total``, ``aleatoric``, ``epistemic``, ``label``, ``cause``
-            (obs) and ``responsibility``, ``lower``, ``upper`` (obs, component). Draws are streamed.
-
-        Examples
-        --------
-        >>> import bayesgmm as bg
-        >>> X = bg.datasets.load_faithful()
-        >>> posterior = bg.BayesianGaussianMixture(2, draws=200, tune=200, random_state=1, progressbar=False).fit(X)
-        >>> posterior.uncertainty(X.iloc[243:245]).cause.values
-        array(['overlap', 'clear'], dtype='<U15')
-        """
-        check_is_fitted(self, "params_")
-        check_prob(prob)
-        attrs = {"inference": "posterior", "n_draws": self.params_.weights[..., 0].size}
-        rows = self._rows(X)
-        return uncertainty_of_draws(self.params_, rows.values, rows.index, prob).assign_attrs(attrs)
 
     def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
         """Fill what is missing in X (N, D), where NaN stands for it.

@@ -15,7 +15,14 @@ import xarray as xr
 from scipy.special import entr
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import responsibility_summary
+from bayesgmm.expectation import (
+    DrawMoments,
+    Estimate,
+    ResponsibilitySummary,
+    predictions,
+    responsibility_moments,
+    responsibility_summary,
+)
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import Chunk
 from bayesgmm.text import listed
@@ -26,40 +33,43 @@ __all__ = [
     "ABSTAINED",
     "CAUSES",
     "CLEAR",
+    "NOISE",
     "Abstention",
     "abstain",
     "cause_of_doubt",
-    "check_uncertainty",
-    "entropy_parts",
+    "check_row_summary",
+    "group_summary",
+    "row_doubt",
     "row_entropy",
-    "uncertainty_of_draws",
-    "uncertainty_of_one",
+    "row_summary",
+    "taken_for_known",
 ]
 
 ABSTAINED = -1
 """Label of a row that is not classified."""
+NOISE = -1
+"""Label of a row that belongs to no group."""
 CLEAR = 0.9
 """A row whose most probable group has at least this probability, and so a doubt of at most 0.1, is called clear."""
 CAUSES = ("clear", "overlap", "too little data")
 """What `cause_of_doubt` may say."""
 _THRESHOLDS = np.arange(1, 100) / 100
 _RULE = (
-    f"clear: the most probable group has a probability of at least {CLEAR}; otherwise the greater part of total: "
+    f"clear: the most probable group has a probability of at least {CLEAR}; otherwise the greater part of entropy: "
     "overlap if aleatoric, too little data if epistemic"
 )
+_ATTRS = {"cause": {"rule": _RULE}, **{name: {"units": "nats"} for name in ("entropy", "aleatoric", "epistemic")}}
 
 
-def check_uncertainty(uncertainty: xr.Dataset, needed: Sequence[str]) -> None:
-    """Raise InvalidParameterError unless this is what ``uncertainty()`` of a fit returns, with the variables that are needed."""
-    if not isinstance(uncertainty, xr.Dataset):
+def check_row_summary(summary: xr.Dataset, needed: Sequence[str]) -> None:
+    """Raise InvalidParameterError unless this is what ``row_summary()`` of a fit returns, with the variables that are needed."""
+    if not isinstance(summary, xr.Dataset):
         raise InvalidParameterError(
-            f"uncertainty must be an xarray.Dataset, as fit.uncertainty() returns it, got {type(uncertainty).__name__}"
+            f"summary must be an xarray.Dataset, as fit.row_summary() returns it, got {type(summary).__name__}"
         )
-    missing = [name for name in needed if name not in uncertainty.variables]
+    missing = [name for name in needed if name not in summary.variables]
     if missing:
-        raise InvalidParameterError(
-            f"uncertainty lacks {listed(map(repr, missing))}: give the Dataset that fit.uncertainty() returns"
-        )
+        raise InvalidParameterError(f"summary lacks {listed(map(repr, missing))}: give the Dataset that fit.row_summary() returns")
 
 
 def row_entropy(responsibilities: FloatArray) -> FloatArray:
@@ -79,19 +89,6 @@ def row_entropy(responsibilities: FloatArray) -> FloatArray:
     array([0.6931, 0.    ])
     """
     return np.asarray(entr(responsibilities).sum(axis=-1))
-
-
-def entropy_parts(responsibilities: FloatArray, entropy: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return total, aleatoric and epistemic entropy (N,) of responsibilities (N, K) averaged over draws, whose mean entropy is (N,).
-
-    Examples
-    --------
-    >>> [part.round(4).item() for part in entropy_parts(np.array([[0.5, 0.5]]), np.array([0.2]))]
-    [0.6931, 0.2, 0.4931]
-    """
-    total = row_entropy(responsibilities)
-    aleatoric = np.clip(entropy, 0.0, total)
-    return total, aleatoric, total - aleatoric
 
 
 def cause_of_doubt(responsibilities: FloatArray, aleatoric: FloatArray, epistemic: FloatArray) -> np.ndarray:
@@ -119,58 +116,63 @@ def cause_of_doubt(responsibilities: FloatArray, aleatoric: FloatArray, epistemi
     return np.where(responsibilities.max(axis=1) >= CLEAR, CAUSES[0], named)
 
 
-def uncertainty_of_one(responsibilities: FloatArray, obs: pd.Index, components: IntArray) -> xr.Dataset:
-    """Return the uncertainty that a single mixture admits: all of it overlap, since it takes its parameters for known.
+def row_doubt(responsibility: FloatArray, entropy: FloatArray, components: Sequence[int]) -> dict[str, np.ndarray]:
+    """Return label, doubt, cause and entropies (N,) of rows, by their names in `row_summary`.
 
     Parameters
     ----------
-    responsibilities : array of shape (N, C)
-    obs : Index of length N
-    components : int array of shape (C,)
-        Names of the columns; -1 for noise.
-
-    Returns
-    -------
-    xarray.Dataset
-        As of `uncertainty_of_draws`, with an epistemic part of exactly zero and intervals of no width.
+    responsibility : array of shape (N, C)
+        Averaged over draws.
+    entropy : array of shape (N,)
+        Mean over draws of the responsibilities' entropy.
+    components : sequence of int
+        Names of the columns.
 
     Examples
     --------
-    >>> found = uncertainty_of_one(np.array([[0.5, 0.5]]), pd.RangeIndex(1, name="obs"), np.arange(2))
-    >>> found.cause.values, found.epistemic.values
-    (array(['overlap'], dtype='<U15'), array([0.]))
+    >>> found = row_doubt(np.array([[0.5, 0.5]]), np.array([0.2]), [0, 1])
+    >>> {name: values.tolist() for name, values in found.items() if name in ("doubt", "cause")}
+    {'doubt': [0.5], 'cause': ['too little data']}
     """
-    total = row_entropy(responsibilities)
-    return _table(responsibilities, responsibilities, responsibilities, (total, total, np.zeros_like(total)), obs, components)
+    total = row_entropy(responsibility)
+    aleatoric = np.clip(entropy, 0.0, total)  # entropy is concave, so more is rounding
+    return {
+        "label": np.asarray(components)[responsibility.argmax(axis=1)],
+        "doubt": 1.0 - responsibility.max(axis=1),
+        "cause": cause_of_doubt(responsibility, aleatoric, total - aleatoric),
+        "entropy": total,
+        "aleatoric": aleatoric,
+        "epistemic": total - aleatoric,
+    }
 
 
-def uncertainty_of_draws(params: MixtureParams, X: FloatArray, obs: pd.Index, prob: float) -> xr.Dataset:
-    """Return what is not known of each row's group under many mixtures with the same labels, as entropy in two parts.
+def row_summary(
+    params: MixtureParams, X: FloatArray, obs: pd.Index | None = None, prob: float = 0.9, *, moments: DrawMoments | None = None
+) -> xr.Dataset:
+    """Return all that mixtures say of rows: what the method of this name of a fit returns.
 
     Parameters
     ----------
     params : MixtureParams
-        Batch of any shape with equally probable draws.
+        One mixture, which is taken for known, or a batch of any shape: equally probable draws with the same labels.
     X : array of shape (N, D)
         NaN stands for a missing value.
-    obs : Index of length N
+    obs : Index of length N, optional
+        Names of the rows.
     prob : float
         Share of the draws that the central intervals hold.
+    moments : DrawMoments, optional
+        What one mixture says of the rows with noise beside it, which is the last of C components.
 
     Returns
     -------
     xarray.Dataset
-        - ``total`` (obs): entropy of the averaged responsibilities, in nats;
-        - ``aleatoric`` (obs): mean over draws of the entropy;
-        - ``epistemic`` (obs): their difference, at least zero: the mutual information of a row's group and the parameters;
-        - ``label`` (obs): most probable group; its doubt is one less its ``responsibility``;
-        - ``cause`` (obs): see `cause_of_doubt`;
-        - ``responsibility``, ``lower``, ``upper`` (obs, component): mean over draws and ends of the central interval.
+        The variables that :meth:`bayesgmm.BayesianGaussianMixture.row_summary` lists; ``label_share`` of draws only.
 
     Notes
     -----
-    Houlsby, Huszár, Ghahramani and Lengyel 2011, arXiv:1112.5745, equation 2. Entropy is concave, so the difference is never negative but
-    for rounding. A few rows at a time see all draws: draws x rows x components never exist together.
+    Houlsby, Huszár, Ghahramani and Lengyel 2011, arXiv:1112.5745, equation 2. A few rows at a time see all draws: draws x rows x components
+    never exist together.
 
     Examples
     --------
@@ -178,14 +180,52 @@ def uncertainty_of_draws(params: MixtureParams, X: FloatArray, obs: pd.Index, pr
 
     >>> sharp = [[[0.01]], [[0.01]]]
     >>> draws = MixtureParams.from_covariances([[0.5, 0.5]] * 2, [[[0.0], [9.0]], [[9.0], [0.0]]], [sharp, sharp])
-    >>> uncertainty_of_draws(draws, np.array([[0.0]]), pd.RangeIndex(1, name="obs"), 0.9).cause.values
+    >>> row_summary(draws, np.array([[0.0]])).cause.values
     array(['too little data'], dtype='<U15')
     """
-    flat = params.reshape(-1)
-    said = responsibility_summary(Chunk(X), *flat.arrays(), prob=prob, diagonal=flat.is_diagonal)
-    return _table(
-        said.mean, said.lower, said.upper, entropy_parts(said.mean, said.entropy), obs, np.arange(params.n_components)
-    ).assign_attrs(prob=prob)
+    flat, chunk = params.reshape(-1), Chunk(X)
+    arrays, diagonal = flat.arrays(), flat.is_diagonal
+    said = predictions(chunk, *arrays, prob=prob, diagonal=diagonal)
+    if params.batch_shape:
+        share, log_density = responsibility_summary(chunk, *arrays, prob=prob, diagonal=diagonal), said.log_density
+    else:
+        one = responsibility_moments(chunk, *arrays, diagonal=diagonal) if moments is None else moments
+        share, log_density = taken_for_known(one.mean), Estimate(*(one.log_density.copy() for _ in range(3)))
+    obs = pd.RangeIndex(len(X), name="obs") if obs is None else obs
+    components = [k if k < params.n_components else NOISE for k in range(share.mean.shape[1])]
+    table = group_summary(share, obs, components).assign(
+        {
+            f"{name}{end}": ("obs", values)
+            for name, estimate in (("log_density", log_density), ("tail_probability", said.tail))
+            for end, values in zip(("", "_lower", "_upper"), estimate, strict=True)
+        }
+    )
+    if not params.batch_shape:
+        return table.assign_attrs(prob=prob)
+    votes = np.take_along_axis(said.votes, table["label"].values[:, None], axis=1)[:, 0]
+    return table.assign(label_share=("obs", votes)).assign_attrs(prob=prob, n_draws=len(flat.weights))
+
+
+def taken_for_known(responsibilities: FloatArray) -> ResponsibilitySummary:
+    """Return responsibilities (N, C) as one mixture says them, which takes its parameters for known: all doubt is overlap."""
+    r = responsibilities
+    return ResponsibilitySummary(r, np.zeros_like(r), r.copy(), r.copy(), row_entropy(r))
+
+
+def group_summary(share: ResponsibilitySummary, obs: pd.Index, components: Sequence[int]) -> xr.Dataset:
+    """Return the part of `row_summary` that follows from responsibilities.
+
+    Examples
+    --------
+    >>> found = group_summary(taken_for_known(np.array([[0.5, 0.5]])), pd.RangeIndex(1, name="obs"), [0, 1])
+    >>> found.cause.values, found.epistemic.values
+    (array(['overlap'], dtype='<U15'), array([0.]))
+    """
+    of_rows = row_doubt(share.mean, share.entropy, components)
+    of_groups = zip(("", "_sd", "_lower", "_upper"), share[:4], strict=True)
+    variables = {name: ("obs", values, _ATTRS.get(name)) for name, values in of_rows.items()}
+    table = xr.Dataset(variables, coords={"obs": obs, "component": list(components)})
+    return table.assign({f"responsibility{end}": (("obs", "component"), values) for end, values in of_groups})
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +250,7 @@ class Abstention:
     --------
     >>> import bayesgmm as bg
     >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
-    >>> round(abstain(em.uncertainty(), 0.99).share, 3)
+    >>> round(abstain(em.row_summary(), 0.99).share, 3)
     0.993
     """
 
@@ -237,13 +277,13 @@ class Abstention:
         return said if n == N else f"{said} Left open: {N - n}, where the group's interval reaches below {self.threshold:g}."
 
 
-def abstain(uncertainty: xr.Dataset, threshold: float = 0.8, *, sample_weight: ArrayLike | None = None) -> Abstention:
+def abstain(summary: xr.Dataset, threshold: float = 0.8, *, sample_weight: ArrayLike | None = None) -> Abstention:
     """Classify a row only if the lower bound of its most probable group's responsibility reaches a threshold.
 
     Parameters
     ----------
-    uncertainty : xarray.Dataset
-        What ``uncertainty()`` of a fit returns; ``label``, ``responsibility`` and ``lower`` are needed.
+    summary : xarray.Dataset
+        What ``row_summary()`` of a fit returns; ``label``, ``doubt`` and ``responsibility_lower`` are needed.
     threshold : float
         Between 0 and 1.
     sample_weight : array-like of shape (N,), optional
@@ -271,16 +311,15 @@ def abstain(uncertainty: xr.Dataset, threshold: float = 0.8, *, sample_weight: A
     --------
     >>> import bayesgmm as bg
     >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
-    >>> print(abstain(em.uncertainty(), 0.99))
+    >>> print(abstain(em.row_summary(), 0.99))
     Classified: 270 of 272 rows (99%); share of them expected in the wrong group: 0.01%. Left open: 2, where the group's interval \
 reaches below 0.99.
     """
     if not 0 < threshold < 1:
         raise InvalidParameterError(f"threshold must lie between 0 and 1, got {threshold}")
-    check_uncertainty(uncertainty, ("label", "component", "responsibility", "lower"))
-    label = np.asarray(uncertainty["label"].values)
-    own = uncertainty[["responsibility", "lower"]].sel(component=uncertainty["label"])
-    lower, doubt = own["lower"].values, 1.0 - own["responsibility"].values
+    check_row_summary(summary, ("label", "component", "doubt", "responsibility_lower"))
+    label, doubt = np.asarray(summary["label"].values), summary["doubt"].values
+    lower = summary["responsibility_lower"].sel(component=summary["label"]).values
     classified = lower >= threshold
     labels = np.where(classified, label, ABSTAINED)
     given = check_weights(sample_weight, len(label))
@@ -298,25 +337,3 @@ def _curve(lower: FloatArray, doubt: FloatArray, weight: FloatArray) -> pd.DataF
     kept = [lower >= threshold for threshold in _THRESHOLDS]
     share = [float(weight @ rows / weight.sum()) for rows in kept]
     return pd.DataFrame({"threshold": _THRESHOLDS, "share": share, "expected_error": [_mean(doubt, rows, weight) for rows in kept]})
-
-
-def _table(
-    mean: FloatArray,
-    lower: FloatArray,
-    upper: FloatArray,
-    parts: tuple[FloatArray, FloatArray, FloatArray],
-    obs: pd.Index,
-    components: IntArray,
-) -> xr.Dataset:
-    total, aleatoric, epistemic = parts
-    variables = {
-        "total": ("obs", total),
-        "aleatoric": ("obs", aleatoric),
-        "epistemic": ("obs", epistemic),
-        "label": ("obs", components[mean.argmax(axis=1)]),
-        "cause": ("obs", cause_of_doubt(mean, aleatoric, epistemic)),
-        "responsibility": (("obs", "component"), mean),
-        "lower": (("obs", "component"), lower),
-        "upper": (("obs", "component"), upper),
-    }
-    return xr.Dataset(variables, coords={"obs": obs, "component": components}, attrs={"units": "nats", "rule": _RULE})

@@ -59,6 +59,11 @@ def plane_for(params: MixtureParams, names: Sequence[str], features: Sequence[st
     """
     if features is None and len(names) > 2:
         return _discriminant(params, names)
+    return plane_of_features(names, features)
+
+
+def plane_of_features(names: Sequence[str], features: Sequence[str] | None = None) -> Plane:
+    """The plane of two of the columns; ``features`` may be left out where there are no others."""
     chosen = list(names if features is None else features)
     missing = [name for name in chosen if name not in names]
     if len(chosen) != 2 or len(set(chosen)) != 2 or missing:

@@ -6,7 +6,7 @@ The doubt of a row is 1 - the probability of its most probable group: the probab
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import responsibility_moments
 from bayesgmm.params import MixtureParams
-from bayesgmm.partitions import calibration_error, match_to_truth, reliability_curve
-from bayesgmm.partitions.doubt import check_uncertainty
-from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for, plane_of_labels
+from bayesgmm.partitions import calibration_error, match_to_truth, reliability_curve, row_summary
+from bayesgmm.partitions.doubt import check_row_summary
+from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for, plane_of_features, plane_of_labels
 from bayesgmm.plots.style import (
     DOUBT,
     LIGHT_GREY,
@@ -39,6 +40,7 @@ from bayesgmm.plots.style import (
     some_rows,
     tidy,
 )
+from bayesgmm.rows import Chunk
 from bayesgmm.tables import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
@@ -46,6 +48,7 @@ __all__ = ["plot_doubt", "plot_entropy", "plot_reliability", "plot_responsibilit
 
 _TITLES = {"aleatoric": "the groups overlap (aleatoric)", "epistemic": "too little data (epistemic)"}
 _LEAST_SCALE = 0.1  # nats, as of 98 against 2 per cent: less entropy than this is not made to look like much
+_ENDS = ("", "_lower", "_upper")
 _NOISE = "#b5bcc2"
 _HATCHES = ("", "///", "...", "xxx")
 _COLOURS = 7  # after which `colour` repeats
@@ -55,9 +58,9 @@ _MOST_IN_LEGEND = 12
 
 def plot_doubt(
     X: ArrayLike | pd.DataFrame,
-    fit: Fit,
-    responsibilities: ArrayLike | None = None,
+    summary: xr.Dataset | Fit,
     *,
+    mixture: Fit | None = None,
     feature_names: Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     ax: Axes | None = None,
@@ -71,10 +74,11 @@ def plot_doubt(
     ----------
     X : array-like or DataFrame of shape (N, D)
         Rows with missing values cannot be placed and are left out; the picture says how many.
-    fit : fitted estimator or MixtureParams
-        Its ellipses (90%, grey) or density give the eye a hold.
-    responsibilities : array of shape (N, K), optional
-        By default those of the fit's average mixture; give the posterior mean responsibilities where you have them.
+    summary : xarray.Dataset, fitted estimator or MixtureParams
+        What ``row_summary(X)`` of a fit returns, or the fit.
+    mixture : fitted estimator or MixtureParams, optional
+        Its ellipses (90%, grey) or density give the eye a hold; by default those of the fit, if ``summary`` is one. Of many draws their
+        average is drawn.
     feature_names, features : sequence of str, optional
         Names of the columns, and the two to look at; as for `plot_groups`.
     ax : matplotlib.axes.Axes, optional
@@ -85,6 +89,8 @@ def plot_doubt(
 
     Raises
     ------
+    InvalidParameterError
+        If ``summary`` is neither a fit nor such a table, or has other rows than X.
     InvalidDataError
         If every row has a missing value.
 
@@ -96,20 +102,26 @@ def plot_doubt(
     >>> ax.get_xlabel()
     'x0'
     """
-    names, mixture = feature_names_or_default(X, feature_names), average(mixture_of(fit, "fit", X))
-    rows = numbers_in(X)
+    if mixture is None and not isinstance(summary, xr.Dataset):
+        mixture = summary
+    behind = None if mixture is None else average(mixture_of(mixture, "fit", X))
+    table = _doubts(summary, X, ("doubt", "component") if behind is not None else ("doubt", "component", "label"))
+    rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
     whole = complete_rows(rows)
-    table = mixture.responsibilities(rows) if responsibilities is None else np.asarray(responsibilities, dtype=float)
-    ax, plane = axes_or_new(ax), None if rows.shape[1] == 1 else plane_for(mixture, names, features)
-    most = max(1 - 1 / table.shape[1], 1e-9)
-    drawn = _draw(ax, rows[whole], plane, names, 1 - table[whole].max(axis=1), most, mixture)
+    if behind is None:
+        plane = _plane(rows[whole], table["label"].values[whole], names, features)
+    else:
+        plane = None if rows.shape[1] == 1 else plane_for(behind, names, features)
+    most = max(1 - 1 / table.sizes["component"], 1e-9)
+    ax = axes_or_new(ax)
+    drawn = _draw(ax, rows[whole], plane, names, table["doubt"].values[whole], most, behind)
     say_gaps(ax, whole)
     _colour_bar([ax], drawn, "doubt (1 − largest probability)")
     return ax
 
 
 def plot_entropy(
-    X: ArrayLike | pd.DataFrame, uncertainty: xr.Dataset, *, feature_names: Sequence[str] | None = None, axs: Any = None
+    X: ArrayLike | pd.DataFrame, summary: xr.Dataset | Fit, *, feature_names: Sequence[str] | None = None, axs: Any = None
 ) -> Any:
     """Draw each point in the colour and size of the entropy of its group, once for each cause, on one scale.
 
@@ -120,8 +132,8 @@ def plot_entropy(
     ----------
     X : array-like or DataFrame of shape (N, D)
         Rows with missing values cannot be placed and are left out; the picture says how many.
-    uncertainty : xarray.Dataset
-        Of the same rows: what ``uncertainty(X)`` of a fit returns.
+    summary : xarray.Dataset, fitted estimator or MixtureParams
+        What ``row_summary(X)`` of a fit returns, or the fit.
     feature_names : sequence of str, optional
         Names of the columns; those of a DataFrame by default.
     axs : array of two Axes, optional
@@ -134,7 +146,7 @@ def plot_entropy(
     Raises
     ------
     InvalidParameterError
-        If ``uncertainty`` lacks a variable or has other rows than X, or fewer than two axes are given.
+        If ``summary`` lacks a variable or has other rows than X, or fewer than two axes are given.
     InvalidDataError
         If every row has a missing value.
 
@@ -143,18 +155,16 @@ def plot_entropy(
     >>> import bayesgmm as bg
     >>> X = bg.datasets.load_faithful()
     >>> em = bg.GaussianMixture(2, random_state=1).fit(X)
-    >>> [ax.get_title(loc="left") for ax in plot_entropy(X, em.uncertainty())]
+    >>> [ax.get_title(loc="left") for ax in plot_entropy(X, em)]
     ['the groups overlap (aleatoric)', 'too little data (epistemic)']
     """
-    check_uncertainty(uncertainty, (*_TITLES, "label"))
+    table = _table(summary, X, (*_TITLES, "label"))
     rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
-    if len(rows) != uncertainty.sizes["obs"]:
-        raise InvalidParameterError(f"X has {len(rows)} rows and uncertainty {uncertainty.sizes['obs']}: give those of one fit")
     whole = complete_rows(rows)
     axes = panels(2, axs, "two axes, one for each cause", n_cols=2, size=(9.6, 4.2))
-    parts = [uncertainty[name].values[whole] for name in _TITLES]
+    parts = [table[name].values[whole] for name in _TITLES]
     most = float(np.clip(np.max(parts), _LEAST_SCALE, None))
-    plane = _plane(rows[whole], uncertainty["label"].values[whole], names)
+    plane = _plane(rows[whole], table["label"].values[whole], names)
     drawn = [_draw(ax, rows[whole], plane, names, part, most) for ax, part in zip(axes, parts, strict=True)]
     for ax, title in zip(axes, _TITLES.values(), strict=True):
         ax.set_title(title, loc="left", fontsize=10)
@@ -163,11 +173,37 @@ def plot_entropy(
     return np.asarray(axes)
 
 
-def _plane(rows: FloatArray, labels: IntArray, names: Sequence[str]) -> Plane | None:
+def _doubts(summary: xr.Dataset | Fit, X: ArrayLike | pd.DataFrame, needed: Sequence[str]) -> xr.Dataset:
+    """The table of rows X; of a fit without intervals, which take most of the time and are not drawn."""
+    if isinstance(summary, MixtureParams):
+        flat = summary.reshape(-1)
+        r = responsibility_moments(Chunk(numbers_in(X)), *flat.arrays(), diagonal=flat.is_diagonal).mean
+    elif hasattr(summary, "predict_proba"):
+        r = summary.predict_proba(X)
+    else:
+        return _table(summary, X, needed)
+    return xr.Dataset({"doubt": ("obs", 1.0 - r.max(axis=1))}, coords={"component": np.arange(r.shape[1])})
+
+
+def _table(summary: xr.Dataset | Fit, X: ArrayLike | pd.DataFrame | None, needed: Sequence[str]) -> xr.Dataset:
+    """The table of rows X, those that were fitted if there are none: itself, or that of a fit."""
+    table: Any = summary
+    if isinstance(summary, MixtureParams) and X is not None:
+        table = row_summary(summary, numbers_in(X))
+    elif hasattr(summary, "row_summary"):
+        table = summary.row_summary(X)
+    check_row_summary(table, needed)
+    if X is not None and (n := np.shape(X)[0]) != table.sizes["obs"]:
+        raise InvalidParameterError(f"X has {n} rows and summary {table.sizes['obs']}: give those of one fit")
+    return cast("xr.Dataset", table)
+
+
+def _plane(rows: FloatArray, labels: IntArray, names: Sequence[str], features: Sequence[str] | None = None) -> Plane | None:
     """The plane to look at; none for one column."""
     if len(names) == 1:
         return None
-    return Plane(np.eye(2), (names[0], names[1])) if len(names) == 2 else plane_of_labels(rows, labels, names)
+    look_at_all = features is None and len(names) > 2
+    return plane_of_labels(rows, labels, names) if look_at_all else plane_of_features(names, features)
 
 
 def _draw(
@@ -229,7 +265,7 @@ def _colour_bar(axes: list[Axes], drawn: PathCollection, label: str) -> None:
     bar.outline.set_visible(False)
 
 
-def plot_responsibilities(uncertainty: xr.Dataset, most: int = 40, *, ax: Axes | None = None) -> Axes:
+def plot_responsibilities(summary: xr.Dataset | Fit, most: int = 40, *, ax: Axes | None = None) -> Axes:
     """Draw the responsibilities of the points most in doubt as stacked bars, the most doubtful first.
 
     The most probable group stands at the bottom of its bar, with its number below it, so that the whisker, the interval of that group's
@@ -237,8 +273,8 @@ def plot_responsibilities(uncertainty: xr.Dataset, most: int = 40, *, ax: Axes |
 
     Parameters
     ----------
-    uncertainty : xarray.Dataset
-        What ``uncertainty()`` of a fit returns.
+    summary : xarray.Dataset or fitted estimator
+        What ``row_summary()`` of a fit returns, or the fit, for the rows that were fitted.
     most : int
         Most points to show.
     ax : matplotlib.axes.Axes, optional
@@ -250,33 +286,34 @@ def plot_responsibilities(uncertainty: xr.Dataset, most: int = 40, *, ax: Axes |
     Raises
     ------
     InvalidParameterError
-        If ``most`` is below 1 or ``uncertainty`` lacks a variable.
+        If ``most`` is below 1 or ``summary`` lacks a variable.
 
     Examples
     --------
     >>> import bayesgmm as bg
     >>> em = bg.GaussianMixture(2, random_state=1).fit(bg.datasets.load_faithful())
-    >>> ax = plot_responsibilities(em.uncertainty(), most=10)
+    >>> ax = plot_responsibilities(em, most=10)
     >>> len(ax.get_xticks())
     10
     """
-    check_uncertainty(uncertainty, ("component", "responsibility", "lower", "upper"))
+    whiskers = tuple(f"responsibility{end}" for end in _ENDS)
+    table = _table(summary, None, ("component", "doubt", *whiskers))
     if most < 1:
         raise InvalidParameterError(f"most must be at least 1, got {most}")
-    order = np.argsort(uncertainty["responsibility"].max("component").values, kind="stable")[:most]
-    shown = uncertainty.isel(obs=order)
-    table, components = shown["responsibility"].transpose("obs", "component").values, shown["component"].values
+    order = np.argsort(-table["doubt"].values, kind="stable")[:most]
+    shown = table.isel(obs=order)
+    heights, components = shown["responsibility"].transpose("obs", "component").values, shown["component"].values
     ax = axes_or_new(ax, size=(float(np.clip(1.6 + 0.2 * len(order), 6.4, 11)), 4.2))
-    best = table.argmax(axis=1)
-    _bars(ax, table, best, components)
+    best = heights.argmax(axis=1)
+    _bars(ax, heights, best, components)
     _whiskers(ax, shown, best)
     _names(ax, shown["obs"].values, components[best])
     ax.set_ylim(-0.06, 1)
     ax.set_ylabel("probability of the group")
-    ax.set_xlabel(f"row, the most doubtful first ({len(order)} of {uncertainty.sizes['obs']})")
+    ax.set_xlabel(f"row, the most doubtful first ({len(order)} of {table.sizes['obs']})")
     names = {int(k): "noise" if k < 0 else f"group {k}" for k in components[:_MOST_IN_LEGEND]}
     handles: list[Any] = [Patch(label=words, **_look(k)) for k, words in names.items()]
-    interval = f"{uncertainty.attrs['prob']:.0%} interval" if "prob" in uncertainty.attrs else "interval"
+    interval = f"{table.attrs['prob']:.0%} interval" if "prob" in table.attrs else "interval"
     handles.append(Line2D([], [], color="#111111", lw=1.4, marker="o", ms=3.5, label=f"{interval} of the most probable"))
     ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(4, len(handles)), fontsize=8, frameon=False)
     return tidy(ax)
@@ -301,9 +338,7 @@ def _look(component: int) -> dict[str, Any]:
 
 def _whiskers(ax: Axes, shown: xr.Dataset, best: IntArray) -> None:
     places = np.arange(len(best))
-    middle, lower, upper = (
-        shown[name].transpose("obs", "component").values[places, best] for name in ("responsibility", "lower", "upper")
-    )
+    middle, lower, upper = (shown[f"responsibility{end}"].transpose("obs", "component").values[places, best] for end in _ENDS)
     # A mean may lie outside the central interval of a very skew distribution.
     ax.vlines(places, lower, upper, color="white", lw=3.2, zorder=3)
     ax.vlines(places, lower, upper, color="#111111", lw=1.4, zorder=4)

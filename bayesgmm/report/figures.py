@@ -21,7 +21,7 @@ from PIL import Image
 
 from bayesgmm import plots
 from bayesgmm.comparison import Comparison
-from bayesgmm.partitions.doubt import uncertainty_of_draws
+from bayesgmm.partitions import row_summary
 from bayesgmm.plots.selection import plot_choice
 from bayesgmm.report.labels import KnownLabels
 from bayesgmm.report.typography import number, percent
@@ -127,7 +127,7 @@ def _bars(comparison: Comparison) -> Any:
     order = np.argsort(-comparison.responsibilities["posterior_doubt"].to_numpy(), kind="stable")
     rows = order[: min(len(comparison.doubtful), _MOST_BARS)]
     names = comparison.responsibilities.index[rows].rename("obs")
-    ax = plots.plot_responsibilities(uncertainty_of_draws(comparison.posterior_params, comparison.X[rows], names, 0.9), _MOST_BARS)
+    ax = plots.plot_responsibilities(row_summary(comparison.posterior_params, comparison.X[rows], names, 0.9), _MOST_BARS)
     ax.set_xlabel(f"row, the most doubtful first ({len(rows)} of {len(comparison.X):,})")
     return ax
 

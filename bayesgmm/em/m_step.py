@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm.covariance import A_FEW, Family
-from bayesgmm.em._compiled import EMPTY
+from bayesgmm.em._compiled_run import EMPTY
 from bayesgmm.em.noise import START, Noise
 from bayesgmm.em.penalties import Moments, Penalty
 from bayesgmm.expectation import Statistics

@@ -20,9 +20,9 @@ from sklearn.cluster import KMeans
 
 from bayesgmm.covariance import family
 from bayesgmm.em.degeneracy import sds_of_digits, smallest_sds
-from bayesgmm.em.hierarchy import hierarchical_labels
+from bayesgmm.em.hierarchical import hierarchical_labels
+from bayesgmm.em.m_step import Collapse, Mixture, Settings, from_responsibilities, mixture_of
 from bayesgmm.em.run import run_each
-from bayesgmm.em.steps import Collapse, Mixture, Settings, from_responsibilities, mixture_of
 from bayesgmm.expectation import conditional_moments, evaluate
 from bayesgmm.frame import factor_of, total_moments
 from bayesgmm.rows import Chunk, MemoryRows, Rows

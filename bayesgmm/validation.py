@@ -13,6 +13,7 @@ from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = [
     "broadcast",
+    "check_count",
     "check_data",
     "check_enough",
     "check_fittable",
@@ -97,6 +98,12 @@ def check_prob(prob: float) -> None:
     """Raise InvalidParameterError unless ``prob``, the share that an interval holds, lies between 0 and 1."""
     if not 0 < prob < 1:
         raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise InvalidParameterError unless the value, given for ``name``, is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InvalidParameterError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def is_finite(value: Any) -> bool:

@@ -14,8 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from sklearn.base import BaseEstimator
 
 from bayesgmm.bayes.op import mixture_log_density
-from bayesgmm.bayes.unconstrained_space import FAMILIES
-from bayesgmm.covariance import Family, family
+from bayesgmm.covariance import WITH_PRIORS, Family, family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.priors import (
     LKJ,
@@ -32,6 +31,7 @@ from bayesgmm.priors import (
 from bayesgmm.rows import rows_to_fit
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
+from bayesgmm.validation import check_count
 
 __all__ = ["build_model", "build_resolved", "variable_names"]
 
@@ -125,21 +125,16 @@ def build_model(
     >>> [variable.name for variable in model.deterministics]
     ['means', 'sds', 'covariances']
     """
-    _check_n_components(n_components)
+    check_count("n_components", n_components)
     kind = family(covariance_type)
-    if kind.name not in FAMILIES:
+    if kind.name not in WITH_PRIORS:
         raise InvalidParameterError(
-            f"covariance_type must be one of {', '.join(map(repr, FAMILIES))} for a posterior, got {covariance_type!r}: "
+            f"covariance_type must be one of {', '.join(map(repr, WITH_PRIORS))} for a posterior, got {covariance_type!r}: "
             "mclust's other families can be fitted by EM"
         )
     rows = rows_to_fit(BaseEstimator(), X, None, int(n_components), allow_missing=False, in_memory=True)
     resolved = (Priors() if priors is None else priors).resolve(rows, int(n_components), kind)
     return build_resolved(rows.values, kind, resolved, rows.feature_names)
-
-
-def _check_n_components(n_components: object) -> None:
-    if not isinstance(n_components, (int, np.integer)) or n_components < 1:
-        raise InvalidParameterError(f"n_components must be a whole number of at least 1, got {n_components!r}")
 
 
 def build_resolved(X: FloatArray, kind: Family, priors: ResolvedPriors, names: Sequence[str]) -> pm.Model:

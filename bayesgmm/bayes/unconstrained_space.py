@@ -13,15 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesgmm.covariance import WITH_PRIORS, Family
+from bayesgmm.covariance import Family
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["FAMILIES", "Space", "spiral"]
-
-FAMILIES = WITH_PRIORS
-"""Names of the covariance families that a posterior can have: those made of free standard deviations and correlations."""
+__all__ = ["Space", "spiral"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from bayesgmm.resolution import MOST_ROWS, smallest_sds, with_rounding, without_
 from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.underflow import guard
-from bayesgmm.validation import broadcast, is_finite, is_positive
+from bayesgmm.validation import broadcast, check_count, is_finite, is_positive
 
 __all__ = ["Priors", "ResolvedPriors", "draw_mixtures"]
 
@@ -174,8 +174,8 @@ class Priors:
         >>> data_sets.shape
         (100, 50, 2)
         """
-        _check_count("n_components", n_components)
-        _check_count("n_draws", n_draws)
+        check_count("n_components", n_components)
+        check_count("n_draws", n_draws)
         kind = family_named(covariance_type)
         if kind.name not in WITH_PRIORS:
             raise InvalidParameterError(
@@ -425,11 +425,6 @@ def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.ra
     factors = priors.correlations.draw_factors(D, n_draws, kind.n_blocks(K), rng) if kind.has_correlations(D) else np.eye(D)
     scale_tril = kind.full_sds(np.maximum(sds, LEAST), K, D)[..., None] * factors
     return priors.to_data(MixtureParams(weights, means, scale_tril))
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InvalidParameterError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 guard(globals())

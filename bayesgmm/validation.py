@@ -9,9 +9,11 @@ from sklearn.utils.validation import check_array, validate_data
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.tables import Wrong, as_numbers, boolean_columns, column_names, numbers_in, warn_of_booleans
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = [
+    "broadcast",
+    "check_count",
     "check_data",
     "check_enough",
     "check_fittable",
@@ -19,6 +21,8 @@ __all__ = [
     "check_ranges",
     "check_same_columns",
     "check_weights",
+    "is_finite",
+    "is_positive",
 ]
 
 _MOST_NAMED = 5
@@ -94,6 +98,34 @@ def check_prob(prob: float) -> None:
     """Raise InvalidParameterError unless ``prob``, the share that an interval holds, lies between 0 and 1."""
     if not 0 < prob < 1:
         raise InvalidParameterError(f"prob must lie between 0 and 1, got {prob}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise InvalidParameterError unless the value, given for ``name``, is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InvalidParameterError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether these are numbers, at least one, and all finite."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return False
+    return array.size > 0 and bool(np.isfinite(array).all())
+
+
+def is_positive(value: Any) -> bool:
+    """Whether these are numbers, at least one, and all finite and above zero."""
+    return is_finite(value) and bool((np.asarray(value, dtype=float) > 0).all())
+
+
+def broadcast(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
+    """Return a number or an array in a shape, or raise InvalidParameterError for ``name`` if it does not fit."""
+    try:
+        return np.ascontiguousarray(np.broadcast_to(np.asarray(value, dtype=float), shape))
+    except ValueError:
+        raise InvalidParameterError(f"{name} must be a number or have a shape that fits {shape}, got {np.shape(value)}") from None
 
 
 def check_fittable(X: FloatArray, names: Sequence[str], n_components: int) -> None:

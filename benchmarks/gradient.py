@@ -12,9 +12,9 @@ from numba import njit
 from pymc.blocking import DictToArrayBijection
 from threadpoolctl import threadpool_limits
 
-from bayesgmm.bayes._density import log_posterior
-from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes._log_posterior import log_posterior
+from bayesgmm.bayes.log_posterior import LogPosterior
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from benchmarks.em import problem
 from benchmarks.textbook import textbook_model, textbook_priors
@@ -44,7 +44,7 @@ def _pair(N: int, D: int, K: int) -> tuple[LogPosterior, Callable[[np.ndarray], 
     """Our density, the textbook model's, and a point to evaluate them at."""
     X, _, _ = problem(N, D, K)
     fam = family("full")
-    ours = LogPosterior(X, Space(K, D, fam), textbook_priors(X, K))
+    ours = LogPosterior(X, Space(textbook_priors(X, K), fam))
     model = textbook_model(X, K)
     with pytensor.config.change_flags(mode="NUMBA"):
         theirs = model.logp_dlogp_function(ravel_inputs=True)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesgmm.bayes import callback, nuts
-from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes import nutpie_callback, nuts
 from bayesgmm.bayes.draws import STATISTICS, SamplerSettings
+from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.nuts import sample_nuts
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.priors import HalfNormal, Priors
 from bayesgmm.rows import MemoryRows
@@ -25,7 +25,7 @@ def normal_problem():
     X = np.random.default_rng(5).normal(1.0, 2.0, size=(25, 1))
     fam = family("full")
     priors = Priors(sds=HalfNormal(3.0), means_loc=0.0, means_scale=5.0).resolve(MemoryRows(X), 1, fam)
-    return LogPosterior(X, Space(1, 1, fam), priors)
+    return LogPosterior(X, Space(priors, fam))
 
 
 def run(density, **changes):
@@ -35,7 +35,7 @@ def run(density, **changes):
 
 
 def test_nutpie_still_has_the_private_names_we_use():
-    """If this fails, nutpie has changed inside: adapt bayesgmm/bayes/callback.py and the version range in pyproject.toml."""
+    """If this fails, nutpie has changed inside: adapt bayesgmm/bayes/nutpie_callback.py and the version range in pyproject.toml."""
     from nutpie import _lib
     from nutpie.sample import CompiledModel
 
@@ -98,7 +98,7 @@ def test_the_way_through_python_gives_the_same_draws(normal_problem):
 
 
 def test_a_changed_nutpie_is_said_and_survived(normal_problem, monkeypatch):
-    monkeypatch.delattr(callback._lib, "LogpFunc")
+    monkeypatch.delattr(nutpie_callback._lib, "LogpFunc")
     with pytest.warns(UserWarning, match="nutpie .* has changed inside"):
         draws = run(normal_problem, draws=20, tune=50, chains=2)
     assert draws.params.batch_shape == (2, 20)

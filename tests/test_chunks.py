@@ -340,9 +340,8 @@ def test_the_posterior_of_rows_in_chunks_is_that_of_the_rows(tmp_path):
 
 
 def test_density_and_gradient_in_chunks_are_those_in_memory(tmp_path):
-    from bayesgmm.bayes.density import LogPosterior
-    from bayesgmm.bayes.space import Space
-    from bayesgmm.bayes.streamed import StreamedPosterior
+    from bayesgmm.bayes.log_posterior import ChunkedLogPosterior, LogPosterior
+    from bayesgmm.bayes.unconstrained_space import Space
     from bayesgmm.covariance import family
     from bayesgmm.frame import Frame, total_moments
     from bayesgmm.priors import Priors
@@ -353,9 +352,9 @@ def test_density_and_gradient_in_chunks_are_those_in_memory(tmp_path):
         kind = family(name)
         frame = Frame.of(MemoryRows(X), "scale" if kind.invariance == "scale" else "columns")
         priors = Priors().resolve(MemoryRows(X), 2, kind).standardised(*total_moments(MemoryRows(X))).seen_in(frame)
-        space = Space(2, 3, kind)
-        inside = LogPosterior(frame.standardise(X), space, priors)
-        chunked = StreamedPosterior(open_rows(tmp_path / "x.npy", chunk_rows=60), space, priors, None, frame)
+        space = Space(priors, kind)
+        inside = LogPosterior(frame.standardise(X), space)
+        chunked = ChunkedLogPosterior(open_rows(tmp_path / "x.npy", chunk_rows=60), space, frame)
         q = np.random.default_rng(2).normal(scale=0.4, size=(5, space.n_dim))
         for one, other in zip(inside.at_each(q), chunked.at_each(q), strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-8)

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.bayes.space import FAMILIES
 from bayesgmm.cli import main
 from bayesgmm.cli.options import (
     COVARIANCE_TYPES,
@@ -27,6 +26,7 @@ from bayesgmm.cli.options import (
     seeded,
 )
 from bayesgmm.cli.steps import Table, command_line
+from bayesgmm.covariance import WITH_PRIORS
 from bayesgmm.typing import CovarianceType
 
 BAYESGMM = Path(sys.executable).with_name("bayesgmm")
@@ -78,7 +78,7 @@ class TestHelp:
 
     def test_covariance_types_are_those_of_the_estimators(self) -> None:
         assert get_args(CovarianceType) == COVARIANCE_TYPES
-        assert POSTERIOR_COVARIANCE_TYPES == FAMILIES
+        assert POSTERIOR_COVARIANCE_TYPES == WITH_PRIORS
 
     def test_settings_left_out_are_left_to_the_estimator(self) -> None:
         assert Sampling(draws=5).chosen() == {"draws": 5}

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import logsumexp
 
-from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.space import Space, spiral
+from bayesgmm.bayes import _log_posterior
+from bayesgmm.bayes.log_posterior import LogPosterior, _constant
+from bayesgmm.bayes.unconstrained_space import Space, spiral
 from bayesgmm.covariance import family
+from bayesgmm.kernels.score import SCORE
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors, lkj_log_constant
 from bayesgmm.rows import MemoryRows
@@ -43,7 +45,7 @@ def log_posterior(rng, K, D, name, sds=None, N=30, smallest_sd=0.0, frame=None):
     bounds = smallest_sd if np.ndim(smallest_sd) == 0 else smallest_sd[:D]
     eta = (0.5, 1.5, 6.0) if sds is None else 1.5
     priors = Priors(sds=sds, eta=eta, concentration=1.3, smallest_sd=bounds, frame=frame).resolve(MemoryRows(X), K, fam)
-    return LogPosterior(X, Space(K, D, fam), priors)
+    return LogPosterior(X, Space(priors, fam))
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,7 +81,7 @@ def test_gaps_and_weights_change_the_likelihood_only_and_the_gradient_with_it(se
     X[rng.random(X.shape) < 0.3] = np.nan
     X[0, 0] = 0.5
     weight = rng.uniform(0, 3, len(X)) if weighted else None
-    density = LogPosterior(X, whole.space, whole.priors, weight)
+    density = LogPosterior(X, whole.space, weight)
     q = 0.5 * rng.normal(size=density.space.n_dim)
     params = density.space.constrain(q)
     rows = params.log_density(X)
@@ -109,7 +111,7 @@ def test_space_there_and_back(seed, K, D, name, frame, smallest_sd):
     fam = family(name)
     X = rng.normal(size=(30, D)) @ rng.normal(size=(D, D))
     priors = Priors(smallest_sd=smallest_sd, frame=frame if fam.has_correlations(D) else None).resolve(MemoryRows(X), K, fam)
-    space = Space.under(priors, fam)
+    space = Space(priors, fam)
     q = rng.normal(size=(2, 3, space.n_dim))
     params = space.constrain(q)
     assert params.batch_shape == (2, 3)
@@ -134,7 +136,7 @@ def test_rounding_adds_to_every_covariance_and_to_nothing_else(seed, name, frame
     X = rng.normal(size=(30, D)) @ rng.normal(size=(D, D))
     frame = frame if fam.has_correlations(D) else None
     plain, rounded = (
-        LogPosterior(X, Space(K, D, fam), Priors(frame=frame, smallest_sd=bound).resolve(MemoryRows(X), K, fam))
+        LogPosterior(X, Space(Priors(frame=frame, smallest_sd=bound).resolve(MemoryRows(X), K, fam), fam))
         for bound in (0.0, smallest_sd)
     )
     q = 0.5 * rng.normal(size=plain.space.n_dim)
@@ -146,7 +148,7 @@ def test_rounding_adds_to_every_covariance_and_to_nothing_else(seed, name, frame
 
 def test_a_start_that_is_narrower_than_the_rounding_is_given_a_little_of_its_own():
     X = np.arange(12.0)[:, None]
-    space = Space.under(Priors(smallest_sd=0.1).resolve(MemoryRows(X), 2, family("full")), family("full"))
+    space = Space(Priors(smallest_sd=0.1).resolve(MemoryRows(X), 2, family("full")), family("full"))
     mixture = MixtureParams(np.array([0.5, 0.5]), np.array([[0.0], [1.0]]), np.array([[[0.1]], [[0.5]]]))
     back = space.constrain(space.unconstrain(mixture))
     assert 0.1 < back.sds[0, 0] < 0.101
@@ -169,7 +171,7 @@ def test_one_dimension_equals_scipy_term_by_term(rng):
     jacobian = np.log(2) + 2 * y - 2 * logsumexp([2 * y, 0.0]) + np.log(params.sds).sum()
     priors = (
         stats.dirichlet([1.3, 1.3]).logpdf(params.weights)
-        + stats.norm(density.priors.means_loc, density.priors.means_scale).logpdf(params.means).sum()
+        + stats.norm(density.space.priors.means_loc, density.space.priors.means_scale).logpdf(params.means).sum()
         + stats.halfnorm(scale=0.8).logpdf(params.sds).sum()
     )
     assert density(q)[0] == pytest.approx(scipy_log_likelihood(density.X, params) + priors + jacobian, rel=1e-11)
@@ -187,8 +189,10 @@ def test_lkj_integrates_to_one(rng):
     values = []
     grid = np.linspace(-300, 300, 200_001)
     lkj = lkj_log_constant(1.5, 2)
-    without = density._constant() + lkj - 0.5 * ((density.priors.means_loc / density.priors.means_scale) ** 2).sum()
-    sds = density.priors.sds
+    without = (
+        _constant(density.space) + lkj - 0.5 * ((density.space.priors.means_loc / density.space.priors.means_scale) ** 2).sum()
+    )
+    sds = density.space.priors.sds
     others = without - (0.5 * (sds.mu / sds.sigma) ** 2).sum()
     for v in (0.0, 1.3, -4.0):
         q = base.copy()
@@ -219,3 +223,13 @@ def test_a_density_read_in_another_process_is_the_same(rng, tmp_path):
     script = "import pickle, sys; density, q = pickle.load(open(sys.argv[1], 'rb')); print(repr(float(density(q)[0])))"
     told = subprocess.run([sys.executable, "-c", script, str(tmp_path / "density")], capture_output=True, text=True, check=True)
     assert float(told.stdout) == density(q)[0]
+
+
+def test_the_flat_array_is_read_as_it_was_written():
+    fields = _log_posterior.Problem._fields
+    numbers = [3, 2, 1, 0, 5, 7, -0.5, 0.25]
+    arrays = [np.arange(float(n)) + 10 * n for n in range(len(fields) - len(numbers))]
+    problem = _log_posterior.Problem(*numbers, *arrays)
+    read = _log_posterior.unpack(_log_posterior.pack(problem, SCORE))
+    for name, one, other in zip(fields, problem, read, strict=True):
+        np.testing.assert_array_equal(other, one, err_msg=name)

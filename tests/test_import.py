@@ -49,7 +49,7 @@ def test_a_posterior_fit_loads_neither_pymc_nor_arviz_and_leaves_both_usable() -
 def test_what_is_imported_later_comes_when_it_is_used() -> None:
     code = (
         "import sys\n"
-        "from bayesgmm.bayes._lazy import imported_later\n"
+        "from bayesgmm.bayes.nuts import imported_later\n"
         "with imported_later('colorsys'), imported_later('json'):\n"
         "    import colorsys, json\n"
         "assert 'colorsys' not in sys.modules\n"

@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
-from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import SAMPLERS
-from bayesgmm.bayes.importance import log_densities
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.laplace import log_densities
+from bayesgmm.bayes.log_posterior import LogPosterior
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import convergence_table, diagnose, does_not_apply, stack
 from bayesgmm.diagnostics.convergence import require_valid
@@ -51,7 +51,7 @@ class TestSchema:
 
     def test_lp_is_the_posterior_in_the_users_units(self, laplace_faithful, faithful):
         X, kind = np.ascontiguousarray(faithful, dtype=float), family("full")
-        density = LogPosterior(X, Space(2, 2, kind), laplace_faithful.priors_)
+        density = LogPosterior(X, Space(laplace_faithful.priors_, kind))
         expected = log_densities(density, density.space.unconstrain(laplace_faithful.params_[0, :20]))
         np.testing.assert_allclose(laplace_faithful.datatree_["sample_stats"]["lp"][0, :20], expected, rtol=1e-9)
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.log_posterior import LogPosterior
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.em.penalties import penalty_of
 from bayesgmm.exceptions import InvalidParameterError
@@ -35,9 +35,9 @@ def two_groups(rng, N, D):
 
 def natural_log_posterior(q, X, K, fam, priors):
     """The fast density (which equals the model's) with the Jacobian of every transform taken away: by an independent route."""
-    space = Space.under(priors, fam)
-    params = space.in_frame(space.constrain(q))
-    value, _ = LogPosterior(X, space, priors)(q)
+    space = Space(priors, fam)
+    params = space.priors.from_data(space.constrain(q))
+    value, _ = LogPosterior(X, space)(q)
     D = X.shape[1]
     jacobian = np.log(params.weights).sum() + np.log(K) + np.log(space.family.free_sds(params.sds)).sum()
     if space.n_matrices:
@@ -70,7 +70,7 @@ def test_the_slope_of_the_log_posterior_vanishes_at_the_mode(name, frame, prior,
     em = bg.GaussianMixture(2, covariance_type=name, priors=priors, tol=1e-14, init_params=labels).fit(X)
     assert em.status_ == "converged"
     resolved = replace(priors, smallest_sd=0.0).resolve(MemoryRows(X), 2, fam)
-    q = Space.under(resolved, fam).unconstrain(em.params_)
+    q = Space(resolved, fam).unconstrain(em.params_)
     found = natural_log_posterior(q, X, 2, fam, priors=resolved)
     log_prior = penalty_of(priors, MemoryRows(X), 2, fam).log_density(em.weights_, em.means_, em.params_.scale_tril)
     assert found == pytest.approx(em.log_likelihood_ + log_prior, rel=1e-10)
@@ -85,7 +85,7 @@ def test_the_models_own_slope_vanishes_at_the_mode(rng):
     em = bg.GaussianMixture(2, priors=priors, tol=1e-14, init_params=labels).fit(X)
     model = bg.build_model(X, 2, priors=priors)
     slope = model.compile_dlogp(jacobian=False, mode="FAST_COMPILE")
-    q = Space.under(priors.resolve(MemoryRows(X), 2, family("full")), family("full")).unconstrain(em.params_)
+    q = Space(priors.resolve(MemoryRows(X), 2, family("full")), family("full")).unconstrain(em.params_)
     names = [variable.name for variable in model.value_vars]
     pieces = np.split(q, np.cumsum([1, 4, 4]))
     start = model.initial_point()

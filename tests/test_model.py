@@ -12,10 +12,10 @@ from scipy import stats
 from scipy.special import betaln, logsumexp
 
 from bayesgmm import Priors, build_model
-from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.model import build_resolved
 from bayesgmm.bayes.op import mixture_log_density
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
@@ -69,8 +69,8 @@ class Case:
         eta = (0.6, 1.7, 4.0) if sds is None else 1.7
         priors = Priors(concentration=concentration, sds=sds, eta=eta, smallest_sd=smallest_sd, frame=frame)
         self.priors = priors.resolve(MemoryRows(self.X), K, self.family)
-        self.space = Space.under(self.priors, self.family)
-        self.model = build_resolved(self.X, K, self.family, self.priors, [f"x{d}" for d in range(D)])
+        self.space = Space(self.priors, self.family)
+        self.model = build_resolved(self.X, self.family, self.priors, [f"x{d}" for d in range(D)])
         self.logp_dlogp = self.model.logp_dlogp_function(ravel_inputs=True)
         self.logp_dlogp.set_extra_values({})
 
@@ -168,7 +168,7 @@ def test_log_posterior_equals_scipy(case):
 
 
 def test_log_posterior_and_gradient_equal_the_compiled_density(case):
-    density = LogPosterior(case.X, case.space, case.priors)
+    density = LogPosterior(case.X, case.space)
     for q in case.points(4):
         value, gradient = density(q)
         expected, expected_gradient = case.logp_dlogp(q)
@@ -210,7 +210,7 @@ def test_names_dims_and_coords(case):
 def as_draws(case, n=3):
     """A posterior group of n arbitrary points in two chains, and the same as MixtureParams."""
     params = case.space.constrain(case.points(2 * n).reshape(2, n, -1))
-    inside = case.space.in_frame(params)
+    inside = case.priors.from_data(params)
     end = "" if case.priors.is_direct else "_in_frame"
     values = {"weights": params.weights, f"means{end}": inside.means, f"sds{end}": case.space.family.free_sds(inside.sds)}
     if case.space.n_matrices:

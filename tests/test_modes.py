@@ -8,12 +8,12 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_t, norm
 
 import bayesgmm as bg
-from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import SamplerSettings
+from bayesgmm.bayes.initial_points import CREDIBLE, initial_points
 from bayesgmm.bayes.laplace import find_mode, hessian, log_mass
+from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.nuts import sample_nuts
-from bayesgmm.bayes.space import Space
-from bayesgmm.bayes.starts import CREDIBLE, chain_starts
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import diagnose, stack
 from bayesgmm.diagnostics.chains import find_modes
@@ -34,7 +34,7 @@ def three():
 
 def density_of(X, K=2):
     priors = Priors().resolve(MemoryRows(X), K, FULL)
-    return LogPosterior(X, Space(K, X.shape[1], FULL), priors)
+    return LogPosterior(X, Space(priors, FULL))
 
 
 def line(weights, means, sds):
@@ -82,14 +82,14 @@ def test_chains_start_in_the_highest_mode_and_one_in_another(three):
     modes = [LEFT, RIGHT, moved]
     heights = np.array([density(density.space.unconstrain(mode))[0] for mode in modes])
     assert np.ptp(heights) < CREDIBLE
-    starts = chain_starts(density, three, modes, 4, 1)
+    starts = initial_points(density, three, modes, 4, 1)
     # By brute force: the mass of each mode is the posterior's integral about it, by importance sampling.
     masses = [mass_about(density, density.space.unconstrain(mode)) for mode in (LEFT, RIGHT)]
     best = density.space.unconstrain(modes[int(np.argmax(masses))])
     np.testing.assert_array_equal(starts[0], best)
     assert not np.array_equal(starts[-1], best)
     assert {tuple(start) for start in starts} <= {tuple(density.space.unconstrain(mode)) for mode in modes}
-    np.testing.assert_array_equal(chain_starts(density, three, modes, 1, 1), best[None])
+    np.testing.assert_array_equal(initial_points(density, three, modes, 1, 1), best[None])
 
 
 def mass_about(density, start):
@@ -114,7 +114,7 @@ def test_equal_and_hopeless_modes_get_no_chain(three):
     degenerate = line([0.5, 0.5], [0.0, 1e300], [1.0, 1.0])
     # The two components named the other way round are the same mode: as high, and found by its height.
     renamed = LEFT.permute(np.array([1, 0]))
-    starts = chain_starts(density, three, [LEFT, renamed, far, degenerate], 5, 1)
+    starts = initial_points(density, three, [LEFT, renamed, far, degenerate], 5, 1)
     np.testing.assert_array_equal(starts, np.tile(density.space.unconstrain(LEFT), (5, 1)))
 
 

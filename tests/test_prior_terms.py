@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm.bayes.density import LogPosterior
+from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.model import build_resolved
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import prior_sensitivity
 from bayesgmm.exceptions import InvalidDataError
@@ -48,8 +48,8 @@ def test_terms_and_jacobians_are_the_compiled_density_without_data(name, K, D, s
     """Compiled density - log-likelihood = terms + log-Jacobian of PyMC's transforms."""
     X, fam = DATA[:, :D], family(name)
     priors = Priors(1.7, sds=sds, eta=1.3, smallest_sd=lower).resolve(MemoryRows(X), K, fam)
-    space = Space.under(priors, fam)
-    density = LogPosterior(X, space, priors)
+    space = Space(priors, fam)
+    density = LogPosterior(X, space)
     draws = draw_mixtures(priors, fam, 3, np.random.default_rng(1))
     terms = sum(log_prior_terms(draws, priors, fam).values())
     for t in range(3):
@@ -59,7 +59,7 @@ def test_terms_and_jacobians_are_the_compiled_density_without_data(name, K, D, s
 
 def log_jacobian(params, space):
     """Of the softmax with its last entry left out, of the exponential, and of rows (i from 0) of norm one: L_ii to the power i + 2."""
-    params = space.in_frame(params)
+    params = space.priors.from_data(params)
     corr_diagonal = np.diagonal(params.scale_tril / params.sds[..., None], axis1=-2, axis2=-1)[: space.n_matrices]
     rows = (np.arange(2, space.n_features + 2) * np.log(corr_diagonal)).sum()
     softmax = np.log(space.n_components) + params.log_weights.sum() if space.n_components > 1 else 0.0
@@ -71,8 +71,8 @@ def log_jacobian(params, space):
 def test_terms_are_those_of_the_pymc_model(name, K, D, sds, lower):
     X, fam = DATA[:, :D], family(name)
     priors = Priors(1.7, sds=sds, eta=1.3, smallest_sd=lower).resolve(MemoryRows(X), K, fam)
-    space = Space.under(priors, fam)
-    model = build_resolved(X, K, fam, priors, [f"x{d}" for d in range(D)])
+    space = Space(priors, fam)
+    model = build_resolved(X, fam, priors, [f"x{d}" for d in range(D)])
     draws = draw_mixtures(priors, fam, 3, np.random.default_rng(1))
     terms = log_prior_terms(draws, priors, fam)
     assert list(terms) == [variable.name.removesuffix("_in_frame").removesuffix("_cholesky") for variable in model.free_RVs]
@@ -90,7 +90,7 @@ def test_draws_are_those_of_the_pymc_model():
     """PyMC draws the same priors and prior predictive rows; its LKJ generator is another."""
     X, fam = DATA[:, :2], family("full")
     priors = Priors([1.0, 3.0], eta=1.3).resolve(MemoryRows(X), 2, fam)
-    model = build_resolved(X, 2, fam, priors, ["a", "b"])
+    model = build_resolved(X, fam, priors, ["a", "b"])
     theirs = pm.sample_prior_predictive(400, model=model, random_seed=1)
     ours = draw_mixtures(priors, fam, 400, np.random.default_rng(2))
     rows, _ = ours.sample(len(X), random_state=3)

@@ -6,11 +6,11 @@ import pytensor
 import pytest
 from pymc.initial_point import make_initial_point_fn
 
-from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import STATISTICS, SamplerSettings
+from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.model import build_resolved
 from bayesgmm.bayes.pymc_sample import _point, sample_pymc
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.priors import Priors
@@ -35,16 +35,16 @@ def problem(name, D, K, N=30):
 
 def draw(problem, options=(), **changes):
     how = {"jitter": 0.05, "draws": 6, "tune": 8, "chains": 2, "cores": 1, "seed": 4, "progressbar": False} | changes
-    X, K, kind, priors, start = problem
-    q = Space.under(priors, kind).unconstrain(start)
-    return sample_pymc(X, K, kind, priors, np.tile(q, (how["chains"], 1)), SamplerSettings(**how), dict(options))
+    X, _, kind, priors, start = problem
+    q = Space(priors, kind).unconstrain(start)
+    return sample_pymc(X, Space(priors, kind), np.tile(q, (how["chains"], 1)), SamplerSettings(**how), dict(options))
 
 
 @pytest.mark.parametrize(("name", "D", "K"), [("full", 3, 2), ("tied", 2, 2), ("diag", 2, 3), ("spherical", 2, 2), ("full", 1, 1)])
 def test_chains_start_where_they_are_told(name, D, K, interpreted):
     X, K, kind, priors, start = problem(name, D, K)
-    space = Space.under(priors, kind)
-    model = build_resolved(X, K, kind, priors, [f"x{d}" for d in range(D)])
+    space = Space(priors, kind)
+    model = build_resolved(X, kind, priors, [f"x{d}" for d in range(D)])
     point = make_initial_point_fn(model=model, overrides=_point(start, space), return_transformed=True)(0)
     q = np.concatenate([np.ravel(value) for value in point.values()])
     np.testing.assert_allclose(q, space.unconstrain(start), atol=1e-9)
@@ -60,8 +60,8 @@ def test_draws_of_pymcs_sampler(name, D, K, interpreted):
     assert (draws.sampler, draws.tuning_steps) == ("pymc", 8)
     assert draws.sampling_time > 0
     # The log-posterior that the sampler reports is that of the draws we hand on.
-    X, K, kind, priors, _ = here
-    density = LogPosterior(X, Space(K, D, kind), priors)
+    X, _, kind, priors, _ = here
+    density = LogPosterior(X, Space(priors, kind))
     q = density.space.unconstrain(draws.params)
     lp = [[density(row)[0] for row in chain] for chain in q]
     np.testing.assert_allclose(draws.statistics["lp"], lp, rtol=1e-7)
@@ -119,9 +119,9 @@ def test_other_samplers_draw_from_the_same_posterior(sampler):
     if sampler == "numpyro":
         pytest.importorskip("numpyro", reason="NumPyro is not installed: pip install bayesgmm[jax]")
     here = problem("full", 2, 2, N=60)
-    X, K, kind, priors, _ = here
+    X, _, kind, priors, _ = here
     draws = draw(here, {"nuts_sampler": sampler}, draws=100, tune=200, cores=2)
-    density = LogPosterior(X, Space(K, 2, kind), priors)
+    density = LogPosterior(X, Space(priors, kind))
     q = density.space.unconstrain(draws.params)
     lp = [[density(row)[0] for row in chain] for chain in q]
     np.testing.assert_allclose(draws.statistics["lp"], lp, rtol=1e-7)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayesgmm as bg
-from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.laplace import find_mode
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.log_posterior import LogPosterior
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import DataAdvice
 from bayesgmm.priors import HalfNormal, Priors
@@ -56,7 +56,7 @@ def test_rounded_data_have_no_mode_on_equal_values(seed):
     spike = bg.MixtureParams(np.array([0.1, 0.9]), np.array([[tie], [X.mean()]]), np.array([[[1e-8]], [[X.std()]]]))
     heights, sds = [], []
     for priors in (Priors(), Priors(smallest_sd=0.0, sds=HalfNormal(2.0))):
-        density = LogPosterior(X, Space(2, 1, kind), priors.resolve(MemoryRows(X), 2, kind))
+        density = LogPosterior(X, Space(priors.resolve(MemoryRows(X), 2, kind), kind))
         mode = find_mode(density, density.space.unconstrain(spike))
         heights.append(density(mode)[0])
         sds.append(density.space.constrain(mode).sds.min())

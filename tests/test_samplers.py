@@ -9,12 +9,11 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import bayesgmm as bg
-from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import SamplerSettings
 from bayesgmm.bayes.gibbs import sample_gibbs
-from bayesgmm.bayes.importance import Normal, log_densities, pareto_smoothed, resample
-from bayesgmm.bayes.laplace import find_mode, hessian, laplace
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.laplace import Normal, find_mode, hessian, laplace, log_densities, pareto_smoothed, resample
+from bayesgmm.bayes.log_posterior import LogPosterior
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.em.penalties import ConjugatePenalty, ModelPenalty
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
@@ -22,7 +21,7 @@ from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, HalfNormal, LogNormal, Priors
 from bayesgmm.priors.log_prior import log_conjugate_prior, log_prior_terms
-from bayesgmm.priors.rounding import without_rounding
+from bayesgmm.resolution import without_rounding
 from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture, scipy_log_likelihood
 
@@ -49,8 +48,8 @@ def mean_and_error(params):
 
 def log_model_prior(params, priors, kind):
     """Log-density under the model's priors in the measure of `log_conjugate_prior`: logs of standard deviations, and correlations."""
-    space = Space.under(priors, kind)
-    inside, D = space.in_frame(params), params.n_features
+    space = Space(priors, kind)
+    inside, D = space.priors.from_data(params), params.n_features
     logs = np.log(np.diagonal(inside.scale_tril, axis1=-2, axis2=-1) / inside.sds)[..., : space.n_matrices, :]
     of_factors = ((D - 1 - np.arange(D)) * logs).sum((-2, -1))  # the terms are of the correlations' Cholesky factors
     log_sds = np.log(space.family.free_sds(inside.sds)).reshape(*params.batch_shape, -1).sum(-1)
@@ -59,7 +58,7 @@ def log_model_prior(params, priors, kind):
 
 def weights_to_priors(params, drawn_under, priors, kind):
     """Importance weights that turn draws under conjugate priors into draws under the model's: the likelihood is the same."""
-    inside = Space.under(priors, kind).in_frame(params.reshape(-1))
+    inside = priors.from_data(params.reshape(-1))
     theirs = log_conjugate_prior(inside, drawn_under.seen_in(priors.frame), kind)
     return pareto_smoothed(log_model_prior(params.reshape(-1), priors, kind) - theirs)
 
@@ -69,7 +68,7 @@ def small_problem(name="full", D=2, K=2, N=40, seed=5):
     start = random_mixture(rng, K, D, covariance_type=name)
     X = start.sample(N, rng)[0]
     kind = family(name)
-    return X, kind, start, LogPosterior(X, Space(K, D, kind), Priors().resolve(MemoryRows(X), K, kind))
+    return X, kind, start, LogPosterior(X, Space(Priors().resolve(MemoryRows(X), K, kind), kind))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +113,7 @@ class TestLaplace:
         np.testing.assert_allclose(draws.std((0, 1)), sd, rtol=0.1)
 
         kind = family("full")
-        density = LogPosterior(large, Space(2, 1, kind), Priors().resolve(MemoryRows(large), 2, kind))
+        density = LogPosterior(large, Space(Priors().resolve(MemoryRows(large), 2, kind), kind))
         normal = laplace(density, density.space.unconstrain(nuts.em_.params_)[None])
         plain = parameters(density.space.constrain(normal.draw(4000, np.random.default_rng(0))[0])[None])
         assert (np.abs(plain.mean((0, 1)) - mean) < 8 / np.sqrt(len(large)) * sd + 4.5 * sd / np.sqrt(4000)).all()
@@ -206,8 +205,7 @@ class TestConjugateDensities:
         X = rng.normal(size=(50, D))
         conjugate = ConjugatePriors(2.0, shrinkage=0.3).resolve(X.mean(0), np.cov(X.T).reshape(D, D), K)
         model = Priors(eta=3.0, frame="columns").resolve(MemoryRows(X), K, kind)
-        space = Space(K, D, kind)
-        log_sds = np.log(space.family.free_sds(params.sds)).reshape(3, -1)
+        log_sds = np.log(kind.free_sds(params.sds)).reshape(3, -1)
         if kind.diagonal:
             jacobian = (np.log(2) + 2 * log_sds).sum(-1)
         else:
@@ -224,13 +222,15 @@ class TestConjugateDensities:
         X, kind, start, density = small_problem()
 
         def natural(q):
-            one = density.space.in_frame(density.space.constrain(q))
+            one = density.space.priors.from_data(density.space.constrain(q))
             return np.concatenate([one.weights[:1], one.means.ravel(), np.log(one.sds).ravel(), one.correlations[:, 1, 0]])
 
         q = density.space.unconstrain(start)
         steps = 1e-6 * np.eye(len(q))
         jacobian = np.stack([(natural(q + h) - natural(q - h)) / 2e-6 for h in steps])
-        expected = scipy_log_likelihood(X, start) + log_model_prior(start, density.priors, kind) + np.linalg.slogdet(jacobian)[1]
+        expected = (
+            scipy_log_likelihood(X, start) + log_model_prior(start, density.space.priors, kind) + np.linalg.slogdet(jacobian)[1]
+        )
         assert density(q)[0] == pytest.approx(expected, abs=1e-5)
 
     def test_a_change_of_units_changes_densities_by_a_constant(self, rng):

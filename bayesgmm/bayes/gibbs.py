@@ -24,8 +24,8 @@ from bayesgmm.expectation import evaluate
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors
 from bayesgmm.priors.log_prior import log_conjugate_prior
-from bayesgmm.priors.rounding import with_rounding, without_rounding
 from bayesgmm.progress import steps
+from bayesgmm.resolution import with_rounding, without_rounding
 from bayesgmm.rows import Chunk
 from bayesgmm.rows.missing import has_missing
 from bayesgmm.typing import FloatArray, IntArray

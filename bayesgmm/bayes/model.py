@@ -14,8 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from sklearn.base import BaseEstimator
 
 from bayesgmm.bayes.op import mixture_log_density
-from bayesgmm.bayes.space import FAMILIES
-from bayesgmm.covariance import Family, family
+from bayesgmm.covariance import WITH_PRIORS, Family, family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.priors import (
     LKJ,
@@ -32,6 +31,7 @@ from bayesgmm.priors import (
 from bayesgmm.rows import rows_to_fit
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
+from bayesgmm.validation import check_count
 
 __all__ = ["build_model", "build_resolved", "variable_names"]
 
@@ -125,27 +125,22 @@ def build_model(
     >>> [variable.name for variable in model.deterministics]
     ['means', 'sds', 'covariances']
     """
-    _check_n_components(n_components)
+    check_count("n_components", n_components)
     kind = family(covariance_type)
-    if kind.name not in FAMILIES:
+    if kind.name not in WITH_PRIORS:
         raise InvalidParameterError(
-            f"covariance_type must be one of {', '.join(map(repr, FAMILIES))} for a posterior, got {covariance_type!r}: "
+            f"covariance_type must be one of {', '.join(map(repr, WITH_PRIORS))} for a posterior, got {covariance_type!r}: "
             "mclust's other families can be fitted by EM"
         )
     rows = rows_to_fit(BaseEstimator(), X, None, int(n_components), allow_missing=False, in_memory=True)
     resolved = (Priors() if priors is None else priors).resolve(rows, int(n_components), kind)
-    return build_resolved(rows.values, int(n_components), kind, resolved, rows.feature_names)
+    return build_resolved(rows.values, kind, resolved, rows.feature_names)
 
 
-def _check_n_components(n_components: object) -> None:
-    if not isinstance(n_components, (int, np.integer)) or n_components < 1:
-        raise InvalidParameterError(f"n_components must be a whole number of at least 1, got {n_components!r}")
-
-
-def build_resolved(X: FloatArray, n_components: int, kind: Family, priors: ResolvedPriors, names: Sequence[str]) -> pm.Model:
+def build_resolved(X: FloatArray, kind: Family, priors: ResolvedPriors, names: Sequence[str]) -> pm.Model:
     """Return the model of checked data (N, D), in whatever coordinates the data and the priors share."""
-    D = X.shape[1]
-    coords = {"component": range(n_components), "feature": list(names), "feature_bis": list(names)}
+    K, D = priors.means_loc.shape
+    coords = {"component": range(K), "feature": list(names), "feature_bis": list(names)}
     along = "feature" if priors.frame.is_identity else "axis"
     with pm.Model(coords=coords if along == "feature" else {**coords, "axis": range(D)}) as model:
         data = pm.Data("X", X, dims=("obs", "feature"))
@@ -155,10 +150,10 @@ def build_resolved(X: FloatArray, n_components: int, kind: Family, priors: Resol
         name = variable_names(priors)
         means = pm.Normal(name["means"], mu=loc, sigma=scale, shape=loc.shape, dims=("component", along))
         sds_dims = tuple(along if dim == "feature" else dim for dim in kind.sds_dims)
-        sds = _standard_deviations(priors.sds, name["sds"], kind.sds_shape(n_components, D), sds_dims)
+        sds = _standard_deviations(priors.sds, name["sds"], kind.sds_shape(K, D), sds_dims)
         diagonal = not kind.has_correlations(D)
-        factors = pt.eye(D) if diagonal else _correlation_factors(name["corr_cholesky"], n_components, D, kind, priors.correlations)
-        scale_tril = _scale_tril(sds, factors, kind, (n_components, D))
+        factors = pt.eye(D) if diagonal else _correlation_factors(name["corr_cholesky"], K, D, kind, priors.correlations)
+        scale_tril = _scale_tril(sds, factors, kind, (K, D))
         if not priors.is_direct:
             means, scale_tril = _to_data(means, scale_tril, priors, diagonal)
             pm.Deterministic("means", means, dims=("component", "feature"))

@@ -1,32 +1,57 @@
 """nutpie's NUTS on our compiled density.
 
-The density goes to nutpie as a C function (:mod:`bayesgmm.bayes.callback`). That needs names private to nutpie; should a version no
+The density goes to nutpie as a C function (:mod:`bayesgmm.bayes.nutpie_callback`). That needs names private to nutpie; should a version no
 longer have them, the same density goes through nutpie's public Python callback, which gives the same draws more slowly.
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from bayesgmm.bayes._lazy import imported_later
-from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import NUTPIE_NAMES, STATISTICS, Draws, SamplerSettings, sampler_statistics
+from bayesgmm.bayes.log_posterior import LogDensity, LogPosterior
 from bayesgmm.typing import FloatArray
+
+
+@contextmanager
+def imported_later(name: str) -> Iterator[None]:
+    """Let ``import name`` inside this block cost nothing until somebody uses what it imported.
+
+    Whoever imports the module inside the block gets a stand-in, which fetches the module when it is first asked for an attribute.
+    Afterwards nothing is left behind: the next ``import name`` elsewhere imports the module itself. A module that is loaded
+    already is used as it is. (:class:`importlib.util.LazyLoader` will not do: an ``import`` statement wakes its modules.)
+    """
+    if name in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(name)
+    stand_in.__getattr__ = lambda attribute: getattr(importlib.import_module(name), attribute)  # type: ignore[method-assign]
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+
 
 # nutpie imports ArviZ, and with it matplotlib, to make a tree that we make ourselves: one to two seconds of every process.
 with imported_later("arviz"):
     import nutpie
     from nutpie.compiled_pyfunc import from_pyfunc
 
-__all__ = ["sample_nuts"]
+__all__ = ["imported_later", "sample_nuts"]
 
 FEWEST = 4
 """Draws of a chain that can be judged at all."""
@@ -36,7 +61,7 @@ MOST_LOW_RANK = 80
 
 
 def sample_nuts(
-    density: LogPosterior,
+    density: LogDensity,
     starts: FloatArray,
     settings: SamplerSettings,
     *,
@@ -46,7 +71,8 @@ def sample_nuts(
 
     Parameters
     ----------
-    density : LogPosterior
+    density : LogDensity
+        Rows in chunks are passed over by Python, whatever the callback.
     starts : array of shape (chains, n_dim)
         Where each chain starts, plus normal noise. Equal ones stand together.
     settings : SamplerSettings
@@ -58,7 +84,6 @@ def sample_nuts(
     KeyboardInterrupt
         As soon as the user interrupts; the unfinished chains are dropped, unless ``keep_interrupted`` is set and there are draws to keep.
     """
-    make = _c_model_or_python if callback == "c" else python_model
     began = time.perf_counter()
     # nutpie asks for the start of "a chain", not of which: chains that start in one place are a run of their own.
     first = np.flatnonzero([c == 0 or not np.array_equal(starts[c], starts[c - 1]) for c in range(len(starts))])
@@ -67,7 +92,11 @@ def sample_nuts(
     interrupted = False
     for i, (c, n) in enumerate(zip(first, counts, strict=True)):
         seed = settings.seed if i == 0 else int(np.random.SeedSequence([settings.seed, i]).generate_state(1)[0])
-        model = make(density, partial(_jittered, starts[c], settings.jitter))
+        start = partial(_jittered, starts[c], settings.jitter)
+        if callback == "c" and isinstance(density, LogPosterior):
+            model = _c_model_or_python(density, start)
+        else:
+            model = python_model(density, start)
         found, interrupted = _run(model, replace(settings, chains=int(n), seed=seed), density.space.n_dim)
         chains += found
         if interrupted:
@@ -148,7 +177,7 @@ def _jittered(start: FloatArray, jitter: float, seed: int) -> FloatArray:
 
 def _c_model_or_python(density: LogPosterior, start: Callable[[int], FloatArray]) -> Any:
     try:
-        from bayesgmm.bayes.callback import c_model
+        from bayesgmm.bayes.nutpie_callback import c_model
 
         model = c_model(density, start)
         model._make_model(start(0))  # noqa: SLF001 - nutpie's, to see whether it still has it
@@ -162,7 +191,7 @@ def _c_model_or_python(density: LogPosterior, start: Callable[[int], FloatArray]
     return model
 
 
-def python_model(density: LogPosterior, start: Callable[[int], FloatArray]) -> Any:
+def python_model(density: LogDensity, start: Callable[[int], FloatArray]) -> Any:
     """Return the density as a model that nutpie calls through Python, holding the GIL at every step."""
     n = density.space.n_dim
 

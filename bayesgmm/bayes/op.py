@@ -8,6 +8,8 @@ E-step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,7 +34,7 @@ from bayesgmm.kernels import score as score_kernel
 from bayesgmm.kernels.compile import source_stamp
 from bayesgmm.rows import Chunk, MemoryRows
 
-__all__ = ["MixtureLogDensity", "MixtureLogLikelihood", "mixture_log_density", "mixture_log_likelihood"]
+__all__ = ["MixtureLogDensity", "MixtureLogLikelihood", "jax_log_density", "mixture_log_density", "mixture_log_likelihood"]
 
 _NDIMS = {"log_weights": 1, "means": 2, "scale_tril": 3, "X": 2, "row_weight": 1}
 
@@ -213,17 +215,67 @@ def _filling(node: Apply | None) -> TensorVariable | None:
     return None
 
 
+# --- JAX, for NumPyro's and BlackJAX's samplers ---
+
+
 class _LoadJax(GraphRewriter):
-    """Import our JAX functions when a graph that needs them is compiled for JAX: JAX is optional and slow to load."""
+    """Register our JAX functions when a graph that needs them is compiled for JAX: JAX is optional and slow to load."""
 
     def apply(self, fgraph: Any) -> None:
         if any(isinstance(node.op, (MixtureLogDensity, MixtureLogLikelihood)) for node in fgraph.apply_nodes):
-            from bayesgmm.bayes.op_jax import register
-
-            register(MixtureLogDensity, MixtureLogLikelihood)
+            _register_in_jax()
 
 
 optdb.register("bayesgmm_load_jax", _LoadJax(), "jax", position=100)
+
+
+@cache
+def _register_in_jax() -> None:
+    from pytensor.link.jax.dispatch.basic import jax_funcify
+
+    jax_funcify.register(MixtureLogDensity)(_jax_log_density)
+    jax_funcify.register(MixtureLogLikelihood)(_jax_log_likelihood)
+
+
+def jax_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool) -> Any:
+    """Return the log-densities (N,) of rows X (N, D) under the mixture (K,), (K, D), (K, D, D), as JAX arrays.
+
+    The package's kernel cannot run inside XLA, so the same formula is stated once more; a test holds it to the kernel.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    scale = jnp.diagonal(scale_tril, axis1=-2, axis2=-1)
+    shifted = X[None] - means[:, None]
+    if diagonal:
+        z = shifted / scale[:, None]
+    else:
+        solved = jax.scipy.linalg.solve_triangular(scale_tril, jnp.swapaxes(shifted, -1, -2), lower=True)
+        z = jnp.swapaxes(solved, -1, -2)
+    constant = log_weights - jnp.log(scale).sum(-1) - 0.5 * X.shape[-1] * jnp.log(2.0 * jnp.pi)
+    return jax.nn.logsumexp(constant[:, None] - 0.5 * (z * z).sum(-1), axis=0)
+
+
+def _jax_log_density(op: Any, **kwargs: Any) -> Callable[..., Any]:
+    def function(log_weights: Any, means: Any, scale_tril: Any, X: Any) -> Any:
+        return jax_log_density(log_weights, means, scale_tril, X, diagonal=op.diagonal)
+
+    return function
+
+
+def _jax_log_likelihood(op: Any, **kwargs: Any) -> Callable[..., Any]:
+    def function(log_weights: Any, means: Any, scale_tril: Any, X: Any, row_weight: Any) -> Any:
+        import jax
+
+        def total(log_weights: Any, means: Any, scale_tril: Any) -> Any:
+            rows = jax_log_density(log_weights, means, scale_tril, X, diagonal=op.diagonal)
+            return (rows * row_weight if row_weight.shape[0] else rows).sum()
+
+        value, gradients = jax.value_and_grad(total, argnums=(0, 1, 2))(log_weights, means, scale_tril)
+        # A gradient nobody asked for costs nothing: XLA drops it.
+        return value, *gradients
+
+    return function
 
 
 # --- numba ---

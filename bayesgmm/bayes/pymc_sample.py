@@ -14,11 +14,9 @@ from pymc.step_methods.hmc.base_hmc import BaseHMC
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.model import build_resolved, variable_names
-from bayesgmm.bayes.space import Space
-from bayesgmm.covariance import Family
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ResolvedPriors
 from bayesgmm.tables import default_names
 from bayesgmm.typing import FloatArray
 
@@ -46,9 +44,7 @@ _TAKEN = {
 
 def sample_pymc(
     X: FloatArray,
-    n_components: int,
-    family: Family,
-    priors: ResolvedPriors,
+    space: Space,
     starts: FloatArray,
     settings: SamplerSettings,
     options: Mapping[str, Any],
@@ -58,10 +54,8 @@ def sample_pymc(
     Parameters
     ----------
     X : array of shape (N, D)
-    n_components : int
-    family : Family
-    priors : ResolvedPriors
-        For data in the coordinates of X.
+    space : Space
+        With the priors, for data in the coordinates of X.
     starts : array of shape (chains, n_dim)
         On the unconstrained space. Under nutpie, to which ``pm.sample`` gives one start only, all chains share the first, jittered.
     settings : SamplerSettings
@@ -75,12 +69,12 @@ def sample_pymc(
     """
     _check(options)
     nuts_sampler = str(options.get("nuts_sampler", "pymc"))
-    model = build_resolved(X, n_components, family, priors, default_names(X.shape[1]))
-    space = Space.under(priors, family)
+    model = build_resolved(X, space.family, space.priors, default_names(X.shape[1]))
     rng = np.random.default_rng(settings.seed)
     starts = starts[:1] if nuts_sampler == "nutpie" else starts
     noise = settings.jitter * rng.standard_normal(starts.shape)
-    points = [_point(mixture, space) for mixture in _each(space.constrain(starts + noise))]
+    mixtures = space.constrain(starts + noise)
+    points = [_point(mixtures[c], space) for c in range(len(starts))]
     arguments: dict[str, Any] = {
         "draws": settings.draws,
         "tune": settings.tune,
@@ -140,13 +134,9 @@ def _without_its_own_jitter(nuts_sampler: str) -> dict[str, Any]:
     return {"nuts": {"jitter": False, "chain_method": "vectorized"}}
 
 
-def _each(batch: MixtureParams) -> list[MixtureParams]:
-    return [batch[c] for c in range(batch.batch_shape[0])]
-
-
 def _point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
     """Return the values of the model's free variables at a mixture."""
-    mixture, name = space.in_frame(mixture), _names(space)
+    mixture, name = space.priors.from_data(mixture), variable_names(space.priors)
     free = {"weights": mixture.weights, name["means"]: mixture.means, name["sds"]: space.family.free_sds(mixture.sds)}
     if space.n_components == 1:
         del free["weights"]
@@ -156,22 +146,15 @@ def _point(mixture: MixtureParams, space: Space) -> dict[str, FloatArray]:
     return free
 
 
-def _names(space: Space) -> dict[str, str]:
-    return variable_names(space.priors)
-
-
 def _params_of(posterior: xr.Dataset, space: Space) -> MixtureParams:
     """Return the draws as mixtures of batch shape (chain, draw)."""
     values = {name: posterior[name].transpose("chain", "draw", ...).to_numpy() for name in posterior.data_vars}
-    name = _names(space)
+    name = variable_names(space.priors)
     means = values[name["means"]]
     weights = values.get("weights", np.ones((*means.shape[:2], 1)))
     factors = np.eye(space.n_features)
     if space.n_matrices:
         factors = values[name["corr_cholesky"]]
         factors = factors[:, :, None] if factors.ndim == 4 else factors
-    return space.to_data(
-        MixtureParams(
-            weights, means, space.family.full_sds(values[name["sds"]], space.n_components, space.n_features)[..., None] * factors
-        )
-    )
+    sds = space.family.full_sds(values[name["sds"]], space.n_components, space.n_features)
+    return space.priors.to_data(MixtureParams(weights, means, sds[..., None] * factors))

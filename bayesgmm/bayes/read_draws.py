@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayesgmm.covariance import diagonals
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
@@ -62,20 +62,16 @@ def read_mixtures(draws: Any, n_features: int, names: Mapping[str, str | Sequenc
     >>> read_mixtures(arrays, n_features=1).means.shape
     (1, 4, 2, 1)
     """
-    source = _Source.of(draws)
-    given = dict(names or {})
+    variables, given = _variables(draws), dict(names or {})
     for part in given:
         if part not in PARTS:
             raise InvalidParameterError(f"names: a mixture has no part {part!r}; its parts are {', '.join(PARTS)}")
-    found = {part: source.find(part, given) for part in PARTS}
-    means = found["means"]
-    if means is None:
-        raise InvalidDataError(
-            f"no variable is known for the means: say names={{'means': ...}}; there are {', '.join(source.variables)}"
-        )
-    K, means = _means(means, n_features)
-    weights = _weights(found["weights"], K, means.shape[:2])
-    return _mixture(weights, means, _covariances(found, given, source, (*means.shape[:2], K, n_features)))
+    found = {part: values for part in PARTS if (values := _find(part, given.get(part), variables)) is not None}
+    if "means" not in found:
+        raise InvalidDataError(f"no variable is known for the means: say names={{'means': ...}}; there are {', '.join(variables)}")
+    means = _means(found["means"], n_features)
+    weights = _weights(found.get("weights"), means.shape[2], means.shape[:2])
+    return _mixture(weights, means, _covariances(found, given, variables, means.shape))
 
 
 def read_statistics(draws: Any, shape: tuple[int, ...], names: Sequence[str]) -> dict[str, FloatArray]:
@@ -93,70 +89,63 @@ def read_attributes(draws: Any) -> dict[str, Any]:
     return {**inner, **dict(getattr(draws, "attrs", {}))}
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Variables by name, as arrays (chain, draw, ...)."""
+def _variables(draws: Any) -> dict[str, np.ndarray]:
+    """Return variables by name, as arrays (chain, draw, ...)."""
+    if isinstance(draws, xr.DataTree):
+        if "posterior" not in draws.children:
+            raise InvalidDataError(f"the tree has no group 'posterior': its groups are {', '.join(draws.children) or 'none'}")
+        draws = draws["posterior"].to_dataset()
+    elif not isinstance(draws, (xr.Dataset, Mapping)) and hasattr(draws, "posterior"):  # ArviZ's InferenceData
+        draws = draws.posterior
+    if isinstance(draws, xr.Dataset):
+        for dim in ("chain", "draw"):
+            if dim not in draws.sizes:
+                raise InvalidDataError(
+                    f"draws need the dims chain and draw, and {dim} is not among {', '.join(map(str, draws.sizes))}"
+                )
+        kept = {name: v for name, v in draws.data_vars.items() if {"chain", "draw"} <= set(v.dims)}
+        return {str(name): v.transpose("chain", "draw", ...).to_numpy() for name, v in kept.items()}
+    if isinstance(draws, Mapping):
+        return {str(name): np.asarray(values) for name, values in draws.items()}
+    raise InvalidDataError(
+        f"draws must be an xarray.DataTree, an xarray.Dataset or a mapping of arrays (chain, draw, ...), got {type(draws).__name__}"
+    )
 
-    variables: dict[str, np.ndarray]
 
-    @classmethod
-    def of(cls, draws: Any) -> _Source:
-        if isinstance(draws, xr.DataTree) or (not isinstance(draws, (xr.Dataset, Mapping)) and hasattr(draws, "posterior")):
-            children = getattr(draws, "children", None)
-            if children is not None and "posterior" not in children:
-                raise InvalidDataError(f"the tree has no group 'posterior': its groups are {', '.join(children) or 'none'}")
-            draws = draws["posterior"].to_dataset() if isinstance(draws, xr.DataTree) else draws.posterior
-        if isinstance(draws, xr.Dataset):
-            for dim in ("chain", "draw"):
-                if dim not in draws.sizes:
-                    raise InvalidDataError(
-                        f"draws need the dims chain and draw, and {dim} is not among {', '.join(map(str, draws.sizes))}"
-                    )
-            kept = {name: v for name, v in draws.data_vars.items() if {"chain", "draw"} <= set(v.dims)}
-            return cls({str(name): v.transpose("chain", "draw", ...).to_numpy() for name, v in kept.items()})
-        if isinstance(draws, Mapping):
-            return cls({str(name): np.asarray(values) for name, values in draws.items()})
+def _find(part: str, wanted: str | Sequence[str] | None, variables: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Return the values of a part, under the names that are wanted or else those that are known; None if there is no such variable."""
+    if wanted is not None and not isinstance(wanted, str):
+        return np.stack([_values(name, variables) for name in wanted], axis=2)
+    name = wanted if wanted is not None else next((name for name in PARTS[part] if name in variables), None)
+    return None if name is None else _values(name, variables)
+
+
+def _values(name: str, variables: dict[str, np.ndarray]) -> np.ndarray:
+    if name not in variables:
+        raise InvalidDataError(f"the draws have no variable {name!r}; they have {', '.join(variables)}")
+    values = variables[name]
+    if values.ndim < 2 or values.dtype.kind not in "fiu":
+        raise InvalidDataError(f"variable {name!r} must hold numbers with the axes chain and draw first, got shape {values.shape}")
+    bad = ~np.isfinite(values.reshape(*values.shape[:2], -1)).all(-1)
+    if bad.any():
+        chain, draw = np.argwhere(bad)[0]
         raise InvalidDataError(
-            f"draws must be an xarray.DataTree, an xarray.Dataset or a mapping of arrays (chain, draw, ...), got {type(draws).__name__}"
+            f"variable {name!r} has values that are not finite numbers in {bad.sum():,} of {bad.size:,} draws, first in chain {chain}, "
+            f"draw {draw}: leave these draws out"
         )
-
-    def find(self, part: str, names: dict[str, str | Sequence[str]]) -> np.ndarray | None:
-        """Return the values of a part, or None if there is no such variable."""
-        wanted = names.get(part)
-        if wanted is not None:
-            each = [self._values(name) for name in ([wanted] if isinstance(wanted, str) else wanted)]
-            return each[0] if isinstance(wanted, str) else np.stack(each, axis=2)
-        known = [name for name in PARTS[part] if name in self.variables]
-        return self._values(known[0]) if known else None
-
-    def _values(self, name: str) -> np.ndarray:
-        if name not in self.variables:
-            raise InvalidDataError(f"the draws have no variable {name!r}; they have {', '.join(self.variables)}")
-        values = self.variables[name]
-        if values.ndim < 2 or values.dtype.kind not in "fiu":
-            raise InvalidDataError(
-                f"variable {name!r} must hold numbers with the axes chain and draw first, got shape {values.shape}"
-            )
-        bad = ~np.isfinite(values.reshape(*values.shape[:2], -1)).all(-1)
-        if bad.any():
-            chain, draw = np.argwhere(bad)[0]
-            raise InvalidDataError(
-                f"variable {name!r} has values that are not finite numbers in {bad.sum():,} of {bad.size:,} draws, first in chain {chain}, "
-                f"draw {draw}: leave these draws out"
-            )
-        return values.astype(float)
+    return values.astype(float)
 
 
-def _means(values: np.ndarray, D: int) -> tuple[int, np.ndarray]:
-    """Return K and means (chain, draw, K, D); one column may come without an axis of its own, and so may one component."""
+def _means(values: np.ndarray, D: int) -> np.ndarray:
+    """Return means (chain, draw, K, D); one column may come without an axis of its own, and so may one component."""
     if values.ndim == 4 and values.shape[3] == D:
-        return values.shape[2], values
+        return values
     if values.ndim == 3 and D == 1:
-        return values.shape[2], values[..., None]
+        return values[..., None]
     if values.ndim == 3 and values.shape[2] == D:
-        return 1, values[:, :, None]
+        return values[:, :, None]
     if values.ndim == 2 and D == 1:
-        return 1, values[:, :, None, None]
+        return values[:, :, None, None]
     turned = (
         ": its last axis must be that of the columns, so turn the last two round"
         if values.ndim == 4 and values.shape[2] == D
@@ -184,94 +173,87 @@ def _weights(values: np.ndarray | None, K: int, shape: tuple[int, ...]) -> np.nd
 
 
 def _covariances(
-    found: dict[str, np.ndarray | None], named: Mapping[str, Any], source: _Source, shape: tuple[int, ...]
+    found: dict[str, np.ndarray], named: Mapping[str, Any], variables: Mapping[str, Any], shape: tuple[int, ...]
 ) -> FloatArray:
     """Return covariances (chain, draw, K, D, D) from what is named, or else from all that is known, which must agree."""
     found = _factors_of_correlations(found, named)
-    there = [part for part in _SPREADS if found[part] is not None]
+    there = [part for part in _SPREADS if part in found]
     if not there:
         raise InvalidDataError(
             "no variable is known that says how wide components are: say names={'covariances': ...} (or scale_tril, precisions, or sds "
-            f"with correlations); there are {', '.join(source.variables)}"
+            f"with correlations); there are {', '.join(variables)}"
         )
     chosen = next((part for part in there if part in named), there[0])
     covariances = _from_part(chosen, found, shape)
     if chosen in named:
         return covariances
-    sds = np.sqrt(np.einsum("...ii->...i", np.abs(covariances)))
+    sds = np.sqrt(np.abs(diagonals(covariances)))
     for part in there[1:]:
-        other = np.sqrt(np.einsum("...ii->...i", np.abs(_from_part(part, found, shape))))
-        if not np.allclose(other, sds, rtol=1e-3, atol=0.0):
+        if not np.allclose(np.sqrt(np.abs(diagonals(_from_part(part, found, shape)))), sds, rtol=1e-3, atol=0.0):
             raise InvalidDataError(
                 f"the variables that are known for {chosen} and for {part} say different widths of components: say which to take, such as "
-                f"names={{{chosen!r}: ...}}; there are {', '.join(source.variables)}"
+                f"names={{{chosen!r}: ...}}; there are {', '.join(variables)}"
             )
     return covariances
 
 
-def _factors_of_correlations(found: dict[str, np.ndarray | None], named: Mapping[str, Any]) -> dict[str, np.ndarray | None]:
+def _factors_of_correlations(found: dict[str, np.ndarray], named: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Take factors whose rows have unit length for what they are, whatever their name: those of correlations."""
-    factors = found["scale_tril"]
+    factors = found.get("scale_tril")
     if factors is None or "scale_tril" in named or factors.ndim < 4:
         return found
     if np.abs(np.square(factors).sum(-1) - 1.0).max() > _CLOSE:
         return found
-    if found["sds"] is None and factors.shape[-1] == 1:
+    if "sds" in found:
+        return {part: values for part, values in found.items() if part != "scale_tril"} | {"correlations": factors}
+    if factors.shape[-1] == 1:
         return found
-    if found["sds"] is None:
-        raise InvalidDataError(
-            "what is known for scale_tril are factors of correlations (their rows have unit length): "
-            "say names={'sds': ..., 'correlations': ...}"
-        )
-    return {**found, "scale_tril": None, "correlations": factors}
+    raise InvalidDataError(
+        "what is known for scale_tril are factors of correlations (their rows have unit length): "
+        "say names={'sds': ..., 'correlations': ...}"
+    )
 
 
-def _from_part(part: str, found: dict[str, np.ndarray | None], shape: tuple[int, ...]) -> FloatArray:
+def _from_part(part: str, found: dict[str, np.ndarray], shape: tuple[int, ...]) -> FloatArray:
     """Return the covariances that one part says."""
     values, D = found[part], shape[-1]
-    assert values is not None
     if part == "sds":
-        sds = _sds(values, shape)
-        corr = (
-            np.eye(D) if found["correlations"] is None else _correlations(_matrices("correlations", found["correlations"], shape))
-        )
+        sds, corr = _sds(values, shape), np.eye(D)
+        if "correlations" in found:
+            corr = _correlations(_matrices("correlations", found["correlations"], shape))
         return sds[..., :, None] * corr * sds[..., None, :]
     if D == 1 and values.ndim == 3:  # one number for each component: a variance, a standard deviation, a precision
         values = values[..., None, None]
     matrices = _matrices(part, values, shape)
     if part == "scale_tril":
-        if np.abs(np.triu(matrices, 1)).max(initial=0.0) > 0:
+        if np.triu(matrices, 1).any():
             raise InvalidDataError("scale_tril must be lower triangular: Cholesky factors of covariances")
         return matrices @ np.swapaxes(matrices, -1, -2)
-    return _inverse(matrices) if part == "precisions" else matrices
+    if part == "precisions":
+        try:
+            return np.linalg.inv(matrices)
+        except np.linalg.LinAlgError:
+            raise InvalidDataError("precisions must be positive definite in every draw") from None
+    return matrices
 
 
 def _sds(values: np.ndarray, shape: tuple[int, ...]) -> FloatArray:
     """Return standard deviations (chain, draw, K, D), which may be shared by components, by columns or by all."""
-    batch, (K, D) = shape[:2], shape[2:]
-    trailing = values.shape[2:]
-    if trailing == (K, D):
-        out = values
-    elif trailing == (K,) and (K != D or D == 1):
-        out = values[..., None]
-    elif trailing == (D,) and K != D:
-        out = values[:, :, None]
-    elif trailing == (K, 1):
-        out = values
-    elif trailing == ():
-        out = values[:, :, None, None]
-    elif trailing == (K,):
+    given, (K, D) = values.shape, shape[2:]
+    if given[2:] == (K,) and K == D > 1:
         raise InvalidDataError(
-            f"sds of shape {values.shape} may be of {K} components or of {D} columns: give them as (chain, draw, K, D), "
+            f"sds of shape {given} may be of {K} components or of {D} columns: give them as (chain, draw, K, D), "
             "(chain, draw, K, 1) or (chain, draw, 1, D)"
         )
-    elif trailing == (1, D):
-        out = values
-    else:
-        raise InvalidDataError(f"sds must have shape {shape} or one that stands for it, got {values.shape}")
-    if out.min() <= 0:
-        raise InvalidDataError(f"sds must be above zero, the least is {out.min():.3g}: are they logs?")
-    return np.broadcast_to(out, (*batch, K, D))
+    if values.ndim == 3:
+        values = values[..., None] if given[2] == K else values[:, :, None]
+    if values.ndim == 2:
+        values = np.broadcast_to(values[:, :, None, None], (*given, K, 1))
+    if values.shape[2:] not in ((K, D), (K, 1), (1, D)):
+        raise InvalidDataError(f"sds must have shape {shape} or one that stands for it, got {given}")
+    if values.min() <= 0:
+        raise InvalidDataError(f"sds must be above zero, the least is {values.min():.3g}: are they logs?")
+    return np.broadcast_to(values, shape)
 
 
 def _matrices(part: str, values: np.ndarray, shape: tuple[int, ...]) -> FloatArray:
@@ -288,24 +270,17 @@ def _matrices(part: str, values: np.ndarray, shape: tuple[int, ...]) -> FloatArr
 
 def _correlations(values: FloatArray) -> FloatArray:
     """Return correlation matrices, given them or their Cholesky factors."""
-    if np.abs(np.triu(values, 1)).max(initial=0.0) == 0 and np.abs(np.tril(values, -1)).max(initial=0.0) > 0:
+    if np.tril(values, -1).any() and not np.triu(values, 1).any():
         values = values @ np.swapaxes(values, -1, -2)
-    diagonal = np.diagonal(values, axis1=-2, axis2=-1)
-    if np.abs(diagonal - 1.0).max() > _CLOSE:
+    if np.abs(diagonals(values) - 1.0).max() > _CLOSE:
         raise InvalidDataError("correlations must have ones on their diagonal: are they covariances?")
     return values
 
 
-def _inverse(matrices: FloatArray) -> FloatArray:
-    try:
-        return np.linalg.inv(matrices)
-    except np.linalg.LinAlgError:
-        raise InvalidDataError("precisions must be positive definite in every draw") from None
-
-
 def _mixture(weights: FloatArray, means: FloatArray, covariances: FloatArray) -> MixtureParams:
     symmetric = 0.5 * (covariances + np.swapaxes(covariances, -1, -2))
-    scale = np.sqrt(np.abs(np.einsum("...ii,...jj->...ij", covariances, covariances)))
+    variances = diagonals(covariances)
+    scale = np.sqrt(np.abs(variances[..., :, None] * variances[..., None, :]))
     if (np.abs(covariances - symmetric) > _CLOSE * scale).any():
         raise InvalidDataError("covariances must be symmetric matrices")
     try:

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.gibbs import sample_gibbs
+from bayesgmm.bayes.initial_points import initial_points
 from bayesgmm.bayes.laplace import sample_laplace
+from bayesgmm.bayes.log_posterior import ChunkedLogPosterior, LogPosterior
 from bayesgmm.bayes.nuts import sample_nuts
-from bayesgmm.bayes.space import Space
-from bayesgmm.bayes.starts import chain_starts
-from bayesgmm.bayes.streamed import StreamedPosterior
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.frame import Frame, total_moments
@@ -32,7 +31,6 @@ ROWS_COMPARED = 1000
 
 def sample(
     rows: Rows,
-    n_components: int,
     family: Family,
     priors: ResolvedPriors,
     modes: Sequence[MixtureParams],
@@ -50,11 +48,10 @@ def sample(
     Parameters
     ----------
     rows : Rows
-    n_components : int
     family : Family
     priors : ResolvedPriors
     modes : sequence of MixtureParams
-        Where chains may start (:func:`bayesgmm.bayes.starts.chain_starts`).
+        Where chains may start (:func:`bayesgmm.bayes.initial_points.initial_points`).
     settings : SamplerSettings
     sampler : str
         One of :data:`bayesgmm.bayes.draws.SAMPLERS`.
@@ -72,21 +69,31 @@ def sample(
     InvalidParameterError
         If values are missing, rows weighted or rows in chunks, and the sampler does not know how to take them.
     """
+    _check_takes(sampler, rows)
     center, covariance = total_moments(rows)
     own = priors.standardised(center, covariance)
     frame = own.frame
     if sampler == "gibbs" or rows.complete is None:
         frame = Frame.from_moments(center, covariance, "scale" if family.invariance == "scale" else "columns")
     inside = own.seen_in(frame)
-    starting = [frame.params_in(mode) for mode in modes]
-    if rows.is_in_memory:
-        draw = _in_memory
+    space = Space(inside, family)
+    X = frame.standardise((rows if rows.is_in_memory else rows.some(ROWS_COMPARED)).values)
+    density = LogPosterior(X, space, rows.weights) if rows.is_in_memory else ChunkedLogPosterior(rows, space, frame)
+    starts = initial_points(density, X, [frame.params_in(mode) for mode in modes], settings.chains, settings.seed)
+    if sampler == "nuts":
+        draws = sample_nuts(density, starts, settings)
+    elif sampler == "laplace":
+        draws = sample_laplace(density, starts, settings)
+    elif conjugate is not None:
+        jittered = starts + settings.jitter * np.random.default_rng(settings.seed).standard_normal(starts.shape)
+        draws = sample_gibbs(X, family, conjugate.seen_in(frame), space.constrain(jittered), settings)
     else:
-        draw = _in_chunks
-    draws = draw(rows, Space(n_components, rows.n_features, family), frame, inside, starting, settings, sampler, conjugate, options)
+        from bayesgmm.bayes.pymc_sample import sample_pymc
+
+        draws = sample_pymc(X, space, starts, settings, options or {})
     own_log_det = inside.frame.log_det if conjugate is not None else priors.frame.log_det
     # The density of all values changes by the Jacobian of the frame, and those of K means by that of the units of their axes.
-    shift = frame_volume(frame, rows.summary.seen) + n_components * (frame.log_det + inside.frame.log_det - own_log_det)
+    shift = frame_volume(frame, rows.summary.seen) + space.n_components * (frame.log_det + inside.frame.log_det - own_log_det)
     statistics = dict(draws.statistics)
     if "lp" in statistics:
         statistics["lp"] = statistics["lp"] - shift
@@ -103,57 +110,17 @@ def frame_volume(frame: Frame, seen: FloatArray) -> float:
     return float(seen @ np.log(np.diag(frame.factor))) if frame.is_along_columns else float(seen[0] * frame.log_det)
 
 
-def _in_memory(
-    rows: Rows,
-    space: Space,
-    frame: Frame,
-    priors: ResolvedPriors,
-    modes: Sequence[MixtureParams],
-    settings: SamplerSettings,
-    sampler: str,
-    conjugate: ResolvedConjugatePriors | None,
-    options: Mapping[str, Any] | None,
-) -> Draws:
-    X = frame.standardise(rows.values)
-    density = LogPosterior(X, space, priors, rows.weights)
-    starts = chain_starts(density, X, modes, settings.chains, settings.seed)
-    if sampler == "nuts":
-        return sample_nuts(density, starts, settings)
-    if sampler == "laplace":
-        return sample_laplace(density, starts, settings)
+def _check_takes(sampler: str, rows: Rows) -> None:
+    """Raise InvalidParameterError if a sampler cannot take rows like these."""
+    if sampler in ("nuts", "laplace"):
+        return
+    if not rows.is_in_memory:
+        raise InvalidParameterError(
+            f"sampler={sampler!r} needs all rows in memory: for rows in chunks there are 'laplace', which is quick, and 'nuts'"
+        )
     if rows.weights is not None or rows.has_gaps:
         how = "draws the group of every row" if sampler == "gibbs" else "runs PyMC's model"
         raise InvalidParameterError(
             f"sampler={sampler!r} {how}, which takes complete rows that count once: leave sampler at 'nuts' for missing values "
             "and for sample_weight"
         )
-    if conjugate is not None:
-        jittered = starts + settings.jitter * np.random.default_rng(settings.seed).standard_normal(starts.shape)
-        return sample_gibbs(X, space.family, conjugate.seen_in(frame), density.space.constrain(jittered), settings)
-    from bayesgmm.bayes.pymc_sample import sample_pymc
-
-    return sample_pymc(X, space.n_components, space.family, priors, starts, settings, options or {})
-
-
-def _in_chunks(
-    rows: Rows,
-    space: Space,
-    frame: Frame,
-    priors: ResolvedPriors,
-    modes: Sequence[MixtureParams],
-    settings: SamplerSettings,
-    sampler: str,
-    conjugate: ResolvedConjugatePriors | None,
-    options: Mapping[str, Any] | None,
-) -> Draws:
-    """Draw from the posterior given rows in chunks: every step of a chain is a pass over them."""
-    if sampler not in ("nuts", "laplace"):
-        raise InvalidParameterError(
-            f"sampler={sampler!r} needs all rows in memory: for rows in chunks there are 'laplace', which is quick, and 'nuts'"
-        )
-    density = StreamedPosterior(rows, space, priors, None, frame)
-    some = rows.some(ROWS_COMPARED)
-    starts = chain_starts(density, frame.standardise(some.values), modes, settings.chains, settings.seed)
-    if sampler == "laplace":
-        return sample_laplace(density, starts, settings)
-    return sample_nuts(density, starts, settings, callback="python")

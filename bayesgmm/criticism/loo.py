@@ -385,5 +385,5 @@ def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> Mixture
     others = known.weighted(without(known.weights, len(known), row))
     settings = fit.settings_for(int(seed_sequence(seed).generate_state(1)[0]), progressbar=False)
     # By "nuts", whatever the fit's sampler: it knows weights.
-    draws = sample(others, fit.n_components, fit.family_, priors, [fit.em_.params_], settings)
+    draws = sample(others, fit.family_, priors, [fit.em_.params_], settings)
     return draws.params.reshape(-1)

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.bayes.draws import Draws, Sampler
-from bayesgmm.bayes.space import Space
-from bayesgmm.bayes.streamed import log_prior
+from bayesgmm.bayes.log_posterior import log_prior
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import Family
 from bayesgmm.diagnostics import label_free
 from bayesgmm.estimators import _trees
@@ -126,6 +126,6 @@ def _from_lp(draws: Draws, priors: ResolvedPriors | ResolvedConjugatePriors | No
     assert draws.priors is not None
     frame, inside, shape = draws.frame, draws.priors, draws.params.batch_shape
     own = priors.frame.log_det if isinstance(priors, ResolvedPriors) else inside.frame.log_det
-    space = Space.under(inside, family)
-    prior = log_prior(space.unconstrain(frame.params_in(draws.params.reshape(-1))), space, inside).reshape(shape)
+    space = Space(inside, family)
+    prior = log_prior(space.unconstrain(frame.params_in(draws.params.reshape(-1))), space).reshape(shape)
     return draws.statistics["lp"] - prior + draws.params.n_components * (frame.log_det + inside.frame.log_det - own)

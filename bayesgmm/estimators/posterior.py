@@ -233,7 +233,6 @@ class BayesianGaussianMixture(MixtureEstimator):
 
         draws = sample(
             rows,
-            self.n_components,
             self.family_,
             priors,
             [em.params_, *(params for _, params in getattr(em, "optima_", ()))],

@@ -10,9 +10,9 @@ from scipy.special import gammaln, multigammaln
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.frame import Frame
-from bayesgmm.priors._checks import broadcast, finite, positive
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.underflow import guard
+from bayesgmm.validation import broadcast, is_finite, is_positive
 
 __all__ = ["ConjugatePriors", "ResolvedConjugatePriors"]
 
@@ -65,9 +65,9 @@ class ConjugatePriors:
             raise InvalidParameterError(f"ConjugatePriors: scale must be a number, a matrix or 'learned', got {self.scale!r}")
         for name in ("concentration", "shrinkage", "df"):
             value = getattr(self, name)
-            if value is not None and not positive(value):
+            if value is not None and not is_positive(value):
                 raise InvalidParameterError(f"ConjugatePriors: {name} must be positive and finite, got {value!r}")
-        if self.means_loc is not None and not finite(self.means_loc):
+        if self.means_loc is not None and not is_finite(self.means_loc):
             raise InvalidParameterError(f"ConjugatePriors: means_loc must be finite, got {self.means_loc!r}")
 
     def resolve(self, mean: FloatArray, covariance: FloatArray, n_components: int) -> ResolvedConjugatePriors:
@@ -100,9 +100,9 @@ class ConjugatePriors:
                 f"ConjugatePriors: scale must be a positive number or a symmetric positive definite matrix of shape ({D}, {D})"
                 + (singular if is_learned or self.scale is None else "")
             )
-        loc = broadcast("means_loc", mean if self.means_loc is None else self.means_loc, (D,))
+        loc = broadcast("priors: means_loc", mean if self.means_loc is None else self.means_loc, (D,))
         return ResolvedConjugatePriors(
-            broadcast("concentration", self.concentration, (n_components,)),
+            broadcast("priors: concentration", self.concentration, (n_components,)),
             *(loc, self.shrinkage, df, scale, float(D) if is_learned else None),
         )
 

@@ -10,9 +10,9 @@ from scipy.special import gammaln, logsumexp, softmax
 from bayesgmm.typing import FloatArray
 from bayesgmm.underflow import guard
 
-__all__ = ["LKJ", "lkj_log_constant"]
+__all__ = ["LEAST", "LKJ", "lkj_log_constant"]
 
-_LEAST = 1e-150
+LEAST = 1e-150
 """Nothing that must be positive is drawn below this: its square is still a number."""
 
 
@@ -108,7 +108,7 @@ class LKJ:
             direction = rng.standard_normal((*size, i))
             direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
             factors[..., i, :i] = np.sqrt(1.0 - left)[..., None] * direction
-            factors[..., i, i] = np.maximum(np.sqrt(left), _LEAST)
+            factors[..., i, i] = np.maximum(np.sqrt(left), LEAST)
         return factors
 
     def _of_each(self, log_det: FloatArray, n_features: int) -> FloatArray:

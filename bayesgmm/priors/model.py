@@ -13,22 +13,20 @@ from bayesgmm.covariance import family as family_named
 from bayesgmm.exceptions import DataAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams, has_full_rank
-from bayesgmm.priors._checks import broadcast, finite, positive
 from bayesgmm.priors.axes import invariant_frame
-from bayesgmm.priors.correlations import LKJ
-from bayesgmm.priors.rounding import with_rounding, without_rounding
+from bayesgmm.priors.correlations import LEAST, LKJ
 from bayesgmm.priors.scales import LogNormal, ScalePrior
 from bayesgmm.random import generator
-from bayesgmm.resolution import MOST_ROWS, smallest_sds
+from bayesgmm.resolution import MOST_ROWS, smallest_sds, with_rounding, without_rounding
 from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.underflow import guard
+from bayesgmm.validation import broadcast, check_count, is_finite, is_positive
 
 __all__ = ["Priors", "ResolvedPriors", "draw_mixtures"]
 
-_LEAST = 1e-150
-"""Nothing that must be positive is drawn below this: its square is still a number."""
 _MOST = 1e150
+"""Draws beyond this have squares that are no numbers."""
 
 DEFAULT_MEANS_SCALE = 2.5  # prior standard deviation of a component's mean, in standard deviations of all rows
 DEFAULT_LOG_SD = -0.5  # what is expected of the log of a component's standard deviation, in standard deviations of all rows
@@ -99,11 +97,11 @@ class Priors:
             )
         for name in ("concentration", "means_scale", "eta"):
             value = getattr(self, name)
-            if value is not None and not positive(value):
+            if value is not None and not is_positive(value):
                 raise InvalidParameterError(f"Priors: {name} must be positive and finite, got {value!r}")
-        if self.means_loc is not None and not finite(self.means_loc):
+        if self.means_loc is not None and not is_finite(self.means_loc):
             raise InvalidParameterError(f"Priors: means_loc must be finite, got {self.means_loc!r}")
-        if self.smallest_sd is not None and not (finite(self.smallest_sd) and (np.asarray(self.smallest_sd) >= 0).all()):
+        if self.smallest_sd is not None and not (is_finite(self.smallest_sd) and (np.asarray(self.smallest_sd) >= 0).all()):
             raise InvalidParameterError(f"Priors: smallest_sd must be finite and at least zero, got {self.smallest_sd!r}")
         if self.sds is not None and not isinstance(self.sds, ScalePrior):
             raise InvalidParameterError(
@@ -112,7 +110,7 @@ class Priors:
         if isinstance(self.frame, str):
             known = self.frame in (_INVARIANT, _COLUMNS)
         else:
-            known = self.frame is None or (finite(self.frame) and _is_regular(np.asarray(self.frame, dtype=float)))
+            known = self.frame is None or (is_finite(self.frame) and _is_regular(np.asarray(self.frame, dtype=float)))
         if not known:
             raise InvalidParameterError(
                 f"Priors: frame must be 'invariant', 'columns' or a square matrix of full rank, got {self.frame!r}"
@@ -120,9 +118,8 @@ class Priors:
 
     def __repr__(self) -> str:
         """Say what was stated; the rest is by default."""
-        stated = {f.name: getattr(self, f.name) for f in fields(self)}
-        said = [f"{f.name}={stated[f.name]!r}" for f in fields(self) if not _is_default(stated[f.name], f.default)]
-        return f"Priors({', '.join(said)})"
+        stated = {f.name: value for f in fields(self) if not _is_default(value := getattr(self, f.name), f.default)}
+        return f"Priors({', '.join(f'{name}={value!r}' for name, value in stated.items())})"
 
     def sample(
         self,
@@ -177,8 +174,8 @@ class Priors:
         >>> data_sets.shape
         (100, 50, 2)
         """
-        _check_count("n_components", n_components)
-        _check_count("n_draws", n_draws)
+        check_count("n_components", n_components)
+        check_count("n_draws", n_draws)
         kind = family_named(covariance_type)
         if kind.name not in WITH_PRIORS:
             raise InvalidParameterError(
@@ -210,10 +207,14 @@ class Priors:
             If the columns are collinear, and the prior holds along them for want of an invariant frame.
         """
         D = rows.n_features
-        concentration = broadcast("concentration", self.concentration, (n_components,))
+        concentration = broadcast("priors: concentration", self.concentration, (n_components,))
         frame, center, spread = self._axes(rows, family)
         eta = self.eta if self.eta is not None else ETA_OF_COLUMNS if frame.is_identity else DEFAULT_ETAS
-        loc = center if self.means_loc is None else frame.standardise(broadcast("means_loc", self.means_loc, (n_components, D)))
+        loc = (
+            center
+            if self.means_loc is None
+            else frame.standardise(broadcast("priors: means_loc", self.means_loc, (n_components, D)))
+        )
         scale = DEFAULT_MEANS_SCALE * spread if self.means_scale is None else self.means_scale
         of_all = spread if family.has_scales_by_column else np.sqrt(np.mean(spread**2))
         default = LogNormal(np.log(of_all) + DEFAULT_LOG_SD, DEFAULT_OWN, DEFAULT_SHARED, DEFAULT_FACTORS)
@@ -222,8 +223,8 @@ class Priors:
             sds = sds.without_components()
         return ResolvedPriors(
             concentration=concentration,
-            means_loc=broadcast("means_loc", loc, (n_components, D)),
-            means_scale=broadcast("means_scale", scale, (n_components, D)),
+            means_loc=broadcast("priors: means_loc", loc, (n_components, D)),
+            means_scale=broadcast("priors: means_scale", scale, (n_components, D)),
             sds=sds.broadcast(family.sds_shape(n_components, D)),
             correlations=LKJ(tuple(np.atleast_1d(eta).astype(float).tolist())),
             sds_dims=family.sds_dims,
@@ -264,7 +265,7 @@ class Priors:
         """Return the covariance (D, D) of the rounding, None where there is none."""
         D = rows.n_features
         if self.smallest_sd is not None:
-            smallest = broadcast("smallest_sd", self.smallest_sd, (D,))
+            smallest = broadcast("priors: smallest_sd", self.smallest_sd, (D,))
         else:
             some = rows.some(MOST_ROWS)
             smallest = smallest_sds(some.values, some.weights)
@@ -415,31 +416,15 @@ def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.ra
     weights = rng.dirichlet(priors.concentration, n_draws)
     means = priors.means_loc + priors.means_scale * rng.standard_normal((n_draws, K, D))
     with np.errstate(over="ignore"):  # what overflows is refused below
-        drawn = priors.sds.draw(kind.sds_shape(K, D), n_draws, rng)
-    _refuse_overflow(means, drawn)
-    sds = kind.full_sds(np.maximum(drawn, _LEAST), K, D)
-    return priors.to_data(MixtureParams(weights, means, sds[..., None] * _factors(priors, kind, (n_draws, K, D), rng)))
-
-
-def _factors(priors: ResolvedPriors, kind: Family, shape: tuple[int, int, int], rng: np.random.Generator) -> FloatArray:
-    """Return the correlations' factors (n, K, D, D): one for each component, or one for all, or none."""
-    n, K, D = shape
-    if not kind.has_correlations(D):
-        return np.broadcast_to(np.eye(D), (n, K, D, D))
-    return np.broadcast_to(priors.correlations.draw_factors(D, n, kind.n_blocks(K), rng), (n, K, D, D))
-
-
-def _refuse_overflow(means: FloatArray, sds: FloatArray) -> None:
+        sds = priors.sds.draw(kind.sds_shape(K, D), n_draws, rng)
     for name, drawn in (("means", means), ("sds", sds)):
         if not (np.abs(drawn) < _MOST).all():
             raise InvalidParameterError(
                 f"priors: the prior of the {name} is so wide that draws from it overflow (beyond {_MOST:g}): narrow it"
             )
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InvalidParameterError(f"{name} must be a whole number of at least 1, got {value!r}")
+    factors = priors.correlations.draw_factors(D, n_draws, kind.n_blocks(K), rng) if kind.has_correlations(D) else np.eye(D)
+    scale_tril = kind.full_sds(np.maximum(sds, LEAST), K, D)[..., None] * factors
+    return priors.to_data(MixtureParams(weights, means, scale_tril))
 
 
 guard(globals())

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import stats
 from scipy.special import logsumexp, softmax
 
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.priors._checks import finite, positive
 from bayesgmm.typing import FloatArray
 from bayesgmm.underflow import guard
+from bayesgmm.validation import is_finite, is_positive
 
 __all__ = ["Exponential", "Gamma", "HalfCauchy", "HalfNormal", "HalfStudentT", "LogNormal", "ScalePrior"]
 
 Numbers = float | FloatArray
-Pair = tuple[Numbers, Numbers]
-_SCALARS = ("shared", "factors")  # of the prior as a whole, not of each standard deviation
+
+_IN_OTHER_UNITS: dict[str, Callable[[Any, Any], Any]] = {
+    "scale": np.multiply,
+    "beta": np.divide,
+    "mu": lambda mu, factor: mu + np.log(factor),
+    **dict.fromkeys(("nu", "sigma", "alpha"), lambda value, factor: value),
+}
+"""What becomes of a parameter when standard deviations are multiplied by a factor."""
 
 
 class ScalePrior(ABC):
     """A prior for standard deviations. Its parameters are numbers, or arrays that broadcast to the standard deviations' shape.
+
+    A family is a frozen dataclass of its parameters with a ``kind``, `log_kernel`, `slope` and `frozen`. The compiled density and the
+    PyMC model each say its density once more.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not a finite number above zero (``mu``: not a finite number).
 
     Examples
     --------
@@ -41,30 +56,39 @@ class ScalePrior(ABC):
     factors: tuple[float, ...] = (1.0,)
     """What standard deviations have in common: see `LogNormal`. By default they are independent."""
 
-    @property
-    def is_joint(self) -> bool:
-        """Whether the standard deviations of a mixture depend on each other."""
-        return self.shared > 0 or len(self.factors) > 1
-
-    @abstractmethod
-    def parameters(self) -> Pair:
-        """Return the two parameters that the compiled density takes (the second is zero where there is one only)."""
-
-    @abstractmethod
-    def slope(self, sd: FloatArray) -> FloatArray:
-        """Return the derivative of the log-density of a standard deviation ``sd`` in log ``sd``, without the Jacobian of the log."""
+    def __post_init__(self) -> None:
+        for name, given in self._of_each_sd().items():
+            may_be_negative = name == "mu"
+            if not (is_finite(given) if may_be_negative else is_positive(given)):
+                wanted = "a finite number" if may_be_negative else "a positive, finite number"
+                raise InvalidParameterError(f"{type(self).__name__}: {name} must be {wanted}, got {given!r}")
+            object.__setattr__(self, name, np.asarray(given, dtype=float))
 
     @abstractmethod
     def log_kernel(self, sd: FloatArray) -> FloatArray:
         """Return the log-density at a standard deviation ``sd``, but for a constant: cheap, for searches that look at differences."""
 
     @abstractmethod
-    def scaled(self, factor: Numbers) -> ScalePrior:
-        """Return the prior of ``sd * factor`` when this is the prior of ``sd``: a change of units."""
+    def slope(self, sd: FloatArray) -> FloatArray:
+        """Return the derivative of the log-density of a standard deviation ``sd`` in log ``sd``, without the Jacobian of the log."""
 
     @abstractmethod
     def frozen(self) -> Any:
         """Return the distribution in SciPy's terms."""
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether the standard deviations of a mixture depend on each other."""
+        return self.shared > 0 or len(self.factors) > 1
+
+    def parameters(self) -> tuple[FloatArray, FloatArray]:
+        """Return the two parameters that the compiled density takes (the second is zero where there is one only)."""
+        first, *rest = self._of_each_sd().values()
+        return first, rest[0] if rest else np.zeros_like(first)
+
+    def scaled(self, factor: Numbers) -> ScalePrior:
+        """Return the prior of ``sd * factor`` when this is the prior of ``sd``: a change of units."""
+        return self._with({name: _IN_OTHER_UNITS[name](value, factor) for name, value in self._of_each_sd().items()})
 
     def log_density(self, sds: FloatArray, axes: int) -> FloatArray:
         """Return the joint log-density of all standard deviations of a mixture.
@@ -129,23 +153,18 @@ class ScalePrior(ABC):
             If a parameter has a shape that does not fit.
         """
         try:
-            own = {f.name: np.broadcast_to(getattr(self, f.name), shape) for f in fields(self) if f.name not in _SCALARS}  # type: ignore[arg-type]
-            return replace(self, **own)  # type: ignore[type-var]
+            return self._with({name: np.broadcast_to(value, shape) for name, value in self._of_each_sd().items()})
         except ValueError:
             raise InvalidParameterError(
                 f"{type(self).__name__}: parameters must be numbers or have a shape that fits {shape}, the standard deviations' shape"
             ) from None
 
-    def _require_positive(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
-            if field.name in _SCALARS:
-                continue
-            given = getattr(self, field.name)
-            finite_only = field.name == "mu"
-            if not (finite(given) if finite_only else positive(given)):
-                wanted = "a finite number" if finite_only else "a positive, finite number"
-                raise InvalidParameterError(f"{type(self).__name__}: {field.name} must be {wanted}, got {given!r}")
-            object.__setattr__(self, field.name, np.asarray(given, dtype=float))
+    def _of_each_sd(self) -> dict[str, Any]:
+        """Return the parameters that may differ between standard deviations, by name."""
+        return {name: value for name, value in vars(self).items() if name not in ("shared", "factors")}
+
+    def _with(self, changes: dict[str, Any]) -> Self:
+        return type(self)(**{**vars(self), **changes})
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +176,6 @@ class HalfNormal(ScalePrior):
     scale : float or array
         In the units of the standard deviations.
 
-    Raises
-    ------
-    InvalidParameterError
-        If a parameter is not a finite number above zero.
-
     Examples
     --------
     >>> float(HalfNormal(2.0).frozen().mean().round(3))
@@ -171,20 +185,11 @@ class HalfNormal(ScalePrior):
     scale: Numbers
     kind = 0
 
-    def __post_init__(self) -> None:
-        self._require_positive()
-
-    def parameters(self) -> Pair:
-        return self.scale, np.zeros_like(self.scale)
-
     def slope(self, sd: FloatArray) -> FloatArray:
         return -np.square(sd / self.scale)
 
     def log_kernel(self, sd: FloatArray) -> FloatArray:
         return -0.5 * np.square(sd / self.scale)
-
-    def scaled(self, factor: Numbers) -> ScalePrior:
-        return HalfNormal(self.scale * factor)
 
     def frozen(self) -> Any:
         return stats.halfnorm(scale=self.scale)
@@ -199,11 +204,6 @@ class HalfCauchy(ScalePrior):
     scale : float or array
         In the units of the standard deviations.
 
-    Raises
-    ------
-    InvalidParameterError
-        If a parameter is not a finite number above zero.
-
     Examples
     --------
     >>> float(HalfCauchy(2.0).frozen().median().round(3))
@@ -213,21 +213,12 @@ class HalfCauchy(ScalePrior):
     scale: Numbers
     kind = 1
 
-    def __post_init__(self) -> None:
-        self._require_positive()
-
-    def parameters(self) -> Pair:
-        return self.scale, np.zeros_like(self.scale)
-
     def slope(self, sd: FloatArray) -> FloatArray:
         t = np.square(sd / self.scale)
         return -2.0 * t / (1.0 + t)
 
     def log_kernel(self, sd: FloatArray) -> FloatArray:
         return -np.log1p(np.square(sd / self.scale))
-
-    def scaled(self, factor: Numbers) -> ScalePrior:
-        return HalfCauchy(self.scale * factor)
 
     def frozen(self) -> Any:
         return stats.halfcauchy(scale=self.scale)
@@ -244,11 +235,6 @@ class HalfStudentT(ScalePrior):
     scale : float or array
         In the units of the standard deviations.
 
-    Raises
-    ------
-    InvalidParameterError
-        If a parameter is not a finite number above zero.
-
     Examples
     --------
     >>> HalfStudentT(3.0, 2.0).parameters()
@@ -259,21 +245,12 @@ class HalfStudentT(ScalePrior):
     scale: Numbers
     kind = 2
 
-    def __post_init__(self) -> None:
-        self._require_positive()
-
-    def parameters(self) -> Pair:
-        return self.nu, self.scale
-
     def slope(self, sd: FloatArray) -> FloatArray:
         t = np.square(sd / self.scale) / self.nu
         return -(self.nu + 1.0) * t / (1.0 + t)
 
     def log_kernel(self, sd: FloatArray) -> FloatArray:
         return -0.5 * (self.nu + 1.0) * np.log1p(np.square(sd / self.scale) / self.nu)
-
-    def scaled(self, factor: Numbers) -> ScalePrior:
-        return HalfStudentT(self.nu, self.scale * factor)
 
     def frozen(self) -> Any:
         return FoldedT(self.nu, self.scale)
@@ -313,15 +290,12 @@ class LogNormal(ScalePrior):
     kind = 3
 
     def __post_init__(self) -> None:
-        self._require_positive()
-        if not (np.ndim(self.shared) == 0 and finite(self.shared) and self.shared >= 0):
+        super().__post_init__()
+        if not (np.ndim(self.shared) == 0 and is_finite(self.shared) and self.shared >= 0):
             raise InvalidParameterError(f"LogNormal: shared must be one finite number of at least zero, got {self.shared!r}")
-        if not (np.ndim(self.factors) == 1 and positive(self.factors)):
+        if not (np.ndim(self.factors) == 1 and is_positive(self.factors)):
             raise InvalidParameterError(f"LogNormal: factors must be positive, finite numbers, got {self.factors!r}")
         object.__setattr__(self, "factors", tuple(float(factor) for factor in self.factors))
-
-    def parameters(self) -> Pair:
-        return self.mu, self.sigma
 
     def slope(self, sd: FloatArray) -> FloatArray:
         return -1.0 - (np.log(sd) - self.mu) / np.square(self.sigma)
@@ -329,9 +303,6 @@ class LogNormal(ScalePrior):
     def log_kernel(self, sd: FloatArray) -> FloatArray:
         log_sd = np.log(sd)
         return -log_sd - 0.5 * np.square((log_sd - self.mu) / self.sigma)
-
-    def scaled(self, factor: Numbers) -> ScalePrior:
-        return replace(self, mu=self.mu + np.log(factor))
 
     def frozen(self) -> Any:
         return LogNormals(self.mu, [np.hypot(self.sigma * factor, self.shared) for factor in self.factors])
@@ -429,11 +400,6 @@ class Exponential(ScalePrior):
     scale : float or array
         In the units of the standard deviations.
 
-    Raises
-    ------
-    InvalidParameterError
-        If a parameter is not a finite number above zero.
-
     Examples
     --------
     >>> float(Exponential(2.0).frozen().mean().round(3))
@@ -443,20 +409,11 @@ class Exponential(ScalePrior):
     scale: Numbers
     kind = 4
 
-    def __post_init__(self) -> None:
-        self._require_positive()
-
-    def parameters(self) -> Pair:
-        return self.scale, np.zeros_like(self.scale)
-
     def slope(self, sd: FloatArray) -> FloatArray:
         return -sd / self.scale
 
     def log_kernel(self, sd: FloatArray) -> FloatArray:
         return -sd / self.scale
-
-    def scaled(self, factor: Numbers) -> ScalePrior:
-        return Exponential(self.scale * factor)
 
     def frozen(self) -> Any:
         return stats.expon(scale=self.scale)
@@ -471,11 +428,6 @@ class Gamma(ScalePrior):
     alpha, beta : float or array
         Shape, and rate in one over the units of the standard deviations.
 
-    Raises
-    ------
-    InvalidParameterError
-        If a parameter is not a finite number above zero.
-
     Examples
     --------
     >>> float(Gamma(3.0, 2.0).frozen().mean().round(3))
@@ -486,20 +438,11 @@ class Gamma(ScalePrior):
     beta: Numbers
     kind = 5
 
-    def __post_init__(self) -> None:
-        self._require_positive()
-
-    def parameters(self) -> Pair:
-        return self.alpha, self.beta
-
     def slope(self, sd: FloatArray) -> FloatArray:
         return self.alpha - 1.0 - self.beta * sd
 
     def log_kernel(self, sd: FloatArray) -> FloatArray:
         return (self.alpha - 1.0) * np.log(sd) - self.beta * sd
-
-    def scaled(self, factor: Numbers) -> ScalePrior:
-        return Gamma(self.alpha, self.beta / factor)
 
     def frozen(self) -> Any:
         return stats.gamma(self.alpha, scale=1 / self.beta)

@@ -19,8 +19,8 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from scipy import stats
 
-from bayesgmm.bayes.density import LogPosterior
-from bayesgmm.bayes.space import Space
+from bayesgmm.bayes.log_posterior import LogPosterior
+from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import Family, family
 from bayesgmm.diagnostics import Check, label_free
 from bayesgmm.em import resample, standard_errors
@@ -153,8 +153,8 @@ def quantities_of_truth(
     truth: MixtureParams, X: FloatArray, weight: FloatArray, priors: ResolvedPriors, of: Family
 ) -> dict[str, float]:
     """Return the same of the mixture, batch shape ``()``, that rows (N, D) came from; they count ``weight`` (N,) times in the fit."""
-    space = Space.under(priors, of)
-    lp, _ = LogPosterior(X, space, priors, weight)(space.unconstrain(truth))
+    space = Space(priors, of)
+    lp, _ = LogPosterior(X, space, weight)(space.unconstrain(truth))
     log_likelihood = truth.log_density(X) @ weight
     free = label_free(truth.reshape(1, 1), X, log_likelihood=np.full((1, 1), log_likelihood), lp=np.full((1, 1), lp))
     return {name: float(values[0, 0]) for name, values in quantities(free).items()}

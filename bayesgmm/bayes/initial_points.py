@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import softmax
 
-from bayesgmm.bayes.density import LogPosterior
 from bayesgmm.bayes.laplace import climb, log_mass
+from bayesgmm.bayes.log_posterior import LogDensity
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 
-__all__ = ["chain_starts"]
+__all__ = ["initial_points"]
 
 CREDIBLE = 5.0
 """Nats below the heaviest mode at which another still has posterior mass worth a chain: 1/150. A chain in a lower one would stand for a
@@ -21,7 +21,7 @@ _HOPELESS = 50.0
 """Nats below the highest start at which another is not looked at."""
 
 
-def chain_starts(density: LogPosterior, X: FloatArray, modes: Sequence[MixtureParams], chains: int, seed: int) -> FloatArray:
+def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixtureParams], chains: int, seed: int) -> FloatArray:
     """Choose a mode for each chain to start in.
 
     Every maximum of the likelihood is followed to the posterior's own mode, whose mass is that of Laplace's approximation. The first chain
@@ -31,7 +31,7 @@ def chain_starts(density: LogPosterior, X: FloatArray, modes: Sequence[MixturePa
 
     Parameters
     ----------
-    density : LogPosterior
+    density : LogDensity
     X : array of shape (N, D)
         The rows that modes are compared at.
     modes : sequence of MixtureParams
@@ -56,13 +56,13 @@ def chain_starts(density: LogPosterior, X: FloatArray, modes: Sequence[MixturePa
     for m in np.argsort(-heights, kind="stable"):
         if distinct and not best - heights[m] < _HOPELESS:
             continue
-        top = points[m] if density.in_chunks else climb(density, points[m])
+        top = points[m] if density.is_expensive else climb(density, points[m])
         mixture = density.space.constrain(top)
         if not any(mixture.resembles(other, X) for _, _, other in distinct):
             distinct.append((points[m], top, mixture))
     if len(distinct) == 1:
         return np.tile(distinct[0][0], (chains, 1))
-    masses = np.array([density(top)[0] if density.in_chunks else log_mass(density, top) for _, top, _ in distinct])
+    masses = np.array([density(top)[0] if density.is_expensive else log_mass(density, top) for _, top, _ in distinct])
     order = [int(m) for m in np.argsort(-masses, kind="stable") if masses.max() - masses[m] < CREDIBLE]
     starts = [distinct[m][0] for m in order]
     if chains == 1 or len(order) == 1:

@@ -8,43 +8,42 @@ the mixture in the frame of the priors, before rounding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from bayesgmm.covariance import WITH_PRIORS, Family
+from bayesgmm.covariance import Family
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["FAMILIES", "Space", "spiral"]
-
-FAMILIES = WITH_PRIORS
-"""Names of the covariance families that a posterior can have: those made of free standard deviations and correlations."""
+__all__ = ["Space", "spiral"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """Where each parameter of a mixture of K components in D dimensions lies in q, and how to come and go.
 
     Parameters
     ----------
-    n_components, n_features : int
+    priors : ResolvedPriors
+        Their frame and rounding lie between q and a mixture of the data.
     family : Family
-    priors : ResolvedPriors, optional
-        Those whose frame and rounding lie between q and a mixture of the data; without them there are none.
     """
 
-    n_components: int
-    n_features: int
+    priors: ResolvedPriors
     family: Family
-    priors: ResolvedPriors | None = field(default=None, compare=False)
 
-    @classmethod
-    def under(cls, priors: ResolvedPriors, family: Family) -> Space:
-        """Return the space of mixtures under a prior."""
-        K, D = priors.means_loc.shape
-        return cls(K, D, family, priors)
+    @property
+    def n_components(self) -> int:
+        """Number of components K."""
+        return len(self.priors.means_loc)
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns D."""
+        return self.priors.means_loc.shape[1]
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -52,7 +51,7 @@ class Space:
         K, D = self.n_components, self.n_features
         return K - 1, K * D, int(np.prod(self.sds_shape)), self.n_matrices * self.n_pairs
 
-    @property
+    @cached_property
     def n_dim(self) -> int:
         """Length of q."""
         return sum(self.sizes)
@@ -83,11 +82,11 @@ class Space:
         sds = self.family.full_sds(np.exp(log_sds).reshape(*batch, *self.sds_shape), K, D)
         scale_tril = sds[..., None] * self._correlation_factors(corr, batch)
         mixture = MixtureParams(weights / weights.sum(-1, keepdims=True), means.reshape(*batch, K, D), scale_tril)
-        return self.to_data(mixture)
+        return self.priors.to_data(mixture)
 
     def unconstrain(self, params: MixtureParams) -> FloatArray:
         """Return the vectors q ``(..., n_dim)`` of mixtures that belong to the family."""
-        params = self.in_frame(params)
+        params = self.priors.from_data(params)
         batch = params.batch_shape
         with np.errstate(divide="ignore"):
             log_weights = np.maximum(np.log(params.weights), -700.0)
@@ -99,14 +98,6 @@ class Space:
             rows, columns = spiral(self.n_features).T
             parts.append(ratios[..., rows, columns].reshape(*batch, -1))
         return np.concatenate(parts, axis=-1)
-
-    def to_data(self, params: MixtureParams) -> MixtureParams:
-        """Return the mixtures of the data that belong to mixtures in the frame of the priors, before rounding."""
-        return params if self.priors is None else self.priors.to_data(params)
-
-    def in_frame(self, params: MixtureParams) -> MixtureParams:
-        """Return mixtures in the frame of the priors, before rounding."""
-        return params if self.priors is None else self.priors.from_data(params)
 
     def _correlation_factors(self, corr: FloatArray, batch: tuple[int, ...]) -> FloatArray:
         D = self.n_features

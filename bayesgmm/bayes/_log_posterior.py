@@ -1,7 +1,7 @@
 """Log-posterior and gradient on the unconstrained space, compiled: the E-step plus priors and transforms, a few dozen numbers.
 
-All that a chain needs lies in one flat array of doubles (:mod:`bayesgmm.bayes.density` writes it), so that the C callback is compiled
-once per machine and serves every data set, family and prior. The array says, too, where the compiled passes over the data begin:
+All that a chain needs lies in one flat array of doubles, which `pack` writes from a `Problem` and `unpack` reads, so that the C callback is
+compiled once per machine and serves every data set, family and prior. The array says, too, where the compiled passes over the data begin:
 called there, they are compiled once and not again into everything that needs them.
 """
 
@@ -15,16 +15,45 @@ from bayesgmm.kernels.compile import Pointer, compiled, function_at
 from bayesgmm.kernels.estep import STATISTICS, VECTOR
 from bayesgmm.kernels.score import SCORE
 
-FULL, TIED, DIAGONAL, SPHERICAL = range(4)
-FIRST_ADDRESS = 6
-"""Where the addresses of STATISTICS, of the score and of the log-posterior itself lie, in the bits of three doubles."""
-LENGTH = FIRST_ADDRESS + 3
-"""Where the length of the whole array is."""
-SHARED = LENGTH + 1
-"""Where the standard deviation of what the logs of the standard deviations share is; then whether there are a frame and rounding, and the
-number of factors of a joint prior of standard deviations, 0 where there is none, and the number of etas of the correlations' prior."""
-HEADER = SHARED + 5
-"""Before them: D, K, family, kind of the standard deviations' prior, additive constant, number of weights."""
+
+class Problem(NamedTuple):
+    """A posterior in numbers: sizes, priors and data, in the order in which the flat array holds them."""
+
+    D: int
+    K: int
+    n_matrices: int
+    kind: int
+    """Of the standard deviations' prior."""
+    sd_per_component: int
+    sd_per_feature: int
+    """How far it is among the free standard deviations from one component, or feature, to the next."""
+    constant: float
+    shared: float
+    """Standard deviation of what the logs of the standard deviations share under a joint prior."""
+    alpha: np.ndarray
+    loc: np.ndarray
+    scale: np.ndarray
+    prior_a: np.ndarray
+    prior_b: np.ndarray
+    factors: np.ndarray
+    """Of a joint prior of standard deviations; empty without one."""
+    etas: np.ndarray
+    eta_constants: np.ndarray
+    center: np.ndarray
+    turn: np.ndarray
+    rounding: np.ndarray
+    """The frame's center and matrix, and the covariance of the rounding; all empty where there is neither."""
+    order: np.ndarray
+    weight: np.ndarray
+    rows: np.ndarray
+
+
+FIRST_ADDRESS = Problem._fields.index("alpha")
+"""After the numbers: the addresses of STATISTICS, of the score and of the log-posterior itself, in the bits of three doubles."""
+BOUNDS = FIRST_ADDRESS + 3
+"""After the addresses: where each array begins, and where the last one ends, which is the length of the whole."""
+LENGTH = BOUNDS + len(Problem._fields) - FIRST_ADDRESS
+HEADER = LENGTH + 1
 
 _statistics_at, _score_at = function_at(STATISTICS), function_at(SCORE)
 
@@ -139,35 +168,6 @@ def lkj(etas, constants, D, n_matrices, log_norms):
     return top + math.log(total), power / total
 
 
-class Problem(NamedTuple):
-    """What the flat array says: sizes, priors, data, and where each parameter begins in q."""
-
-    K: int
-    D: int
-    n_sds: int
-    n_matrices: int
-    family: int
-    kind: int
-    constant: float
-    alpha: np.ndarray
-    loc: np.ndarray
-    scale: np.ndarray
-    prior_a: np.ndarray
-    prior_b: np.ndarray
-    shared: float
-    factors: np.ndarray
-    etas: np.ndarray
-    eta_constants: np.ndarray
-    in_frame: bool
-    is_rounded: bool
-    center: np.ndarray
-    turn: np.ndarray
-    rounding: np.ndarray
-    order: np.ndarray
-    weight: np.ndarray
-    rows: np.ndarray
-
-
 class Point(NamedTuple):
     """The mixture at q in the frame, before rounding, with what the chain rule needs to come back."""
 
@@ -179,51 +179,32 @@ class Point(NamedTuple):
     scale_tril: np.ndarray
 
 
+def pack(problem, score):
+    """Return the flat array of a problem whose rows the compiled function ``score`` passes over."""
+    arrays = [np.ravel(array).astype(float) for array in problem[FIRST_ADDRESS:]]
+    addresses = np.array([function.address for function in (STATISTICS, score, LOG_POSTERIOR)]).view(float)
+    bounds = HEADER + np.cumsum([0, *map(len, arrays)])
+    return np.concatenate([problem[:FIRST_ADDRESS], addresses, bounds, *arrays])
+
+
+@njit(inline="always")
+def _array(user, i):
+    return user[int(user[BOUNDS + i]) : int(user[BOUNDS + i + 1])]
+
+
 @njit(inline="always")
 def unpack(user):
-    """Read the flat array."""
-    D, K, family = int(user[0]), int(user[1]), int(user[2])
-    n_sds = D if family == TIED else (K if family == SPHERICAL else K * D)
-    n_matrices = 0 if D == 1 or family >= DIAGONAL else (K if family == FULL else 1)
-    in_frame, is_rounded = user[SHARED + 1] > 0.0, user[SHARED + 2] > 0.0
-    a = HEADER + K
-    b = a + K * D
-    c = b + K * D
-    d = c + n_sds
-    d_end = d + n_sds
-    n_etas = int(user[SHARED + 4])
-    d_factors = d_end + int(user[SHARED + 3])
-    d_etas = d_factors + n_etas
-    e = d_etas + n_etas
-    f = e + (D if in_frame else 0)
-    g = f + (D * D if in_frame else 0)
-    h = g + (D * D if is_rounded else 0)
-    i = h + D * (D - 1)
-    j = i + int(user[5])
-    head = (K, D, n_sds, n_matrices, family, int(user[3]), user[4])
-    priors = (user[HEADER:a], user[a:b], user[b:c], user[c:d], user[d:d_end])
-    frame = (
-        user[SHARED],
-        user[d_end:d_factors],
-        user[d_factors:d_etas],
-        user[d_etas:e],
-        in_frame,
-        is_rounded,
-        user[e:f],
-        user[f:g],
-        user[g:h],
-    )
-    return Problem(*head, *priors, *frame, user[h:i], user[i:j], user[j:])
+    """Read the flat array: its sizes are whole numbers, and its arrays views."""
+    sizes = (int(user[0]), int(user[1]), int(user[2]), int(user[3]), int(user[4]), int(user[5]))
+    priors = (_array(user, 0), _array(user, 1), _array(user, 2), _array(user, 3), _array(user, 4), _array(user, 5))
+    etas, frame = (_array(user, 6), _array(user, 7)), (_array(user, 8), _array(user, 9), _array(user, 10))
+    return Problem(*sizes, user[6], user[7], *priors, *etas, *frame, _array(user, 11), _array(user, 12), _array(user, 13))
 
 
 @njit(inline="always")
-def sd_position(family, k, i, D):
+def sd_position(problem, k, i):
     """Where the standard deviation of feature i in component k lies among the free ones."""
-    if family == TIED:
-        return i
-    if family == SPHERICAL:
-        return k
-    return k * D + i
+    return k * problem.sd_per_component + i * problem.sd_per_feature
 
 
 @njit(inline="always")
@@ -249,7 +230,7 @@ def place(q, problem):
         factors[0, i, i] = 1.0
     log_norms = power = 0.0
     for m in range(problem.n_matrices):
-        start = first_sd + problem.n_sds + m * T
+        start = first_sd + problem.prior_a.shape[0] + m * T
         log_norms += _correlation_factor(q[start : start + T], problem.order, D, factors[m], norms[m])
     if problem.n_matrices > 0:
         log_density, power = lkj(problem.etas, problem.eta_constants, D, problem.n_matrices, log_norms)
@@ -258,7 +239,7 @@ def place(q, problem):
     for k in range(K):
         factor = factors[matrix_position(problem.n_matrices, k)]
         for i in range(D):
-            p = sd_position(problem.family, k, i, D)
+            p = sd_position(problem, k, i)
             sd = math.exp(q[first_sd + p])
             for j in range(i + 1):
                 scale_tril[k, i, j] = sd * factor[i, j]
@@ -276,11 +257,11 @@ def add_location_and_scale_priors(q, problem, gradient):
         u = (q[first_mean + p] - problem.loc[p]) / problem.scale[p]
         value -= 0.5 * u * u
         gradient[first_mean + p] -= u / problem.scale[p]
-    end = first_sd + problem.n_sds
+    end = first_sd + problem.prior_a.shape[0]
     if problem.factors.shape[0] > 0:
         args = (problem.prior_a, problem.prior_b, problem.shared, problem.factors)
         return value + joint_sd_prior(*args, q[first_sd:end], problem.K, gradient[first_sd:end])
-    for p in range(problem.n_sds):
+    for p in range(problem.prior_a.shape[0]):
         log_density, slope = sd_prior(problem.kind, problem.prior_a[p], problem.prior_b[p], q[first_sd + p])
         value += log_density
         gradient[first_sd + p] += slope
@@ -294,21 +275,18 @@ def carry(means, scale_tril, problem):
     out_means, out = np.zeros((K, D)), np.zeros((K, D, D))
     for k in range(K):
         for i in range(D):
-            if problem.in_frame:
-                out_means[k, i] = problem.center[i]
-                for j in range(D):
-                    out_means[k, i] += problem.turn[i * D + j] * means[k, j]
-            else:
-                out_means[k, i] = means[k, i]
+            out_means[k, i] = problem.center[i]
+            for j in range(D):
+                out_means[k, i] += problem.turn[i * D + j] * means[k, j]
         if problem.n_matrices == 0:
             for i in range(D):
-                sd = scale_tril[k, i, i] * (problem.turn[i * D + i] if problem.in_frame else 1.0)
-                out[k, i, i] = math.sqrt(sd * sd + problem.rounding[i * D + i]) if problem.is_rounded else sd
+                sd = scale_tril[k, i, i] * problem.turn[i * D + i]
+                out[k, i, i] = math.sqrt(sd * sd + problem.rounding[i * D + i])
             continue
         root = turned(scale_tril[k], problem)
         for i in range(D):
             for j in range(i + 1):
-                s = problem.rounding[i * D + j] if problem.is_rounded else 0.0
+                s = problem.rounding[i * D + j]
                 for m in range(D):
                     s += root[i, m] * root[j, m]
                 for m in range(j):
@@ -322,8 +300,6 @@ def carry(means, scale_tril, problem):
 def turned(factor, problem):
     """Return the frame's matrix times a lower triangular factor (D, D)."""
     D = factor.shape[0]
-    if not problem.in_frame:
-        return factor
     root = np.zeros((D, D))
     for i in range(D):
         for j in range(D):
@@ -341,15 +317,14 @@ def carry_back(means, scale_tril, out, g_means, g_scale, problem):
     """
     K, D = means.shape
     for k in range(K):
-        if problem.in_frame:
-            own = g_means[k].copy()
-            for j in range(D):
-                g_means[k, j] = 0.0
-                for i in range(D):
-                    g_means[k, j] += problem.turn[i * D + j] * own[i]
+        own = g_means[k].copy()
+        for j in range(D):
+            g_means[k, j] = 0.0
+            for i in range(D):
+                g_means[k, j] += problem.turn[i * D + j] * own[i]
         if problem.n_matrices == 0:
             for i in range(D):
-                unit = problem.turn[i * D + i] if problem.in_frame else 1.0
+                unit = problem.turn[i * D + i]
                 g_scale[k, i, i] *= unit * unit * scale_tril[k, i, i] / out[k, i, i]
             continue
         root = turned(scale_tril[k], problem)
@@ -378,12 +353,9 @@ def carry_back(means, scale_tril, out, g_means, g_scale, problem):
                 g_root[i, c] = s / out[k, i, i]
         for i in range(D):
             for j in range(i + 1):
-                if problem.in_frame:
-                    g_scale[k, i, j] = 0.0
-                    for m in range(D):
-                        g_scale[k, i, j] += problem.turn[m * D + i] * g_root[m, j]
-                else:
-                    g_scale[k, i, j] = g_root[i, j]
+                g_scale[k, i, j] = 0.0
+                for m in range(D):
+                    g_scale[k, i, j] += problem.turn[m * D + i] * g_root[m, j]
 
 
 @njit(inline="always")
@@ -408,7 +380,7 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
     for k in range(K):
         m = matrix_position(problem.n_matrices, k)
         for i in range(D):
-            p = sd_position(problem.family, k, i, D)
+            p = sd_position(problem, k, i)
             sd = math.exp(q[first_sd + p])
             for j in range(i + 1):
                 gradient[first_sd + p] += g_scale[k, i, j] * point.factors[m, i, j] * sd
@@ -421,7 +393,7 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
             for e in range(i + 1):
                 inner += g_factors[m, i, e] * point.factors[m, i, e]
             slope = g_factors[m, i, j] - point.factors[m, i, j] * inner
-            gradient[first_sd + problem.n_sds + m * T + p] += slope / point.norms[m, i]
+            gradient[first_sd + problem.prior_a.shape[0] + m * T + p] += slope / point.norms[m, i]
 
 
 @compiled()
@@ -432,7 +404,7 @@ def log_posterior(q, user, gradient):
     gradient[:] = 0.0
     point, value = place(q, problem)
     value += problem.constant + add_location_and_scale_priors(q, problem, gradient)
-    carried = problem.in_frame or problem.is_rounded
+    carried = problem.turn.shape[0] > 0
     means, scale_tril = point.means, point.scale_tril
     if carried:
         means, scale_tril = carry(point.means, point.scale_tril, problem)

@@ -1,0 +1,244 @@
+"""The log-posterior on the unconstrained space, compiled: the density of ``build_model``'s model, without building it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from scipy.special import gammaln
+
+from bayesgmm.bayes import _log_posterior
+from bayesgmm.bayes.unconstrained_space import Space, spiral
+from bayesgmm.expectation import Statistics, expectations, score
+from bayesgmm.frame import Frame
+from bayesgmm.kernels.compile import Pointer
+from bayesgmm.kernels.score import GIVEN_SCORE, SCORE, SCORE_OF_PARTS
+from bayesgmm.kernels.threads import chunks, ordered_map
+from bayesgmm.rows import Chunk, Rows
+from bayesgmm.typing import FloatArray
+
+__all__ = ["ChunkedLogPosterior", "LogDensity", "LogPosterior", "log_prior"]
+
+TOGETHER = 64
+"""Points that one thread evaluates; or, of rows in chunks, whose statistics are taken in one pass."""
+
+
+class LogDensity(Protocol):
+    """What samplers ask: the value and the gradient of a log-density on the unconstrained space."""
+
+    is_expensive: ClassVar[bool]
+    """Whether every evaluation is a pass over rows that are not in memory."""
+
+    @property
+    def space(self) -> Space:
+        """The mixtures that its arguments stand for."""
+
+    def __call__(self, q: FloatArray) -> tuple[float, FloatArray]:
+        """Return log-density and gradient at q (n_dim,)."""
+
+    def at_each(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return log-densities (S,) and gradients (S, n_dim) at the rows of q (S, n_dim)."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogPosterior:
+    """Log-posterior density and gradient of a mixture on PyMC's unconstrained space.
+
+    Equal to ``model.logp()`` and ``model.dlogp()`` of :func:`bayesgmm.build_model` with the same data and priors, constants included.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+        NaN stands for a missing value: such a row has the marginal density of what it has.
+    space : Space
+        With the priors, for data in the coordinates of X.
+    sample_weight : array of shape (N,), optional
+        How often each row counts.
+    """
+
+    X: FloatArray
+    space: Space
+    sample_weight: FloatArray | None = None
+    user_data: FloatArray = field(init=False)
+    """The flat array that the compiled density reads."""
+
+    is_expensive: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        weight = np.empty(0) if self.sample_weight is None else self.sample_weight
+        chunk = Chunk(self.X)
+        if chunk.is_complete:
+            user_data = _packed(self.space, SCORE, self.X, weight)
+        else:  # sorted by the columns that they have; a row without any value says nothing
+            patterns = [part for part in chunk.patterns if len(part.columns)]
+            pieces = [np.concatenate([[len(part.X), len(part.columns)], part.columns, part.X.ravel()]) for part in patterns]
+            kept = np.concatenate([part.rows for part in patterns])
+            user_data = _packed(
+                self.space, SCORE_OF_PARTS, np.concatenate(pieces), weight if self.sample_weight is None else weight[kept]
+            )
+        object.__setattr__(self, "user_data", user_data)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be packed anew where it is unpickled: the flat array holds addresses of this process."""
+        return LogPosterior, (self.X, self.space, self.sample_weight)
+
+    def __call__(self, q: FloatArray) -> tuple[float, FloatArray]:
+        """Return log-density and gradient at q (n_dim,).
+
+        Raises
+        ------
+        ValueError
+            If q does not have the space's length: the compiled code would read past its end.
+        """
+        _check_length(len(q), self.space)
+        return _evaluate(q, self.user_data)
+
+    def at_each(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return log-densities (S,) and gradients (S, n_dim) at the rows of q (S, n_dim), in threads."""
+
+        def task(start: int, stop: int) -> list[tuple[float, FloatArray]]:
+            return [self(row) for row in q[start:stop]]
+
+        found = [pair for part in ordered_map(task, chunks(len(q), TOGETHER)) for pair in part]
+        return np.array([value for value, _ in found]), np.array([gradient for _, gradient in found]).reshape(q.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkedLogPosterior:
+    """Log-posterior density and gradient, in scaled columns, of rows in chunks that stay in the user's units.
+
+    The pass over the rows is made wherever they are; the rest is the compiled density's. Whitened by a component, a row is the same in
+    either units, and so are the statistics; only the density changes, by the scales.
+
+    Parameters
+    ----------
+    rows : Rows
+    space : Space
+        With the priors, for data in the coordinates of the frame.
+    frame : Frame
+        Along the columns.
+    """
+
+    rows: Rows
+    space: Space
+    frame: Frame
+    _prior: FloatArray = field(init=False)
+    _one_pass_at_a_time: Lock = field(init=False, default_factory=Lock)  # it has all cores already
+
+    is_expensive: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_prior", _without_rows(self.space))
+
+    def __call__(self, q: FloatArray) -> tuple[float, FloatArray]:
+        """Return log-density and gradient at q (n_dim,), in one pass over the chunks."""
+        values, gradients = self.at_each(np.asarray(q, dtype=float)[None])
+        return float(values[0]), gradients[0]
+
+    def at_each(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return log-densities (S,) and gradients (S, n_dim) at the rows of q (S, n_dim), in as few passes as memory allows."""
+        _check_length(q.shape[-1], self.space)
+        parts = [self._in_one_pass(q[i : i + TOGETHER]) for i in range(0, len(q), TOGETHER)]
+        return np.concatenate([values for values, _ in parts]), np.concatenate([gradients for _, gradients in parts])
+
+    def _in_one_pass(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        inside = self.space.constrain(q)
+        mixtures = list(zip(*self.frame.params_out(inside).arrays(), strict=True))
+        if not all(np.isfinite(array).all() for mixture in mixtures for array in mixture):
+            # A step that overflowed: its density is none, and a sampler turns back.
+            return np.full(len(q), -np.inf), np.zeros_like(q)
+        with self._one_pass_at_a_time:
+            found = expectations(self.rows, mixtures, diagonal=self.space.n_matrices == 0)
+        ends = [_evaluate(row, self._given(*pair)) for row, *pair in zip(q, found, inside.scale_tril, strict=True)]
+        return np.array([value for value, _ in ends]), np.array([gradient for _, gradient in ends])
+
+    def _given(self, statistics: Statistics, scale_tril: FloatArray) -> FloatArray:
+        """Return the flat array with value and gradients of the log-likelihood, in the frame's coordinates, in the place of rows."""
+        value = statistics.log_likelihood + float(self.rows.summary.seen @ np.log(np.diag(self.frame.factor)))
+        gradient = score(statistics, np.ascontiguousarray(np.linalg.inv(scale_tril)))
+        numbers = np.concatenate([[value], *(part.ravel() for part in gradient)])
+        return np.concatenate([self._prior[: -len(numbers)], numbers])
+
+
+def log_prior(q: FloatArray, space: Space) -> FloatArray:
+    """Return the log-densities (S,) of the prior alone at the rows of q (S, n_dim), on the unconstrained space."""
+    without_rows = _without_rows(space)
+    return np.array([_evaluate(row, without_rows)[0] for row in q])
+
+
+def _check_length(length: int, space: Space) -> None:
+    if length != space.n_dim:
+        raise ValueError(f"q must have length {space.n_dim}, got {length}")
+
+
+def _evaluate(q: FloatArray, user_data: FloatArray) -> tuple[float, FloatArray]:
+    gradient = np.empty(len(q))
+    return _log_posterior.log_posterior(np.ascontiguousarray(q, dtype=float), user_data, gradient), gradient
+
+
+def _without_rows(space: Space) -> FloatArray:
+    """Return the flat array of the prior alone: the log-likelihood and its gradients, found beforehand, are all zero."""
+    K, D = space.n_components, space.n_features
+    return _packed(space, GIVEN_SCORE, np.zeros(1 + K + K * D + K * D * D), np.empty(0))
+
+
+def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: FloatArray) -> FloatArray:
+    """Return the flat array of a posterior, given rows and weights as the compiled pass takes them."""
+    K, D, priors, nothing = space.n_components, space.n_features, space.priors, np.empty(0)
+    by_feature = space.family.has_scales_by_column
+    frame, rounding = priors.frame, np.zeros((D, D)) if priors.rounding is None else priors.rounding
+    problem = _log_posterior.Problem(
+        D=D,
+        K=K,
+        n_matrices=space.n_matrices,
+        kind=priors.sds.kind,
+        sd_per_component=(D if by_feature else 1) if space.family.has_own_scales else 0,
+        sd_per_feature=int(by_feature),
+        constant=_constant(space),
+        shared=priors.sds.shared,
+        alpha=priors.concentration,
+        loc=priors.means_loc,
+        scale=priors.means_scale,
+        **dict(zip(("prior_a", "prior_b", "factors"), _sds_prior(space), strict=True)),
+        etas=np.array(priors.correlations.etas),
+        eta_constants=priors.correlations.log_constants(D),
+        center=nothing if priors.is_direct else frame.center,
+        turn=nothing if priors.is_direct else frame.factor,
+        rounding=nothing if priors.is_direct else rounding,
+        order=spiral(D) if D > 1 else nothing,
+        weight=weight,
+        rows=rows,
+    )
+    packed: FloatArray = _log_posterior.pack(problem, compiled_score)
+    return packed
+
+
+def _sds_prior(space: Space) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the two parameters of each standard deviation's prior, flat, and the factors of a joint one."""
+    sds = space.priors.sds
+    first, second = (np.broadcast_to(parameter, space.sds_shape).ravel().astype(float) for parameter in sds.parameters())
+    return first, second, np.array(sds.factors) if sds.is_joint else np.empty(0)
+
+
+def _constant(space: Space) -> float:
+    """Sum of all terms that do not depend on q, so that values equal PyMC's."""
+    K, D, priors = space.n_components, space.n_features, space.priors
+    alpha = priors.concentration
+    dirichlet = gammaln(alpha.sum()) - gammaln(alpha).sum() + (np.log(K) if K > 1 else 0.0)
+    normal = -np.log(priors.means_scale).sum() - 0.5 * K * D * np.log(2 * np.pi)
+    which_eta = -np.log(len(priors.correlations.etas)) if space.n_matrices else 0.0
+    return float(dirichlet + normal + _sds_constant(space) + which_eta)
+
+
+def _sds_constant(space: Space) -> float:
+    """At standard deviations of one the compiled density leaves out exactly what it always leaves out."""
+    sds, (first, second, factors) = space.priors.sds, _sds_prior(space)
+    zeros = np.zeros(len(first))
+    if sds.is_joint:
+        without = _log_posterior.joint_sd_prior(first, second, float(sds.shared), factors, zeros, space.n_components, zeros.copy())
+    else:
+        without = sum(_log_posterior.sd_prior(sds.kind, *numbers, 0.0)[0] for numbers in zip(first, second, strict=True))
+    ones = np.ones(space.sds_shape)
+    return float(sds.log_density(ones, ones.ndim) - without)

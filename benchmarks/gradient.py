@@ -12,7 +12,7 @@ from numba import njit
 from pymc.blocking import DictToArrayBijection
 from threadpoolctl import threadpool_limits
 
-from bayesgmm.bayes._log_posterior import log_posterior
+from bayesgmm.bayes._compiled_log_posterior import log_posterior
 from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import logsumexp
 
-from bayesgmm.bayes import _log_posterior
+from bayesgmm.bayes import _compiled_log_posterior
 from bayesgmm.bayes.log_posterior import LogPosterior, _constant
 from bayesgmm.bayes.unconstrained_space import Space, spiral
 from bayesgmm.covariance import family
@@ -226,10 +226,10 @@ def test_a_density_read_in_another_process_is_the_same(rng, tmp_path):
 
 
 def test_the_flat_array_is_read_as_it_was_written():
-    fields = _log_posterior.Problem._fields
+    fields = _compiled_log_posterior.Problem._fields
     numbers = [3, 2, 1, 0, 5, 7, -0.5, 0.25]
     arrays = [np.arange(float(n)) + 10 * n for n in range(len(fields) - len(numbers))]
-    problem = _log_posterior.Problem(*numbers, *arrays)
-    read = _log_posterior.unpack(_log_posterior.pack(problem, SCORE))
+    problem = _compiled_log_posterior.Problem(*numbers, *arrays)
+    read = _compiled_log_posterior.unpack(_compiled_log_posterior.pack(problem, SCORE))
     for name, one, other in zip(fields, problem, read, strict=True):
         np.testing.assert_array_equal(other, one, err_msg=name)

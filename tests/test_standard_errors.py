@@ -12,8 +12,8 @@ import bayesgmm as bg
 from bayesgmm.covariance import family
 from bayesgmm.em.bootstrap import Original, Refit, resample
 from bayesgmm.em.coordinates import Coordinates
+from bayesgmm.em.fisher_information import add_information, in_coordinates, row_scores, standard_errors
 from bayesgmm.em.fit import Start
-from bayesgmm.em.information import add_information, in_coordinates, row_scores, standard_errors
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.kernels.linalg import raise_eigenvalues
 from bayesgmm.params import MixtureParams
@@ -165,7 +165,7 @@ def test_blocks_of_rows_change_nothing(rng, monkeypatch):
     params = random_mixture(rng, 3, 2)
     X, weight = params.sample(100, rng)[0], rng.uniform(size=100)
     whole = information(X, params, family("full"), weight)
-    monkeypatch.setattr("bayesgmm.em.information._NUMBERS", 500)
+    monkeypatch.setattr("bayesgmm.em.fisher_information._NUMBERS", 500)
     for one, other in zip(information(X, params, family("full"), weight), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-9)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from scipy.special import gammaln
 
-from bayesgmm.bayes import _log_posterior
+from bayesgmm.bayes import _compiled_log_posterior as _compiled
 from bayesgmm.bayes.unconstrained_space import Space, spiral
 from bayesgmm.expectation import Statistics, expectations, score
 from bayesgmm.frame import Frame
@@ -175,7 +175,7 @@ def _check_length(length: int, space: Space) -> None:
 
 def _evaluate(q: FloatArray, user_data: FloatArray) -> tuple[float, FloatArray]:
     gradient = np.empty(len(q))
-    return _log_posterior.log_posterior(np.ascontiguousarray(q, dtype=float), user_data, gradient), gradient
+    return _compiled.log_posterior(np.ascontiguousarray(q, dtype=float), user_data, gradient), gradient
 
 
 def _without_rows(space: Space) -> FloatArray:
@@ -189,7 +189,7 @@ def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: Flo
     K, D, priors, nothing = space.n_components, space.n_features, space.priors, np.empty(0)
     by_feature = space.family.has_scales_by_column
     frame, rounding = priors.frame, np.zeros((D, D)) if priors.rounding is None else priors.rounding
-    problem = _log_posterior.Problem(
+    problem = _compiled.Problem(
         D=D,
         K=K,
         n_matrices=space.n_matrices,
@@ -211,7 +211,7 @@ def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: Flo
         weight=weight,
         rows=rows,
     )
-    packed: FloatArray = _log_posterior.pack(problem, compiled_score)
+    packed: FloatArray = _compiled.pack(problem, compiled_score)
     return packed
 
 
@@ -237,8 +237,8 @@ def _sds_constant(space: Space) -> float:
     sds, (first, second, factors) = space.priors.sds, _sds_prior(space)
     zeros = np.zeros(len(first))
     if sds.is_joint:
-        without = _log_posterior.joint_sd_prior(first, second, float(sds.shared), factors, zeros, space.n_components, zeros.copy())
+        without = _compiled.joint_sd_prior(first, second, float(sds.shared), factors, zeros, space.n_components, zeros.copy())
     else:
-        without = sum(_log_posterior.sd_prior(sds.kind, *numbers, 0.0)[0] for numbers in zip(first, second, strict=True))
+        without = sum(_compiled.sd_prior(sds.kind, *numbers, 0.0)[0] for numbers in zip(first, second, strict=True))
     ones = np.ones(space.sds_shape)
     return float(sds.log_density(ones, ones.ndim) - without)

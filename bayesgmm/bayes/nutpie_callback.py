@@ -16,7 +16,7 @@ from numba import carray, types
 from nutpie import _lib
 from nutpie.sample import CompiledModel
 
-from bayesgmm.bayes import _log_posterior
+from bayesgmm.bayes import _compiled_log_posterior as _compiled
 from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.kernels.compile import compiled_callback, function_at
 from bayesgmm.typing import FloatArray
@@ -25,16 +25,16 @@ __all__ = ["c_model"]
 
 GRADIENT_NOT_FINITE, VALUE_NOT_FINITE = 3, 4  # nutpie's codes for a divergence
 POINTER = types.CPointer(types.double)
-_log_posterior_at = function_at(_log_posterior.LOG_POSTERIOR)
+_log_posterior_at = function_at(_compiled.LOG_POSTERIOR)
 
 
 @compiled_callback(types.int64(types.uint64, POINTER, POINTER, POINTER, POINTER))
 def _log_density_callback(n_dim, q_pointer, gradient_pointer, value_pointer, user_pointer):
     """Evaluate the density that the flat array names and return nutpie's code for how it went."""
-    head = carray(user_pointer, (_log_posterior.HEADER,))
-    user = carray(user_pointer, (int(head[_log_posterior.LENGTH]),))
+    head = carray(user_pointer, (_compiled.HEADER,))
+    user = carray(user_pointer, (int(head[_compiled.LENGTH]),))
     gradient = carray(gradient_pointer, (n_dim,))
-    address = head[_log_posterior.FIRST_ADDRESS + 2 : _log_posterior.BOUNDS].view(np.int64)[0]
+    address = head[_compiled.FIRST_ADDRESS + 2 : _compiled.BOUNDS].view(np.int64)[0]
     value = _log_posterior_at(address)(carray(q_pointer, (n_dim,)), user, gradient)
     value_pointer[0] = value
     if not np.isfinite(value):

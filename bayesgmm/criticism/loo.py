@@ -15,7 +15,7 @@ from bayesgmm.criticism.elpd import MOST_LISTED, Elpd, times_each, without
 from bayesgmm.diagnostics.convergence import require_valid
 from bayesgmm.diagnostics.verdict import pareto_k_limit
 from bayesgmm.em.bootstrap import Original, Refit
-from bayesgmm.em.information import add_information, in_coordinates, inverse, row_scores
+from bayesgmm.em.fisher_information import add_information, in_coordinates, inverse, row_scores
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import quiet
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError

@@ -1,9 +1,9 @@
 """Maximum likelihood by EM: pure functions of data and starting values. Knows nothing of PyMC."""
 
 from bayesgmm.em.bootstrap import Replicates, resample
+from bayesgmm.em.fisher_information import StandardErrors, standard_errors
 from bayesgmm.em.fit import Fitting, Specification, Start, fit_em
 from bayesgmm.em.impute import impute
-from bayesgmm.em.information import StandardErrors, standard_errors
 from bayesgmm.em.initialization import START_METHODS
 from bayesgmm.em.journal import Iteration, Listener, Record
 from bayesgmm.em.m_step import Settings

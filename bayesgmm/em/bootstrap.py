@@ -10,8 +10,8 @@ import numpy as np
 
 from bayesgmm.covariance import Family
 from bayesgmm.em.degeneracy import AT_FLOOR, least_variance, sds_of_digits, smallest_sds
+from bayesgmm.em.fisher_information import ParameterErrors
 from bayesgmm.em.fit import Specification, Start, fit_em
-from bayesgmm.em.information import ParameterErrors
 from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.run import EMRun, compiled_rows, compiled_runs
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError

@@ -11,7 +11,7 @@ import xarray as xr
 
 from bayesgmm import __version__
 from bayesgmm.covariance import Family
-from bayesgmm.em.information import ParameterErrors
+from bayesgmm.em.fisher_information import ParameterErrors
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 

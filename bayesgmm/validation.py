@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
@@ -30,7 +31,7 @@ _LARGEST, _SMALLEST = float(np.sqrt(np.finfo(float).max)), 1e-155
 """Spreads of which the squares still are numbers, and have most of their digits."""
 
 
-def check_data(estimator: Any, X: Any, *, reset: bool, allow_missing: bool = False) -> FloatArray:
+def check_data(estimator: BaseEstimator, X: Any, *, reset: bool, allow_missing: bool = False) -> FloatArray:
     """Return X as a float64 C-contiguous (N, D) array for a scikit-learn estimator, or say what is wrong with it.
 
     Parameters
@@ -173,7 +174,7 @@ def check_enough(n_rows: int, n_components: int, n_distinct: int) -> None:
         )
 
 
-def check_same_columns(what: str, fit: Any, other: Any) -> None:
+def check_same_columns(what: str, fit: object, other: object) -> None:
     """Raise InvalidDataError if a fit and rows, or two fits, know their columns by name, and these differ: numbers would mean others.
 
     Parameters

@@ -272,3 +272,17 @@ def test_the_way_down_is_the_one_in_the_design(gaps: bool, monkeypatch: pytest.M
     GaussianMixture(2, tol=1e-4, random_state=1).fit(X)
     assert ("estimators/em.py", "em/fit.py", "em/search.py", "em/run.py") in ways
     assert {file for way in ways for file in way} <= {*said, *branches}
+
+
+def test_no_estimator_is_typed_any() -> None:
+    """`value` and `given` may be anything a user gives; who asks for an estimator says so."""
+    names = re.compile(r"(estimator|em|fit|posterior)s?$")
+    found = [
+        f"{name}: {argument.arg}"
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        if names.fullmatch(argument.arg) and isinstance(argument.annotation, ast.Name) and argument.annotation.id == "Any"
+    ]
+    assert found == []

@@ -324,7 +324,7 @@ def unchanged_on_failure[**P, T](method: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        estimator: Any = args[0]
+        estimator: object = args[0]
         before = dict(vars(estimator))
         try:
             return method(*args, **kwargs)

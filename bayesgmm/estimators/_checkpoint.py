@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.em.checkpoint import VALUES, Checkpoint
+from bayesgmm.estimators._starts import EMSettings
 from bayesgmm.files import check_writable
 from bayesgmm.rows import Rows
 
@@ -18,7 +19,7 @@ _SETTINGS = ("n_components", "covariance_type", "tol", "reg_covar", "max_iter", 
 
 
 def checkpoint_of(
-    estimator: Any,
+    estimator: EMSettings,
     rows: Rows,
     seeds: np.random.SeedSequence,
     path: str | os.PathLike[str] | None,
@@ -47,7 +48,7 @@ def checkpoint_of(
     return journal, np.random.SeedSequence(journal.entropy)
 
 
-def _about(estimator: Any, rows: Rows) -> dict[str, Any]:
+def _about(estimator: EMSettings, rows: Rows) -> dict[str, Any]:
     """Return what a fit is of, JSON-ready; the order and the chunks of the rows are left out."""
     about: dict[str, Any] = {name: _plain(getattr(estimator, name)) for name in _SETTINGS}
     about["init_params"] = estimator.init_params if isinstance(estimator.init_params, str) else _digest(estimator.init_params)

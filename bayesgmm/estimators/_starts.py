@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,30 @@ from bayesgmm.covariance import Family
 from bayesgmm.em import EMRun, Iteration, Record, Start
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams, cholesky
+from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.rows import Rows
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.validation import check_same_columns
 
-__all__ = ["Reporter", "fitted_to", "is_fit", "start_at", "user_start"]
+__all__ = ["EMSettings", "Reporter", "fitted_to", "is_fit", "start_at", "user_start"]
 
 
-def is_fit(value: Any) -> bool:
+class EMSettings(Protocol):
+    """What of an EM estimator says where it starts."""
+
+    n_components: int
+    init_params: Any
+    weights_init: ArrayLike | None
+    means_init: ArrayLike | None
+    precisions_init: ArrayLike | None
+    priors: Priors | ConjugatePriors | None
+
+    @property
+    def family_(self) -> Family:
+        """The covariance family."""
+
+
+def is_fit(value: object) -> bool:
     """Whether a setting is a fitted estimator."""
     if not isinstance(value, BaseEstimator):
         return False
@@ -32,7 +48,7 @@ def is_fit(value: Any) -> bool:
     return True
 
 
-def fitted_to(value: Any, rows: Rows) -> Any:
+def fitted_to(value: BaseEstimator, rows: Rows) -> BaseEstimator:
     """Return a fitted estimator as it is, and of one that is not fitted a copy fitted to rows: what scikit-learn expects of its tools."""
     if is_fit(value):
         return value
@@ -46,7 +62,7 @@ _SAME = 1e-9
 """Covariances that differ by less than this share of the variances differ by rounding."""
 
 
-def user_start(estimator: Any, rows: Rows) -> tuple[str | FloatArray, Start]:
+def user_start(estimator: EMSettings, rows: Rows) -> tuple[str | FloatArray, Start]:
     """Return how to find a start for rows, and what of it the user has given."""
     K, (n_rows, D) = estimator.n_components, rows.shape
     weights = _given("weights_init", estimator.weights_init, (K,))
@@ -79,7 +95,7 @@ def user_start(estimator: Any, rows: Rows) -> tuple[str | FloatArray, Start]:
     return _given_responsibilities(given, n_rows, K), start
 
 
-def _covariances_of(estimator: Any, precisions: FloatArray, n_features: int) -> FloatArray:
+def _covariances_of(estimator: EMSettings, precisions: FloatArray, n_features: int) -> FloatArray:
     matrices = estimator.family_.unpack(precisions, estimator.n_components, n_features)
     if not np.allclose(matrices, np.swapaxes(matrices, -1, -2)):
         raise InvalidParameterError("precisions_init: every matrix must be equal to its transpose")
@@ -127,7 +143,7 @@ class Reporter:
             print(iteration, flush=True)  # noqa: T201
 
 
-def _in_order(name: str, value: Any, estimator: Any) -> Any:
+def _in_order(name: str, value: Any, estimator: EMSettings) -> Any:
     """Return a frame's columns in the order of those that are fitted, where both have names; anything else as it is."""
     fitted = getattr(estimator, "feature_names_in_", None)
     if not isinstance(value, pd.DataFrame) or fitted is None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from sklearn.base import BaseEstimator
 
 from bayesgmm import __version__
 from bayesgmm.covariance import Family
@@ -21,7 +22,7 @@ def tree(groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> xr.DataTree:
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **groups})
 
 
-def provenance(estimator: Any) -> dict[str, Any]:
+def provenance(estimator: BaseEstimator) -> dict[str, Any]:
     """Return attributes that say what was fitted, in types that netCDF can hold."""
     attrs = {
         "bayesgmm_version": __version__,

@@ -309,10 +309,11 @@ def _sums(e_step, X, weight, mixture, diagonal, K, D, out):
 
 
 @compiled()
-def _stands_still(trace, n, plain, waits, aitken, enough):
+def stands_still(trace, n, plain, waits, aitken, enough):
     """Say whether nothing is left to gain that is worth an iteration, after ``n`` of them, the last ``plain`` of them steps of EM alone.
 
-    Without Aitken's rule it is scikit-learn's, which looks at the gain of the iteration before and has then made one more.
+    Without Aitken's rule it is scikit-learn's, which looks at the gain of the iteration before and has then made one more. With it a slow
+    climb with small gains is not taken for its end.
     """
     never_inline()
     if not aitken:
@@ -330,10 +331,10 @@ def _seems_still_after(trace, n, plain, enough):
 
 
 @compiled()
-def _is_worth_a_jump(trace, n, plain, enough):
-    """Say whether to extrapolate: after two slow steps, if another iteration may follow and is not known to be in vain."""
+def is_worth_a_jump(trace, n, plain, enough):
+    """Say whether to extrapolate: after two slow steps, if another iteration is not known to be in vain."""
     never_inline()
-    if plain < 2 or n >= len(trace) - 1 or trace[n] - trace[n - 1] > SLOW:
+    if plain < 2 or trace[n] - trace[n - 1] > SLOW:
         return False
     return not (is_nothing(trace[n] - trace[n - 1], trace[n], enough) or _seems_still_after(trace, n, plain, enough))
 
@@ -394,9 +395,9 @@ def runs(X, weights, e_step, update, variant, diagonal, free, inward, outward, r
             gain = value - trace[n - 1]
             if ridge == 0.0 and -gain > FALL * (abs(value) + total):
                 status = FELL
-            elif _stands_still(trace, n, plain, rule[1], rule[2], enough):
+            elif stands_still(trace, n, plain, rule[1], rule[2], enough):
                 status = CONVERGED
-            elif rule[0] and _is_worth_a_jump(trace, n, plain, enough):
+            elif rule[0] and n < len(trace) - 1 and is_worth_a_jump(trace, n, plain, enough):
                 first, second = here[PAST + (plain - 2) % 3], here[PAST + (plain - 1) % 3]
                 length = squarem(first, second, here[CURRENT], state[3], K, K, D, here[TRIAL])
                 if length == 0.0:

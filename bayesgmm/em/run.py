@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.em import _compiled_run as _compiled
-from bayesgmm.em._compiled_run import CONFIRM, FALL, LONGEST, LONGEST_FIRST, SLOW
+from bayesgmm.em._compiled_run import CONFIRM, FALL, LONGEST, LONGEST_FIRST
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, m_step
 from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.kernels.compile import plain
@@ -19,8 +19,7 @@ from bayesgmm.rows import Rows
 from bayesgmm.rows.base import chunk_size
 from bayesgmm.typing import FloatArray
 
-# The rules of the compiled runs, as the plain functions that they were compiled from: one home, and nothing compiled for a slow run.
-is_nothing: Callable[[float, float, float], bool] = _compiled.is_nothing.py_func
+# Of the compiled runs, as the plain functions that they were compiled from.
 seems_still: Callable[[float, float, float, float, float], bool] = _compiled.seems_still.py_func
 iterations_worth: Callable[[float, float, float], float] = _compiled.iterations_worth.py_func
 _STATUS = {
@@ -274,32 +273,22 @@ class Stepper:
 
     @property
     def stands_still(self) -> bool:
-        """Whether there is nothing left to gain that is worth an iteration.
+        """Whether there is nothing left to gain that is worth an iteration."""
+        accelerate = self.settings.accelerate
+        return bool(_compiled.stands_still(*self._lately(), True, accelerate, self.enough))
 
-        Plain: the gain before the last was below the tolerance (scikit-learn's rule, whose last iteration goes unseen). Accelerated: gains
-        of linear convergence are a geometric series, whose rest is known from the last two (Aitken; Boehning et al. 1994, Annals of the
-        Institute of Statistical Mathematics 46, 373-388). A slow climb with small gains is then not taken for its end.
-        """
-        if self.n_iter == 0:
-            return False
-        if not self.settings.accelerate:
-            return self.n_iter >= 2 and abs(self.trace[-2] - self.trace[-3]) < self.enough
-        return len(self.last) > CONFIRM and self._seems_still
-
-    @property
-    def _seems_still(self) -> bool:
-        if len(self.last) < 4:
-            return False
-        a, b, c, d = self.trace[-4:]
-        return seems_still(b - a, c - b, d - c, d, self.enough)
+    def _lately(self) -> tuple[FloatArray, int, int]:
+        """Return the end of the trace that the rules look at, the index of its last value, and how many plain steps led there."""
+        trace = np.array(self.trace[-4:])
+        return trace, len(trace) - 1, len(self.last) - 1
 
     def extrapolate(self) -> None:
         """After two slow steps, try one long one in their direction; it is taken if the log-likelihood does not fall."""
+        if not self.settings.extrapolates or self.n_iter >= self.settings.max_iter:
+            return
+        if not _compiled.is_worth_a_jump(*self._lately(), self.enough):
+            return
         gain = self.trace[-1] - self.trace[-2]
-        if len(self.last) < 3 or gain > SLOW or not self.settings.extrapolates or self.n_iter >= self.settings.max_iter:
-            return
-        if self._seems_still or is_nothing(gain, self.trace[-1], self.enough):
-            return
         rows, (K, D) = [as_row(mixture) for mixture in self.last[-3:]], self.mixture.means.shape
         W, out = len(self.mixture.log_weights), np.empty_like(rows[0])
         length = _compiled.squarem(*rows, self.longest, W, K, D, out)

@@ -196,8 +196,8 @@ def as_row(mixture: Mixture) -> FloatArray:
 
 def from_row(row: FloatArray, K: int, D: int) -> Mixture:
     """Undo :func:`as_row`."""
-    logs, means, factors = np.split(row, [len(row) - K * D * (D + 1), len(row) - K * D * D])
-    return Mixture(logs.copy(), means.reshape(K, D).copy(), factors.reshape(K, D, D).copy())
+    means, factors = len(row) - K * D * (D + 1), len(row) - K * D * D  # where they begin
+    return Mixture(row[:means].copy(), row[means:factors].reshape(K, D).copy(), row[factors:].reshape(K, D, D).copy())
 
 
 @dataclass(frozen=True, eq=False)

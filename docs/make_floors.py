@@ -15,14 +15,14 @@ from matplotlib.axes import Axes
 
 HERE = Path(__file__).parent
 WAY = [
-    ("estimators", "estimators/em.py", "fit: arguments become a Specification"),
-    ("rows", "rows/check.py", "array, table or path becomes Rows"),
-    ("em", "em/fit.py", "Fitting: distinct rows, floors, prior, noise"),
-    ("em", "em/search.py", "starts and moves"),
-    ("em", "em/run.py", "one run: E-step, M-step, stopping rule"),
-    ("expectation", "expectation/estep.py", "statistics of each chunk, added up"),
+    ("estimators", "estimators/em.py"),
+    ("rows", "rows/check.py"),
+    ("em", "em/fit.py"),
+    ("em", "em/search.py"),
+    ("em", "em/run.py"),
+    ("expectation", "expectation/estep.py"),
 ]
-"""Files that X enters, each with the room it is in and what becomes of X there."""
+"""Files that X enters, each with the room it is in; the page says what becomes of X there."""
 INK, GROUND, LINE = "#1f2933", "#eef2f6", "#c2410c"
 
 
@@ -39,17 +39,17 @@ def draw_house(ax: Axes) -> dict[str, float]:
         ax.add_patch(plt.Rectangle((0, number + 0.08), 6.4, 0.84, color=GROUND, lw=0))
         ax.text(-0.15, number + 0.5, str(number), ha="right", va="center", color="#7b8794")
         listed = names if len(names) <= 6 else [*names[:5], "..."]
-        ax.text(0.2, number + 0.5, "   ".join(listed), va="center", color=INK, fontsize=10)
+        ax.text(0.2, number + 0.5, "   ".join(listed), va="center", color=INK, fontsize=11)
         heights |= dict.fromkeys(names, number + 0.5)
     return heights
 
 
 def draw_way(ax: Axes, heights: dict[str, float]) -> None:
     """Draw the way of X: a numbered stop for each file, beside the floor that it is on."""
-    there = [room for room, _, _ in WAY]
-    for i, (room, file, what) in enumerate(WAY):
+    there = [room for room, _ in WAY]
+    for i, (room, file) in enumerate(WAY):
         rank, stops = there[:i].count(room), there.count(room)
-        y = heights[room] + 0.34 * ((stops - 1) / 2 - rank)
+        y = heights[room] + 0.36 * ((stops - 1) / 2 - rank)
         ax.text(
             6.9,
             y,
@@ -57,18 +57,17 @@ def draw_way(ax: Axes, heights: dict[str, float]) -> None:
             ha="center",
             va="center",
             color="white",
-            fontsize=8,
+            fontsize=9,
             bbox={"boxstyle": "circle", "fc": LINE, "lw": 0},
         )
-        ax.text(7.2, y, file, va="center", color=LINE, fontsize=9, fontweight="bold")
-        ax.text(9.8, y, what, va="center", color=INK, fontsize=9)
+        ax.text(7.2, y, file, va="center", color=LINE, fontsize=11, fontweight="bold")
 
 
 def main() -> None:
     """Draw and store the picture."""
-    figure, ax = plt.subplots(figsize=(11.6, 6.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(8.2, 6.8), layout="constrained")
     draw_way(ax, draw_house(ax))
-    ax.set_xlim(-0.4, 14.2)
+    ax.set_xlim(-0.4, 9.9)
     ax.set_ylim(0, max(number for number, _ in floors()) + 1.1)
     ax.axis("off")
     figure.savefig(HERE / "_static" / "floors.png", dpi=110)

@@ -42,7 +42,9 @@ class SamplerSettings:
     jitter : float
         Standard deviation of the chains' starts about the given one, on the unconstrained space: in standardised units.
     keep_interrupted : bool
-        Whether an interrupt (Ctrl-C) ends the sampling with the draws so far, not with an exception; "nuts" only.
+        Whether an interrupt (Ctrl-C) ends the sampling with the draws so far, not with an exception; "hmc" and "nuts" only.
+    max_time : float, optional
+        Seconds, warm-up included, after which sampling ends with the draws so far; "hmc" only.
     """
 
     draws: int
@@ -53,6 +55,7 @@ class SamplerSettings:
     progressbar: bool
     jitter: float = 0.1
     keep_interrupted: bool = False
+    max_time: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +125,7 @@ class Sampler:
 
 
 SAMPLERS = {
+    "hmc": Sampler("hmc", has_exact_lp=True),
     "nuts": Sampler("nuts", has_exact_lp=True),
     "laplace": Sampler("laplace", "independent", has_exact_lp=True),
     "gibbs": Sampler("gibbs"),

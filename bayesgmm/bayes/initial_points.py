@@ -42,7 +42,7 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
     Returns
     -------
     array of shape (chains, n_dim)
-        Unconstrained starts; chains that start in one mode stand together, the heaviest mode first.
+        The modes on the unconstrained space; chains that start in one mode stand together, the heaviest mode first.
 
     Notes
     -----
@@ -52,17 +52,17 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
     heights = np.array([density(point)[0] for point in points])
     heights[~np.isfinite(heights)] = -np.inf
     best = heights.max()
-    distinct: list[tuple[FloatArray, FloatArray, MixtureParams]] = []  # where to start, the mode that leads to, and its mixture
+    distinct: list[tuple[FloatArray, MixtureParams]] = []  # the modes, and their mixtures
     for m in np.argsort(-heights, kind="stable"):
         if distinct and not best - heights[m] < _HOPELESS:
             continue
         top = points[m] if density.is_expensive else climb(density, points[m])
         mixture = density.space.constrain(top)
-        if not any(mixture.resembles(other, X) for _, _, other in distinct):
-            distinct.append((points[m], top, mixture))
+        if not any(mixture.resembles(other, X) for _, other in distinct):
+            distinct.append((top, mixture))
     if len(distinct) == 1:
         return np.tile(distinct[0][0], (chains, 1))
-    masses = np.array([density(top)[0] if density.is_expensive else log_mass(density, top) for _, top, _ in distinct])
+    masses = np.array([density(top)[0] if density.is_expensive else log_mass(density, top) for top, _ in distinct])
     order = [int(m) for m in np.argsort(-masses, kind="stable") if masses.max() - masses[m] < CREDIBLE]
     starts = [distinct[m][0] for m in order]
     if chains == 1 or len(order) == 1:

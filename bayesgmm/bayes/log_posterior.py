@@ -10,10 +10,11 @@ import numpy as np
 from scipy.special import gammaln
 
 from bayesgmm.bayes import _compiled_log_posterior as _compiled
+from bayesgmm.bayes._compiled_hmc import SCORE_GIVEN_LABELS
 from bayesgmm.bayes.unconstrained_space import Space, spiral
 from bayesgmm.expectation import Statistics, expectations, score
 from bayesgmm.frame import Frame
-from bayesgmm.kernels.compile import Pointer
+from bayesgmm.kernels.compile import Pointer, plain
 from bayesgmm.kernels.score import GIVEN_SCORE, SCORE, SCORE_OF_PARTS
 from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.rows import Chunk, Rows
@@ -67,6 +68,7 @@ class LogPosterior:
     is_expensive: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "X", plain(self.X))
         weight = np.empty(0) if self.sample_weight is None else self.sample_weight
         chunk = Chunk(self.X)
         if chunk.is_complete:
@@ -94,6 +96,16 @@ class LogPosterior:
         """
         _check_length(len(q), self.space)
         return _evaluate(q, self.user_data)
+
+    @property
+    def can_draw_labels(self) -> bool:
+        """Whether every row has one label and counts once: a row that counts 1.5 times has none."""
+        return self.sample_weight is None and not np.isnan(self.X).any()
+
+    def given_labels(self) -> FloatArray:
+        """Return the flat array of the posterior given labels; it ends with counts (K,), means (K, D) and scatters (K, D, D), all zero."""
+        K, D = self.space.n_components, self.space.n_features
+        return _packed(self.space, SCORE_GIVEN_LABELS, np.zeros(K * (1 + D + D * D)), np.empty(0))
 
     def at_each(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return log-densities (S,) and gradients (S, n_dim) at the rows of q (S, n_dim), in threads."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings
 from bayesgmm.bayes.gibbs import sample_gibbs
+from bayesgmm.bayes.hmc import sample_hmc
 from bayesgmm.bayes.initial_points import initial_points
 from bayesgmm.bayes.laplace import sample_laplace
 from bayesgmm.bayes.log_posterior import ChunkedLogPosterior, LogPosterior
@@ -36,7 +37,7 @@ def sample(
     modes: Sequence[MixtureParams],
     settings: SamplerSettings,
     *,
-    sampler: str = "nuts",
+    sampler: str = "hmc",
     conjugate: ResolvedConjugatePriors | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Draws:
@@ -80,7 +81,9 @@ def sample(
     X = frame.standardise((rows if rows.is_in_memory else rows.some(ROWS_COMPARED)).values)
     density = LogPosterior(X, space, rows.weights) if rows.is_in_memory else ChunkedLogPosterior(rows, space, frame)
     starts = initial_points(density, X, [frame.params_in(mode) for mode in modes], settings.chains, settings.seed)
-    if sampler == "nuts":
+    if isinstance(density, LogPosterior) and sampler == "hmc":
+        draws = sample_hmc(density, starts, settings)
+    elif sampler == "nuts":
         draws = sample_nuts(density, starts, settings)
     elif sampler == "laplace":
         draws = sample_laplace(density, starts, settings)
@@ -118,9 +121,9 @@ def _check_takes(sampler: str, rows: Rows) -> None:
         raise InvalidParameterError(
             f"sampler={sampler!r} needs all rows in memory: for rows in chunks there are 'laplace', which is quick, and 'nuts'"
         )
-    if rows.weights is not None or rows.has_gaps:
+    if sampler != "hmc" and (rows.weights is not None or rows.has_gaps):
         how = "draws the group of every row" if sampler == "gibbs" else "runs PyMC's model"
         raise InvalidParameterError(
-            f"sampler={sampler!r} {how}, which takes complete rows that count once: leave sampler at 'nuts' for missing values "
+            f"sampler={sampler!r} {how}, which takes complete rows that count once: leave sampler at 'hmc' for missing values "
             "and for sample_weight"
         )

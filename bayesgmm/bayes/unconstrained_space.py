@@ -73,6 +73,21 @@ class Space:
         """Number of correlations in one matrix."""
         return self.n_features * (self.n_features - 1) // 2
 
+    def blocks(self) -> list[IntArray]:
+        """Return the positions in q of parameters that, given labels, hang together: weights, one component's mean, one covariance."""
+        K, D = self.n_components, self.n_features
+        first_sd = K - 1 + K * D
+        first_corr = first_sd + self.sizes[2]
+        n_covariances = K if self.family.has_own_scales else 1
+        sds = np.arange(first_sd, first_corr).reshape(n_covariances, -1)
+        corr = np.arange(first_corr, self.n_dim).reshape(self.n_matrices, self.n_pairs)
+        means = np.arange(K - 1, first_sd).reshape(K, D)
+        if self.n_matrices == n_covariances:
+            covariances = list(np.hstack([sds, corr]))
+        else:
+            covariances = [*sds, *corr]
+        return [block for block in (np.arange(K - 1), *means, *covariances) if len(block)]
+
     def constrain(self, q: FloatArray) -> MixtureParams:
         """Return the mixtures of vectors q ``(..., n_dim)``."""
         y, means, log_sds, corr = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)

@@ -1,4 +1,4 @@
-"""Advice before the work begins: on data so large that NUTS is not the best, on values that repeat, and on units that disagree."""
+"""Advice before the work begins: on data so large that chains are not the best, on values that repeat, and on units that disagree."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from bayesgmm.typing import FloatArray
 __all__ = ["LARGE", "advise_on_size", "advise_on_units", "advise_on_values"]
 
 LARGE = 200_000
-"""Rows from which on Laplace's approximation is advised: a step of NUTS then takes milliseconds, and a fit makes tens of thousands."""
+"""Rows from which on Laplace's approximation is advised: a pass over them then takes milliseconds, and chains need many thousands."""
 _DRAWS_LOOKED_AT = 50
 _FAR_BELOW = 2.0
 """Nats a row by which draws may be less probable than a single normal distribution: far more than what a poor sampler leaves."""
 
 
 def advise_on_size(n_rows: int) -> None:
-    """Warn that NUTS will take long and that Laplace's approximation is as good, if there are that many rows."""
+    """Warn that chains will take long and that Laplace's approximation is as good, if there are that many rows."""
     if n_rows < LARGE:
         return
     warn(
-        f"{n_rows:,} rows: NUTS passes over them at every one of its many steps. With so many, the posterior is close to a normal "
+        f"{n_rows:,} rows: the chains pass over them many thousand times. With so many, the posterior is close to a normal "
         "distribution, and sampler='laplace' draws from it in a small part of the time and checks itself (attrs['pareto_k'] of datatree_)",
         SizeAdvice,
     )

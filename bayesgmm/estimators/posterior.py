@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -35,6 +35,7 @@ from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
 from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.rows.check import check_rows
+from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.validation import check_same_columns
 
@@ -44,8 +45,11 @@ DRAWS_OF_A_MEAN = 200
 """Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
 
 
-def _kept(shape: tuple[int, ...]) -> str:
-    return f"sampling was interrupted; {shape[1]:,} draws of {shape[0]} {'chain' if shape[0] == 1 else 'chains'} were kept. "
+def _cut_short(shape: tuple[int, ...], details: Mapping[str, Any]) -> str:
+    """Say why there are fewer draws than were asked for, and how many; "" if there are not."""
+    why = {"interrupted": "was interrupted", "out_of_time": "had no more time (max_time)"}
+    said = next((words for name, words in why.items() if name in details), None)
+    return "" if said is None else f"sampling {said}; {shape[1]:,} draws of {counted(shape[0], 'chain')} were kept. "
 
 
 def _draws_from(source: Any, params: MixtureParams) -> tuple[Draws, Sampler]:
@@ -75,11 +79,13 @@ class BayesianGaussianMixture(MixtureEstimator):
         Kept draws and warm-up draws of each chain, and number of chains. Independent draws come as one chain of ``chains * draws``.
     cores : int, optional
         Chains that run at once; by default as many as there are cores.
-    sampler : {"nuts", "laplace", "gibbs", "pymc"}
-        "nuts" runs nutpie's NUTS on a compiled log-density and starts at once. "laplace" draws from the normal approximation at the
+    sampler : {"hmc", "nuts", "laplace", "gibbs", "pymc"}
+        "hmc" is Hamiltonian Monte Carlo on a compiled log-density, in turn given the rows and given labels that are drawn for them, with
+        trajectories that are fitted to the problem while the chains warm up; rows have to be in memory. "nuts" runs nutpie's NUTS on the
+        same density: slower, for rows in chunks too, and a second opinion. "laplace" draws from the normal approximation at the
         posterior's mode and weighs the draws to the posterior: independent draws in a fraction of a second, with ``attrs["pareto_k"]`` of
         ``datatree_`` to say whether they can be relied on. "gibbs" is a Gibbs sampler under conjugate priors, which are not the model's: a
-        check on the others. "pymc" hands the model of :func:`bayesgmm.build_model` to ``pymc.sample``: the same posterior as "nuts",
+        check on the others. "pymc" hands the model of :func:`bayesgmm.build_model` to ``pymc.sample``: the same posterior as "hmc",
         after PyMC has compiled it. ``attrs["draws"]`` says what the draws are, and :meth:`diagnose` which questions apply to them.
         Draws of any other sampler come in by :meth:`from_draws`.
     sampler_options : dict, optional
@@ -93,7 +99,10 @@ class BayesianGaussianMixture(MixtureEstimator):
     progressbar : bool
     keep_interrupted : bool
         Whether an interrupt (Ctrl-C) while chains run ends the fit with the draws so far, of the chains that are at least half as long
-        as the longest, instead of leaving the estimator as it was. For ``sampler="nuts"``.
+        as the longest, instead of leaving the estimator as it was. For ``sampler="hmc"`` and ``"nuts"``.
+    max_time : float, optional
+        Seconds that sampling may take, warm-up included. What has been drawn by then is kept, and a warning says how much that is. For
+        ``sampler="hmc"``.
 
     Attributes
     ----------
@@ -153,6 +162,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         "random_state": ["random_state", np.random.Generator],
         "progressbar": ["boolean"],
         "keep_interrupted": ["boolean"],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -162,15 +172,16 @@ class BayesianGaussianMixture(MixtureEstimator):
         covariance_type: CovarianceType = "full",
         priors: Priors | ConjugatePriors | None = None,
         draws: int = 1000,
-        tune: int = 1000,
+        tune: int = 400,
         chains: int = 4,
         cores: int | None = None,
-        sampler: str = "nuts",
+        sampler: str = "hmc",
         sampler_options: dict[str, Any] | None = None,
         init: GaussianMixture | None = None,
         random_state: RandomState = None,
         progressbar: bool = True,
         keep_interrupted: bool = False,
+        max_time: float | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -185,6 +196,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.random_state = random_state
         self.progressbar = progressbar
         self.keep_interrupted = keep_interrupted
+        self.max_time = max_time
 
     @unchanged_on_failure
     @libraries_on_one_thread()
@@ -218,12 +230,16 @@ class BayesianGaussianMixture(MixtureEstimator):
         self._check_settings()
         rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=True)
         self._know_columns_of(rows)
-        if self.sampler == "nuts":
+        if self.sampler in ("hmc", "nuts"):
             advise_on_size(len(rows))
         if rows.is_in_memory:
             advise_on_values(repeats(rows.values, self.feature_names_, rows.weights))
-        if self.keep_interrupted and self.sampler != "nuts":
-            raise InvalidParameterError(f"keep_interrupted is for sampler='nuts'; sampler={self.sampler!r} cannot keep what it has")
+        if self.keep_interrupted and self.sampler not in ("hmc", "nuts"):
+            raise InvalidParameterError(
+                f"keep_interrupted is for sampler='hmc' and 'nuts'; sampler={self.sampler!r} cannot keep what it has"
+            )
+        if self.max_time is not None and self.sampler != "hmc":
+            raise InvalidParameterError(f"max_time is for sampler='hmc'; sampler={self.sampler!r} cannot say when it ends")
         if self.sampler_options and self.sampler != "pymc":
             raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
         priors, conjugate = self._priors(rows)
@@ -264,6 +280,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             seed=seed,
             progressbar=self.progressbar if progressbar is None else progressbar,
             keep_interrupted=self.keep_interrupted,
+            max_time=self.max_time,
         )
 
     @classmethod
@@ -384,7 +401,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
-        kept = _kept(raw.batch_shape) if "interrupted" in draws.details else ""
+        kept = _cut_short(raw.batch_shape, draws.details)
         if kept or not check.passed:
             warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning)
         return self

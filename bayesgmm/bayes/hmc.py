@@ -1,0 +1,318 @@
+"""Hamiltonian Monte Carlo, in turn given the rows and given labels drawn for them, on the compiled density.
+
+A cycle has two trajectories and one pass that draws the label of every row. Given labels, components depend on the rows only through
+counts, means and scatters (data augmentation: Tanner and Wong 1987, Journal of the American Statistical Association 82, 528-540; Diebolt
+and Robert 1994, Journal of the Royal Statistical Society B 56, 363-375), so the first trajectory costs next to nothing, and where groups
+stand apart it is all that is needed. Where they overlap, labels hold the components back; a trajectory given the rows, along which all
+labels are summed out, then moves them. Which of the two a posterior needs, and how long trajectories have to be, is measured while the chains warm up.
+
+Both move in the metric that the components have given labels, block by block: from the second derivatives at the posterior's mode, to which
+the rows are only passed over once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesgmm.bayes import _compiled_hmc as _compiled
+from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
+from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
+from bayesgmm.kernels.estep import EVALUATE
+from bayesgmm.kernels.threads import n_threads
+from bayesgmm.params import MixtureParams
+from bayesgmm.progress import counter
+from bayesgmm.typing import FloatArray, IntArray
+
+__all__ = ["sample_hmc"]
+
+QUARTER = np.pi / 2
+"""A quarter of the period of a normal distribution in its own metric: the end of such a trajectory does not depend on its beginning."""
+ACCEPTED = 0.8
+"""Share of trajectories that steps are adapted to (Betancourt, Byrne and Girolami 2014, arXiv:1411.6669: 0.6 to 0.9)."""
+FEWEST = 4
+"""Draws of a chain that can be judged at all."""
+_ENOUGH = 0.25
+"""Effective draws, of each that is kept, below which more cycles are run between them."""
+_MOST_CYCLES = 10
+_SLOW = 0.1
+"""Effective draws a cycle below which longer trajectories are tried."""
+_TRUSTED, _LEAD = 0.15, 2.0
+"""Effective draws a cycle that labels alone have to give, and how much more for their cost than with the rows: a short trial does not see
+the slowest movements, and labels alone have most of these."""
+_ROUND = 0.2  # seconds between two looks at the clock and at Ctrl-C
+_MOST_NUMBERS = 2_000_000  # uniform numbers that a chain is given at once
+_STEP = float(np.cbrt(np.finfo(float).eps))
+_LEAST_CURVATURE = 0.1
+
+
+def sample_hmc(density: LogPosterior, starts: FloatArray, settings: SamplerSettings) -> Draws:
+    """Draw from a posterior.
+
+    Parameters
+    ----------
+    density : LogPosterior
+        If values are missing, or rows weighted, no labels are drawn.
+    starts : array of shape (chains, n_dim)
+        Modes of the posterior, one for each chain; a chain starts about its mode as far as the rows, with known labels, would allow.
+    settings : SamplerSettings
+
+    Returns
+    -------
+    Draws
+        ``details`` has the cycles for each draw, the lengths of both trajectories, and whether sampling was cut short.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Unless ``keep_interrupted`` is set and there are draws to keep.
+    """
+    began = time.perf_counter()
+    metrics = {start.tobytes(): _metric(density, start) for start in np.unique(starts, axis=0)}
+    seeds = np.random.SeedSequence(settings.seed).spawn(len(starts))
+    chains = [_Chain(density, start, metrics[start.tobytes()], seed) for start, seed in zip(starts, seeds, strict=True)]
+    with ThreadPoolExecutor(settings.cores or n_threads()) as pool, counter("Sampling", shown=settings.progressbar) as tell:
+        run = _Run(chains, pool, None if settings.max_time is None else began + settings.max_time)
+        try:
+            road, thin = _warm_up(run, settings.tune)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt("sampling was interrupted during the warm-up: there are no draws to keep") from error
+        q, numbers = run.go(road, settings.draws, thin, tell=tell, keep_interrupted=settings.keep_interrupted)
+    heights = numbers[..., 0]
+    if road.labels > 0:
+        heights = heights + log_prior(q.reshape(-1, q.shape[-1]), density.space).reshape(heights.shape)
+    last = 1 if road.rows > 0 else 0
+    statistics = {
+        "lp": heights,
+        "diverging": numbers[..., 2] + numbers[..., 5] > 0,
+        "acceptance_rate": numbers[..., 1 + 3 * last],
+        "step_size": np.broadcast_to([[chain.steps[last, 0]] for chain in chains], heights.shape).copy(),
+        "n_steps": (numbers[..., 3] + numbers[..., 6]).astype(int),
+    }
+    details = {"cycles_per_draw": thin, "length_given_labels": road.labels, "length_given_rows": road.rows, **run.cut_short}
+    return Draws(density.space.constrain(q), statistics, "bayesgmm", time.perf_counter() - began, settings.tune, details)
+
+
+class Road(NamedTuple):
+    """Lengths of the trajectories in a cycle, given labels and given the rows; zero for none."""
+
+    labels: float
+    rows: float
+
+
+class _Metric(NamedTuple):
+    """Square roots of the inverse metric, block after block, where each begins, and which coordinates it is of."""
+
+    factors: FloatArray
+    bounds: IntArray
+    order: IntArray
+
+
+def _metric(density: LogPosterior, mode: FloatArray) -> _Metric:
+    """Return the metric of the components at a mode, given labels if there are any, otherwise given the rows.
+
+    Second derivatives are central differences of gradients, in all blocks at once: given labels these know nothing of each other, but for
+    what a joint prior of the standard deviations ties together.
+    """
+    user = density.user_data
+    if density.can_draw_labels:
+        user = density.given_labels()
+        _draw_labels(density, mode, np.empty(0), user)
+    gradient = np.empty((2, len(mode)))
+    blocks = density.space.blocks()
+    curvatures = [np.zeros((len(block), len(block))) for block in blocks]
+    for i in range(max(map(len, blocks))):
+        here = np.array([block[i] for block in blocks if len(block) > i])
+        up, down = mode.copy(), mode.copy()
+        up[here] += _STEP * np.maximum(1.0, np.abs(mode[here]))
+        down[here] -= _STEP * np.maximum(1.0, np.abs(mode[here]))
+        for q, out in zip((up, down), gradient, strict=True):
+            LOG_POSTERIOR.function(q, user, out)
+        for block, curvature in zip(blocks, curvatures, strict=True):
+            if len(block) > i:
+                curvature[:, i] = (gradient[1] - gradient[0])[block] / (up - down)[block[i]]
+    factors = [_root_of_inverse(curvature) for curvature in curvatures]
+    bounds = np.cumsum([0, *map(len, blocks)])
+    return _Metric(np.concatenate([factor.ravel() for factor in factors]), bounds, np.concatenate(blocks))
+
+
+def _root_of_inverse(curvature: FloatArray) -> FloatArray:
+    """Return the Cholesky factor of the inverse of a matrix whose eigenvalues are made positive."""
+    values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
+    inverse = (vectors / np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T
+    factor: FloatArray = np.linalg.cholesky(0.5 * (inverse + inverse.T))
+    return factor
+
+
+def _draw_labels(density: LogPosterior, q: FloatArray, uniforms: FloatArray, labelled: FloatArray) -> None:
+    """Draw labels at q, and write what they say of the groups into the flat array of the posterior given labels."""
+    K, D = density.space.n_components, density.space.n_features
+    numbers = labelled[len(labelled) - K * (1 + D + D * D) :]
+    _compiled.draw_labels(EVALUATE, q, density.X, density.user_data, uniforms, np.empty((len(density.X), K)), numbers)
+
+
+class _Chain:
+    """One chain: where it is, its step sizes, and three streams of random numbers, so that how many are drawn at once does not matter."""
+
+    def __init__(self, density: LogPosterior, mode: FloatArray, metric: _Metric, seed: np.random.SeedSequence) -> None:
+        self.density, self.metric = density, metric
+        self.momenta, self.uniforms, self.label_uniforms = map(np.random.default_rng, seed.spawn(3))
+        self.q = self._about(mode)
+        self.X = density.X if density.can_draw_labels else np.empty((0, density.space.n_features))
+        self.labelled = density.given_labels()
+        if density.can_draw_labels:
+            _draw_labels(density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
+        # As steps shrink with the number of dimensions: Beskos, Pillai, Roberts, Sanz-Serna and Stuart 2013, Bernoulli 19, 1501-1534.
+        first = len(mode) ** -0.25
+        self.steps = np.array([[first, 0.0, 0.0, np.log(first), np.log(2.0 * first)]] * 2)
+
+    def _about(self, mode: FloatArray) -> FloatArray:
+        """Return a draw from the normal distribution with the metric's covariance about a mode, or the mode, if the draw has no density."""
+        q, start = np.zeros(len(mode)), 0
+        z = self.momenta.standard_normal(len(mode))
+        factors, at = self.metric.factors, 0
+        for stop in self.metric.bounds[1:]:
+            n = stop - start
+            q[self.metric.order[start:stop]] = factors[at : at + n * n].reshape(n, n) @ z[start:stop]
+            start, at = stop, at + n * n
+        return mode + q if np.isfinite(self.density(mode + q)[0]) else mode.copy()
+
+    def run(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
+        """Return draws (draws, n_dim) and their numbers (draws, 7), ``thin`` cycles apart."""
+        n_cycles, n = draws * thin, len(self.q)
+        out, numbers = np.empty((draws, n)), np.zeros((draws, 7))
+        labels = self.label_uniforms.random((n_cycles, len(self.X))) if road.labels > 0 else np.empty((n_cycles, 0))
+        _compiled.cycles(
+            LOG_POSTERIOR,
+            EVALUATE,
+            self.q,
+            self.X,
+            (self.density.user_data, self.labelled),
+            self.metric,
+            np.array(road),
+            self.steps,
+            ACCEPTED if adapting else 0.0,
+            self.momenta.standard_normal((n_cycles, 2, n)),
+            self.uniforms.random((n_cycles, 2, 2)),
+            labels,
+            thin,
+            out,
+            numbers,
+        )
+        return out, numbers
+
+
+class _Run:
+    """All chains of a fit, a short round at a time: between rounds there is time for the clock, for Ctrl-C and for the progress bar."""
+
+    def __init__(self, chains: list[_Chain], pool: ThreadPoolExecutor, deadline: float | None) -> None:
+        self.chains, self.pool, self.deadline = chains, pool, deadline
+        self.cut_short: dict[str, int] = {}
+        """Why there are fewer draws than were asked for, if there are."""
+        self._seconds_per_cycle = 0.01
+
+    def go(
+        self,
+        road: Road,
+        draws: int,
+        thin: int = 1,
+        *,
+        adapting: bool = False,
+        tell: Callable[[int, int], None] | None = None,
+        keep_interrupted: bool = False,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return draws (chains, draws, n_dim) and their numbers (chains, draws, 7), fewer than asked for if they are cut short."""
+        rounds: list[list[tuple[FloatArray, FloatArray]]] = []
+        done = 0
+        try:
+            while done < draws and not (done >= FEWEST and self._is_late(adapting=adapting)):
+                n = self._draws_at_once(thin, draws - done)
+                clock = time.perf_counter()
+                waiting = [self.pool.submit(chain.run, road, n, thin, adapting=adapting) for chain in self.chains]
+                rounds.append([future.result() for future in waiting])
+                self._seconds_per_cycle = (time.perf_counter() - clock) / (n * thin)
+                done += n
+                if tell is not None:
+                    tell(done, draws)
+        except KeyboardInterrupt:
+            if not (keep_interrupted and done >= FEWEST):
+                raise
+            self.cut_short["interrupted"] = 1
+        q, numbers = (np.stack([np.concatenate([part[c][i] for part in rounds]) for c in range(len(self.chains))]) for i in (0, 1))
+        return q, numbers
+
+    def _draws_at_once(self, thin: int, left: int) -> int:
+        """Return how many draws make a round, by the time that the last one took and by the memory for their random numbers."""
+        chain = self.chains[0]
+        most = _MOST_NUMBERS / (len(chain.X) + 2 * len(chain.q))
+        return int(np.clip(min(_ROUND / self._seconds_per_cycle, most) / thin, 1, left))
+
+    def _is_late(self, *, adapting: bool) -> bool:
+        late = self.deadline is not None and time.perf_counter() > self.deadline
+        if late and not adapting:
+            self.cut_short["out_of_time"] = 1
+        return late
+
+
+def _warm_up(run: _Run, tune: int) -> tuple[Road, int]:
+    """Bring chains to where the posterior is, adapt their steps, and return the road that gives most for its cost, and its thinning.
+
+    A quarter of the warm-up goes to the first road, which always works, a quarter to its trial, one to that of another, and the last to the
+    road that is taken.
+    """
+    labels = QUARTER if run.chains[0].density.can_draw_labels else 0.0
+    middle, short, far = Road(labels, 3 * QUARTER), Road(labels, 0.0 if labels else QUARTER), Road(labels, 9 * QUARTER)
+    quarter = tune // 4
+    run.go(middle, quarter, adapting=True)
+    tried = {middle: _Trial.of(run, middle, quarter)}
+    other = far if tried[middle].share < _SLOW else short
+    tried[other] = _Trial.of(run, other, quarter)
+    road = max(tried, key=lambda one: tried[one].gain)
+    if not road.rows and (tried[road].share < _TRUSTED or tried[road].gain < _LEAD * tried[middle].gain):
+        road = middle
+    run.go(road, tune - 3 * quarter, adapting=True)
+    for chain in run.chains:
+        chain.steps[:, 0] = np.exp(chain.steps[:, 3])
+    return road, int(np.clip(np.ceil(_ENOUGH / tried[road].share), 1, _MOST_CYCLES))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What a road gave: effective draws a cycle, and what a cycle cost."""
+
+    share: float
+    cost: float
+
+    @property
+    def gain(self) -> float:
+        return self.share / self.cost
+
+    @classmethod
+    def of(cls, run: _Run, road: Road, n_cycles: int) -> _Trial:
+        """Run a road for some cycles; its cost is counted and not clocked, so that the same seed takes the same road on any machine."""
+        q, numbers = run.go(road, max(n_cycles, FEWEST), adapting=True)
+        space, N = run.chains[0].density.space, len(run.chains[0].density.X)
+        K, D = space.n_components, space.n_features if space.n_matrices else 1
+        per_row = N * K * space.n_features / D
+        # Multiplications: of a pass over the rows, without and with gradient; of sums of labelled rows, one by one; of a gradient's rest.
+        evaluation, gradient, sums = per_row * (D * D / 2 + 20), per_row * (1.5 * D * D + 20), 3 * per_row / K * (D * D + 20)
+        rest = 60 * K * D * D * space.n_features + 30_000
+        cost = numbers[..., 3].mean() * rest + numbers[..., 6].mean() * (gradient + rest) + (road.labels > 0) * (evaluation + sums)
+        return cls(_least_ess(space.constrain(q), numbers[..., 0]) / q[..., 0].size, float(cost))
+
+
+def _least_ess(params: MixtureParams, heights: FloatArray) -> float:
+    """Return the least effective number of draws, of the log-density and of parameters sorted by size, which labels do not matter to."""
+    from arviz_stats.base import array_stats
+
+    values = [params.weights, np.moveaxis(params.means, -2, -1), np.moveaxis(np.log(params.sds), -2, -1)]
+    flat = [np.sort(value, axis=-1).reshape(*heights.shape, -1) for value in values]
+    draws = np.concatenate([heights[..., None], *flat], axis=-1)
+    draws = draws[..., np.ptp(draws, axis=(0, 1)) > 1e-12]
+    return float(np.nanmin(array_stats.ess(draws, method="bulk", chain_axis=0, draw_axis=1)))

@@ -1,0 +1,238 @@
+"""The default sampler: the density given labels, labels drawn for rows, trajectories, roads and time, each against another way to it."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2, multivariate_normal
+
+import bayesgmm as bg
+from bayesgmm.bayes import _compiled_hmc
+from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
+from bayesgmm.bayes.draws import SamplerSettings
+from bayesgmm.bayes.hmc import sample_hmc
+from bayesgmm.bayes.initial_points import initial_points
+from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
+from bayesgmm.bayes.unconstrained_space import Space
+from bayesgmm.covariance import family
+from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
+from bayesgmm.kernels.estep import EVALUATE
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import Priors
+from bayesgmm.rows import MemoryRows
+
+FAMILIES = ("full", "tied", "diag", "spherical")
+problems = st.tuples(st.sampled_from(FAMILIES), st.integers(1, 4), st.integers(1, 5), st.integers(6, 40), st.integers(0, 2**32 - 1))
+
+
+def problem(kind, K, D, N, seed, **how):
+    """A posterior of N rows of noise with ties (so that rounding is part of the model), and a point of its space."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(N, D)).round(1) @ rng.normal(size=(D, D)) if D > 1 else rng.normal(size=(N, 1)).round(1)
+    chosen = family(kind)
+    density = LogPosterior(X, Space(Priors().resolve(MemoryRows(X), K, chosen), chosen), **how)
+    return density, 0.5 * rng.normal(size=density.space.n_dim), rng
+
+
+def statistics_of(X, labels, K):
+    """Counts, means and scatters of labelled rows, flat."""
+    D = X.shape[1]
+    groups = [X[labels == k] for k in range(K)]
+    means = [group.mean(0) if len(group) else np.zeros(D) for group in groups]
+    scatters = [(group - mean).T @ (group - mean) for group, mean in zip(groups, means, strict=True)]
+    return np.concatenate([np.bincount(labels, minlength=K), *means, *(scatter.ravel() for scatter in scatters)])
+
+
+def value_given(density, user, q):
+    gradient = np.empty(len(q))
+    return LOG_POSTERIOR.function(q, user, gradient), gradient
+
+
+@given(problems)
+@settings(max_examples=60, deadline=None)
+def test_the_density_given_labels_is_that_of_rows_with_known_labels(drawn):
+    density, q, rng = problem(*drawn)
+    K = density.space.n_components
+    labels = rng.integers(0, K, len(density.X))
+    user = density.given_labels()
+    numbers = statistics_of(density.X, labels, K)
+    user[len(user) - len(numbers) :] = numbers
+    value, gradient = value_given(density, user, q)
+    mixture = density.space.constrain(q)
+    expected = log_prior(q[None], density.space)[0]
+    for k in range(K):
+        mine = density.X[labels == k]
+        if len(mine):
+            normal = multivariate_normal(mixture.means[k], mixture.covariances[k], allow_singular=True)
+            expected += len(mine) * np.log(mixture.weights[k]) + np.sum(normal.logpdf(mine))
+    assert value == pytest.approx(expected, rel=1e-8, abs=1e-7)
+    direction = rng.normal(size=len(q))
+    h = 1e-5
+    slope = (value_given(density, user, q + h * direction)[0] - value_given(density, user, q - h * direction)[0]) / (2 * h)
+    assert slope == pytest.approx(gradient @ direction, rel=1e-4, abs=1e-4 * (1 + np.abs(gradient).max()))
+
+
+@given(problems)
+@settings(max_examples=40, deadline=None)
+def test_labels_are_drawn_by_responsibilities_and_their_statistics_are_the_groups(drawn):
+    density, q, rng = problem(*drawn)
+    K, N = density.space.n_components, len(density.X)
+    user, uniforms, r = density.given_labels(), rng.random(N), np.empty((N, K))
+    tail = K * (1 + density.X.shape[1] * (1 + density.X.shape[1]))
+    total = _compiled_hmc.draw_labels(EVALUATE, q, density.X, density.user_data, uniforms, r, user[-tail:])
+    mixture = density.space.constrain(q)
+    np.testing.assert_allclose(r, mixture.responsibilities(density.X), atol=1e-10)
+    assert total == pytest.approx(mixture.log_density(density.X).sum(), rel=1e-10, abs=1e-8)
+    labels = np.minimum((uniforms[:, None] > np.cumsum(r, axis=1)).sum(1), K - 1)
+    expected = statistics_of(density.X, labels, K)
+    counts, rest = user[-tail:][:K], user[-tail:][K:]
+    np.testing.assert_array_equal(counts, expected[:K])
+    D = density.X.shape[1]
+    seen = np.concatenate([np.repeat(counts > 0, D), np.repeat(counts > 0, D * D)])
+    if density.space.n_matrices == 0:  # what lies off the diagonal is not needed
+        seen[K * D :] &= np.tile(np.eye(D, dtype=bool).ravel(), K)
+    np.testing.assert_allclose(rest[seen], expected[K:][seen], atol=1e-8 * (1 + np.abs(expected).max()))
+
+
+def test_labels_come_as_often_as_they_are_probable(faithful, em_faithful):
+    X = np.ascontiguousarray(faithful.to_numpy(float)[:40])
+    full = family("full")
+    density = LogPosterior(X, Space(Priors().resolve(MemoryRows(X), 2, full), full))
+    broad = MixtureParams(em_faithful.params_.weights, em_faithful.params_.means, 4 * em_faithful.params_.scale_tril)
+    q = density.space.unconstrain(broad)  # so that the labels of many rows are in doubt
+    rng, r, counts = np.random.default_rng(3), np.empty((40, 2)), []
+    user = density.given_labels()
+    for _ in range(4000):
+        _compiled_hmc.draw_labels(EVALUATE, q, X, density.user_data, rng.random(40), r, user[-14:])
+        counts.append(user[-14])
+    mean, variance = r[:, 0].sum(), (r[:, 0] * r[:, 1]).sum()
+    z = (np.mean(counts) - mean) / np.sqrt(variance / 4000)
+    assert abs(z) < 4
+    assert chi2(3999).ppf(1e-4) < 3999 * np.var(counts, ddof=1) / variance < chi2(3999).ppf(1 - 1e-4)
+
+
+class TestTheRoads:
+    """The same posterior, whichever way it is drawn."""
+
+    def test_with_labels_and_without(self, faithful, posterior_faithful):
+        ones = np.ones(len(faithful))
+        assert posterior_faithful.datatree_.attrs["length_given_labels"] > 0
+        model = bg.BayesianGaussianMixture(2, random_state=2, progressbar=False)
+        weighted = model.fit(faithful, sample_weight=ones)
+        assert weighted.datatree_.attrs["length_given_labels"] == 0
+        agree(weighted, posterior_faithful)
+
+    def test_hmc_and_nuts(self, faithful, posterior_faithful):
+        agree(bg.BayesianGaussianMixture(2, sampler="nuts", random_state=2, progressbar=False).fit(faithful), posterior_faithful)
+
+    @pytest.mark.parametrize("kind", FAMILIES)
+    def test_hmc_and_nuts_where_groups_overlap(self, kind):
+        rng = np.random.default_rng(5)
+        X = rng.normal(size=(120, 2)) + 3.5 * (rng.random(120) < 0.4)[:, None]
+        one, two = (
+            bg.BayesianGaussianMixture(2, covariance_type=kind, sampler=name, random_state=2, progressbar=False).fit(X)
+            for name in ("hmc", "nuts")
+        )
+        agree(one, two)
+
+    def test_rows_twice_and_weights_of_two(self, faithful):
+        X = faithful.to_numpy(float)[::3]
+        twice = bg.BayesianGaussianMixture(2, random_state=3, progressbar=False).fit(np.repeat(X, 2, axis=0))
+        weighted = bg.BayesianGaussianMixture(2, random_state=4, progressbar=False).fit(X, sample_weight=np.full(len(X), 2.0))
+        agree(twice, weighted)
+
+
+def agree(one, two):
+    """Means of all label-free quantities within five Monte Carlo errors of each other, standard deviations within a tenth."""
+    tables = [
+        bg.diagnostics.convergence_table(fit.datatree_, ("label-free", "relabelled")).set_index(["labels", "quantity"])
+        for fit in (one, two)
+    ]
+    first, second = (table[table["ess_bulk"].notna()] for table in tables)
+    shared = first.index.intersection(second.index)
+    assert len(shared) > 5
+    first, second = first.loc[shared], second.loc[shared]
+    error = np.hypot(first["mcse_mean"], second["mcse_mean"])
+    assert (np.abs(first["mean"] - second["mean"]) < 5 * error + 1e-12).all()
+    # Probabilities that are all but settled have their spread from a few draws far out.
+    spread = ~first.index.get_level_values("quantity").str.startswith("co_clustering")
+    np.testing.assert_allclose(first["sd"][spread], second["sd"][spread], rtol=0.15)
+
+
+def run(density, starts, **changes):
+    how = {"draws": 60, "tune": 80, "chains": len(starts), "cores": 2, "seed": 1, "progressbar": False} | changes
+    return sample_hmc(density, starts, SamplerSettings(**how))
+
+
+@pytest.fixture(scope="module")
+def density():
+    X = bg.datasets.load_faithful().to_numpy(float)
+    full = family("full")
+    return LogPosterior(X, Space(Priors().resolve(MemoryRows(X), 2, full), full))
+
+
+@pytest.fixture(scope="module")
+def starts(density, em_faithful):
+    return initial_points(density, density.X, [em_faithful.params_], 4, 1)
+
+
+def test_same_seed_same_bits_whatever_the_cores_and_the_rounds(density, starts, monkeypatch):
+    one, two = run(density, starts, cores=1), run(density, starts, cores=2)
+    monkeypatch.setattr("bayesgmm.bayes.hmc._ROUND", 1e-9)  # one draw a round
+    three, other = run(density, starts), run(density, starts, seed=2)
+    np.testing.assert_array_equal(one.params.means, two.params.means)
+    np.testing.assert_array_equal(one.params.means, three.params.means)
+    np.testing.assert_array_equal(one.statistics["lp"], three.statistics["lp"])
+    assert not np.array_equal(one.params.means, other.params.means)
+    assert not np.array_equal(one.params.means[0], one.params.means[1])
+
+
+def test_lp_is_the_log_posterior_with_labels_and_without(density, starts):
+    weighted = LogPosterior(density.X, density.space, np.ones(len(density.X)))
+    for one in (density, weighted):
+        draws = run(one, starts)
+        q = one.space.unconstrain(draws.params).reshape(-1, one.space.n_dim)
+        np.testing.assert_allclose(draws.statistics["lp"].ravel(), one.at_each(q)[0], rtol=1e-9)
+
+
+def test_time_that_is_up_ends_the_draws_and_is_said(density, starts):
+    began = time.perf_counter()
+    draws = run(density, starts, draws=10_000_000, max_time=1.0)
+    assert time.perf_counter() - began < 3
+    assert draws.details["out_of_time"] == 1
+    assert 4 <= draws.params.batch_shape[1] < 10_000_000
+    X = bg.datasets.load_faithful()
+    with pytest.warns(ConvergenceWarning, match=r"sampling had no more time \(max_time\); [\d,]+ draws of 4 chains were kept"):
+        bg.BayesianGaussianMixture(2, draws=1_000_000, max_time=1.0, random_state=1, progressbar=False).fit(X)
+
+
+@pytest.mark.parametrize("sampler", ["nuts", "laplace"])
+def test_max_time_is_for_the_sampler_that_can_keep_it(faithful, sampler):
+    with pytest.raises(InvalidParameterError, match="max_time is for sampler='hmc'"):
+        bg.BayesianGaussianMixture(2, sampler=sampler, max_time=1.0).fit(faithful)
+
+
+def test_an_interrupt_keeps_what_there_is_if_asked(density, starts, monkeypatch):
+    calls = []
+
+    class Interrupting(ThreadPoolExecutor):
+        def submit(self, *args, **kwargs):
+            calls.append(args)
+            if len(calls) > 4 * 90:
+                raise KeyboardInterrupt
+            return super().submit(*args, **kwargs)
+
+    monkeypatch.setattr("bayesgmm.bayes.hmc.ThreadPoolExecutor", Interrupting)
+    monkeypatch.setattr("bayesgmm.bayes.hmc._ROUND", 1e-9)
+    kept = run(density, starts, keep_interrupted=True)
+    assert kept.params.batch_shape == (4, 10)
+    assert kept.details["interrupted"] == 1
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(density, starts)
+    calls[:] = [()] * (4 * 80)
+    with pytest.raises(KeyboardInterrupt, match="during the warm-up: there are no draws to keep"):
+        run(density, starts, keep_interrupted=True)

@@ -21,7 +21,7 @@ from bayesgmm.priors import HalfNormal, LogNormal
 REFERENCE = Path(os.environ.get("BAYESGMM_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
 
 
-def fit(X, K, sampler="nuts", **changes):
+def fit(X, K, sampler="hmc", **changes):
     settings = {"draws": 1000, "tune": 500, "chains": 4, "random_state": 1, "progressbar": False} | changes
     return bg.BayesianGaussianMixture(K, sampler=sampler, **settings).fit(X)
 
@@ -38,7 +38,7 @@ class TestGrid:
 
     X = np.array([-2.1, -1.4, -1.2, -0.3, 0.4, 0.9, 1.1, 1.8, 2.6, 2.9])
     PRIORS = bg.Priors(concentration=2.0, means_loc=0.0, means_scale=2.0, sds=LogNormal(0.0, 0.35))
-    SAMPLERS = ("nuts", pytest.param("pymc", marks=pytest.mark.slow))
+    SAMPLERS = ("hmc", "nuts", pytest.param("pymc", marks=pytest.mark.slow))
 
     @pytest.fixture(scope="class")
     @classmethod

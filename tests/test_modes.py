@@ -85,11 +85,12 @@ def test_chains_start_in_the_highest_mode_and_one_in_another(three):
     starts = initial_points(density, three, modes, 4, 1)
     # By brute force: the mass of each mode is the posterior's integral about it, by importance sampling.
     masses = [mass_about(density, density.space.unconstrain(mode)) for mode in (LEFT, RIGHT)]
-    best = density.space.unconstrain(modes[int(np.argmax(masses))])
-    np.testing.assert_array_equal(starts[0], best)
-    assert not np.array_equal(starts[-1], best)
-    assert {tuple(start) for start in starts} <= {tuple(density.space.unconstrain(mode)) for mode in modes}
-    np.testing.assert_array_equal(initial_points(density, three, modes, 1, 1), best[None])
+    tops = [find_mode(density, density.space.unconstrain(mode)) for mode in modes]
+    best = tops[int(np.argmax(masses))]
+    np.testing.assert_allclose(starts[0], best, atol=1e-4)
+    assert np.abs(starts[-1] - best).max() > 1
+    assert all(min(np.abs(start - top).max() for top in tops) < 1e-4 for start in starts)
+    np.testing.assert_array_equal(initial_points(density, three, modes, 1, 1), starts[:1])
 
 
 def mass_about(density, start):
@@ -115,7 +116,8 @@ def test_equal_and_hopeless_modes_get_no_chain(three):
     # The two components named the other way round are the same mode: as high, and found by its height.
     renamed = LEFT.permute(np.array([1, 0]))
     starts = initial_points(density, three, [LEFT, renamed, far, degenerate], 5, 1)
-    np.testing.assert_array_equal(starts, np.tile(density.space.unconstrain(LEFT), (5, 1)))
+    top = find_mode(density, density.space.unconstrain(LEFT))
+    np.testing.assert_allclose(starts, np.tile(top, (5, 1)), atol=1e-4)
 
 
 def test_every_chain_stays_where_it_was_put(three):

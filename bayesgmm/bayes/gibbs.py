@@ -74,7 +74,7 @@ def sample_gibbs(
     array([0.6, 0.4])
     """
     if has_missing(X):
-        raise InvalidDataError("sampler='gibbs' takes complete rows, and values are missing: leave sampler at 'auto'")
+        raise InvalidDataError("sampler='gibbs' takes complete rows, and values are missing: leave sampler at 'hmc'")
     began = time.perf_counter()
     seeds = np.random.SeedSequence(settings.seed).spawn(settings.chains)
     chains = []

@@ -4,7 +4,8 @@ A cycle has two trajectories and one pass that draws the label of every row. Giv
 counts, means and scatters (data augmentation: Tanner and Wong 1987, Journal of the American Statistical Association 82, 528-540; Diebolt
 and Robert 1994, Journal of the Royal Statistical Society B 56, 363-375), so the first trajectory costs next to nothing, and where groups
 stand apart it is all that is needed. Where they overlap, labels hold the components back; a trajectory given the rows, along which all
-labels are summed out, then moves them. Which of the two a posterior needs, and how long trajectories have to be, is measured while the chains warm up.
+labels are summed out, then moves them. Which of the two a posterior needs, and how long trajectories have to be, is measured while the
+chains warm up.
 
 Both move in the metric that the components have given labels, block by block: from the second derivatives at the posterior's mode, to which
 the rows are only passed over once.
@@ -41,8 +42,8 @@ FEWEST = 4
 _ENOUGH = 0.25
 """Effective draws, of each that is kept, below which more cycles are run between them."""
 _MOST_CYCLES = 10
-_SLOW = 0.1
-"""Effective draws a cycle below which longer trajectories are tried."""
+_WELL, _SLOW = 0.3, 0.1
+"""Effective draws a cycle from which on no other road is tried, and below which the longest is tried too."""
 _TRUSTED, _LEAD = 0.15, 2.0
 """Effective draws a cycle that labels alone have to give, and how much more for their cost than with the rows: a short trial does not see
 the slowest movements, and labels alone have most of these."""
@@ -263,20 +264,22 @@ class _Run:
 def _warm_up(run: _Run, tune: int) -> tuple[Road, int]:
     """Bring chains to where the posterior is, adapt their steps, and return the road that gives most for its cost, and its thinning.
 
-    A quarter of the warm-up goes to the first road, which always works, a quarter to its trial, one to that of another, and the last to the
-    road that is taken.
+    The cheapest road goes first. If it moves well there is nothing to look for; otherwise a longer one is tried, or two.
     """
     labels = QUARTER if run.chains[0].density.can_draw_labels else 0.0
-    middle, short, far = Road(labels, 3 * QUARTER), Road(labels, 0.0 if labels else QUARTER), Road(labels, 9 * QUARTER)
-    quarter = tune // 4
-    run.go(middle, quarter, adapting=True)
-    tried = {middle: _Trial.of(run, middle, quarter)}
-    other = far if tried[middle].share < _SLOW else short
-    tried[other] = _Trial.of(run, other, quarter)
-    road = max(tried, key=lambda one: tried[one].gain)
-    if not road.rows and (tried[road].share < _TRUSTED or tried[road].gain < _LEAD * tried[middle].gain):
-        road = middle
-    run.go(road, tune - 3 * quarter, adapting=True)
+    short, middle, far = Road(labels, 0.0 if labels else QUARTER), Road(labels, 3 * QUARTER), Road(labels, 9 * QUARTER)
+    run.go(short, tune // 4, adapting=True)
+    tried = {short: _Trial.of(run, short, tune // 4)}
+    road = short
+    if tried[short].share < _WELL:
+        run.go(middle, tune // 8, adapting=True)
+        tried[middle] = _Trial.of(run, middle, tune // 8)
+        if tried[middle].share < _SLOW:
+            tried[far] = _Trial.of(run, far, tune // 8)
+        road = max(tried, key=lambda one: tried[one].gain)
+        if road == short and labels and (tried[short].share < _TRUSTED or tried[short].gain < _LEAD * tried[middle].gain):
+            road = middle
+    run.go(road, tune // 4, adapting=True)
     for chain in run.chains:
         chain.steps[:, 0] = np.exp(chain.steps[:, 3])
     return road, int(np.clip(np.ceil(_ENOUGH / tried[road].share), 1, _MOST_CYCLES))

@@ -113,7 +113,7 @@ def pareto_smoothed(log_ratio: FloatArray) -> Weights:
     if usable.sum() < 10:
         raise InvalidDataError(
             f"only {usable.sum()} of {len(log_ratio)} draws of the approximation have a posterior density at all: "
-            "it cannot be weighted; use sampler='auto'"
+            "it cannot be weighted; use sampler='hmc'"
         )
     # ArviZ's function is made for leave-one-out, and takes the negative of the log ratios.
     log_weights, k = array_stats.psislw(-log_ratio[usable])
@@ -202,7 +202,7 @@ def laplace(density: LogDensity, starts: FloatArray) -> Normal:
     modes = [find_mode(density, start) for start in np.unique(starts, axis=0)]
     heights = np.array([density(mode)[0] for mode in modes])
     if not np.isfinite(heights).any():
-        raise InvalidDataError("the posterior's mode was not found from EM's solution; use sampler='auto'")
+        raise InvalidDataError("the posterior's mode was not found from EM's solution; use sampler='hmc'")
     mode = modes[int(np.nanargmax(heights))]
     # The inverse's square root from the curvature's: C = L L', so C^-1 = L^-T L^-1.
     lower = np.linalg.cholesky(_positive(-hessian(density, mode)))
@@ -262,7 +262,7 @@ def hessian(density: LogDensity, q: FloatArray) -> FloatArray:
 def _positive(curvature: FloatArray) -> FloatArray:
     """Return the matrix with every eigenvalue positive: at a mode they are, but for rounding, and on the way there Newton needs it."""
     if not np.isfinite(curvature).all():
-        raise InvalidDataError("the posterior has no finite curvature at its mode; use sampler='auto'")
+        raise InvalidDataError("the posterior has no finite curvature at its mode; use sampler='hmc'")
     values, vectors = np.linalg.eigh(curvature)
     if values[0] >= _LEAST_CURVATURE:
         return curvature

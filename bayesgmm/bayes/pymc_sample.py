@@ -95,7 +95,7 @@ def sample_pymc(
             tree = pm.sample(**arguments)
     except ImportError as error:
         raise InvalidParameterError(
-            f"sampler_options={dict(options)!r}: {nuts_sampler!r} needs what is not installed ({error}): install it, or use sampler='nuts'"
+            f"sampler_options={dict(options)!r}: {nuts_sampler!r} needs what is not installed ({error}): install it, or use sampler='hmc'"
         ) from None
     except (TypeError, ValueError) as error:
         if not options:  # then they are not to blame

@@ -387,7 +387,7 @@ def _without_chains(datatree: xr.DataTree) -> tuple[Check, ...]:
     if not judged:
         sentence = f"Cannot be relied on as chains: these are {words}, and no check applies to them."
     elif failed:
-        sentence = f"Not reliable ({what}): {said} Use sampler='nuts'."
+        sentence = f"Not reliable ({what}): {said} Use sampler='hmc'."
     else:
         sentence = f"Reliable ({what}, {words}): {said}"
     overall = Check("convergence", first.value, first.threshold, bool(judged) and not failed, sentence)

@@ -38,6 +38,7 @@ _SHAPES = {
     "spherical": "each group is round",
 }
 _SAMPLERS = {
+    "hmc": "by HMC",
     "nuts": "by NUTS",
     "gibbs": "by Gibbs sampling",
     "laplace": "by Laplace's approximation, whose draws are weighted to the posterior",

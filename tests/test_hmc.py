@@ -228,11 +228,12 @@ def test_an_interrupt_keeps_what_there_is_if_asked(density, starts, monkeypatch)
     monkeypatch.setattr("bayesgmm.bayes.hmc.ThreadPoolExecutor", Interrupting)
     monkeypatch.setattr("bayesgmm.bayes.hmc._ROUND", 1e-9)
     kept = run(density, starts, keep_interrupted=True)
-    assert kept.params.batch_shape == (4, 10)
+    assert kept.params.batch_shape[0] == 4
+    assert 4 <= kept.params.batch_shape[1] < 60
     assert kept.details["interrupted"] == 1
     calls.clear()
     with pytest.raises(KeyboardInterrupt):
         run(density, starts)
-    calls[:] = [()] * (4 * 80)
+    calls[:] = [()] * (4 * 90)
     with pytest.raises(KeyboardInterrupt, match="during the warm-up: there are no draws to keep"):
         run(density, starts, keep_interrupted=True)

@@ -384,6 +384,6 @@ def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> Mixture
     assert isinstance(priors, ResolvedPriors)
     others = known.weighted(without(known.weights, len(known), row))
     settings = fit.settings_for(int(seed_sequence(seed).generate_state(1)[0]), progressbar=False)
-    # By "nuts", whatever the fit's sampler: it knows weights.
+    # By "hmc", whatever the fit's sampler: it knows weights.
     draws = sample(others, fit.family_, priors, [fit.em_.params_], settings)
     return draws.params.reshape(-1)

@@ -21,9 +21,8 @@ from bayesgmm import GaussianMixture, open_rows
 from bayesgmm.cli import cli
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.rows import is_chunked
-from bayesgmm.rows.files import ParquetPart
 from bayesgmm.rows.open import stream_rows
-from bayesgmm.rows.parquet import parquet_files
+from bayesgmm.rows.parquet import ParquetPart, parquet_files
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +173,7 @@ def test_numbers_that_float64_cannot_hold_are_rounded_as_numpy_does(tmp_path, co
     path = written(tmp_path / "x.parquet", a=column)
     expected = np.array([float(value) if value is not None else np.nan for value in column.to_pylist()])[:, None]
     np.testing.assert_array_equal(values(path), expected)
-    np.testing.assert_array_equal(ParquetPart("x", 0, 3, str(path), (0,), ("a",)).read()[0], expected)
+    np.testing.assert_array_equal(ParquetPart(str(path), 0, 3, 0, ("a",)).read()[0], expected)
 
 
 def test_a_column_without_any_value_in_one_file_is_missing_there(tmp_path):

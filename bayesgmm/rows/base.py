@@ -11,7 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ class Rows(ABC):
 
     def map_rows(self, task: Callable[[Chunk], np.ndarray], n_columns: int | None = None, dtype: Any = float) -> Any:
         """Return a number, or ``n_columns`` of them, for each row: an array, or of a Dask collection a lazy one with its chunks."""
-        return np.concatenate(self.as_read().map_reduce(_EachRow(task), _listed))
+        return np.concatenate(self.as_read().map_reduce(partial(_said_of_rows, task), add))
 
     @cached_property
     def summary(self) -> Summary:
@@ -169,7 +170,7 @@ class Rows(ABC):
     @cached_property
     def fingerprint(self) -> int:
         """What tells these rows from others, whatever their order and their chunks; it takes a pass of its own."""
-        return self.map_reduce(_fingerprint, _wrapped)
+        return self.map_reduce(_fingerprint, add) % 2**64
 
     def __len__(self) -> int:
         return sum(self.summary.kept)
@@ -212,12 +213,12 @@ class Rows(ABC):
     @property
     def values(self) -> FloatArray:
         """The values (N, D) of rows in memory; NaN stands for a missing one."""
-        return self.in_memory().values
+        return self.in_memory().chunk.X
 
     @property
     def weights(self) -> FloatArray | None:
         """How often each of the rows (N,) in memory counts; None for once each."""
-        return self.in_memory().weights
+        return self.in_memory().chunk.weight
 
     def in_memory(self) -> MemoryRows:
         """Return the rows if all of them are in memory.
@@ -253,8 +254,8 @@ class Rows(ABC):
 
     def take(self, numbers: IntArray) -> MemoryRows:
         """Return some rows, by their numbers in increasing order."""
-        X, weight = self.map_reduce(_Take(numbers, np.cumsum(self.summary.kept)), _joined)
-        return MemoryRows(X, weight, self.names)
+        X, weights = zip(*self.map_reduce(partial(_taken, numbers, np.cumsum(self.summary.kept)), add), strict=True)
+        return MemoryRows(np.concatenate(X), None if weights[0] is None else np.concatenate(weights), self.names)
 
     def some(self, most: int) -> MemoryRows:
         """Return all rows if there are not more than ``most``, otherwise so many, evenly spread."""
@@ -296,16 +297,6 @@ class MemoryRows(Rows):
         self.chunk = Chunk(values, weights)
         self.n_features, self.names, self._index = self.chunk.X.shape[1], names, index
         self._is_distinct = False
-
-    @property
-    def values(self) -> FloatArray:
-        """The values (N, D)."""
-        return self.chunk.X
-
-    @property
-    def weights(self) -> FloatArray | None:
-        """How often each row (N,) counts; None for once each."""
-        return self.chunk.weight
 
     def __len__(self) -> int:
         return len(self.chunk)
@@ -445,18 +436,12 @@ class _SeenFrom(Rows):
         self.summary = rows.summary.seen_from(origin)
 
     def map_reduce[T](self, task: Callable[[Chunk], T], add: Callable[[T, T], T]) -> T:
-        return self.inner.map_reduce(_FromOrigin(task, self.origin), add)
+        return self.inner.map_reduce(partial(_from_origin, task, self.origin), add)
 
 
-@dataclass(frozen=True, eq=False)
-class _FromOrigin[T]:
-    """A task done with values counted from another origin."""
-
-    task: Callable[[Chunk], T]
-    origin: FloatArray
-
-    def __call__(self, chunk: Chunk) -> T:
-        return self.task(replace(chunk, X=chunk.X - self.origin))
+def _from_origin[T](task: Callable[[Chunk], T], origin: FloatArray, chunk: Chunk) -> T:
+    """Do a task with values counted from another origin."""
+    return task(replace(chunk, X=chunk.X - origin))
 
 
 def spread_rows(n_rows: int, n: int) -> IntArray:
@@ -477,18 +462,9 @@ def check_finite(chunk: Chunk) -> None:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _EachRow:
-    task: Callable[[Chunk], np.ndarray]
-
-    def __call__(self, chunk: Chunk) -> list[np.ndarray]:
-        check_finite(chunk)
-        return [self.task(chunk)]
-
-
-def _listed(first: list[np.ndarray], second: list[np.ndarray]) -> list[np.ndarray]:
-    first.extend(second)
-    return first
+def _said_of_rows(task: Callable[[Chunk], np.ndarray], chunk: Chunk) -> list[np.ndarray]:
+    check_finite(chunk)
+    return [task(chunk)]
 
 
 def _summary(chunk: Chunk) -> Summary:
@@ -501,26 +477,8 @@ def _fingerprint(chunk: Chunk) -> int:
     return fingerprint(chunk.X, chunk.weight)
 
 
-def _wrapped(first: int, second: int) -> int:
-    return (first + second) % 2**64
-
-
-@dataclass(frozen=True, eq=False)
-class _Take:
-    """Some rows of each chunk."""
-
-    rows: IntArray
-    ends: IntArray
-    """(chunks,): number of the row after each chunk's last."""
-
-    def __call__(self, chunk: Chunk) -> tuple[FloatArray, FloatArray | None]:
-        end = self.ends[chunk.number]
-        here = self.rows[np.searchsorted(self.rows, end - len(chunk)) : np.searchsorted(self.rows, end)] - (end - len(chunk))
-        return chunk.X[here], None if chunk.weight is None else chunk.weight[here]
-
-
-def _joined(
-    first: tuple[FloatArray, FloatArray | None], second: tuple[FloatArray, FloatArray | None]
-) -> tuple[FloatArray, FloatArray | None]:
-    X = np.concatenate([first[0], second[0]])
-    return X, None if first[1] is None or second[1] is None else np.concatenate([first[1], second[1]])
+def _taken(numbers: IntArray, ends: IntArray, chunk: Chunk) -> list[tuple[FloatArray, FloatArray | None]]:
+    """Return those of some rows that are in a chunk, and their weights; ``ends`` has the number of the row after each chunk's last."""
+    start, end = ends[chunk.number] - len(chunk), ends[chunk.number]
+    here = numbers[np.searchsorted(numbers, start) : np.searchsorted(numbers, end)] - start
+    return [(chunk.X[here], None if chunk.weight is None else chunk.weight[here])]

@@ -100,10 +100,8 @@ def rows_to_predict(
         weights = check_weights(sample_weight, len(values))
         return MemoryRows(values, weights, column_names(X, values.shape[1]), index_of(X, len(values)))
     known = getattr(estimator, "feature_names_in_", None)
-    by_name = known is not None and _has_names(X)
-    rows = open_rows(
-        X, columns=[str(name) for name in known] if by_name and known is not None else None, sample_weight=sample_weight
-    )
+    columns = [str(name) for name in known] if known is not None and _has_names(X) else None
+    rows = open_rows(X, columns=columns, sample_weight=sample_weight)
     if rows.n_features != estimator.n_features_in_:
         raise InvalidDataError(f"X has {rows.n_features} columns, and the estimator was fitted to {estimator.n_features_in_}")
     if rows.names is not None and known is not None and list(known) != rows.names:

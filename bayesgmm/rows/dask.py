@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from bayesgmm.exceptions import BayesGMMError, InvalidDataError
 from bayesgmm.kernels.threads import on_this_thread
 from bayesgmm.rows.base import Chunk, Rows, check_finite, chunk_of
 from bayesgmm.rows.files import Part
-from bayesgmm.tables import array_of, column_of, frame_of
+from bayesgmm.tables import array_of, check_columns, column_of, frame_of
 from bayesgmm.typing import FloatArray
 
 __all__ = ["DaskRows", "cluster", "dask_rows", "is_dask", "rows_on_cluster"]
@@ -185,29 +184,18 @@ def dask_rows(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> Dask
         raise InvalidDataError(f"The Dask array holds {X.dtype}, not numbers")
     if np.isnan(X.shape[1]):
         raise InvalidDataError("The Dask array does not know how many columns it has: call its compute_chunk_sizes() first")
-    whole = X if len(X.chunks[1]) == 1 else X.rechunk({1: -1})
-    blocks = list(whole.to_delayed().ravel())
-    return _of_blocks(X, blocks, _weight_blocks(sample_weight, len(blocks)), BLOCK, None, int(X.shape[1]), None)
+    blocks = list(_blocks_of(X, None).to_delayed().ravel())
+    return _of_blocks(X, blocks, _weight_blocks(sample_weight, len(blocks)), None, int(X.shape[1]))
 
 
 def _of_frame(X: Any, columns: Sequence[str] | None, sample_weight: Any) -> DaskRows:
     weight = sample_weight if isinstance(sample_weight, str) else None
     names = [str(name) for name in (X.columns if columns is None else columns)]
     names = [name for name in names if name != weight]
-    missing = [name for name in [*names, *([weight] if weight else [])] if name not in map(str, X.columns)]
-    if missing:
-        raise InvalidDataError(
-            f"The Dask DataFrame has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(map(str, X.columns))}."
-        )
-    there = Counter(map(str, X.columns))
-    twice = [name for name in dict.fromkeys([*names, *([weight] if weight else [])]) if there[name] > 1]
-    if twice:
-        raise InvalidDataError(
-            f"The Dask DataFrame has more than one column {', '.join(map(repr, twice[:5]))}: rename all but one, or choose others"
-        )
+    check_columns("The Dask DataFrame", [str(name) for name in X.columns], [*names, *filter(None, [weight])])
     blocks = X.to_delayed()
-    weights = None if weight else _weight_blocks(sample_weight, len(blocks))
-    return _of_blocks(X, blocks, weights, PARTITION, names, len(names), weight)
+    weights = [weight] * len(blocks) if weight else _weight_blocks(sample_weight, len(blocks))
+    return _of_blocks(X, blocks, weights, names, len(names))
 
 
 def _weight_blocks(sample_weight: Any, n_blocks: int) -> list[Any] | None:
@@ -223,50 +211,37 @@ def _weight_blocks(sample_weight: Any, n_blocks: int) -> list[Any] | None:
     return blocks
 
 
-def _of_blocks(
-    X: Any,
-    blocks: Sequence[Any],
-    weights: Sequence[Any] | None,
-    place: str,
-    names: list[str] | None,
-    n_features: int,
-    weight: str | None,
-) -> DaskRows:
+def _of_blocks(X: Any, blocks: Sequence[Any], weights: Sequence[Any] | None, names: list[str] | None, n_features: int) -> DaskRows:
     from dask.delayed import delayed
 
     make = delayed(_chunk_of_block, pure=False)
-    unweighted = [make(number, place.format(number), block, None, names, n_features, None) for number, block in enumerate(blocks)]
-    if weights is None and weight is None:
+    unweighted = [make(number, block, names, n_features) for number, block in enumerate(blocks)]
+    if weights is None:
         return DaskRows(unweighted, names, n_features, None, X)
-    chunks = [
-        make(number, place.format(number), block, None if weights is None else weights[number], names, n_features, weight)
-        for number, block in enumerate(blocks)
-    ]
+    pairs = enumerate(zip(blocks, weights, strict=True))
+    chunks = [make(number, block, names, n_features, weight) for number, (block, weight) in pairs]
     return DaskRows(chunks, names, n_features, unweighted, X)
 
 
-def _chunk_of_block(
-    number: int, place: str, block: Any, weights: Any, names: list[str] | None, n_features: int, weight: str | None
-) -> Chunk:
-    """Return a block, which is an array or a frame, as a chunk."""
+def _chunk_of_block(number: int, block: Any, names: list[str] | None, n_features: int, weight: Any = None) -> Chunk:
+    """Return a block, which is an array or a frame, as a chunk; its rows' weights are numbers or in a column of that name."""
+    place = (BLOCK if names is None else PARTITION).format(number)
     X = _array_of(block, names, n_features, place)
-    if weight is not None:
-        return chunk_of(number, place, 0, X, _column(block, weight, place))
-    return chunk_of(number, place, 0, X, None if weights is None else column_of(weights, "sample_weight", place))
+    if isinstance(weight, str):
+        weight = column_of(block[_labels_of(block.columns, [weight])[0]], weight, place)
+    elif weight is not None:
+        weight = column_of(weight, "sample_weight", place)
+    return chunk_of(number, place, 0, X, weight)
 
 
 def _array_of(block: Any, names: list[str] | None, n_features: int, place: str) -> FloatArray:
     if names is not None:
-        missing = [name for name in names if name not in map(str, block.columns)]
-        if missing:
-            raise InvalidDataError(
-                f"{place} has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(map(str, block.columns))}."
-            )
+        check_columns(place, [str(name) for name in block.columns], names)
         return _numbers_of_frame(block, names, place)
     values = array_of(block, place)
     if values.ndim != 2 or values.shape[1] != n_features:
         raise InvalidDataError(f"{place} has shape {values.shape}: {n_features} columns are needed in every block")
-    return np.ascontiguousarray(values)
+    return values
 
 
 def _numbers_of_frame(block: Any, names: Sequence[str], place: str) -> FloatArray:
@@ -280,12 +255,8 @@ def _labels_of(columns: Any, names: Sequence[str]) -> list[Any]:
     return [by_name[name] for name in names]
 
 
-def _column(block: Any, name: str, place: str) -> FloatArray:
-    return column_of(block[_labels_of(block.columns, [name])[0]], name, place)
-
-
 def rows_on_cluster(
-    client: Any, parts: Sequence[Part], names: list[str] | None, n_features: int, weights: Sequence[FloatArray] | None = None
+    parts: Sequence[Part], names: list[str] | None, n_features: int, weights: Sequence[FloatArray] | None = None
 ) -> DaskRows:
     """Return rows that a cluster's workers read from their parts and keep."""
     from dask.delayed import delayed

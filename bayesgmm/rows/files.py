@@ -6,8 +6,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.files import arrow_path
+from bayesgmm.kernels.threads import chunks
 from bayesgmm.rows.base import Chunk, Rows, chunk_of
-from bayesgmm.tables import column_of
 from bayesgmm.typing import FloatArray
 
 __all__ = [
@@ -25,17 +23,17 @@ __all__ = [
     "ArrayPart",
     "FilePart",
     "FileRows",
-    "ParquetPart",
     "Part",
     "bounds",
-    "check_exists",
     "check_whole",
+    "in_one_line",
     "npy_header",
     "rows_of_chunk",
     "weights_of",
 ]
 
 
+@dataclass(frozen=True)
 class Part(ABC):
     """Some consecutive rows that can be read.
 
@@ -67,14 +65,7 @@ class Part(ABC):
 class ArrayPart(Part):
     """Rows of an array that lies in memory or is mapped into it."""
 
-    place: str
-    first: int
     values: Any
-
-    @property
-    def n_rows(self) -> int:  # type: ignore[override]
-        """Number of rows."""
-        return len(self.values)
 
     def read(self, out: FloatArray | None = None) -> tuple[FloatArray, FloatArray | None]:
         """Return a copy of the rows."""
@@ -96,9 +87,6 @@ class FilePart(Part):
         NumPy's name for the type of a number.
     """
 
-    place: str
-    first: int
-    n_rows: int
     n_features: int
     path: str
     offset: int
@@ -110,9 +98,9 @@ class FilePart(Part):
         kind = np.dtype(self.dtype)
         raw = into if kind == into.dtype else np.empty(into.shape, kind)
         try:
-            with Path(self.path).open("rb", buffering=0) as stream:
+            with Path(self.path).open("rb") as stream:
                 stream.seek(self.offset)
-                missing = _fill(stream, memoryview(raw).cast("B"))
+                missing = raw.nbytes - stream.readinto(memoryview(raw).cast("B"))
         except OSError as error:
             raise InvalidDataError(f"{self.place} cannot be read: {error.strerror or error}") from error
         if missing:
@@ -123,58 +111,13 @@ class FilePart(Part):
         return into, None
 
 
-@dataclass(frozen=True)
-class ParquetPart(Part):
-    """Some row groups of a Parquet file.
-
-    Parameters
-    ----------
-    path : str
-    groups : tuple of int
-    columns : tuple of str
-    weight : str, optional
-        Name of the column with the rows' weights.
-    """
-
-    place: str
-    first: int
-    n_rows: int
-    path: str
-    groups: tuple[int, ...]
-    columns: tuple[str, ...]
-    weight: str | None = None
-
-    def read(self, out: FloatArray | None = None) -> tuple[FloatArray, FloatArray | None]:
-        """Decode the columns; what is null is missing."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        wanted = [*self.columns, *([] if self.weight is None else [self.weight])]
-        try:
-            with pq.ParquetFile(arrow_path(self.path)) as file:
-                table = file.read_row_groups(list(self.groups), columns=wanted, use_threads=False)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise InvalidDataError(f"{self.place} cannot be read: {' '.join(str(error).split())[:200]}") from error
-        into = _room(out, table.num_rows, len(self.columns))
-        for d, name in enumerate(self.columns):
-            into[:, d] = column_of(table[name], name, self.place, self.first)
-        if self.weight is None:
-            return into, None
-        return into, column_of(table[self.weight], self.weight, self.place, self.first)
-
-
 def _room(out: FloatArray | None, n_rows: int, n_features: int) -> FloatArray:
     return np.empty((n_rows, n_features)) if out is None else out[:n_rows]
 
 
-def _fill(stream: Any, view: memoryview) -> int:
-    """Fill the view from the stream; returns the bytes that were not there."""
-    while len(view):
-        n = stream.readinto(view)
-        if not n:
-            return len(view)
-        view = view[n:]
-    return 0
+def in_one_line(error: BaseException) -> str:
+    """Return the beginning of what an error says."""
+    return " ".join(str(error).split())[:200]
 
 
 Npy = tuple[tuple[int, ...], bool, np.dtype, int]
@@ -191,8 +134,7 @@ def rows_of_chunk(n_features: int, chunk_rows: int | None) -> int:
 
 def bounds(n_rows: int, n_features: int, chunk_rows: int | None) -> list[tuple[int, int]]:
     """Return the first row of each chunk and the one after its last."""
-    size = rows_of_chunk(n_features, chunk_rows)
-    return [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+    return chunks(n_rows, rows_of_chunk(n_features, chunk_rows))
 
 
 def weights_of(parts: Sequence[Part], sample_weight: Any) -> list[FloatArray] | None:
@@ -205,8 +147,7 @@ def weights_of(parts: Sequence[Part], sample_weight: Any) -> list[FloatArray] | 
     else:
         weights = np.asarray(sample_weight)
         _check_weights(weights.shape, weights.dtype, n_rows, "")
-    ends = np.cumsum([part.n_rows for part in parts])
-    return [weights[end - part.n_rows : end] for part, end in zip(parts, ends, strict=True)]
+    return np.split(weights, np.cumsum([part.n_rows for part in parts])[:-1])
 
 
 def _stored_weights(path: Path, n_rows: int) -> FloatArray:
@@ -236,7 +177,8 @@ def npy_header(path: Path) -> Npy:
     InvalidDataError
         If there is no such file, or it is another kind of file.
     """
-    check_exists(path)
+    if not path.is_file():
+        raise InvalidDataError(f"There is no file {str(path)!r}.")
     try:
         with path.open("rb") as stream:
             version = np.lib.format.read_magic(stream)
@@ -244,7 +186,7 @@ def npy_header(path: Path) -> Npy:
             shape, by_columns, dtype = read(stream)
             return shape, by_columns, dtype, stream.tell()
     except (ValueError, OSError) as error:
-        raise InvalidDataError(f"{path} is not an .npy file of plain numbers: {' '.join(str(error).split())[:200]}") from error
+        raise InvalidDataError(f"{path} is not an .npy file of plain numbers: {in_one_line(error)}") from error
 
 
 def check_whole(path: Path, header: Npy) -> None:
@@ -256,12 +198,6 @@ def check_whole(path: Path, header: Npy) -> None:
         raise InvalidDataError(
             f"{path} ends in {what} {there * count // needed} of {count}: it is shorter than it says, copy or write it again"
         )
-
-
-def check_exists(path: Path) -> None:
-    """Raise InvalidDataError unless there is such a file."""
-    if not path.is_file():
-        raise InvalidDataError(f"There is no file {str(path)!r}.")
 
 
 WORTH_A_THREAD = 2**16
@@ -321,19 +257,10 @@ class FileRows(Rows):
         if largest * self.n_features < WORTH_A_THREAD:
             yield from map(read, range(len(self.parts)))
             return
-        with _reader() as submit:
-            upcoming = submit(read, 0)
-            for number in range(len(self.parts)):
+        with ThreadPoolExecutor(1, thread_name_prefix="reading") as reader:
+            upcoming = reader.submit(read, 0)
+            for number in range(1, len(self.parts)):
                 chunk = upcoming.result()
-                if number + 1 < len(self.parts):
-                    upcoming = submit(read, number + 1)
+                upcoming = reader.submit(read, number)
                 yield chunk
-
-
-@contextmanager
-def _reader() -> Iterator[Callable[..., Future[Chunk]]]:
-    executor = ThreadPoolExecutor(1, thread_name_prefix="reading")
-    try:
-        yield executor.submit
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+            yield upcoming.result()

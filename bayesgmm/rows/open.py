@@ -84,31 +84,34 @@ def open_rows(
     ((272, 2), -1130.264)
     """
     if isinstance(source, Rows):
-        return _opened(source, columns, sample_weight)
-    rows = _opened_anew(source, columns, sample_weight, _whole(chunk_rows))
+        if columns is not None or sample_weight is not None:
+            raise InvalidParameterError(
+                "these rows are open already: give columns and sample_weight to open_rows when they are opened"
+            )
+        return source
+    rows = _opened(source, columns, sample_weight, _whole(chunk_rows))
     rows.booleans = _booleans(source, rows.names or default_names(rows.n_features))
     return rows
 
 
-def _opened_anew(source: Any, columns: Sequence[str] | None, sample_weight: Any, chunk_rows: int | None) -> Rows:
+def _opened(source: Any, columns: Sequence[str] | None, sample_weight: Any, chunk_rows: int | None) -> Rows:
     if is_dask(source):
         return dask_rows(source, columns, sample_weight)
     if isinstance(source, np.memmap):
         _no_columns(columns, "an array")
-        parts = _array_parts(source, chunk_rows)
-        return _rows(parts, None, source.shape[1], sample_weight)
+        return _rows(_array_parts(source, chunk_rows), source.shape[1], sample_weight)
     files = _files(source)
     if files is None:
         return FileRows(*dataset_rows(source, columns, sample_weight, chunk_rows))
     if files:
-        if client := cluster():
-            return rows_on_cluster(client, *parquet_rows(files, columns, sample_weight, chunk_rows, in_place=True))
+        if cluster():
+            return rows_on_cluster(*parquet_rows(files, columns, sample_weight, chunk_rows, in_place=True))
         return FileRows(*parquet_rows(files, columns, sample_weight, chunk_rows, in_place=False))
     path = Path(source)
     if path.suffix.lower() == ".npy" and (path.exists() or not glob.has_magic(str(path))):
         _no_columns(columns, str(path))
         parts, n_features = _npy_parts(path, chunk_rows)
-        return _rows(parts, None, n_features, sample_weight)
+        return _rows(parts, n_features, sample_weight)
     raise _unknown(path)
 
 
@@ -126,12 +129,6 @@ def _booleans(source: Any, names: Sequence[str]) -> list[str]:
     else:
         there = frozenset(names if npy_header(Path(source))[2].kind == "b" else ())
     return [name for name in names if name in there]
-
-
-def _opened(rows: Rows, columns: Sequence[str] | None, sample_weight: Any) -> Rows:
-    if columns is not None or sample_weight is not None:
-        raise InvalidParameterError("these rows are open already: give columns and sample_weight to open_rows when they are opened")
-    return rows
 
 
 def _whole(chunk_rows: Any) -> int | None:
@@ -180,20 +177,24 @@ def _unknown(path: Path) -> InvalidDataError:
     )
 
 
-def _rows(parts: Sequence[Part], names: list[str] | None, n_features: int, sample_weight: Any) -> Rows:
+def _rows(parts: Sequence[Part], n_features: int, sample_weight: Any) -> Rows:
     weights = weights_of(parts, sample_weight)
-    if client := cluster():
-        return rows_on_cluster(client, parts, names, n_features, weights)
-    return FileRows(parts, names, n_features, weights)
+    if cluster():
+        return rows_on_cluster(parts, None, n_features, weights)
+    return FileRows(parts, None, n_features, weights)
 
 
 def _array_parts(array: np.memmap, chunk_rows: int | None) -> list[Part]:
     _check_table(str(array.filename or "The array"), array.shape, array.dtype)
     where = _place_in_file(array)
     if where is None:
-        place = "the array"
-        return [ArrayPart(place, start, array[start:stop]) for start, stop in bounds(len(array), array.shape[1], chunk_rows)]
+        return _parts_of("the array", array, chunk_rows)
     return _file_parts(*where, array.shape, array.dtype, chunk_rows)
+
+
+def _parts_of(place: str, array: np.ndarray, chunk_rows: int | None) -> list[Part]:
+    ends = bounds(len(array), array.shape[1], chunk_rows)
+    return [ArrayPart(place, start, stop - start, array[start:stop]) for start, stop in ends]
 
 
 def _place_in_file(array: np.memmap) -> tuple[str, int] | None:
@@ -218,8 +219,7 @@ def _npy_parts(path: Path, chunk_rows: int | None) -> tuple[list[Part], int]:
     _check_table(str(path), shape, dtype)
     check_whole(path, header)
     if by_columns and min(shape) > 1:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        return [ArrayPart(str(path), start, mapped[start:stop]) for start, stop in bounds(shape[0], shape[1], chunk_rows)], shape[1]
+        return _parts_of(str(path), np.load(path, mmap_mode="r", allow_pickle=False), chunk_rows), shape[1]
     return _file_parts(str(path), offset, shape, dtype, chunk_rows), shape[1]
 
 

@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,22 +21,19 @@ import numpy as np
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.files import arrow_path
 from bayesgmm.rows.base import Chunk, chunk_of
-from bayesgmm.rows.files import FilePart, ParquetPart, Part, rows_of_chunk, weights_of
-from bayesgmm.tables import column_of, has_booleans, refuse_categories
+from bayesgmm.rows.files import FilePart, Part, in_one_line, rows_of_chunk, weights_of
+from bayesgmm.tables import check_columns, column_of, has_booleans, refuse_categories
 from bayesgmm.typing import FloatArray
 
 __all__ = [
     "Header",
-    "Scratch",
-    "chosen_columns",
+    "ParquetPart",
     "dataset_rows",
-    "in_one_line",
     "is_dataset",
     "parquet_batches",
     "parquet_files",
     "parquet_rows",
     "plain_files",
-    "weight_column",
 ]
 
 
@@ -70,15 +67,9 @@ class Header:
     @classmethod
     def of_file(cls, file: str) -> Header:
         """Read the header of a Parquet file."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(arrow_path(file)) as opened:
-                meta, schema = opened.metadata, opened.schema_arrow
-                return cls.of_schema(file, schema, [meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise InvalidDataError(f"{file} is not a readable Parquet file: {in_one_line(error)}") from error
+        with _opened(file, "is not a readable Parquet file") as opened:
+            meta, schema = opened.metadata, opened.schema_arrow
+            return cls.of_schema(file, schema, [meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
 
     @classmethod
     def of_schema(cls, place: str, schema: Any, sizes: Sequence[int] = ()) -> Header:
@@ -88,6 +79,21 @@ class Header:
         known = {str(column.get("name")) for column in said.get("columns", ()) if column.get("pandas_type") == "categorical"}
         plain = frozenset(field.name for field in schema if field.name in known and not str(field.type).startswith("dictionary"))
         return cls(place, list(schema.names), list(sizes), _index_of(schema, said), booleans, plain)
+
+
+@contextlib.contextmanager
+def _opened(file: str, what: str = "cannot be read", **options: Any) -> Iterator[Any]:
+    """Open a Parquet file; whatever pyarrow says of it while it is open becomes one sentence."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(arrow_path(file), **options) as opened:
+            yield opened
+    except InvalidDataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InvalidDataError(f"{file} {what}: {in_one_line(error)}") from error
 
 
 def _said_by_pandas(schema: Any) -> dict[str, Any]:
@@ -143,8 +149,10 @@ def chosen_columns(headers: Sequence[Header], columns: Sequence[str] | None, wei
     tables = [header for header in headers if sum(header.sizes) or set(header.names) - index] or list(headers[:1])
     first = tables[0]
     names = _names(first, index, columns, weight)
+    wanted = _with_weight(names, weight)
     for header in tables:
-        _check(header, first, [*names, *([] if weight is None else [weight])])
+        beside = "" if header is first else f"; {first.place} has {', '.join(wanted)}"
+        check_columns(header.place, header.names, wanted, beside)
         refuse_categories([name for name in names if name in header.categories], header.place)
         more = [name for name in header.names if name not in first.names and name not in index]
         if more and columns is None:
@@ -169,22 +177,8 @@ def _names(first: Header, index: frozenset[str], columns: Sequence[str] | None, 
     return names
 
 
-def _check(header: Header, first: Header, wanted: list[str]) -> None:
-    missing = [name for name in wanted if name not in header.names]
-    if missing:
-        beside = "" if header is first else f"; {first.place} has {', '.join(wanted)}"
-        raise InvalidDataError(
-            f"{header.place} has no column {', '.join(map(repr, missing[:5]))}; it has {', '.join(header.names)}{beside}."
-        )
-    if twice := [name for name in dict.fromkeys(wanted) if header.names.count(name) > 1]:
-        raise InvalidDataError(
-            f"{header.place} has more than one column {', '.join(map(repr, twice[:5]))}: rename all but one, or choose other columns."
-        )
-
-
-def in_one_line(error: BaseException) -> str:
-    """Return the beginning of what an error says."""
-    return " ".join(str(error).split())[:200]
+def _with_weight(names: Sequence[str], weight: str | None) -> list[str]:
+    return [*names] if weight is None else [*names, weight]
 
 
 BATCH_ROWS = 2**18
@@ -208,24 +202,20 @@ def plain_files(dataset: Any) -> list[str] | None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if (
-        type(dataset).__name__ != "FileSystemDataset"
-        or type(dataset.filesystem).__name__ != "LocalFileSystem"
-        or type(dataset.format).__name__ != "ParquetFileFormat"
-        or getattr(dataset, "_scan_options", None) != {}
-    ):
+    parts = (dataset, getattr(dataset, "filesystem", None), getattr(dataset, "format", None))
+    kinds = [type(part).__name__ for part in parts]
+    if kinds != ["FileSystemDataset", "LocalFileSystem", "ParquetFileFormat"] or getattr(dataset, "_scan_options", None) != {}:
         return None
     fragments = list(dataset.get_fragments())
     try:
-        if not fragments or not dataset.schema.equals(fragments[0].physical_schema):
-            return None
-        for fragment in fragments:
-            in_part = len(fragment.row_groups) < fragment.metadata.num_row_groups
-            if in_part or not fragment.partition_expression.equals(pc.scalar(True)):
-                return None
+        has_all_columns = bool(fragments) and dataset.schema.equals(fragments[0].physical_schema)
+        is_plain = has_all_columns and all(
+            len(fragment.row_groups) == fragment.metadata.num_row_groups and fragment.partition_expression.equals(pc.scalar(True))
+            for fragment in fragments
+        )
     except (pa.ArrowException, OSError):
-        return list(dataset.files)  # a damaged file: its name is said when the files are read
-    return list(dataset.files)
+        is_plain = True  # a damaged file: its name is said when the files are read
+    return list(dataset.files) if is_plain else None
 
 
 def parquet_files(source: str | os.PathLike[str]) -> list[str]:
@@ -292,11 +282,7 @@ def parquet_rows(
     if in_place:
         return parts, names, len(names), given
     _check_space(8 * len(names) * sum(part.n_rows for part in parts))
-    scratch = Scratch.of(_pieces(parts), len(names), chunk_rows)
-    weights = scratch.weights
-    if given is not None:
-        weights = _resliced(given, [part.n_rows for part in scratch.parts])
-    return scratch.parts, names, len(names), weights, scratch
+    return _decoded(_pieces(parts), names, weight, sample_weight, chunk_rows)
 
 
 def dataset_rows(dataset: Any, columns: Sequence[str] | None, sample_weight: Any, chunk_rows: int | None) -> tuple[Any, ...]:
@@ -317,7 +303,13 @@ def dataset_rows(dataset: Any, columns: Sequence[str] | None, sample_weight: Any
     header = Header.of_schema("The dataset", dataset.schema)
     weight = weight_column([header], sample_weight)
     names = chosen_columns([header], columns, weight)
-    scratch = Scratch.of(_scanned(dataset, names, weight), len(names), chunk_rows)
+    return _decoded(_scanned(dataset, names, weight), names, weight, sample_weight, chunk_rows)
+
+
+def _decoded(
+    pieces: Iterable[Piece], names: list[str], weight: str | None, sample_weight: Any, chunk_rows: int | None
+) -> tuple[Any, ...]:
+    scratch = _Scratch(pieces, len(names), chunk_rows)
     if not scratch.parts:
         raise InvalidDataError("The dataset has no rows: check its files and its filter.")
     weights = scratch.weights if weight else weights_of(scratch.parts, sample_weight)
@@ -329,7 +321,7 @@ def _scanned(dataset: Any, names: list[str], weight: str | None) -> Iterator[Pie
     import pyarrow as pa
 
     seen: Counter[str] = Counter()
-    wanted = list(dict.fromkeys([*names, *([] if weight is None else [weight])]))
+    wanted = list(dict.fromkeys(_with_weight(names, weight)))
     try:
         scanner = dataset.scanner(columns=wanted, batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=1)
         for tagged in scanner.scan_batches():
@@ -364,10 +356,6 @@ def parquet_batches(files: Sequence[str], columns: Sequence[str] | None = None) 
         yield chunk_of(number, *piece)
 
 
-def _resliced(weights: list[FloatArray], sizes: list[int]) -> list[FloatArray]:
-    return np.split(np.concatenate(weights), np.cumsum(sizes)[:-1])
-
-
 def _group_parts(
     headers: Sequence[Header], columns: Sequence[str] | None, weight: str | None
 ) -> tuple[list[ParquetPart], list[str]]:
@@ -378,7 +366,7 @@ def _group_parts(
         first = 0
         for group, n_rows in enumerate(header.sizes):
             if n_rows:
-                parts.append(ParquetPart(header.place, first, n_rows, header.place, (group,), tuple(names), weight))
+                parts.append(ParquetPart(header.place, first, n_rows, group, tuple(names), weight))
             first += n_rows
     if not parts:
         others = " and the other files have" if len(headers) > 1 else " has"
@@ -386,36 +374,27 @@ def _group_parts(
     return parts, names
 
 
-class Scratch:
+class _Scratch:
     """A temporary file with the rows of Parquet files as plain numbers: decoding takes longer than an iteration of EM.
 
     It goes when nobody needs it any more.
     """
 
-    def __init__(self, path: str, stream: BinaryIO, parts: list[Part], weights: list[FloatArray] | None) -> None:
-        self.path, self.parts, self.weights = path, parts, weights
-        self._finalizer = weakref.finalize(self, _close, stream, path)
-
-    @classmethod
-    def of(cls, pieces: Iterable[Piece], n_features: int, chunk_rows: int | None) -> Scratch:
-        """Write rows as they are decoded, some at a time."""
+    def __init__(self, pieces: Iterable[Piece], n_features: int, chunk_rows: int | None) -> None:
         handle, path = tempfile.mkstemp(prefix="bayesgmm-", suffix=".rows")
         stream = os.fdopen(handle, "wb")
         try:
             path = _without_name(stream, path)
-            written, weights = _write(pieces, stream, path, n_features, chunk_rows)
+            self.parts, self.weights = _write(pieces, stream, path, n_features, chunk_rows)
             stream.flush()
-        except OSError as error:
+        except BaseException as error:
             _close(stream, path)
-            if error.errno != errno.ENOSPC:
+            if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
                 raise
             raise InvalidDataError(
                 f"{tempfile.gettempdir()} is full: set TMPDIR to a folder with room for the decoded rows"
             ) from error
-        except BaseException:
-            _close(stream, path)
-            raise
-        return cls(path, stream, written, weights)
+        weakref.finalize(self, _close, stream, path)
 
 
 def _without_name(stream: BinaryIO, path: str) -> str:
@@ -438,54 +417,59 @@ def _close(stream: BinaryIO, path: str) -> None:
 
 def _write(
     pieces: Iterable[Piece], stream: Any, path: str, D: int, chunk_rows: int | None
-) -> tuple[list[Part], list[FloatArray] | None]:
+) -> tuple[list[FilePart], list[FloatArray] | None]:
     # Chunks end where files end, so that a message can name the file.
-    size = rows_of_chunk(D, chunk_rows)
-    written: list[Part] = []
-    weights: list[FloatArray] = []
-    place, first, n, offset = "", 0, 0, 0
-    pending: list[FloatArray] = []
-
-    def close() -> None:
-        nonlocal n, offset, first, pending
-        if n:
-            written.append(FilePart(place, first, n, D, path, offset))
-            if pending:
-                weights.append(np.concatenate(pending))
-        offset, first, n, pending = offset + 8 * D * n, first + n, 0, []
-
-    for source, row, X, weight in pieces:
-        if source != place:
-            close()
-            place, first = source, row
+    size, offset = rows_of_chunk(D, chunk_rows), 0
+    written: list[FilePart] = []
+    weights: list[list[FloatArray]] = []
+    for place, first, X, weight in pieces:
         for start in range(0, len(X), size):
-            piece = X[start : start + size]
-            if n and n + len(piece) > size:
-                close()
-            stream.write(memoryview(np.ascontiguousarray(piece)).cast("B"))
-            n += len(piece)
+            piece = np.ascontiguousarray(X[start : start + size])
+            if written and written[-1].place == place and written[-1].n_rows + len(piece) <= size:
+                written[-1] = replace(written[-1], n_rows=written[-1].n_rows + len(piece))
+            else:
+                written.append(FilePart(place, first + start, len(piece), D, path, offset))
+                weights.append([])
+            stream.write(memoryview(piece).cast("B"))
+            offset += piece.nbytes
             if weight is not None:
-                pending.append(weight[start : start + size])
-    close()
-    return written, weights or None
+                weights[-1].append(weight[start : start + size])
+    return written, [np.concatenate(parts) for parts in weights] if any(weights) else None
+
+
+@dataclass(frozen=True)
+class ParquetPart(Part):
+    """A row group of the Parquet file that is its place.
+
+    Parameters
+    ----------
+    group : int
+    columns : tuple of str
+    weight : str, optional
+        Name of the column with the rows' weights.
+    """
+
+    group: int
+    columns: tuple[str, ...]
+    weight: str | None = None
+
+    def read(self, out: FloatArray | None = None) -> tuple[FloatArray, FloatArray | None]:
+        """Decode the columns; what is null is missing."""
+        with _opened(self.place) as file:
+            table = file.read_row_group(self.group, columns=_with_weight(self.columns, self.weight), use_threads=False)
+        return _numbers(table, self.place, self.first, self.columns, self.weight)
 
 
 def _pieces(parts: Sequence[ParquetPart]) -> Iterator[Piece]:
     """Decode parts one after another, some rows at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for part in parts:
-        wanted = [*part.columns, *([] if part.weight is None else [part.weight])]
         first = part.first
-        try:
-            with pq.ParquetFile(arrow_path(part.path), buffer_size=2**20, pre_buffer=False) as file:
-                for batch in file.iter_batches(BATCH_ROWS, row_groups=list(part.groups), columns=wanted):
-                    X, weight = _numbers(batch, part.place, first, part.columns, part.weight)
-                    yield part.place, first, X, weight
-                    first += len(X)
-        except (pa.ArrowException, OSError) as error:
-            raise InvalidDataError(f"{part.place} cannot be read: {in_one_line(error)}") from error
+        with _opened(part.place, buffer_size=2**20, pre_buffer=False) as file:
+            columns = _with_weight(part.columns, part.weight)
+            for batch in file.iter_batches(BATCH_ROWS, row_groups=[part.group], columns=columns):
+                X, weight = _numbers(batch, part.place, first, part.columns, part.weight)
+                yield part.place, first, X, weight
+                first += len(X)
 
 
 def _numbers(batch: Any, place: str, first: int, names: Sequence[str], weight: str | None) -> tuple[FloatArray, FloatArray | None]:

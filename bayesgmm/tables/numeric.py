@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
@@ -28,6 +29,7 @@ __all__ = [
     "array_of",
     "as_numbers",
     "boolean_columns",
+    "check_columns",
     "column_names",
     "column_of",
     "default_names",
@@ -392,6 +394,18 @@ def column_names(X: Any, n_features: int) -> list[str]:
     if not isinstance(X, pd.DataFrame):
         columns = getattr(X, "column_names", columns)  # a pyarrow Table's columns are their values
     return default_names(n_features) if columns is None else [str(name) for name in columns]
+
+
+def check_columns(place: str, there: Sequence[str], wanted: Sequence[str], beside: str = "") -> None:
+    """Raise InvalidDataError unless a table has each of the columns that are wanted once; messages end with what is said ``beside``."""
+    if missing := [name for name in wanted if name not in there]:
+        raise InvalidDataError(
+            f"{place} has no column {listed(map(repr, missing), _MOST_NAMED)}; it has {', '.join(there)}{beside}."
+        )
+    if twice := [name for name, count in Counter(there).items() if count > 1 and name in wanted]:
+        raise InvalidDataError(
+            f"{place} has more than one column {listed(map(repr, twice), _MOST_NAMED)}: rename all but one, or choose other columns."
+        )
 
 
 def default_names(n_features: int) -> list[str]:

@@ -156,56 +156,43 @@ def _means_of_values(s, z, step, own, options, rule, n, out):
         out[k] /= T
 
 
-@compiled()
-def _add_to_sums(s, rows, cells, columns):
-    s.sums[ROWS] += rows
-    s.sums[CELLS] += cells
-    s.sums[COLUMNS] += columns
-
-
 @compiled(fastmath=FASTMATH)
-def _put(s, z, step, i, k):
-    """Give item i, which has none, the slot k."""
-    more = step[s.size[k]]
+def _count(s, z, step, k, sign):
+    """Add an item with labels z (T,) to the tables of slot k (sign 1), or take it out of them (-1)."""
+    there = 1 if sign < 0 else 0  # counts are of the others
     cells = columns = 0.0
     for t in range(len(z)):
         m = z[t]
-        c, b = s.cells[t, m, k], s.columns[t, m]
-        s.per_draw[0, t] += step[c]
-        s.per_draw[1, t] += step[b]
+        c, b = s.cells[t, m, k] - there, s.columns[t, m] - there
+        s.per_draw[0, t] += sign * step[c]
+        s.per_draw[1, t] += sign * step[b]
         cells += step[c]
         columns += step[b]
-        s.cells[t, m, k] = c + 1
-        s.gain[t, m, k] = step[c + 1]
-        s.columns[t, m] = b + 1
-    _add_to_sums(s, more, cells, columns)
-    s.size[k] += 1
+        s.cells[t, m, k] = c + 1 - there
+        s.gain[t, m, k] = step[c + 1 - there]
+        s.columns[t, m] = b + 1 - there
+    s.sums[ROWS] += sign * step[s.size[k] - there]
+    s.sums[CELLS] += sign * cells
+    s.sums[COLUMNS] += sign * columns
+    s.size[k] += sign
+    s.numbers[ALLOCATED] += sign
+
+
+@compiled()
+def _put(s, z, step, i, k):
+    """Give item i, which has none, the slot k."""
+    _count(s, z, step, k, 1)
     s.labels[i] = k
-    s.numbers[ALLOCATED] += 1
     if k == s.numbers[ACTIVE]:
         s.numbers[ACTIVE] += 1
 
 
-@compiled(fastmath=FASTMATH)
+@compiled()
 def _take(s, z, step, i):
     """Take the slot from item i; where it was the last one there, the last slot moves in."""
     k = s.labels[i]
-    less = step[s.size[k] - 1]
-    cells = columns = 0.0
-    for t in range(len(z)):
-        m = z[t]
-        c, b = s.cells[t, m, k] - 1, s.columns[t, m] - 1
-        s.per_draw[0, t] -= step[c]
-        s.per_draw[1, t] -= step[b]
-        cells -= step[c]
-        columns -= step[b]
-        s.cells[t, m, k] = c
-        s.gain[t, m, k] = step[c]
-        s.columns[t, m] = b
-    _add_to_sums(s, -less, cells, columns)
-    s.size[k] -= 1
+    _count(s, z, step, k, -1)
     s.labels[i] = -1
-    s.numbers[ALLOCATED] -= 1
     if s.size[k] == 0:
         _close(s, step, k)
 
@@ -309,9 +296,12 @@ def number_by_appearance(values, n_codes, out, n_groups):
         n_groups[t] = found
 
 
-@compiled()
-def count_cells(Z, labels, start, cells):
-    """Fill ``cells (S, M, K)`` with the tables of ``labels (N,)`` and draws ``start .. start + S`` of ``Z (N, T)``."""
+@compiled(fastmath=FASTMATH)
+def table_sums(Z, labels, start, g, cells, out):
+    """Fill ``cells (S, M, K)`` with the tables of ``labels (N,)`` and draws ``start .. start + S`` of ``Z (N, T)``.
+
+    ``out (S,)`` gets the sums of g over the cells of each draw.
+    """
     S, M, K = cells.shape
     for s in range(S):
         for m in range(M):
@@ -321,12 +311,6 @@ def count_cells(Z, labels, start, cells):
         k = labels[i]
         for s in range(S):
             cells[s, Z[i, start + s], k] += 1
-
-
-@compiled(fastmath=FASTMATH)
-def cell_sums(cells, g, out):
-    """Fill ``out (S,)`` with the sums of g over the cells (S, M, K) of each draw."""
-    S, M, K = cells.shape
     for s in range(S):
         total = 0.0
         for m in range(M):
@@ -340,7 +324,7 @@ def shared_groups(Z, start, stop, first, out):
     """Fill rows ``start .. stop`` of ``out (n, N)`` with shares of the draws in ``Z (N, T)``.
 
     They are those in which the items ``first + start .. first + stop`` have the same label as each item. Where ``out`` has both orders
-    of a pair only the upper triangle is filled: see :func:`mirror`.
+    of a pair one of them is worked out, and stands in both places.
     """
     N, T = Z.shape
     for i in range(start, stop):
@@ -352,14 +336,8 @@ def shared_groups(Z, start, stop, first, out):
             for t in range(T):
                 same += np.int32(a[t] == b[t])
             out[i, j] = same / T
-
-
-@compiled()
-def mirror(first, out):
-    """Fill the lower triangle of the square that begins at column ``first`` of ``out (n, N)`` from its upper triangle."""
-    for i in range(len(out)):
-        for j in range(i):
-            out[i, first + j] = out[j, first + i]
+            if first + i < j < first + len(out):
+                out[j - first, first + i] = same / T
 
 
 @compiled()

@@ -226,18 +226,14 @@ def mixtures(fit: Fit | MixtureParams, X: ArrayLike | None) -> tuple[MixturePara
     params = params_of(fit).reshape(-1)
     check_same_columns("The fit", fit, X)
     weight = None
-    if X is None:
-        X, weight = _training_rows(fit)
+    if X is None and not isinstance(fit, MixtureParams):
+        X, weight = fit.rows_.values, fit.rows_.weights
     if X is None:
         raise InvalidDataError("X is missing: give the points (N, D) that the mixtures are to group")
     points = np.ascontiguousarray(X, dtype=float)
     if points.ndim != 2 or points.shape[1] != params.n_features or not len(points):
         raise InvalidDataError(f"X must have shape (N, {params.n_features}), like the mixtures' means, got {points.shape}")
     return params, points, weight
-
-
-def _training_rows(fit: Fit | MixtureParams) -> tuple[FloatArray | None, FloatArray | None]:
-    return (None, None) if isinstance(fit, MixtureParams) else (fit.rows_.values, fit.rows_.weights)
 
 
 def _numbered(values: np.ndarray) -> Draws:

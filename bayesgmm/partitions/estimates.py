@@ -294,18 +294,11 @@ def _run_all(
 
 def _distinct_values(found: list[IntArray | None], draws: Draws, loss: Loss) -> tuple[IntArray, FloatArray]:
     """Return the best partition and the exact expected losses of all, NaN for none; runs that met are looked at once."""
-    known: dict[bytes, float] = {}
-    values = np.full(len(found), np.nan)
     numbered = [None if labels is None else by_size(labels) for labels in found]
-    for r, labels in enumerate(numbered):
-        if labels is not None:
-            key = labels.tobytes()
-            if key not in known:
-                known[key] = mean_loss(labels, draws, loss)
-            values[r] = known[key]
-    best = numbered[int(np.nanargmin(values))]
-    assert best is not None
-    return best, values
+    distinct = {labels.tobytes(): labels for labels in numbered if labels is not None}
+    known = {key: mean_loss(labels, draws, loss) for key, labels in distinct.items()}
+    best = distinct[min(known, key=known.__getitem__)]
+    return best, np.array([np.nan if labels is None else known[labels.tobytes()] for labels in numbered])
 
 
 def _spread(draws: Draws, loss: Loss, n: int, rng: np.random.Generator) -> list[IntArray]:

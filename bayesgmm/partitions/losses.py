@@ -223,9 +223,8 @@ def _table_sums(labels: IntArray, draws: Draws, g: FloatArray) -> FloatArray:
 
     def task(start: int, stop: int) -> FloatArray:
         cells = np.empty((stop - start, draws.most_groups, groups), dtype=np.int32)
-        _kernels.count_cells(draws.by_point, labels, start, cells)
         out = np.empty(stop - start)
-        _kernels.cell_sums(cells, g, out)
+        _kernels.table_sums(draws.by_point, labels, start, g, cells, out)
         return out
 
     return np.concatenate(list(ordered_map(task, draws.parts(groups))))

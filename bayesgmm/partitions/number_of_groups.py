@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 from math import comb
 
@@ -70,15 +69,14 @@ def occupied_components(
     if not isinstance(draws, MixtureParams | Fit):
         if X is not None:
             raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
-        return _counted(check_draws(draws).n_groups, None, "counted")
+        return _counted(check_draws(draws).n_groups, 0, "counted")
     params, points, weight = mixtures(draws, X)
     if params.n_components > MOST_COMPONENTS:
         labels = draw_labels(params, points if weight is None else points[weight > 0], random_state=random_state)
         return _counted(check_draws(labels).n_groups, params.n_components, "drawn")
-    K = params.n_components
     total = sum(_numbers_of(r, weight) for _, r in responsibilities(params, points))
     inside = np.clip(np.asarray(total) / len(params.weights), 0.0, 1.0)  # alternating sums round to a little below zero
-    return _series(inside / inside.sum(), K, "exact")
+    return _series(inside / inside.sum(), "exact")
 
 
 def mean_occupied(fit: Fit | MixtureParams, X: ArrayLike | None = None) -> float:
@@ -150,13 +148,12 @@ def same_mode(fit: Fit | MixtureParams, *, n_draws: int | None = 1000) -> pd.Dat
     return pd.DataFrame(flat.unimodal_pairs().mean(axis=0), index=names, columns=names)
 
 
-def _counted(n_groups: np.ndarray, most: int | None, method: str) -> pd.Series:
-    most = int(n_groups.max()) if most is None else most
-    return _series(np.bincount(n_groups, minlength=most + 1)[1:] / len(n_groups), most, method)
+def _counted(n_groups: np.ndarray, most: int, method: str) -> pd.Series:
+    return _series(np.bincount(n_groups, minlength=most + 1)[1:] / len(n_groups), method)
 
 
-def _series(probability: FloatArray, most: int, method: str) -> pd.Series:
-    out = pd.Series(probability, index=pd.RangeIndex(1, most + 1, name="n_groups"), name="probability")
+def _series(probability: FloatArray, method: str) -> pd.Series:
+    out = pd.Series(probability, index=pd.RangeIndex(1, len(probability) + 1, name="n_groups"), name="probability")
     out.attrs["method"] = method
     return out
 
@@ -168,13 +165,12 @@ def _numbers_of(r: FloatArray, weight: FloatArray | None) -> FloatArray:
     out[K - 1] = len(r)  # all points lie in the set of all components
     columns, power = _by_component(r, weight)
     empty = _empty(columns, power)
-    for inside in _proper_subsets(K):
-        outside = [k for k in range(K) if k not in inside]
-        here = np.flatnonzero(empty[:, outside].min(axis=1) > NEVER)
-        if len(here):
-            size = len(inside)
-            found = _all_in(sum(columns[k][here] for k in inside), power).sum()
-            out[size - 1 :] += [(-1) ** (m - size) * comb(K - size, m - size) * found for m in range(size, K + 1)]
+    for size in range(1, K):
+        for inside in combinations(range(K), size):
+            here = np.flatnonzero(np.delete(empty, inside, axis=1).min(axis=1) > NEVER)
+            if len(here):
+                found = _all_in(sum(columns[k][here] for k in inside), power).sum()
+                out[size - 1 :] += [(-1) ** (m - size) * comb(K - size, m - size) * found for m in range(size, K + 1)]
     return out
 
 
@@ -188,11 +184,6 @@ def _by_component(r: FloatArray, weight: FloatArray | None) -> tuple[FloatArray,
 def _empty(columns: FloatArray, power: FloatArray | None) -> FloatArray:
     """Return the probabilities (t, K) that components have no points, for responsibilities (K, t, N)."""
     return np.stack([_all_in(1.0 - column, power) for column in columns], axis=1)
-
-
-def _proper_subsets(K: int) -> Iterator[list[int]]:
-    for size in range(1, K):
-        yield from map(list, combinations(range(K), size))
 
 
 def _all_in(share: FloatArray, power: FloatArray | None) -> FloatArray:

@@ -45,7 +45,7 @@ class TableSearch:
     def __init__(self, draws: Draws, loss: Loss, limit: int) -> None:
         N, T, M = draws.n_points, draws.n_draws, draws.most_groups
         terms = loss.table(N + 1)
-        self._draws = draws
+        self._draws, self._loss = draws, loss
         self._step = np.diff(terms)
         self.rule = _kernels.Rule(loss.code, loss.of_means, loss.split_cost, limit, loss.rounding)
         C = _slots(min(M + 1, limit))
@@ -74,14 +74,11 @@ class TableSearch:
     @property
     def value(self) -> float:
         """Expected loss of the points that have a group."""
-        s, rule, T = self.tables, self.rule, self._draws.n_draws
+        s = self.tables
         cells, columns = s.per_draw
-        if rule.of_means:
-            cells, columns = (np.array([s.sums[which] / T]) for which in (_kernels.CELLS, _kernels.COLUMNS))
-        out = np.empty(len(cells))
-        rows, n = s.sums[_kernels.ROWS], s.numbers[_kernels.ALLOCATED]
-        _kernels.losses(rule.code, rule.split_cost, rows, columns, cells, n, out)
-        return float(out.mean())
+        if self._loss.of_means:
+            cells, columns = s.sums[[_kernels.CELLS, _kernels.COLUMNS], None] / self._draws.n_draws
+        return float(self._loss.combine(s.sums[_kernels.ROWS], columns, cells, s.numbers[_kernels.ALLOCATED]).mean())
 
     def visit(self, order: IntArray) -> int:
         """Put each point where the expected loss is least; each visit may open as many groups as there are, or as a draw has.
@@ -119,23 +116,16 @@ class TableSearch:
         if needed <= have:
             return
         more = _slots(min(max(needed, 2 * have), max(needed, self.rule.limit))) - have
-        s = self.tables
+        s, wider = self.tables, ((0, 0), (0, 0), (0, more))
         self.tables = s._replace(
-            size=np.append(s.size, np.zeros(more, dtype=np.intp)),
-            cells=_widened(s.cells, more, 0),
-            gain=_widened(s.gain, more, self._step[0]),
+            size=np.pad(s.size, (0, more)),
+            cells=np.pad(s.cells, wider),
+            gain=np.pad(s.gain, wider, constant_values=self._step[0]),
         )
 
 
 def _slots(n: int) -> int:
     return -(-n // LANES) * LANES
-
-
-def _widened(array: np.ndarray, more: int, value: float) -> np.ndarray:
-    T, M, C = array.shape
-    out = np.full((T, M, C + more), value, dtype=array.dtype)
-    out[..., :C] = array
-    return out
 
 
 def run(
@@ -198,7 +188,7 @@ def _sweeten(state: TableSearch, rng: np.random.Generator, stopped: Callable[[],
 
 
 def _groups(state: TableSearch, rng: np.random.Generator) -> list[int]:
-    return [int(k) for k in rng.permutation(int(state.labels.max()) + 1)]
+    return rng.permutation(int(state.labels.max()) + 1).tolist()
 
 
 def _without_gaps(labels: IntArray) -> IntArray:
@@ -233,7 +223,6 @@ def best_of_all(draws: Draws, loss: Loss, limit: int) -> IntArray:
     sums, values = np.empty(draws.n_draws), np.empty(len(allowed))
     for which, labels in enumerate(allowed):
         cells = np.empty((draws.n_draws, draws.most_groups, int(labels.max()) + 1), dtype=np.int32)
-        _kernels.count_cells(draws.by_point, labels, 0, cells)
-        _kernels.cell_sums(cells, g, sums)
+        _kernels.table_sums(draws.by_point, labels, 0, g, cells, sums)
         values[which] = loss.mean(float(g[np.bincount(labels)].sum()), columns, sums, draws.n_points)
     return allowed[int(np.argmin(values))]

@@ -145,7 +145,6 @@ def _counted(draws: Draws) -> Iterator[tuple[int, FloatArray]]:
 
         for _ in ordered_map(task, chunks(last - first, ROWS_AT_A_TIME)):
             pass
-        _kernels.mirror(first, block)
         yield first, block
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,10 @@ def relabel(
 
 def _observed(datatree: xr.DataTree) -> FloatArray | None:
     """Return the rows of a fit of this package, if they are there."""
-    if "observed_data" not in datatree.children or "x" not in datatree["observed_data"].data_vars:
+    observed = datatree.children.get("observed_data")
+    if observed is None or "x" not in observed.data_vars or observed["x"].ndim != 2:
         return None
-    values = datatree["observed_data"].to_dataset()["x"].values
-    return np.asarray(values, dtype=float) if values.ndim == 2 else None
+    return np.asarray(observed["x"].values, dtype=float)
 
 
 def _chosen(method: str | None, draws: MixtureDraws) -> str:
@@ -176,34 +176,22 @@ def _relabelled(datatree: xr.DataTree, posterior: Group, found: Relabelling, dra
 
 
 def _permuted(dataset: xr.Dataset, posterior: Group, found: Relabelling) -> xr.Dataset:
-    changed = {
-        name: (variable.dims, _permuted_values(variable, posterior, found), variable.attrs)
-        for name, variable in dataset.data_vars.items()
-        if set(SAMPLE) <= set(variable.dims) and posterior.n_component_dims(variable)
-    }
+    changed = {}
+    for name, variable in dataset.data_vars.items():
+        if set(SAMPLE) <= set(variable.dims) and posterior.n_component_dims(variable):
+            draws = variable.variable.transpose(*SAMPLE, ...)
+            for axis in (draws.dims.index(dim) for dim in posterior.component_dims if dim in draws.dims):
+                draws = draws.copy(data=found.apply(draws.values, axis))
+            changed[name] = draws.transpose(*variable.dims)
     return dataset.assign(changed)
 
 
-def _permuted_values(variable: xr.DataArray, posterior: Group, found: Relabelling) -> np.ndarray:
-    """Permute all component axes, wherever the dims of the draws are."""
-    places = [variable.dims.index(dim) for dim in SAMPLE]
-    values = np.moveaxis(variable.values, places, (0, 1))
-    dims = [dim for dim in variable.dims if dim not in SAMPLE]
-    for axis, dim in enumerate(dims, start=2):
-        if dim in posterior.component_dims:
-            values = found.apply(values, axis)
-    return np.moveaxis(values, (0, 1), places)
-
-
 def _found_dataset(found: Relabelling, posterior: Group) -> xr.Dataset:
-    coords = {dim: posterior.dataset[dim] for dim in SAMPLE}
     numbers = {"cost": found.cost, "margin": found.margin, "clarity": found.clarity, "ambiguous": found.is_ambiguous}
+    variables: dict[str, Any] = {"order": ((*SAMPLE, posterior.component_dims[0]), found.orders)}
+    variables |= {name: (SAMPLE, values) for name, values in numbers.items()}
     attrs = {"method": found.method, "iterations": found.iterations, "converged": int(found.converged)}
-    variables: Mapping[str, Any] = {
-        "order": ((*SAMPLE, posterior.component_dims[0]), found.orders),
-        **{name: (SAMPLE, values) for name, values in numbers.items()},
-    }
-    return xr.Dataset(variables, coords=coords, attrs=attrs)
+    return xr.Dataset(variables, coords={dim: posterior.dataset[dim] for dim in SAMPLE}, attrs=attrs)
 
 
 def _mean_responsibilities(old: xr.Dataset, posterior: Group, found: Relabelling, draws: MixtureDraws) -> dict[str, xr.Dataset]:
@@ -293,10 +281,8 @@ class Group:
 
     def mixtures(self) -> MixtureParams:
         """Return the mixtures, if the group's variables are named as this package names them."""
-        weights, means, covariances = (
-            self.dataset[name].transpose(*SAMPLE, ...).values for name in ("weights", "means", "covariances")
-        )
-        return MixtureParams.from_covariances(weights, means, covariances)
+        arrays = (self.dataset[name].transpose(*SAMPLE, ...).values for name in ("weights", "means", "covariances"))
+        return MixtureParams.from_covariances(*arrays)
 
 
 def _names(names: Iterable[Any]) -> str:

@@ -12,20 +12,21 @@ import numpy as np
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.labels.responsibilities import (
     TOLERANCE,
-    Allocations,
     Responsibilities,
     RowTotals,
-    Table,
+    from_allocations,
+    from_mixtures,
+    from_table,
     most_probable,
     row_totals,
-    rows_of_mixtures,
 )
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["MixtureDraws"]
 
-_TRAILING = {"responsibilities": "N, K", "allocations": "N", "parameters": "K, P", "functional": "K", "log_posterior": ""}
+_AXES = {"responsibilities": "NK", "allocations": "N", "parameters": "KP", "functional": "K", "log_posterior": ""}
+"""What is beside draws in a table: N rows, K components, P parameters."""
 _NEEDED = {
     "rows": ("responsibilities or allocations of the rows", "give params and X, or responsibilities, or allocations"),
     "responsibilities": ("responsibilities of the rows", "give params and X, or responsibilities"),
@@ -96,18 +97,19 @@ class MixtureDraws:
                 )
             functional = functional(params)
         is_lazy = _is_lazy(responsibilities)
-        tables = {
+        given = {
             "responsibilities": responsibilities if is_lazy else _numbers("responsibilities", responsibilities, check=False),
-            "allocations": None if allocations is None else _whole(allocations),
+            "allocations": _whole(allocations),
             "parameters": _numbers("parameters", parameters),
             "functional": _numbers("functional", functional),
             "log_posterior": _numbers("log_posterior", log_posterior, allow_infinite=True),
         }
+        tables = {name: table for name, table in given.items() if table is not None}
         batch_shape = _batch_shape(params, tables)
         K = _n_components(params, tables, n_components)
         rows = None if X is None else _rows(X)
         flat = None if params is None else params.reshape(-1)
-        r, z, features, named, lp = (_flat(table, len(batch_shape)) for table in tables.values())
+        r, z, features, named, lp = (_flat(table, len(batch_shape)) for table in given.values())
         _check_allocations(z, K)
         _check_lengths(rows, tables, reference)
         if features is None and flat is not None:
@@ -115,8 +117,8 @@ class MixtureDraws:
         return cls(
             batch_shape,
             K,
-            Table(r) if r is not None else _responsibilities(flat, rows),
-            None if z is None else Allocations(z, K),
+            from_table(r) if r is not None else _responsibilities(flat, rows),
+            None if z is None else from_allocations(z, K),
             None if features is None else standardised(features, features),
             rows,
             _reference_table(reference, rows, K),
@@ -207,6 +209,7 @@ def _is_lazy(table: Any) -> bool:
 
 
 def _numbers(name: str, values: Any, *, check: bool = True, allow_infinite: bool = False) -> FloatArray | None:
+    """Return values as an array of numbers, or None."""
     if values is None:
         return None
     try:
@@ -220,7 +223,9 @@ def _numbers(name: str, values: Any, *, check: bool = True, allow_infinite: bool
     return array
 
 
-def _whole(allocations: Any) -> IntArray:
+def _whole(allocations: Any) -> IntArray | None:
+    if allocations is None:
+        return None
     values = np.asarray(allocations)
     if values.dtype.kind in "iu":
         return values
@@ -237,17 +242,22 @@ def _one_value[T](values: Mapping[str, T], otherwise: str) -> T | None:
     return next(iter(values.values()), None)
 
 
+def _sizes(tables: Mapping[str, Any], axis: str) -> dict[str, int]:
+    """Return how many rows ("N") or components ("K") each of the tables has that has such an axis."""
+    return {
+        name: int(table.shape[_AXES[name].index(axis) - len(_AXES[name])]) for name, table in tables.items() if axis in _AXES[name]
+    }
+
+
 def _batch_shape(params: MixtureParams | None, tables: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the draws' shape, on which all must agree."""
     shapes: dict[str, tuple[int, ...]] = {} if params is None else {"params": params.batch_shape}
     for name, table in tables.items():
-        if table is not None:
-            n = len(_TRAILING[name].split(", ")) if _TRAILING[name] else 0
-            if len(table.shape) < n + 1:
-                raise InvalidParameterError(
-                    f"{name} must have shape (..., {_TRAILING[name]}) with at least one axis of draws, got {table.shape}"
-                )
-            shapes[name] = tuple(int(size) for size in table.shape[: len(table.shape) - n])
+        n = len(table.shape) - len(_AXES[name])
+        if n < 1:
+            wanted = ", ".join(("...", *_AXES[name]))
+            raise InvalidParameterError(f"{name} must have shape ({wanted}) with at least one axis of draws, got {table.shape}")
+        shapes[name] = tuple(int(size) for size in table.shape[:n])
     shape = _one_value(shapes, "all must be of the same draws, but the draws have the shapes ")
     if shape is None:
         raise InvalidParameterError("nothing is known of the draws: give params, responsibilities, allocations or parameters")
@@ -258,19 +268,15 @@ def _batch_shape(params: MixtureParams | None, tables: Mapping[str, Any]) -> tup
 
 def _n_components(params: MixtureParams | None, tables: Mapping[str, Any], n_components: int | None) -> int:
     found = {} if params is None else {"params": params.n_components}
-    for name, axis in (("responsibilities", -1), ("parameters", -2), ("functional", -1)):
-        if tables[name] is not None:
-            found[name] = int(tables[name].shape[axis])
-    if n_components is not None:
-        found["n_components"] = n_components
+    found |= _sizes(tables, "K") | ({} if n_components is None else {"n_components": n_components})
     known = _one_value(found, "the number of components differs: ")
     if known is not None:
         return known
-    z = tables["allocations"]
-    if z is None:
+    if "allocations" not in tables:
         raise InvalidParameterError(
             "log_posterior alone says nothing of components: give params, responsibilities, allocations or parameters"
         )
+    z = tables["allocations"]
     if z.size and z.min() == 1:
         raise InvalidDataError(
             "allocations never name component 0: count components from 0 (Stan counts from 1, so subtract 1), or give n_components"
@@ -292,10 +298,7 @@ def _check_allocations(z: IntArray | None, n_components: int) -> None:
 
 def _check_lengths(X: FloatArray | None, tables: Mapping[str, Any], reference: MixtureParams | ArrayLike | None) -> None:
     """Raise unless everything that has rows has the same number of them."""
-    lengths = {} if X is None else {"X": len(X)}
-    for name, axis in (("responsibilities", -2), ("allocations", -1)):
-        if tables[name] is not None:
-            lengths[name] = int(tables[name].shape[axis])
+    lengths = ({} if X is None else {"X": len(X)}) | _sizes(tables, "N")
     if reference is not None and not isinstance(reference, MixtureParams):
         lengths["reference"] = len(np.atleast_1d(reference))
     if _one_value(lengths, "the number of rows differs: ") == 0:
@@ -314,7 +317,7 @@ def _responsibilities(params: MixtureParams | None, X: FloatArray | None) -> Res
         return None
     if X.shape[1] != params.n_features:
         raise InvalidParameterError(f"X has {X.shape[1]} columns, params {params.n_features}")
-    return rows_of_mixtures(params, X)
+    return from_mixtures(params, X)
 
 
 def _flat(table: Any, n_batch: int) -> Any:

@@ -324,19 +324,14 @@ def solve(method: str, draws: MixtureDraws, max_iter: int) -> Relabelling:
     if method not in _BY_PARAMETERS and draws.rows is not None:
         draws.totals  # noqa: B018 - says what is wrong with the rows before they are used
     outcome = _named(METHODS[method](draws, max_iter), method, draws)
-    cost = totals(outcome.costs, outcome.orders) + outcome.extra
-    margin = margins(outcome.costs, outcome.orders)
-    clarity = _distance_clarity(outcome) if method in _BY_PARAMETERS else _row_clarity(draws, outcome)
-    shape = draws.batch_shape
-    return Relabelling(
-        method,
-        outcome.orders.reshape(*shape, -1),
-        cost.reshape(shape),
-        margin.reshape(shape),
-        clarity.reshape(shape),
-        outcome.trace,
-        outcome.converged,
+    found = (
+        totals(outcome.costs, outcome.orders) + outcome.extra,
+        margins(outcome.costs, outcome.orders),
+        _clarity(method, draws, outcome),
     )
+    cost, margin, clarity = (values.reshape(draws.batch_shape) for values in found)
+    orders = outcome.orders.reshape(*draws.batch_shape, -1)
+    return Relabelling(method, orders, cost, margin, clarity, outcome.trace, outcome.converged)
 
 
 def _named(outcome: Outcome, method: str, draws: MixtureDraws) -> Outcome:
@@ -354,29 +349,20 @@ def _named(outcome: Outcome, method: str, draws: MixtureDraws) -> Outcome:
     return outcome.renamed(-squared_distances(mean, draws.reference_features))
 
 
-def _row_clarity(draws: MixtureDraws, outcome: Outcome) -> FloatArray:
-    """Return the share of two labels' agreement with the mean of all draws that would be lost if they swapped, for the two worst."""
-    agreement, _ = update(draws.need("rows", "any"), outcome.orders, lambda mean: mean)
-    kept, swapped = _pairs(agreement, outcome.orders)
-    return _least(kept - swapped, kept)
+def _clarity(method: str, draws: MixtureDraws, outcome: Outcome) -> FloatArray:
+    """Return how clear the labels of the two most alike components of each draw are: see `Relabelling`.
 
-
-def _distance_clarity(outcome: Outcome) -> FloatArray:
-    """Return one less the ratio of two labels' squared distances as they are and if they swapped, for the two worst."""
-    kept, swapped = _pairs(outcome.costs, outcome.orders)
-    return _least(swapped - kept, swapped)
-
-
-def _pairs(table: FloatArray, orders: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return what every two labels have in the table (T, K, K), and what they would have if they swapped, (T, K (K - 1) / 2)."""
-    by_label = np.take_along_axis(table, orders[:, :, None], axis=1)
-    one, other = np.triu_indices(orders.shape[1], 1)
-    return by_label[:, one, one] + by_label[:, other, other], by_label[:, one, other] + by_label[:, other, one]
-
-
-def _least(above: FloatArray, below: FloatArray) -> FloatArray:
-    """Return the least ratio of each draw; two components that hold nothing, or are the same, are as unclear as can be."""
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0).min(1, initial=1.0)
+    Two components that hold nothing, or are the same, are as unclear as can be.
+    """
+    by_distance = method in _BY_PARAMETERS
+    table = outcome.costs if by_distance else update(draws.need("rows", "any"), outcome.orders, lambda mean: mean)[0]
+    by_label = np.take_along_axis(table, outcome.orders[:, :, None], axis=1)
+    one, other = np.triu_indices(draws.n_components, 1)
+    kept = by_label[:, one, one] + by_label[:, other, other]
+    swapped = by_label[:, one, other] + by_label[:, other, one]
+    # Agreement is lost by a swap, distances grow.
+    more, less = (swapped, kept) if by_distance else (kept, swapped)
+    return np.divide(more - less, more, out=np.zeros_like(more), where=more > 0).min(1, initial=1.0)
 
 
 def is_possible(method: str, draws: MixtureDraws) -> bool:

@@ -16,16 +16,16 @@ from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = [
     "TOLERANCE",
-    "Allocations",
     "Responsibilities",
     "RowTotals",
-    "Table",
     "cross_products",
+    "from_allocations",
+    "from_mixtures",
+    "from_table",
     "most_probable",
     "one_hot",
     "relabelled_mean",
     "row_totals",
-    "rows_of_mixtures",
     "update",
 ]
 
@@ -87,77 +87,76 @@ class AllocationBlock:
         return self.z[:, self.offset : self.offset + self.n]
 
 
-class Table:
-    """Responsibilities (T, N, K) in an array, or in anything with a shape that can be cut like one (a memory map, an HDF5 dataset)."""
+@dataclass(frozen=True, eq=False)
+class Responsibilities:
+    """Responsibilities of T draws, N rows, K components, wherever they come from.
 
-    def __init__(self, table: Any) -> None:
-        self._table = table
-        self.shape = (int(table.shape[0]), int(table.shape[1]), int(table.shape[2]))
-        # Kernels are compiled for arrays like these; any other is copied block by block.
-        is_array = type(table) is np.ndarray and table.dtype == np.float64
-        self._is_ready = is_array and table.flags.c_contiguous and table.flags.writeable
+    Parameters
+    ----------
+    shape : tuple of int
+        (T, N, K).
+    block : callable
+        From two bounds to the rows between them.
+    draw : callable
+        From the number of a draw to its responsibilities (N, K).
+    """
 
-    def block(self, start: int, stop: int) -> TableBlock:
-        """Return rows ``start .. stop``."""
-        if self._is_ready:
-            return TableBlock(self._table, start, stop - start)
-        return TableBlock(np.require(self._table[:, start:stop, :], float, ["C", "W"]), 0, stop - start)
-
-    def draw(self, t: int) -> FloatArray:
-        """Return the responsibilities (N, K) of draw t."""
-        return np.array(self._table[t], dtype=float)
+    shape: tuple[int, int, int]
+    block: Callable[[int, int], TableBlock | AllocationBlock]
+    draw: Callable[[int], FloatArray]
 
 
-class Streamed:
-    """Responsibilities of rows X (N, D), NaN where a value is missing, under a batch (T,) of mixtures."""
+def from_table(table: Any) -> Responsibilities:
+    """Return those in an array (T, N, K), or in anything with a shape that can be cut like one (a memory map, an HDF5 dataset)."""
+    T, N, K = (int(size) for size in table.shape)
+    # Kernels are compiled for arrays like these; any other is copied block by block.
+    is_array = type(table) is np.ndarray and table.dtype == np.float64
+    is_ready = is_array and table.flags.c_contiguous and table.flags.writeable
 
-    def __init__(self, params: MixtureParams, X: FloatArray) -> None:
-        self._params, self._X = params, X
-        self.shape = (len(params.weights), len(X), params.n_components)
+    def block(start: int, stop: int) -> TableBlock:
+        if is_ready:
+            return TableBlock(table, start, stop - start)
+        return TableBlock(np.require(table[:, start:stop, :], float, ["C", "W"]), 0, stop - start)
 
-    def block(self, start: int, stop: int) -> TableBlock:
-        """Return rows ``start .. stop``."""
-        return TableBlock(self._params.responsibilities(self._X[start:stop]), 0, stop - start)
-
-    def draw(self, t: int) -> FloatArray:
-        """Return one draw."""
-        return self._params[t].responsibilities(self._X)
-
-
-class Allocations:
-    """Allocations (T, N) to components 0 .. K - 1, as responsibilities of zero and one."""
-
-    def __init__(self, allocations: np.ndarray, n_components: int) -> None:
-        self._z = np.require(allocations, np.int16, ["C", "W"])
-        self.shape = (*self._z.shape, n_components)
-
-    def block(self, start: int, stop: int) -> AllocationBlock:
-        """Return rows ``start .. stop``."""
-        return AllocationBlock(self._z, start, stop - start)
-
-    def draw(self, t: int) -> FloatArray:
-        """Return one draw."""
-        return one_hot(self._z[t], self.shape[2])
+    return Responsibilities((T, N, K), block, lambda t: np.array(table[t], dtype=float))
 
 
-class MostProbable:
-    """Every row given to its most probable component, worked out block by block."""
+def from_mixtures(params: MixtureParams, X: FloatArray) -> Responsibilities:
+    """Return those of rows X (N, D), NaN where a value is missing, under a batch (T,) of mixtures: in memory unless they are many."""
+    shape = (len(params.weights), len(X), params.n_components)
+    if float(shape[0]) * shape[1] * shape[2] <= HELD_NUMBERS:
+        return from_table(params.responsibilities(X))
 
-    def __init__(self, rows: Responsibilities) -> None:
-        self._rows = rows
-        self.shape: tuple[int, int, int] = rows.shape
+    def block(start: int, stop: int) -> TableBlock:
+        return TableBlock(params.responsibilities(X[start:stop]), 0, stop - start)
 
-    def block(self, start: int, stop: int) -> AllocationBlock:
-        """Return rows ``start .. stop``."""
-        return AllocationBlock(self._rows.block(start, stop).allocations(), 0, stop - start)
-
-    def draw(self, t: int) -> FloatArray:
-        """Return one draw."""
-        return one_hot(self._rows.draw(t).argmax(1), self.shape[2])
+    return Responsibilities(shape, block, lambda t: params[t].responsibilities(X))
 
 
-type Responsibilities = Table | Streamed | Allocations | MostProbable
-"""Responsibilities of T draws, N rows, K components: ``shape``, ``block(start, stop)`` of rows and ``draw(t)``."""
+def from_allocations(allocations: np.ndarray, n_components: int) -> Responsibilities:
+    """Return allocations (T, N) to components 0 .. K - 1 as responsibilities of zero and one."""
+    z = np.require(allocations, np.int16, ["C", "W"])
+    T, N = z.shape
+
+    def block(start: int, stop: int) -> AllocationBlock:
+        return AllocationBlock(z, start, stop - start)
+
+    return Responsibilities((T, N, n_components), block, lambda t: one_hot(z[t], n_components))
+
+
+def most_probable(rows: Responsibilities) -> Responsibilities:
+    """Give every row to its most probable component: in memory, or block by block where that is large."""
+    T, N, K = rows.shape
+
+    def block(start: int, stop: int) -> AllocationBlock:
+        return AllocationBlock(rows.block(start, stop).allocations(), 0, stop - start)
+
+    if T * N > 4 * HELD_NUMBERS:  # of a quarter of the size
+        return Responsibilities(rows.shape, block, lambda t: one_hot(rows.draw(t).argmax(1), K))
+    z = np.empty((T, N), np.int16)
+    for start, stop in _row_parts(rows):
+        z[:, start:stop] = rows.block(start, stop).allocations()
+    return from_allocations(z, K)
 
 
 class RowTotals(NamedTuple):
@@ -167,23 +166,6 @@ class RowTotals(NamedTuple):
     """(T,): of the responsibilities, in nats."""
     sizes: FloatArray
     """(T, K): expected rows in each component."""
-
-
-def rows_of_mixtures(params: MixtureParams, X: FloatArray) -> Responsibilities:
-    """Return the responsibilities of rows X (N, D) under a batch (T,) of mixtures, in memory unless they are many."""
-    few = float(len(params.weights)) * len(X) * params.n_components <= HELD_NUMBERS
-    return Table(params.responsibilities(X)) if few else Streamed(params, X)
-
-
-def most_probable(rows: Responsibilities) -> Responsibilities:
-    """Give every row to its most probable component, in memory unless that is large."""
-    T, N, K = rows.shape
-    if T * N > 4 * HELD_NUMBERS:  # of a quarter of the size
-        return MostProbable(rows)
-    z = np.empty((T, N), np.int16)
-    for start, stop in _row_parts(rows):
-        z[:, start:stop] = rows.block(start, stop).allocations()
-    return Allocations(z, K)
 
 
 def one_hot(labels: np.ndarray, n_components: int) -> FloatArray:
@@ -199,14 +181,14 @@ def row_totals(rows: Responsibilities) -> RowTotals:
     InvalidDataError
         If the responsibilities of a draw are negative, not numbers, or don't add up to one in each row.
     """
-    T, N, K = rows.shape
-    if isinstance(rows, Allocations):
-        return RowTotals(np.zeros(T), cross_products(rows, np.ones((N, 1)))[:, :, 0])
+    T, _, K = rows.shape
     entropy, sizes, is_bad = np.zeros(T), np.zeros((T, K)), np.zeros(T, bool)
     for start, stop in _row_parts(rows):
         block = rows.block(start, stop)
         if isinstance(block, TableBlock):
             _share(_kernels.inspect_rows, block.table, block.offset, block.n, after=(TOLERANCE, entropy, sizes, is_bad))
+        else:
+            block.add_cross(np.ones((block.n, 1)), sizes[:, :, None])
     if is_bad.any():
         n = int(is_bad.sum())
         raise InvalidDataError(

@@ -424,13 +424,13 @@ def _write(
     weights: list[list[FloatArray]] = []
     for place, first, X, weight in pieces:
         for start in range(0, len(X), size):
-            piece = np.ascontiguousarray(X[start : start + size])
+            piece = X[start : start + size]
             if written and written[-1].place == place and written[-1].n_rows + len(piece) <= size:
                 written[-1] = replace(written[-1], n_rows=written[-1].n_rows + len(piece))
             else:
                 written.append(FilePart(place, first + start, len(piece), D, path, offset))
                 weights.append([])
-            stream.write(memoryview(piece).cast("B"))
+            stream.write(piece)
             offset += piece.nbytes
             if weight is not None:
                 weights[-1].append(weight[start : start + size])

@@ -11,9 +11,9 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -188,9 +188,7 @@ def sniff(path: Path, usual: str) -> Dialect:
     lines = list(io.StringIO(text, newline=""))[: None if whole else -1]
     told = _SEP_LINE.fullmatch(lines[0].rstrip("\r\n")) if lines else None
     above = 1 if told else 0
-    marked = 0
-    while above + marked < len(lines) and lines[above + marked].startswith("#"):
-        marked += 1
+    marked = sum(1 for _ in takewhile(lambda line: line.startswith("#"), lines[above:]))
     body = lines[above + marked :]
     try:
         separator, title = (told[1], 0) if told else _separator(body, usual)
@@ -250,19 +248,17 @@ def _records(lines: Sequence[str] | io.TextIOBase, separator: str) -> Iterator[_
 def _encoding(path: Path) -> str:
     with path.open("rb") as stream:
         first = stream.read(4096)
-        for mark, name in _BOMS:
-            if first.startswith(mark):
-                return name
-        if b"\0" in first:
-            raise InvalidDataError(f"{path} is not text; save it as UTF-8.")
-        stream.seek(0)
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        try:
-            while piece := stream.read(2**20):
-                decoder.decode(piece)
-            decoder.decode(b"", True)
-        except UnicodeDecodeError:
-            return _western(path)
+    for mark, name in _BOMS:
+        if first.startswith(mark):
+            return name
+    if b"\0" in first:
+        raise InvalidDataError(f"{path} is not text; save it as UTF-8.")
+    try:
+        with path.open(encoding="utf-8", newline="") as text:
+            while text.read(2**20):
+                pass
+    except UnicodeDecodeError:
+        return _western(path)
     return "utf-8"
 
 
@@ -474,25 +470,27 @@ def _to_numbers(column: pd.Series, decimal: str, said: dict[str, list[str]]) -> 
     codes, cells = pd.factorize(column.to_numpy(dtype=object), use_na_sentinel=True)
     texts = [str(cell) for cell in cells]
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
-    gaps = np.array([_is_gap(text) for text in texts], dtype=bool)
-    percent = np.array([text.strip().endswith("%") for text in texts], dtype=bool)
-    values = [None if gap else _number(_bare(text), decimal) for text, gap in zip(texts, gaps, strict=True)]
-    read = np.array([value is not None for value in values], dtype=bool)
+
+    def which(test: Callable[[str], bool]) -> np.ndarray:
+        return np.array([test(text) for text in texts], dtype=bool)
+
+    gaps, percent = which(_is_gap), which(lambda text: text.rstrip().endswith("%"))
+    values = [np.nan if gap else _number(_bare(text), decimal) for text, gap in zip(texts, gaps, strict=True)]
+    read = ~gaps & np.array([value is not None for value in values], dtype=bool)
     if percent[read].any() and not percent[read].all():  # 12 % beside 0.12
         read &= ~percent
     if not gaps.all() and counts[read].sum() <= _HALF * counts[~gaps].sum():
         return column
-    for place in np.flatnonzero(gaps & np.array([bool(text.strip()) for text in texts], dtype=bool)):
+    for place in np.flatnonzero(gaps & which(lambda text: bool(text.strip()))):
         said.setdefault(f"{texts[place].strip()!r} taken as missing", []).append(
             f"{counted(int(counts[place]), 'cell')} of {column.name!r}"
         )
-    marked = np.array([_is_marked(text, decimal) for text in texts], dtype=bool)
-    for kind in (percent, marked):
+    for kind in (percent, which(lambda text: _is_marked(text, decimal))):
         for place in np.flatnonzero(kind & read)[:1]:
             said.setdefault(f"{texts[place].strip()!r} read as {values[place]:.10g}", []).append(f"{column.name!r}")
-    found = [np.nan if gap else value if ok else text for text, value, gap, ok in zip(texts, values, gaps, read, strict=True)]
-    all_read = bool((read | gaps).all())
-    table = np.array([*found, np.nan], dtype=float if all_read else object)
+    known = read | gaps
+    found = [value if is_known else text for text, value, is_known in zip(texts, values, known, strict=True)]
+    table = np.array([*found, np.nan], dtype=float if known.all() else object)
     return pd.Series(table[codes], index=column.index, name=column.name)
 
 

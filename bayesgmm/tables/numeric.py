@@ -167,9 +167,9 @@ def _of_array(values: np.ndarray) -> FloatArray | Wrong:
             return values.astype(np.float64, copy=False)
     if letter == "O":
         return _of_objects(values)
-    if letter in "USTV" or letter not in _DTYPES:
-        return _first_text(values.ravel()) if letter in "UST" else Wrong(OTHER, 0, values.flat[0])
-    return Wrong(_DTYPES[letter], 0, values.flat[0])
+    if letter in "UST":
+        return _first_text(values.ravel())
+    return Wrong(_DTYPES.get(letter, OTHER), 0, values.flat[0])
 
 
 def _of_masked(values: np.ma.MaskedArray) -> FloatArray | Wrong:
@@ -221,16 +221,14 @@ def _first_that_fails(flat: np.ndarray) -> Wrong:
 
 def _first_text(flat: Any) -> Wrong:
     """Return the first text that is no number, or else the first text, and what it seems to mean."""
-    first: tuple[int, Any] | None = None
+    first = Wrong(TEXT)
     for position, value in enumerate(flat):
-        if not isinstance(value, (str, bytes)):
-            continue
-        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-        first = first or (position, text)
-        if not reads_as_number(text):
-            kind = next((kind for pattern, kind in _LOOKS if pattern.fullmatch(text)), TEXT)
-            return Wrong(kind, position, text)
-    return Wrong(TEXT, *(first or ()))
+        if isinstance(value, (str, bytes)):
+            text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+            if not reads_as_number(text):
+                return Wrong(next((kind for pattern, kind in _LOOKS if pattern.fullmatch(text)), TEXT), position, text)
+            first = Wrong(TEXT, position, text) if first.position is None else first
+    return first
 
 
 def _of_series(column: pd.Series) -> FloatArray | Wrong:
@@ -262,24 +260,17 @@ def _arrow_column(column: Any) -> FloatArray | Wrong:
     types, kind = pa.types, column.type
     if types.is_null(kind):  # what writers make of a column without any value
         return np.full(len(column), np.nan)
-    if types.is_floating(kind):
-        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-    if types.is_integer(kind) or types.is_decimal(kind) or types.is_boolean(kind):
+    if types.is_integer(kind) or types.is_decimal(kind) or types.is_boolean(kind) or types.is_floating(kind):
         # Not safe, as NumPy does it: large whole numbers are rounded.
-        numbers = column.cast(pa.float64(), safe=False)
+        numbers = column if types.is_floating(kind) else column.cast(pa.float64(), safe=False)
         return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
     if any(is_kind(kind) for is_kind in (types.is_string, types.is_large_string, types.is_string_view)):
         return np.full(len(column), np.nan) if column.null_count == len(column) else _first_text(column.to_pylist())
     valid = np.flatnonzero(np.asarray(column.is_valid()))
     example = (int(valid[0]), column[int(valid[0])].as_py()) if len(valid) else ()
-    known = (
-        (types.is_timestamp, DATES),
-        (types.is_date, DATES),
-        (types.is_time, DATES),
-        (types.is_duration, SPANS),
-        (types.is_dictionary, CATEGORIES),
-    )
-    return Wrong(next((why for is_kind, why in known if is_kind(kind)), OTHER), *example)
+    is_date = types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind)
+    known = ((is_date, DATES), (types.is_duration(kind), SPANS), (types.is_dictionary(kind), CATEGORIES))
+    return Wrong(next((why for is_so, why in known if is_so), OTHER), *example)
 
 
 # A table
@@ -323,7 +314,11 @@ def numbers_in(X: Any) -> FloatArray:
     _refuse_no_rows_yet(X)
     if issparse(X) or isinstance(X, np.matrix):
         return check_array(X, input_name="X")  # scikit-learn's words
-    values = frame_of(X) if isinstance(X, pd.DataFrame) else _arrow_table(X) if _is_arrow(X) else _of_entries(X)
+    if _is_arrow(X) and not isinstance(X, pd.DataFrame):
+        X = _arrow_table(X)
+        values = _filled(X.columns, X.column_names, X.num_rows)
+    else:
+        values = frame_of(X) if isinstance(X, pd.DataFrame) else _of_entries(X)
     any_size = {"ensure_min_samples": 0, "ensure_min_features": 0}
     return check_array(values, dtype=np.float64, order="C", ensure_all_finite=False, input_name="X", **any_size)
 
@@ -345,9 +340,7 @@ def boolean_columns(X: Any) -> list[str]:
     if isinstance(X, pd.DataFrame):
         columns = [X.iloc[:, d] for d in range(X.shape[1])]
     elif _is_arrow(X):
-        import pyarrow as pa
-
-        columns = pa.table(X).columns
+        columns = _arrow_table(X).columns
     else:
         array = _as_array(X)
         columns = list(array.T) if array.ndim == 2 and array.dtype.kind in "bO" else []
@@ -398,10 +391,9 @@ def column_names(X: Any, n_features: int) -> list[str]:
 
 def check_columns(place: str, there: Sequence[str], wanted: Sequence[str], beside: str = "") -> None:
     """Raise InvalidDataError unless a table has each of the columns that are wanted once; messages end with what is said ``beside``."""
-    if missing := [name for name in wanted if name not in there]:
-        raise InvalidDataError(
-            f"{place} has no column {listed(map(repr, missing), _MOST_NAMED)}; it has {', '.join(there)}{beside}."
-        )
+    if missing := [name for name in dict.fromkeys(wanted) if name not in there]:
+        what = listed(map(repr, missing), _MOST_NAMED, conjunction=" or ")
+        raise InvalidDataError(f"{place} has no column {what}; it has {', '.join(there)}{beside}.")
     if twice := [name for name, count in Counter(there).items() if count > 1 and name in wanted]:
         raise InvalidDataError(
             f"{place} has more than one column {listed(map(repr, twice), _MOST_NAMED)}: rename all but one, or choose other columns."
@@ -448,11 +440,10 @@ def _is_arrow(X: Any) -> bool:
     return hasattr(X, "__arrow_c_stream__") and (hasattr(X, "columns") or hasattr(X, "column_names"))
 
 
-def _arrow_table(X: Any) -> FloatArray:
+def _arrow_table(X: Any) -> Any:
     import pyarrow as pa
 
-    table = pa.table(X)
-    return _filled(table.columns, table.column_names, table.num_rows)
+    return pa.table(X)
 
 
 def _of_entries(X: Any) -> FloatArray:

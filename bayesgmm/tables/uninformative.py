@@ -47,14 +47,12 @@ def extents(frame: pd.DataFrame) -> list[Extent]:
         if isinstance(values, Wrong):
             continue
         there = values[~np.isnan(values)]
-        if not len(there):
-            found.append(Extent(str(name), np.nan, np.nan, 0, False, False))
-            continue
-        lowest, highest = float(there.min()), float(there.max())
+        n = len(there)
+        lowest, highest = (float(there.min()), float(there.max())) if n else (np.nan, np.nan)
         with np.errstate(invalid="ignore"):
-            is_whole = bool((there == np.floor(there)).all())
-        run = is_whole and len(there) == len(values) and highest - lowest == len(there) - 1 and len(np.unique(there)) == len(there)
-        found.append(Extent(str(name), lowest, highest, len(there), is_whole, run))
+            is_whole = n > 0 and bool((there == np.floor(there)).all())
+        run = is_whole and n == len(values) and highest - lowest == n - 1 and len(np.unique(there)) == n
+        found.append(Extent(str(name), lowest, highest, n, is_whole, run))
     return found
 
 

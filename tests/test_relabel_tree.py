@@ -185,9 +185,9 @@ def test_relabel_is_public():
         ({"group": "observed_data"}, "group 'observed_data' has no dim 'chain'; its dims are obs"),
         (
             {"responsibilities": "p"},
-            "responsibilities are to be in variable 'p', but group 'posterior' has no such variable: it has mu, w",
+            "group 'posterior' has no variable 'p', which responsibilities are to be in: it has mu, w",
         ),
-        ({"allocations": "zeta"}, "allocations are to be in variable 'zeta'"),
+        ({"allocations": "zeta"}, "no variable 'zeta', which allocations are to be in"),
         ({"parameters": ["mu", "nu"]}, "group 'posterior' has no variable 'nu'"),
         ({"parameters": ["sigma"]}, "variable 'sigma' must be numbers with draws and one component dim, its dims are chain, draw"),
         (

@@ -102,18 +102,18 @@ def relabel(
     ('pra', True)
     """
     posterior = Group.of(datatree, group, component_dim)
-    if params is None and set(posterior.variables) >= _OURS:
+    if params is None and set(posterior.dataset.data_vars) >= _OURS:
         params, X = posterior.mixtures(), _observed(datatree) if X is None else X
     has_rows = any(known is not None for known in (params, responsibilities, allocations))
     needs_parameters = parameters is not None or (method == "pra" and params is None) or (method is None and not has_rows)
     draws = MixtureDraws.of(
         params=params,
         X=X,
-        responsibilities=posterior.table(responsibilities, "responsibilities", 1, components_last=True),
-        allocations=posterior.table(allocations, "allocations", 1),
+        responsibilities=posterior.table(responsibilities, "responsibilities", "obs", "component"),
+        allocations=posterior.table(allocations, "allocations", "obs"),
         parameters=posterior.parameters(parameters) if needs_parameters else None,
         reference=reference,
-        functional=posterior.table(functional, "functional", 0, components_last=True),
+        functional=posterior.table(functional, "functional", "component"),
         log_posterior=_log_posterior(datatree, posterior.shape),
         n_components=posterior.n_components,
     )
@@ -234,48 +234,41 @@ class Group:
         """Numbers of chains and of draws."""
         return tuple(self.dataset.sizes[dim] for dim in SAMPLE)
 
-    @property
-    def variables(self) -> list[str]:
-        """Names of the variables."""
-        return [str(name) for name in self.dataset.data_vars]
+    def variable(self, name: str, what: str) -> xr.DataArray:
+        """Return a variable by its name, or say that what is to be in it is not there."""
+        if name not in self.dataset.data_vars:
+            has = _names(self.dataset.data_vars)
+            raise InvalidDataError(f"group {self.group!r} has no variable {name!r}, which {what} are to be in: it has {has}")
+        return self.dataset[name]
 
     def n_component_dims(self, variable: xr.DataArray) -> int:
         """How many of a variable's dims are of components."""
         return sum(dim in self.component_dims for dim in variable.dims)
 
-    def table(self, given: Any, what: str, n_others: int, *, components_last: bool = False) -> Any:
-        """Return values with chain and draw first, then other dims, then (if they have it) the components."""
+    def table(self, given: Any, what: str, *dims: str) -> Any:
+        """Return values, or those of a variable, with dims chain and draw first, then those named: one of "obs", one of "component"."""
         if isinstance(given, str):
-            if given not in self.variables:
-                raise InvalidDataError(
-                    f"{what} are to be in variable {given!r}, but group {self.group!r} has no such variable: "
-                    f"it has {_names(self.variables)}"
-                )
-            given = self.dataset[given]
+            given = self.variable(given, what)
         if not isinstance(given, xr.DataArray):
             return given
         others = [dim for dim in given.dims if dim not in (*SAMPLE, *self.component_dims)]
-        last = [dim for dim in given.dims if dim in self.component_dims] if components_last else []
-        if not set(SAMPLE) <= set(given.dims) or len(others) != n_others or self.n_component_dims(given) != int(components_last):
-            wanted = ("chain", "draw", *["obs"] * n_others, *["component"] * components_last)
-            raise InvalidDataError(f"{what} must have dims like ({', '.join(wanted)}), {given.name!r} has ({_names(given.dims)})")
-        return given.transpose(*SAMPLE, *others, *last).values
+        components = [dim for dim in given.dims if dim in self.component_dims]
+        if not set(SAMPLE) <= set(given.dims) or (len(others), len(components)) != (dims.count("obs"), dims.count("component")):
+            wanted = ", ".join((*SAMPLE, *dims))
+            raise InvalidDataError(f"{what} must have dims like ({wanted}), {given.name!r} has ({_names(given.dims)})")
+        return given.transpose(*SAMPLE, *others, *components).values
 
     def parameters(self, names: Sequence[str] | None) -> FloatArray | None:
         """Return the parameters of each component, (chain, draw, K, P): of these variables, or of all that are numbers of components."""
-        for name in names or ():
-            if name not in self.variables:
-                raise InvalidDataError(f"group {self.group!r} has no variable {name!r}: it has {_names(self.variables)}")
         parts = []
-        for name in self.variables if names is None else names:
-            variable = self.dataset[name]
+        for variable in self.dataset.data_vars.values() if names is None else (self.variable(name, "parameters") for name in names):
             if self.n_component_dims(variable) == 1 and set(SAMPLE) <= set(variable.dims) and variable.dtype.kind in "iufb":
                 dim = next(dim for dim in variable.dims if dim in self.component_dims)
                 values = variable.transpose(*SAMPLE, dim, ...).values
                 parts.append(values.reshape(*values.shape[:3], -1).astype(float))
             elif names is not None:
                 raise InvalidDataError(
-                    f"variable {name!r} must be numbers with draws and one component dim, its dims are {_names(variable.dims)}"
+                    f"variable {variable.name!r} must be numbers with draws and one component dim, its dims are {_names(variable.dims)}"
                 )
         return np.concatenate(parts, axis=-1) if parts else None
 

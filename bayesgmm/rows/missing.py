@@ -62,7 +62,11 @@ def patterns_of(X: FloatArray) -> tuple[Pattern, ...]:
     if not has_missing(X):
         return (Pattern(np.arange(X.shape[1]), slice(None), X),)
     seen = ~np.isnan(X)
-    first, which = _sorted_by_bits(seen)
+    # As one number each, rows are sorted ten times faster than column by column.
+    is_short = seen.shape[1] < 63
+    key = seen @ (1 << np.arange(seen.shape[1])[::-1]) if is_short else seen
+    _, first, which = np.unique(key, axis=None if is_short else 0, return_index=True, return_inverse=True)
+    which = which.reshape(-1)
     order = np.argsort(which, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(which, minlength=len(first)))[:-1])
     patterns = []
@@ -96,16 +100,3 @@ def _piece(parts: list[Pattern], n_features: int) -> Piece:
         columns,
         np.array([len(part.columns) for part in parts], np.int64),
     )
-
-
-def _sorted_by_bits(seen: np.ndarray) -> tuple[IntArray, IntArray]:
-    """Return the first row of each pattern in a boolean table (N, D), and the pattern (N,) of each row."""
-    key = np.packbits(seen, axis=1)
-    if key.shape[1] <= 8:
-        # As one number each, rows are sorted ten times faster than byte by byte.
-        wide = np.zeros((len(key), 8), np.uint8)
-        wide[:, 8 - key.shape[1] :] = key
-        _, first, which = np.unique(wide.view(">u8").ravel(), return_index=True, return_inverse=True)
-    else:
-        _, first, which = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    return first, which.reshape(-1)

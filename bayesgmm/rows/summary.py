@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pandas.util import hash_array
 
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Summary", "fingerprint"]
 
-_WORDS = 2**15
-"""Numbers whose bits are mixed at a time: few enough to stay in the processor's cache, and out of memory's account."""
-_MASK = 2**64 - 1
-_HALF, _ODD = np.uint64(32), np.uint64(0x94D049BB133111EB)
-_GAP = np.float64(np.nan).view(np.uint64)
+_NUMBERS = 2**15
+"""Numbers that are hashed at a time: few enough to stay in the processor's cache, and out of memory's account."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,36 +121,14 @@ def fingerprint(X: FloatArray, weight: FloatArray | None = None) -> int:
     Zeros of both signs are one value, missing values another; rows of weight zero don't count, and no weights are weights of one.
     """
     n, D = X.shape
-    by_column = np.array([_scattered(d) | 1 for d in range(1, D + 1)], dtype=np.uint64)
-    by_weight = np.uint64(_scattered(D + 1) | 1)
-    ones = np.ones(1)
-    size = max(1, _WORDS // max(D, 1))
-    total = 0
+    weight = np.ones(n) if weight is None else weight
+    size, total = max(1, _NUMBERS // max(D, 1)), 0
     for start in range(0, n, size):
-        words = np.ascontiguousarray(X[start : start + size] + 0.0).view(np.uint64)
-        missing = np.isnan(X[start : start + size])
-        if missing.any():
-            words[missing] = _GAP
-        # Numbers such as 255.0 have bits only at the top, which multiplying would lose.
-        words ^= words >> _HALF
-        words *= by_column
-        words ^= words >> _HALF
-        rows = words.sum(axis=1, dtype=np.uint64)
-        w = ones if weight is None else np.ascontiguousarray(weight[start : start + size], dtype=float)
-        rows += w.view(np.uint64) * by_weight
-        for _ in range(2):
-            rows ^= rows >> _HALF
-            rows *= _ODD
-        rows ^= rows >> _HALF
-        if weight is not None:
-            rows[w == 0] = 0
+        w = weight[start : start + size]
+        table = np.column_stack([w, X[start : start + size]])[w != 0] + 0.0
+        table[np.isnan(table)] = np.nan
+        rows = np.zeros(len(table), np.uint64)
+        for column in table.T:
+            rows = hash_array(rows + hash_array(column))
         total += int(rows.sum(dtype=np.uint64))
-    return total & _MASK
-
-
-def _scattered(number: int) -> int:
-    """Return 64 bits that look random (Steele, Lea and Flood 2014, OOPSLA, 453-472: SplitMix)."""
-    z = number * 0x9E3779B97F4A7C15 & _MASK
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & _MASK
-    return z ^ z >> 31
+    return total % 2**64

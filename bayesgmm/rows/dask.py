@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -39,46 +41,41 @@ def cluster() -> Any | None:
         return None
 
 
+@dataclass(eq=False, repr=False)
 class DaskRows(Rows):
     """Rows whose chunks are Dask's.
 
     Parameters
     ----------
-    chunks : sequence of dask Delayed
-        Of :class:`bayesgmm.expectation.Chunk`.
-    names : list of str, optional
+    given : sequence of dask Delayed
+        Of :class:`bayesgmm.rows.Chunk`.
     n_features : int
+    names : list of str, optional
     unweighted : sequence of dask Delayed, optional
-        The same chunks with all rows that are read and without weights, if those of ``chunks`` have some.
+        The same chunks with all rows that are read and without weights, if those of ``given`` have some.
     collection : dask Array or DataFrame, optional
         Where they come from; files that a cluster's workers read are none.
     """
 
-    def __init__(
-        self,
-        chunks: Sequence[Any],
-        names: list[str] | None,
-        n_features: int,
-        unweighted: Sequence[Any] | None = None,
-        collection: Any = None,
-    ) -> None:
-        self.names, self.n_features, self._given = names, n_features, tuple(chunks)
-        self._unweighted = None if unweighted is None else tuple(unweighted)
-        self._collection = collection
-        self._kept: tuple[str, list[Any]] | None = None
+    given: list[Any]
+    n_features: int
+    names: list[str] | None = None
+    unweighted: list[Any] | None = None
+    collection: Any = None
+    _kept: tuple[str, list[Any]] | None = field(default=None, init=False)
 
     def as_read(self) -> DaskRows:
         """Return all rows of the chunks, none with a weight."""
-        return self if self._unweighted is None else DaskRows(self._unweighted, self.names, self.n_features, None, self._collection)
+        return self if self.unweighted is None else replace(self, given=self.unweighted, unweighted=None)
 
     def map_rows(self, task: Callable[[Chunk], np.ndarray], n_columns: int | None = None, dtype: Any = float) -> Any:
         """Return a number, or ``n_columns`` of them, for each row: of a Dask collection a lazy array with its chunks."""
-        if self._collection is None:
+        if self.collection is None:
             return super().map_rows(task, n_columns, dtype)
         import dask.array as da
         from dask.delayed import delayed
 
-        array, has_columns = _blocks_of(self._collection, self.names), n_columns is not None
+        array, has_columns = _blocks_of(self.collection, self.names), n_columns is not None
         shape = (array.chunks[0], (n_columns,)) if has_columns else (array.chunks[0],)
         return da.map_blocks(
             _of_block,
@@ -94,9 +91,9 @@ class DaskRows(Rows):
 
     def sized(self) -> DaskRows:
         """Return the rows of a collection that knows how many rows its chunks have."""
-        if self._collection is None:
+        if self.collection is None:
             return self
-        array = _blocks_of(self._collection, self.names)
+        array = _blocks_of(self.collection, self.names)
         return dask_rows(array.compute_chunk_sizes() if np.isnan(array.shape[0]) else array, None, None)
 
     @property
@@ -110,9 +107,9 @@ class DaskRows(Rows):
         client = cluster()
         if client is None:
             self._kept = None
-            return list(self._given)
+            return self.given
         if self._kept is None or self._kept[0] != client.id:
-            self._kept = client.id, list(persist(*self._given))
+            self._kept = client.id, list(persist(*self.given))
         return self._kept[1]
 
     def map_reduce[T](self, task: Callable[[Chunk], T], add: Callable[[T, T], T]) -> T:
@@ -121,7 +118,7 @@ class DaskRows(Rows):
 
         level = [delayed(_alone, pure=False)(task, chunk) for chunk in self._chunks]
         while len(level) > 1:
-            level = [delayed(_sum, pure=False)(add, *level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
+            level = [delayed(reduce, pure=False)(add, level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
         return _computed(level[0])
 
 
@@ -149,12 +146,6 @@ def _alone[T](task: Callable[[Chunk], T], chunk: Chunk) -> T:
     """Do a task without threads of our own: Dask has as many tasks at a time as it has cores."""
     with on_this_thread():
         return task(chunk)
-
-
-def _sum[T](add: Callable[[T, T], T], first: T, *others: T) -> T:
-    for other in others:
-        first = add(first, other)
-    return first
 
 
 def _computed(result: Any) -> Any:
@@ -217,10 +208,10 @@ def _of_blocks(X: Any, blocks: Sequence[Any], weights: Sequence[Any] | None, nam
     make = delayed(_chunk_of_block, pure=False)
     unweighted = [make(number, block, names, n_features) for number, block in enumerate(blocks)]
     if weights is None:
-        return DaskRows(unweighted, names, n_features, None, X)
+        return DaskRows(unweighted, n_features, names, None, X)
     pairs = enumerate(zip(blocks, weights, strict=True))
     chunks = [make(number, block, names, n_features, weight) for number, (block, weight) in pairs]
-    return DaskRows(chunks, names, n_features, unweighted, X)
+    return DaskRows(chunks, n_features, names, unweighted, X)
 
 
 def _chunk_of_block(number: int, block: Any, names: list[str] | None, n_features: int, weight: Any = None) -> Chunk:
@@ -256,7 +247,7 @@ def _labels_of(columns: Any, names: Sequence[str]) -> list[Any]:
 
 
 def rows_on_cluster(
-    parts: Sequence[Part], names: list[str] | None, n_features: int, weights: Sequence[FloatArray] | None = None
+    parts: Sequence[Part], n_features: int, names: list[str] | None, weights: Sequence[FloatArray] | None = None
 ) -> DaskRows:
     """Return rows that a cluster's workers read from their parts and keep."""
     from dask.delayed import delayed
@@ -264,8 +255,8 @@ def rows_on_cluster(
     read, read_all = delayed(_read, pure=False), delayed(_read_all, pure=False)
     chunks = [read(number, part, None if weights is None else np.array(weights[number])) for number, part in enumerate(parts)]
     if weights is None and all(getattr(part, "weight", None) is None for part in parts):
-        return DaskRows(chunks, names, n_features)
-    return DaskRows(chunks, names, n_features, [read_all(number, part) for number, part in enumerate(parts)])
+        return DaskRows(chunks, n_features, names)
+    return DaskRows(chunks, n_features, names, [read_all(number, part) for number, part in enumerate(parts)])
 
 
 def _read(number: int, part: Part, weight: FloatArray | None) -> Chunk:

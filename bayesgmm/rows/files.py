@@ -7,7 +7,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -204,43 +205,35 @@ WORTH_A_THREAD = 2**16
 """Numbers in a chunk from which on it pays to read it in another thread."""
 
 
+@dataclass(eq=False, repr=False)
 class FileRows(Rows):
     """Rows that are read from their parts in every pass.
 
     Parameters
     ----------
     parts : sequence of Part
+    n_features : int
     names : list of str, optional
         Of the columns, where they have any.
-    n_features : int
-    weights : sequence of array, optional
+    of_parts : sequence of array, optional
         Weights of each part's rows.
     owner : object, optional
         What the parts depend on, a temporary file say, and which must not go before them.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Part],
-        names: list[str] | None,
-        n_features: int,
-        weights: Sequence[FloatArray] | None = None,
-        owner: object = None,
-    ) -> None:
-        self.parts, self.names, self.n_features, self.of_parts, self.owner = tuple(parts), names, n_features, weights, owner
+    parts: Sequence[Part]
+    n_features: int
+    names: list[str] | None = None
+    of_parts: Sequence[FloatArray] | None = None
+    owner: object = None
 
     def as_read(self) -> FileRows:
         """Return all rows of the parts, none with a weight."""
-        return FileRows(self.parts, self.names, self.n_features, owner=self.owner)
+        return replace(self, of_parts=None)
 
     def map_reduce[T](self, task: Callable[[Chunk], T], add: Callable[[T, T], T]) -> T:
         """Return what a task makes of every chunk, added up in their order."""
-        total: T | None = None
-        for chunk in self.chunks():
-            result = task(chunk)
-            total = result if total is None else add(total, result)
-        assert total is not None, "open_rows refuses data without any row"
-        return total
+        return reduce(add, map(task, self.chunks()))
 
     def chunks(self) -> Iterator[Chunk]:
         """Read the parts one after another, each while its predecessor is in use; what a chunk holds is overwritten two chunks later."""

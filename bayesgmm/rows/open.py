@@ -180,8 +180,8 @@ def _unknown(path: Path) -> InvalidDataError:
 def _rows(parts: Sequence[Part], n_features: int, sample_weight: Any) -> Rows:
     weights = weights_of(parts, sample_weight)
     if cluster():
-        return rows_on_cluster(parts, None, n_features, weights)
-    return FileRows(parts, None, n_features, weights)
+        return rows_on_cluster(parts, n_features, None, weights)
+    return FileRows(parts, n_features, None, weights)
 
 
 def _array_parts(array: np.memmap, chunk_rows: int | None) -> list[Part]:

@@ -258,7 +258,7 @@ def _hidden(match: str, pattern: str) -> bool:
 def parquet_rows(
     files: Sequence[str], columns: Sequence[str] | None, sample_weight: Any, chunk_rows: int | None, *, in_place: bool
 ) -> tuple[Any, ...]:
-    """Return parts, names, number of columns, weights and what the parts depend on.
+    """Return parts, number of columns, their names, weights and what the parts depend on.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def parquet_rows(
     parts, names = _group_parts(headers, columns, weight)
     given = None if weight else weights_of(parts, sample_weight)
     if in_place:
-        return parts, names, len(names), given
+        return parts, len(names), names, given
     _check_space(8 * len(names) * sum(part.n_rows for part in parts))
     return _decoded(_pieces(parts), names, weight, sample_weight, chunk_rows)
 
@@ -313,7 +313,7 @@ def _decoded(
     if not scratch.parts:
         raise InvalidDataError("The dataset has no rows: check its files and its filter.")
     weights = scratch.weights if weight else weights_of(scratch.parts, sample_weight)
-    return scratch.parts, names, len(names), weights, scratch
+    return scratch.parts, len(names), names, weights, scratch
 
 
 def _scanned(dataset: Any, names: list[str], weight: str | None) -> Iterator[Piece]:

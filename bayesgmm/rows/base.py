@@ -94,7 +94,7 @@ class Chunk:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
-        return isinstance(self.patterns[0].rows, slice) if self.patterns else True
+        return isinstance(self.patterns[0].rows, slice)
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:

@@ -118,9 +118,8 @@ def _opened(source: Any, columns: Sequence[str] | None, sample_weight: Any, chun
 def _booleans(source: Any, names: Sequence[str]) -> list[str]:
     """Return those of the columns of which is known before they are read that they hold True and False."""
     if is_dask(source) and hasattr(source, "columns"):
-        kinds = dict(zip(map(str, source.columns), source.dtypes, strict=True))
-        return [name for name in names if getattr(kinds[name], "kind", "") == "b"]
-    if is_dataset(source):
+        there = frozenset(str(name) for name, kind in source.dtypes.items() if getattr(kind, "kind", "") == "b")
+    elif is_dataset(source):
         there = Header.of_schema("The dataset", source.schema).booleans
     elif hasattr(source, "dtype"):
         there = frozenset(names if has_booleans(source) else ())

@@ -50,12 +50,8 @@ class Summary:
     @classmethod
     def of(cls, X: FloatArray, weight: FloatArray | None, n_read: int) -> Summary:
         """Summarise rows X (n, D), in which NaN stands for a missing value."""
-        D = X.shape[1]
-        if len(X) == 0:
-            nothing, none = np.zeros(D), np.full(D, np.nan)
-            return cls((0,), (n_read,), 0.0, nothing, nothing, nothing, none, none, has_gaps=False)
-        lowest, highest = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
-        if weight is None and np.isfinite(X.sum()):
+        lowest, highest = (of.reduce(X, axis=0, initial=np.nan) for of in (np.fmin, np.fmax))  # without any row there is none
+        if weight is None and len(X) and np.isfinite(X.sum()):
             return cls._of_complete(X, n_read, lowest, highest)
         there = ~np.isnan(X)
         has_gaps = not bool(there.all())

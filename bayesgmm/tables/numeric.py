@@ -338,7 +338,7 @@ def warn_of_booleans(names: Sequence[str]) -> None:
 def boolean_columns(X: Any) -> list[str]:
     """Return the names of the columns of a table that hold True and False."""
     if isinstance(X, pd.DataFrame):
-        columns = [X.iloc[:, d] for d in range(X.shape[1])]
+        columns = [column for _, column in X.items()]
     elif _is_arrow(X):
         columns = _arrow_table(X).columns
     else:
@@ -347,13 +347,12 @@ def boolean_columns(X: Any) -> list[str]:
     return [name for name, column in zip(column_names(X, len(columns)), columns, strict=False) if has_booleans(column)]
 
 
-def frame_of(frame: pd.DataFrame, place: str = "", first: int = 0) -> FloatArray:
-    """Return a pandas frame as float64 (N, D); messages say where it is, and count its rows from ``first``."""
+def frame_of(frame: pd.DataFrame, place: str = "") -> FloatArray:
+    """Return a pandas frame as float64 (N, D); messages say where it is."""
     if all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in frame.dtypes):
         with np.errstate(over="ignore"):
             return frame.to_numpy(dtype=np.float64)
-    names = [str(name) for name in frame.columns]
-    return _filled([frame.iloc[:, d] for d in range(len(names))], names, len(frame), place, first)
+    return _filled([column for _, column in frame.items()], [str(name) for name in frame.columns], len(frame), place)
 
 
 def column_of(values: Any, name: str, place: str = "", first: int = 0) -> FloatArray:
@@ -378,7 +377,7 @@ def array_of(values: Any, place: str = "X") -> FloatArray:
 def refuse_categories(names: Sequence[str], place: str) -> None:
     """Raise InvalidDataError if there are columns (by their names) that are known to hold categories."""
     if names:
-        raise _not_numeric({name: Wrong(CATEGORIES) for name in names}, place, 0)
+        raise _not_numeric({name: Wrong(CATEGORIES) for name in names}, place)
 
 
 def column_names(X: Any, n_features: int) -> list[str]:
@@ -405,7 +404,7 @@ def default_names(n_features: int) -> list[str]:
     return [f"x{d}" for d in range(n_features)]
 
 
-def _filled(columns: Sequence[Any], names: Sequence[str], n_rows: int, place: str = "", first: int = 0) -> FloatArray:
+def _filled(columns: Sequence[Any], names: Sequence[str], n_rows: int, place: str = "") -> FloatArray:
     values, wrong = np.empty((n_rows, len(names))), {}
     for d, (name, column) in enumerate(zip(names, columns, strict=True)):
         found = as_numbers(column)
@@ -414,11 +413,11 @@ def _filled(columns: Sequence[Any], names: Sequence[str], n_rows: int, place: st
         else:
             values[:, d] = found
     if wrong:
-        raise _not_numeric(wrong, place, first)
+        raise _not_numeric(wrong, place)
     return values
 
 
-def _not_numeric(wrong: dict[str, Wrong], place: str, first: int) -> InvalidDataError:
+def _not_numeric(wrong: dict[str, Wrong], place: str, first: int = 0) -> InvalidDataError:
     """Return the sentence about columns that hold something else than numbers."""
     names, example = list(wrong), next(iter(wrong.values()))
     one = len(names) == 1

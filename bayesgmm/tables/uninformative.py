@@ -42,8 +42,8 @@ class Extent:
 def extents(frame: pd.DataFrame) -> list[Extent]:
     """Look at the columns of a table; those that hold no numbers are passed over."""
     found = []
-    for d, name in enumerate(frame.columns):
-        values = as_numbers(frame.iloc[:, d])
+    for name, column in frame.items():
+        values = as_numbers(column)
         if isinstance(values, Wrong):
             continue
         there = values[~np.isnan(values)]

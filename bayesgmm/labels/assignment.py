@@ -153,10 +153,7 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_we
     logs = np.log(smoothed(reference))
     flat = params.reshape(-1)
     gain = cross_sums(
-        Chunk(X),
-        *flat.arrays(),
-        logs if sample_weight is None else sample_weight[:, None] * logs,
-        diagonal=params.is_diagonal,
+        Chunk(X), *flat.arrays(), logs if sample_weight is None else sample_weight[:, None] * logs, diagonal=params.is_diagonal
     )
     # The entropy of r does not depend on the assignment, so the divergence is least where sum r log q is greatest.
     return assign(-gain).reshape(*params.batch_shape, params.n_components)

@@ -118,9 +118,7 @@ class TableSearch:
         more = _slots(min(max(needed, 2 * have), max(needed, self.rule.limit))) - have
         s, wider = self.tables, ((0, 0), (0, 0), (0, more))
         self.tables = s._replace(
-            size=np.pad(s.size, (0, more)),
-            cells=np.pad(s.cells, wider),
-            gain=np.pad(s.gain, wider, constant_values=self._step[0]),
+            size=np.pad(s.size, (0, more)), cells=np.pad(s.cells, wider), gain=np.pad(s.gain, wider, constant_values=self._step[0])
         )
 
 

@@ -25,16 +25,7 @@ from bayesgmm.rows.files import FilePart, Part, in_one_line, rows_of_chunk, weig
 from bayesgmm.tables import check_columns, column_of, has_booleans, refuse_categories
 from bayesgmm.typing import FloatArray
 
-__all__ = [
-    "Header",
-    "ParquetPart",
-    "dataset_rows",
-    "is_dataset",
-    "parquet_batches",
-    "parquet_files",
-    "parquet_rows",
-    "plain_files",
-]
+__all__ = ["Header", "ParquetPart", "dataset_rows", "is_dataset", "parquet_batches", "parquet_files", "parquet_rows", "plain_files"]
 
 
 @dataclass(frozen=True)

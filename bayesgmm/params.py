@@ -14,7 +14,7 @@ from bayesgmm.expectation import evaluate, log_density_draws, responsibility_dra
 from bayesgmm.mixture import build, io, marginal, modes, overlap, univariate
 from bayesgmm.random import generator
 from bayesgmm.rows import Chunk, as_chunk
-from bayesgmm.tables import numbers_in
+from bayesgmm.tables.numeric import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 from bayesgmm.underflow import guard
 

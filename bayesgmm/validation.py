@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.tables import Wrong, as_numbers, boolean_columns, column_names, numbers_in, warn_of_booleans
+from bayesgmm.tables.numeric import Wrong, as_numbers, boolean_columns, column_names, numbers_in, warn_of_booleans
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = [
@@ -47,7 +47,7 @@ def check_data(estimator: BaseEstimator, X: Any, *, reset: bool, allow_missing: 
     Raises
     ------
     InvalidDataError
-        For what is no table of numbers (see :func:`bayesgmm.tables.numbers_in`), and for missing or infinite values (counted by column).
+        For what is no table of numbers (see :mod:`bayesgmm.tables.numeric`), and for missing or infinite values (counted by column).
     ValueError, TypeError
         What scikit-learn raises for the rest: sparse matrices, no rows, other columns than in ``fit``.
     """

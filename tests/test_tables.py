@@ -18,7 +18,7 @@ from scipy import sparse
 
 import bayesgmm as bg
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.tables import Wrong, as_numbers, boolean_columns, column_names, numbers_in
+from bayesgmm.tables.numeric import Wrong, as_numbers, boolean_columns, column_names, numbers_in
 from bayesgmm.tables.uninformative import constant, extents, numbering
 
 NAN = float("nan")

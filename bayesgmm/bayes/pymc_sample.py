@@ -17,7 +17,7 @@ from bayesgmm.bayes.model import build_resolved, variable_names
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.tables import default_names
+from bayesgmm.tables.numeric import default_names
 from bayesgmm.typing import FloatArray
 
 __all__ = ["sample_pymc"]

@@ -20,8 +20,7 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import place_of, read_table, readable
 from bayesgmm.selection import Selection, choose, select
-from bayesgmm.tables import Wrong, as_numbers, has_booleans, warn_of_booleans
-from bayesgmm.tables.numeric import TEXT
+from bayesgmm.tables.numeric import TEXT, Wrong, as_numbers, has_booleans, warn_of_booleans
 from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, numbering
 from bayesgmm.text import counted
 

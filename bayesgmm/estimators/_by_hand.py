@@ -12,7 +12,7 @@ from bayesgmm.covariance import Family
 from bayesgmm.estimators._base import MixtureEstimator
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.tables import default_names
+from bayesgmm.tables.numeric import default_names
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["ByHand"]

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from bayesgmm.plots.style import colour, feature_names_or_default, panels, plain, tidy
-from bayesgmm.tables import numbers_in
+from bayesgmm.tables.numeric import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["MOST_PANELS", "plot_forest", "plot_predictive"]

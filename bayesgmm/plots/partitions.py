@@ -30,7 +30,7 @@ from bayesgmm.plots.style import (
     some_rows,
     tidy,
 )
-from bayesgmm.tables import numbers_in
+from bayesgmm.tables.numeric import numbers_in
 from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 

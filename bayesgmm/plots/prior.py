@@ -16,7 +16,7 @@ from bayesgmm.plots.geometry import ellipse
 from bayesgmm.plots.style import LIGHT_GREY, colour, feature_names_or_default, panels, plain, some_rows, tidy
 from bayesgmm.priors import Priors
 from bayesgmm.random import generator
-from bayesgmm.tables import numbers_in
+from bayesgmm.tables.numeric import numbers_in
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 
 __all__ = ["plot_prior"]

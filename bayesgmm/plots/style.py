@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.tables import column_names
+from bayesgmm.tables.numeric import column_names
 from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 from bayesgmm.validation import check_same_columns

@@ -41,7 +41,7 @@ from bayesgmm.plots.style import (
     tidy,
 )
 from bayesgmm.rows import Chunk
-from bayesgmm.tables import numbers_in
+from bayesgmm.tables.numeric import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["plot_doubt", "plot_entropy", "plot_reliability", "plot_responsibilities"]

@@ -21,7 +21,7 @@ import pandas as pd
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.rows.missing import Pattern, Piece, patterns_of, pieces_of
 from bayesgmm.rows.summary import Summary, fingerprint
-from bayesgmm.tables import default_names, numbers_in
+from bayesgmm.tables.numeric import default_names, numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["Chunk", "MemoryRows", "NoRows", "Rows", "as_chunk", "check_finite", "chunk_of", "chunk_size", "spread_rows"]

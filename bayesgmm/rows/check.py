@@ -13,7 +13,7 @@ from bayesgmm.rows.base import MemoryRows, Rows
 from bayesgmm.rows.dask import is_dask
 from bayesgmm.rows.open import is_chunked, open_rows
 from bayesgmm.rows.parquet import is_dataset
-from bayesgmm.tables import column_names, warn_of_booleans
+from bayesgmm.tables.numeric import column_names, warn_of_booleans
 from bayesgmm.text import listed
 from bayesgmm.validation import check_data, check_enough, check_fittable, check_ranges, check_weights
 

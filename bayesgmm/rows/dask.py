@@ -14,7 +14,7 @@ from bayesgmm.exceptions import BayesGMMError, InvalidDataError
 from bayesgmm.kernels.threads import on_this_thread
 from bayesgmm.rows.base import Chunk, Rows, check_finite, chunk_of
 from bayesgmm.rows.files import Part
-from bayesgmm.tables import array_of, check_columns, column_of, frame_of
+from bayesgmm.tables.numeric import array_of, check_columns, column_of, frame_of
 from bayesgmm.typing import FloatArray
 
 __all__ = ["DaskRows", "cluster", "dask_rows", "is_dask", "rows_on_cluster"]

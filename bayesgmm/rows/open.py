@@ -17,7 +17,7 @@ from bayesgmm.rows.base import Chunk, Rows
 from bayesgmm.rows.dask import cluster, dask_rows, is_dask, rows_on_cluster
 from bayesgmm.rows.files import ArrayPart, FilePart, FileRows, Part, bounds, check_whole, npy_header, weights_of
 from bayesgmm.rows.parquet import Header, dataset_rows, is_dataset, parquet_batches, parquet_files, parquet_rows, plain_files
-from bayesgmm.tables import default_names, has_booleans
+from bayesgmm.tables.numeric import default_names, has_booleans
 
 __all__ = ["is_chunked", "open_rows", "stream_rows"]
 

@@ -22,7 +22,7 @@ from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.files import arrow_path
 from bayesgmm.rows.base import Chunk, chunk_of
 from bayesgmm.rows.files import FilePart, Part, in_one_line, rows_of_chunk, weights_of
-from bayesgmm.tables import check_columns, column_of, has_booleans, refuse_categories
+from bayesgmm.tables.numeric import check_columns, column_of, has_booleans, refuse_categories
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Header", "ParquetPart", "dataset_rows", "is_dataset", "parquet_batches", "parquet_files", "parquet_rows", "plain_files"]

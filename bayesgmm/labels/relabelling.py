@@ -25,6 +25,14 @@ AMBIGUOUS = 0.05
 
 _BY_PARAMETERS = {"pra", "sort"}
 _LIKE_THE_REFERENCE = {"em-pivot", "ecr"}
+_NEEDED = {
+    "em-pivot": ("rows", "reference"),
+    "ecr-iterative-2": ("responsibilities",),
+    "pra": ("features",),
+    "data-based": ("rows", "X"),
+    "sort": ("functional",),
+}
+"""Of `MixtureDraws`; the other methods need rows."""
 MAX_ITER = 100
 
 
@@ -367,14 +375,7 @@ def _clarity(method: str, draws: MixtureDraws, outcome: Outcome) -> FloatArray:
 
 def is_possible(method: str, draws: MixtureDraws) -> bool:
     """Whether there is what a method needs."""
-    needed = {
-        "em-pivot": draws.rows is not None and draws.reference is not None,
-        "ecr-iterative-2": draws.responsibilities is not None,
-        "pra": draws.features is not None,
-        "data-based": draws.rows is not None and draws.X is not None,
-        "sort": draws.functional is not None,
-    }
-    return needed.get(method, draws.rows is not None)
+    return all(getattr(draws, name) is not None for name in _NEEDED.get(method, ("rows",)))
 
 
 def check_method(method: str) -> None:

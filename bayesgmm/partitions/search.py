@@ -13,6 +13,7 @@ from copy import copy
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
 from bayesgmm.partitions import _kernels
 from bayesgmm.partitions.draws import Draws
@@ -139,7 +140,8 @@ def run(
     if n_groups is None:
         state.visit(everything)
     else:
-        state.place(everything, _without_gaps(rng.integers(rng.integers(n_groups) + 1, size=len(everything))))
+        # Numbered as they appear: groups are opened one after the other.
+        state.place(everything, pd.factorize(rng.integers(rng.integers(n_groups) + 1, size=len(everything)))[0])
     _sweeten(state, rng, stopped)
     best, value = state.copy(), state.value
     untried = _groups(best, rng)
@@ -187,12 +189,6 @@ def _sweeten(state: TableSearch, rng: np.random.Generator, stopped: Callable[[],
 
 def _groups(state: TableSearch, rng: np.random.Generator) -> list[int]:
     return rng.permutation(int(state.labels.max()) + 1).tolist()
-
-
-def _without_gaps(labels: IntArray) -> IntArray:
-    """Number labels in the order in which they appear: groups are opened one after the other."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
 
 
 @cache

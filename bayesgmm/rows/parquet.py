@@ -100,14 +100,12 @@ def _said_by_pandas(schema: Any) -> dict[str, Any]:
 def _index_of(schema: Any, said: dict[str, Any]) -> frozenset[str]:
     """Return the names of the columns that hold an index: as pandas' metadata say, or by the names they have without it."""
     names = {name for name in schema.names if name.startswith("__index_level_") or name == "__null_dask_index__"}
-    try:
-        for entry in said["index_columns"]:
-            if isinstance(entry, str):
-                names.add(entry)
-            elif isinstance(entry["name"], str) and entry["name"] not in schema.names:
-                names.add(entry["name"])  # one that only counts is no column here, but may be one in the next file
-    except (KeyError, TypeError):  # metadata of other programs
-        pass
+    entries = said.get("index_columns")
+    for entry in entries if isinstance(entries, list) else ():  # metadata of other programs may hold anything
+        name = entry.get("name") if isinstance(entry, dict) else entry
+        # An index that only counts is no column here, but may be one in the next file.
+        if isinstance(name, str) and (name == entry or name not in schema.names):
+            names.add(name)
     return frozenset(names)
 
 

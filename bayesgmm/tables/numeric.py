@@ -75,8 +75,9 @@ OTHER = Kind("no number", "leave {it} out or choose the numeric columns")
 
 _DTYPES = {"c": COMPLEX, "M": DATES, "m": SPANS, "U": TEXT, "S": TEXT, "T": TEXT}
 """By the letter of a NumPy type."""
+_MISSING = (type(None), type(pd.NA), type(np.ma.masked))
 _TYPES: tuple[tuple[tuple[type, ...], Kind | None], ...] = (
-    ((bool, np.bool_), None),
+    ((bool, np.bool_, *_MISSING), None),
     ((date, time, np.datetime64, type(pd.NaT), pd.Period), DATES),  # NaT before NA: where it stands, times belong
     ((timedelta, np.timedelta64), SPANS),  # NumPy takes its own for integers
     ((str, bytes), TEXT),
@@ -84,8 +85,7 @@ _TYPES: tuple[tuple[tuple[type, ...], Kind | None], ...] = (
     ((Complex,), COMPLEX),
     ((np.ndarray, list, tuple, dict, set), OTHER),
 )
-"""By the type of a Python object; None for numbers."""
-_MISSING = (type(None), type(pd.NA), type(np.ma.masked))
+"""By the type of a Python object; None for numbers and what is missing."""
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*|\s*[-+]?(nan|inf|infinity)\s*", re.IGNORECASE)
 _LOOKS: tuple[tuple[re.Pattern[str], Kind], ...] = (
     (re.compile(r"\s*(<|>|≤|≥)=?\s*[-+]?[\d.,]+\s*"), CENSORED),
@@ -200,22 +200,16 @@ def _of_objects(values: np.ndarray) -> FloatArray | Wrong:
 
 def _kind_of(kind: type) -> Kind | None:
     """Return what values of a type are; None if they are numbers or missing."""
-    if issubclass(kind, _MISSING):
-        return None
-    for types, what in _TYPES:
-        if issubclass(kind, types):
-            return what
-    return None if hasattr(kind, "__float__") else OTHER
+    otherwise = None if hasattr(kind, "__float__") else OTHER
+    return next((what for types, what in _TYPES if issubclass(kind, types)), otherwise)
 
 
 def _first_that_fails(flat: np.ndarray) -> Wrong:
     for position, value in enumerate(flat):
         try:
             float(value)
-        except OverflowError:
-            return Wrong(HUGE, position, value)
-        except (TypeError, ValueError):
-            return Wrong(OTHER, position, value)
+        except (TypeError, ValueError, OverflowError) as error:
+            return Wrong(HUGE if isinstance(error, OverflowError) else OTHER, position, value)
     return Wrong(OTHER)
 
 
@@ -235,23 +229,18 @@ def _of_series(column: pd.Series) -> FloatArray | Wrong:
     dtype = column.dtype
     if isinstance(dtype, np.dtype):
         return _of_array(column.to_numpy())
-    if isinstance(dtype, pd.CategoricalDtype):
-        return Wrong(CATEGORIES, *_first_there(column))
     if isinstance(dtype, pd.ArrowDtype):
         import pyarrow as pa
 
         return _arrow_column(pa.array(column.array))
     letter = getattr(dtype, "kind", "O")
-    if letter in _DTYPES:
-        return Wrong(_DTYPES[letter], *_first_there(column))
+    why = CATEGORIES if isinstance(dtype, pd.CategoricalDtype) else _DTYPES.get(letter)
+    if why is not None:
+        there = np.flatnonzero(column.notna().to_numpy())
+        return Wrong(why, int(there[0]), column.iloc[there[0]]) if len(there) else Wrong(why)
     if letter == "b" or pd.api.types.is_numeric_dtype(dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return _of_array(column.to_numpy(dtype=object))
-
-
-def _first_there(column: pd.Series) -> tuple[int, Any] | tuple[()]:
-    there = np.flatnonzero(column.notna().to_numpy())
-    return (int(there[0]), column.iloc[there[0]]) if len(there) else ()
 
 
 def _arrow_column(column: Any) -> FloatArray | Wrong:

@@ -26,7 +26,9 @@ EVERY = 5
 VALUES = "values"
 """Which of the things that a fit is of tells values apart: it says nothing to anybody."""
 _FORMAT = "bayesgmm.Checkpoint"
-_VERSION = 3  # 1 did not keep what tells rows of the same sizes and ranges apart, 2 not what means are counted from
+_VERSION = (
+    4  # 1 did not keep what tells rows of the same sizes and ranges apart, 2 not what means are counted from, 3 hashed otherwise
+)
 _MIXTURE = ("log_weights", "means", "scale_tril")
 
 

@@ -263,14 +263,11 @@ def _whole_numbers(given: Any, name: str) -> np.ndarray:
     if values.size == 0:
         raise InvalidDataError(f"{name} must label at least one point, got shape {values.shape}")
     if values.dtype.kind not in "iu":
-        raise InvalidDataError(f"{name} must be whole numbers, {_not_whole(values)}")
+        n_missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+        missing = f"{n_missing} NaN: every point needs a label in every draw"
+        another = f"{values.dtype}: if they are labels, convert them with .astype(int)"
+        raise InvalidDataError(f"{name} must be whole numbers, got {missing if n_missing else another}")
     if values.min() < 0:
         where = tuple(int(i) for i in np.argwhere(values < 0)[0])
         raise InvalidDataError(f"{name} must be 0 or more: the label at {where} is {values[where]}")
     return values
-
-
-def _not_whole(values: np.ndarray) -> str:
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        return f"got {int(np.isnan(values).sum())} NaN: every point needs a label in every draw"
-    return f"got {values.dtype}: if they are labels, convert them with .astype(int)"

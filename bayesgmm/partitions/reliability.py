@@ -164,7 +164,11 @@ def reliability_curve(responsibilities: ArrayLike, truth: ArrayLike, *, n_bins: 
     n = np.bincount(places, minlength=n_bins)
     hits, predicted = np.bincount(places, correct, n_bins), np.bincount(places, largest, n_bins)
     there = n > 0
-    return _with_intervals(n[there], hits[there], predicted[there], prob)
+    n, hits, predicted = n[there], hits[there], predicted[there]
+    tail = (1 - prob) / 2
+    lower = np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1), n - hits + 1), 0.0)
+    upper = np.where(hits < n, beta.ppf(1 - tail, hits + 1, np.maximum(n - hits, 1)), 1.0)
+    return pd.DataFrame({"predicted": predicted / n, "correct": hits / n, "lower": lower, "upper": upper, "n": n})
 
 
 def calibration_error(responsibilities: ArrayLike, truth: ArrayLike, *, n_bins: int = 10) -> float:
@@ -201,10 +205,3 @@ def _bins(largest: FloatArray, n_components: int, n_bins: int) -> IntArray:
     least = 1 / n_components
     share = np.ones_like(largest) if n_components == 1 else (largest - least) / (1 - least)
     return np.clip((share * n_bins).astype(np.intp), 0, n_bins - 1)
-
-
-def _with_intervals(n: IntArray, hits: FloatArray, predicted: FloatArray, prob: float) -> pd.DataFrame:
-    tail = (1 - prob) / 2
-    lower = np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1), n - hits + 1), 0.0)
-    upper = np.where(hits < n, beta.ppf(1 - tail, hits + 1, np.maximum(n - hits, 1)), 1.0)
-    return pd.DataFrame({"predicted": predicted / n, "correct": hits / n, "lower": lower, "upper": upper, "n": n})

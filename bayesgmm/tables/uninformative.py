@@ -103,14 +103,9 @@ def dependent_columns(X: FloatArray, names: Sequence[str]) -> str:
     X = X[np.isfinite(X).all(axis=1)]
     N, D = X.shape
     # With so few rows any columns follow from each other.
-    if D < 2 or N <= D + 1:
+    if D < 2 or N <= D + 1 or not X.std(axis=0).all():
         return ""
-    centred = X - X.mean(axis=0)
-    spread = np.sqrt((centred**2).mean(axis=0))
-    if not (spread > 0).all():
-        return ""
-    scaled = centred / spread
-    sizes, axes = np.linalg.eigh(scaled.T @ scaled / N)
+    sizes, axes = np.linalg.eigh(np.corrcoef(X, rowvar=False))
     null = axes[:, sizes < _ROUNDING]
     if not null.shape[1]:
         return ""

@@ -124,11 +124,10 @@ def fit_em(
     rows: Rows,
     specification: Specification,
     *,
-    known: Sequence[MixtureParams] = (),
     seeds: np.random.SeedSequence | None = None,
     penalty: Penalty | None = None,
 ) -> EMFit:
-    """Fit a mixture by EM; arguments and errors are those of :class:`Fitting`, ``known`` is that of :meth:`Fitting.search`.
+    """Fit a mixture by EM; arguments and errors are those of :class:`Fitting`.
 
     Examples
     --------
@@ -139,7 +138,7 @@ def fit_em(
     array([[4.9]])
     """
     fitting = Fitting(rows, specification, seeds=seeds, penalty=penalty)
-    fitting.search(known)
+    fitting.search()
     return fitting.end()
 
 
@@ -191,9 +190,9 @@ class Fitting:
         self._seeds = seeds or np.random.SeedSequence()
         self._before = np.empty(0) if before is None else before
         self._given = rows
-        self.noise: Noise | None = None
-        if spec.noise:
-            self.noise = _noise_around(rows, spec.n_components) if like is None else like.noise
+        self.noise: Noise | None = None if like is None else like.noise
+        if spec.noise and like is None:
+            self.noise = _noise_around(rows, spec.n_components)
         penalty = spec.penalty(rows) if penalty is None else penalty
         journal = Journal(record, listeners) if record is not None or listeners else None
         if like is None:
@@ -203,10 +202,12 @@ class Fitting:
             self.view, self.sample = like.view, like.sample
         origin, start, noise = self.view.origin, spec.start, self.noise
         if origin.any():
-            start = start.seen_from(origin)
-            penalty = None if penalty is None else penalty.seen_from(origin)
-            noise = None if noise is None else noise.seen_from(origin)
-        self._start, self._penalty = start, penalty
+            start, penalty, noise = (
+                start.seen_from(origin),
+                penalty and penalty.seen_from(origin),
+                noise and noise.seen_from(origin),
+            )
+        self._start = start
         self._settings = settings = Settings(
             single(spec.family) if spec.n_components == 1 and penalty is None else spec.family,
             spec.tol,
@@ -224,11 +225,9 @@ class Fitting:
         self._search = Search(self.view.rows, self.sample, settings, on_run, journal)
         is_ordered = start.is_given or not isinstance(spec.init_params, str) or not (penalty is None or penalty.is_exchangeable)
         self._told = Outcome(self.view.all_rows, settings, origin, is_ordered)
-        self._ended: list[Ended] | None = None  # on all rows, where there is nothing to search for
-        self._best: Ended | None = None
-        self._heights = np.empty(0)
-        self._n_moves = 0
-        self._is_from_known = False
+        self._found: list[Ended] = []  # the best first: one from a search, or all on all rows where there is nothing to search for
+        self._heights: FloatArray | None = None  # at which the independent starts of a search ended
+        self._n_moves, self._is_from_known = 0, False
 
     def search(self, known: Sequence[MixtureParams] = (), share: float = 1.0) -> None:
         """Search for the maximum.
@@ -244,13 +243,14 @@ class Fitting:
         spec, settings = self.specification, self._settings
         K, effort = spec.n_components, share * spec.effort
         if not spec.searches:
-            self._ended = self._from_what_is_asked_for()
+            self._found = self._from_what_is_asked_for()
             return
-        if K == 1 and not self._start.is_given and _is_closed(self.view.rows, settings):
-            self._ended = [self._closed()]
+        is_plain = not self.view.rows.has_gaps and settings.penalty is None and settings.noise is None
+        if K == 1 and is_plain and not self._start.is_given:
+            self._found = [self._closed()]
             return
         if self.noise is not None and self._given.is_in_memory and not self._start.is_given:
-            known = [*known, *self._in_dense_places(effort)]
+            known = [*known, *self._in_dense_places(self.noise, effort)]
         n_starts = 1 if K == 1 else max(2, round(AUTO_STARTS * effort**0.5))
         if is_hopeless(self.view.rows.total, K, self._given.n_features, settings):
             # The log-likelihood has no maximum: a few iterations of one start show where it rises without bound.
@@ -259,52 +259,45 @@ class Fitting:
         points = starting_points(self.sample, K, str(spec.init_params), n_starts, settings, self._seeds)
         starts = [_place(self._start, mixture, settings) for mixture in points]
         rng = np.random.default_rng(self._seeds.spawn(1)[0])
-        self._best, self._heights, self._n_moves = self._search.best_of(starts, self._near(known, rng), effort, rng)
+        best, self._heights, self._n_moves = self._search.best_of(starts, self._near(known, rng), effort, rng)
+        self._found = [best]
 
     def search_near(self, known: Sequence[MixtureParams]) -> None:
         """Look whether other fits, as those of :meth:`search`, lead higher."""
-        if self._best is None:
+        if self._heights is None:
             return
-        better = self._search.better(self._best, self._near(known, np.random.default_rng(self._seeds.spawn(1)[0])))
-        if better is not self._best:
-            self._best, self._n_moves, self._is_from_known = better, 0, True
+        better = self._search.better(self._so_far, self._near(known, np.random.default_rng(self._seeds.spawn(1)[0])))
+        if better is not self._so_far:
+            self._found, self._n_moves, self._is_from_known = [better], 0, True
 
-    def _in_dense_places(self, effort: float) -> list[MixtureParams]:
+    def _in_dense_places(self, noise: Noise, effort: float) -> list[MixtureParams]:
         """Return fits without noise to the rows in dense places, to start from."""
         plain = replace(self.specification, noise=False, init_params="auto", start=NO_START, effort=effort)
         penalty = self.specification.penalty(self._given)
         found = []
-        inner = self._given if self.noise is None else self.noise.inside(self._given)
-        for rows in dense_rows(inner.in_memory()):
-            if len(rows) <= plain.n_components * (rows.n_features + 1):
-                continue
-            # Where no start leads anywhere there is none to be had from these rows.
-            with suppress(InvalidParameterError):
-                found.append(fit_em(rows, plain, seeds=self._seeds, penalty=penalty).params)
+        for rows in dense_rows(noise.inside(self._given).in_memory()):
+            if len(rows) > plain.n_components * (rows.n_features + 1):
+                # Where no start leads anywhere there is none to be had from these rows.
+                with suppress(InvalidParameterError):
+                    found.append(fit_em(rows, plain, seeds=self._seeds, penalty=penalty).params)
         return found
 
     def end(self) -> EMFit:
         """Return the fit."""
-        fit, spec = self._at_the_end(), self.specification
+        spec, ended, height = self.specification, self._found, self._so_far.height
+        if self._heights is not None:
+            n_starts, n_at_best = len(self._heights), int((np.abs(self._heights - height) < SAME_FOUND).sum())
+            ended = self._search.on_all_rows(self._so_far)
+        else:
+            n_starts = spec.n_starts if isinstance(spec.init_params, str) and not self._start.is_complete else 1
+            n_at_best = sum(abs(end.height - height) < SAME_OPTIMUM for end in ended)
+        fit = self._told.of(self._search, ended, n_starts, n_at_best, self._n_moves, is_from_known=self._is_from_known)
         if self.noise is not None:
             fit = with_gross_rows(replace(fit, noise=self.noise), self.noise, self._given)
         if len(self._before):
             rule = spec.n_init != "auto" or spec.reg_covar is not None
             fit = seen_together(fit, self._before, spec.tol * self._given.total, plain=rule)
         return fit if spec.max_iter > 0 else replace(fit, message="max_iter=0: this is where EM would have started")
-
-    def _at_the_end(self) -> EMFit:
-        if self._best is not None:
-            n_at_best = int((np.abs(self._heights - self._best.height) < SAME_FOUND).sum())
-            ended = self._search.on_all_rows(self._best)
-            return self._told.of(
-                self._search, ended, len(self._heights), n_at_best, self._n_moves, is_from_known=self._is_from_known
-            )
-        assert self._ended is not None, "nothing was searched for"
-        n_at_best = sum(abs(end.height - self._ended[0].height) < SAME_OPTIMUM for end in self._ended)
-        spec = self.specification
-        is_counted = isinstance(spec.init_params, str) and not self._start.is_complete
-        return self._told.of(self._search, self._ended, spec.n_starts if is_counted else 1, n_at_best)
 
     @property
     def params(self) -> MixtureParams:
@@ -328,10 +321,8 @@ class Fitting:
 
     @property
     def _so_far(self) -> Ended:
-        if self._best is not None:
-            return self._best
-        assert self._ended is not None, "nothing was searched for"
-        return self._ended[0]
+        assert self._found, "nothing was searched for"
+        return self._found[0]
 
     def _near(self, known: Sequence[MixtureParams], rng: np.random.Generator) -> list[Mixture]:
         """Return mixtures to start from that lie near known ones."""
@@ -372,11 +363,6 @@ def _of_responsibilities(rows: MemoryRows, responsibilities: FloatArray, setting
         ) from None
 
 
-def _is_closed(rows: Rows, settings: Settings) -> bool:
-    """Whether the maximum of one component is a formula: nothing is missing, and there is neither prior nor noise."""
-    return not rows.has_gaps and settings.penalty is None and settings.noise is None
-
-
 def _noise_around(rows: Rows, n_components: int) -> Noise:
     """Return the noise around rows; of gross errors that cannot be set aside, warn."""
     noise = Noise.around(rows)
@@ -392,19 +378,14 @@ def _place(start: Start, mixture: Mixture | None, settings: Settings) -> Mixture
     """Put the user's own starting values, where there are any, in place of those found from the data."""
     if mixture is not None and not start.is_given:
         return mixture
-    placed = _given_place(start, mixture)
+    factors = None if start.covariances is None else cholesky(start.covariances)
+    given = {"weights": start.weights, "means": start.means, "scale_tril": factors}
+    own = {name: value for name, value in given.items() if value is not None}
+    placed = to_mixture(MixtureParams(**own) if mixture is None else replace(to_params(mixture), **own))
     covariances = placed.covariances
     bounded = settings.bounded(covariances)
     # Below the floor a start would be higher than any mixture that may follow it.
     return placed if bounded is covariances else placed._replace(scale_tril=cholesky(bounded))
-
-
-def _given_place(start: Start, mixture: Mixture | None) -> Mixture:
-    given = (start.weights, start.means, None if start.covariances is None else cholesky(start.covariances))
-    found = None if mixture is None else to_params(mixture)
-    names = ("weights", "means", "scale_tril")
-    params = MixtureParams(*(getattr(found, name) if value is None else value for name, value in zip(names, given, strict=True)))
-    return Mixture(*params.arrays())
 
 
 class View(NamedTuple):

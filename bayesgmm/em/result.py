@@ -9,12 +9,12 @@ import numpy as np
 from bayesgmm.em.degeneracy import describe
 from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.noise import Noise
-from bayesgmm.em.run import seems_still
+from bayesgmm.em.run import EMRun, seems_still
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
 from bayesgmm.exceptions import InvalidDataError, LikelihoodDecreaseError
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import Rows
-from bayesgmm.text import listed
+from bayesgmm.text import counted, listed
 from bayesgmm.typing import FloatArray
 
 __all__ = ["EMFit", "Outcome", "seen_from_origin", "seen_together", "to_mixture", "to_params", "with_gross_rows"]
@@ -127,10 +127,15 @@ class Outcome:
             best.run.converged,
             max(above, default=-np.inf) - best.height,
         )
-        lower = np.inf
-        if not best.health.is_regular:
+        if best.health.is_regular:
+            fit = self._with_message(fit, best.run, is_from_known=is_from_known)
+        else:
+            message = describe(best.health, self.rows, mixture, self.settings, self.rows.names)
             lower = best.height - max((end.height for end in seen if end.is_sound and end.run.converged), default=-np.inf)
-        return self._with_message(fit, best, lower, is_from_known=is_from_known).seen_from(-self.origin)
+            if np.isfinite(lower):
+                message += f". The highest maximum without such a component is {lower:.1f} nats lower"
+            fit = replace(fit, status=best.health.status, message=message)
+        return fit.seen_from(-self.origin)
 
     def _as_far_as_rounding_lets_it(self, best: Ended) -> Ended:
         """Return a run that lowered the log-likelihood as one that converged, if rounding of its covariances explains it.
@@ -162,13 +167,7 @@ class Outcome:
         )
         raise InvalidDataError(f"Rounding lowered the log-likelihood by {fall:.3g}, more than EM can tell maxima apart by: {why}")
 
-    def _with_message(self, fit: EMFit, best: Ended, above_regular: float, *, is_from_known: bool) -> EMFit:
-        run = best.run
-        if not best.health.is_regular:
-            message = describe(best.health, self.rows, run.mixture, self.settings, self.rows.names)
-            if np.isfinite(above_regular):
-                message += f". The highest maximum without such a component is {above_regular:.1f} nats lower"
-            return replace(fit, status=best.health.status, message=message)
+    def _with_message(self, fit: EMFit, run: EMRun, *, is_from_known: bool) -> EMFit:
         if run.status == "max_iter":
             gain = run.trace[-1] - run.trace[-2] if run.n_iter else np.inf
             climbed = "log-likelihood" if self.settings.penalty is None else "log-posterior"
@@ -177,8 +176,13 @@ class Outcome:
                 "iteration: raise max_iter, or tol if that is close enough"
             )
             return replace(fit, message=message)
-        iterations = f"{run.n_iter} iteration{'s'[: run.n_iter != 1]}"
-        return replace(fit, message=f"EM converged after {iterations}{_found_by(fit, is_from_known)}{_rejected(fit)}")
+        message = f"EM converged after {counted(run.n_iter, 'iteration')}{_found_by(fit, is_from_known)}"
+        if fit.rejected > SAME_OPTIMUM:
+            message += (
+                f". A maximum {fit.rejected:.1f} nats higher was rejected: in it a component rests on rows that do not determine it, and "
+                "its likelihood means nothing"
+            )
+        return replace(fit, message=message)
 
 
 def _found_by(fit: EMFit, is_from_known: bool) -> str:
@@ -187,24 +191,14 @@ def _found_by(fit: EMFit, is_from_known: bool) -> str:
         return ""
     if fit.n_moves == 0 and not is_from_known:
         return f"; {fit.n_at_best} of {fit.n_starts} starts ended at this maximum"
-    counted = {0: "none", 1: "one"}.get(fit.n_at_best, str(fit.n_at_best))
-    found = f"{counted} of {fit.n_starts} independent starts ended at this maximum"
-    if is_from_known:
-        found += ", which is that of a neighbouring model's fit"
-    else:
-        found += f", and {fit.n_moves} moves away from it found none higher"
-    if fit.n_at_best >= AGREEMENT:
-        return f"; {found}"
-    return f"; {found}: there may be a higher one, which a larger effort may find"
-
-
-def _rejected(fit: EMFit) -> str:
-    if not fit.rejected > SAME_OPTIMUM:
-        return ""
-    return (
-        f". A maximum {fit.rejected:.1f} nats higher was rejected: in it a component rests on rows that do not determine it, and its "
-        "likelihood means nothing"
+    how_many = {0: "none", 1: "one"}.get(fit.n_at_best, fit.n_at_best)
+    other = (
+        "which is that of a neighbouring model's fit"
+        if is_from_known
+        else f"and {fit.n_moves} moves away from it found none higher"
     )
+    doubt = "" if fit.n_at_best >= AGREEMENT else ": there may be a higher one, which a larger effort may find"
+    return f"; {how_many} of {fit.n_starts} independent starts ended at this maximum, {other}{doubt}"
 
 
 def with_gross_rows(fit: EMFit, noise: Noise, rows: Rows) -> EMFit:
@@ -219,11 +213,8 @@ def with_gross_rows(fit: EMFit, noise: Noise, rows: Rows) -> EMFit:
     if rows.weights is not None:
         beyond &= rows.weights > 0
     more, numbers = noise.log_likelihood_of_limits(rows.total), np.flatnonzero(beyond)
-    one = len(numbers) == 1
-    said = (
-        f"; row{'s'[: one ^ 1]} {listed(numbers, _MOST_NAMED)} {'lies' if one else 'lie'} far beyond all others and "
-        f"{'is' if one else 'are'} noise for certain"
-    )
+    rows_lie, are = ("row {} lies", "is") if len(numbers) == 1 else ("rows {} lie", "are")
+    said = f"; {rows_lie.format(listed(numbers, _MOST_NAMED))} far beyond all others and {are} noise for certain"
     return replace(
         fit,
         trace=fit.trace + more,

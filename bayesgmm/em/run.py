@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,10 +69,6 @@ class EMRun:
         """Number of iterations."""
         return len(self.trace) - 1
 
-    def can_go_on(self, max_iter: int) -> bool:
-        """Whether the run stopped for its number of iterations alone, and ``max_iter`` allows more."""
-        return self.status == "max_iter" and self.n_iter < max_iter
-
     def joined(self, run: EMRun) -> EMRun:
         """Return ``run``, which goes on from this one, with all that was before."""
         return replace(run, trace=np.concatenate([self.trace, run.trace[1:]]), n_saved=self.n_saved + run.n_saved)
@@ -128,7 +124,7 @@ def compiled_rows(rows: Rows, settings: Settings) -> FloatArray | None:
     return X if X is not None and len(X) <= chunk_size(len(X)) else None
 
 
-def run_each(rows: Rows, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
+def run_each(rows: Rows, starts: Sequence[Mixture], settings: Settings) -> Iterator[EMRun]:
     """Yield what :func:`run_em` returns for each of some starts."""
     X = compiled_rows(rows, settings) if starts else None
     if X is None:
@@ -142,7 +138,7 @@ def run_each(rows: Rows, starts: list[Mixture], settings: Settings) -> Iterator[
 
 def compiled_runs(
     X: FloatArray,
-    starts: list[Mixture],
+    starts: Sequence[Mixture],
     settings: Settings,
     sample_weight: FloatArray | None,
     *,

@@ -7,7 +7,7 @@ up. It ends when looking on does not pay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -66,26 +66,33 @@ class Ended:
     Parameters
     ----------
     run : EMRun
-    examined : callable
-        Returns :attr:`health` and :attr:`worth` of the run.
+    rows : Rows
+        What it ran on.
+    settings : Settings
     """
 
     run: EMRun
-    examined: Callable[[EMRun], tuple[Health, float]]
+    rows: Rows
+    settings: Settings
 
     @cached_property
-    def _state(self) -> tuple[Health, float]:
-        return self.examined(self.run)
-
-    @property
     def health(self) -> Health:
         """The state of its components."""
-        return self._state[0]
+        return examine(self.run.mixture, self.settings, self.rows.total, self.rows)
 
-    @property
+    @cached_property
     def worth(self) -> float:
         """What runs are ranked by: the height, or of a run that may not be chosen what is left of it with its components widened."""
-        return min(self._state[1], self.height)
+        settings = self.settings
+        if not np.isfinite(self.height):
+            return -np.inf
+        if self.health.is_regular:
+            return self.height - (_DOUBT if self.run.status == "fell" else 0.0)
+        if settings.noise is not None:  # rows that make a component degenerate are what the noise is for
+            return -_NEVER
+        mixture = widened(self.run.mixture, self.health, settings)
+        log_likelihood = expectation(self.rows, *settings.arrays(mixture), diagonal=settings.family.diagonal).log_likelihood
+        return min(log_likelihood + settings.log_prior(mixture) - _DOUBT, self.height)
 
     @property
     def is_sound(self) -> bool:
@@ -94,12 +101,10 @@ class Ended:
 
     def permuted(self, order: IntArray) -> Ended:
         """Return the same with its components in another order (K,)."""
-        mixture, health = self.run.mixture, self.health
-        noise = np.arange(len(order), len(mixture.log_weights))
-        permuted = Mixture(mixture.log_weights[np.r_[order, noise]], mixture.means[order], mixture.scale_tril[order])
-        ordered = Health(health.at_floor[order], health.too_few[order], health.counts[order])
-        worth = self.worth
-        return Ended(replace(self.run, mixture=permuted), lambda _: (ordered, worth))
+        log_weights, means, scale_tril = self.run.mixture
+        noise = np.arange(len(order), len(log_weights))
+        mixture = Mixture(log_weights[np.r_[order, noise]], means[order], scale_tril[order])
+        return replace(self, run=replace(self.run, mixture=mixture))
 
     @property
     def height(self) -> float:
@@ -134,23 +139,26 @@ class Search:
 
     def each_to_the_end(self, starts: list[Mixture]) -> list[Ended]:
         """Run EM from every start, on all rows, as far as it goes."""
+        return self.in_order(self._told(self._run(starts, self.settings)))
+
+    def _told(self, runs: Iterable[Ended]) -> list[Ended]:
+        """Return runs from starts, of each of which is told as it ends."""
         ended = []
-        for run in self._run(starts, self.settings):
-            ended.append(Ended(run, self._state_of))
+        for end in runs:
+            ended.append(end)
             if self.on_run is not None:
-                self.on_run(run)
-        return self.in_order(ended)
+                self.on_run(end.run)
+        return ended
 
     def closed(self, mean: FloatArray, covariance: FloatArray) -> Ended:
         """Return the maximum of one component, which is a formula of the rows' mean (D,) and covariance (D, D)."""
-        total, D = np.array([self.rows.total]), len(mean)
+        total, D = self.rows.total, len(mean)
         ridge = self.settings.ridge * np.eye(D)
-        mixture = mixture_of(total, mean[None], (covariance + ridge)[None], self.settings)
+        mixture = mixture_of(np.array([total]), mean[None], (covariance + ridge)[None], self.settings)
         factor = mixture.scale_tril[0]
         half = np.linalg.solve(factor, np.linalg.solve(factor, covariance).T)
-        log_det = 2.0 * float(np.log(np.diag(factor)).sum())
-        height = -0.5 * self.rows.total * (D * np.log(2.0 * np.pi) + log_det + float(np.trace(half)))
-        return Ended(EMRun(mixture, np.array([height, height]), "converged"), self._state_of)
+        height = -0.5 * total * (D * np.log(2.0 * np.pi) + 2.0 * np.log(np.diag(factor)).sum() + np.trace(half))
+        return Ended(EMRun(mixture, np.array([height, height]), "converged"), self.rows, self.settings)
 
     @cached_property
     def loose(self) -> Settings:
@@ -181,11 +189,8 @@ class Search:
         int
             How many moves from the best failed.
         """
-        first = [Ended(run, self._state_in_sample) for run in self._in_sample(starts, self.loose)]
+        first = self._told(self._in_sample(starts, self.loose))
         self.ended.extend(first)
-        if self.on_run is not None:
-            for end in first:
-                self.on_run(end.run)
         best, failed = self.better(self._best(self.alive(first)), known), 0
         if len(best.run.mixture.means) > 1 and effort > 0 and np.isfinite(best.height):
             best, failed = self._moved_on(best, effort, rng)
@@ -194,10 +199,9 @@ class Search:
     def better(self, best: Ended, known: Sequence[Mixture]) -> Ended:
         """Return the best that some other mixtures lead to, if it is better; those that a few iterations show no hope of are let go."""
         short = replace(self.loose, max_iter=min(_LOOK, self.loose.max_iter))
-        hopeful = [run for run in self._in_sample(known, short) if self._has_hope(run, best)]
-        if not hopeful:
+        followed = self._continued([end for end in self._in_sample(known, short) if self._has_hope(end, best)])
+        if not followed:
             return best
-        followed = [Ended(run, self._state_in_sample) for run in self._continued(hopeful)]
         self.ended.extend(followed)
         found = self._best([best, *followed])
         return found if found.worth > best.worth + SAME_OPTIMUM else best
@@ -227,13 +231,13 @@ class Search:
                 best, failed, moves = better, 0, Moves(better.run.mixture, self.sample, self.loose)
         return best, min(failed, patience)
 
-    def _has_hope(self, run: EMRun, best: Ended) -> bool:
+    def _has_hope(self, end: Ended, best: Ended) -> bool:
         """Say whether a move may lead above the best: its gains, a geometric series, may add up to what it is below."""
-        if not np.isfinite(run.log_likelihood) or run.status == "fell":
+        run = end.run
+        if not np.isfinite(end.height) or run.status == "fell":
             return False
-        below = best.worth + SAME_OPTIMUM - run.log_likelihood
-        if not best.is_sound:  # what is higher may be so by density alone
-            below = best.worth + SAME_OPTIMUM - Ended(run, self._state_in_sample).worth
+        # Where the best is not sound, what is higher may be so by density alone.
+        below = best.worth + SAME_OPTIMUM - (end.height if best.is_sound else end.worth)
         if below < 0:
             return True
         if run.status != "max_iter" or run.n_iter < 2:
@@ -242,35 +246,31 @@ class Search:
         rate = min(gain / before, 0.95) if 0 < gain < before else 0.95
         return bool(_HOPE * gain * rate / (1.0 - rate) > below)
 
-    def _in_sample(self, starts: Sequence[Mixture], settings: Settings) -> Iterator[EMRun]:
-        return run_each(self.sample.rows, list(starts), settings)
+    def _in_sample(self, starts: Sequence[Mixture], settings: Settings) -> list[Ended]:
+        return [Ended(run, self.sample.rows, self.settings) for run in run_each(self.sample.rows, starts, settings)]
 
-    def _continued(self, runs: list[EMRun]) -> list[EMRun]:
+    def _continued(self, ended: list[Ended]) -> list[Ended]:
         """Return runs on the sample carried on, their traces joined to those so far."""
-        out = list(runs)
-        going = [i for i, run in enumerate(runs) if run.can_go_on(self.loose.max_iter)]
-        for n in {runs[i].n_iter for i in going}:
-            these = [i for i in going if runs[i].n_iter == n]
+        out = list(ended)
+        going = [i for i, end in enumerate(ended) if end.run.status == "max_iter" and end.run.n_iter < self.loose.max_iter]
+        for n in {ended[i].run.n_iter for i in going}:
+            these = [i for i in going if ended[i].run.n_iter == n]
             rest = replace(self.loose, max_iter=self.loose.max_iter - n)
-            for i, on in zip(these, self._in_sample([runs[i].mixture for i in these], rest), strict=True):
-                out[i] = runs[i].joined(on)
+            for i, on in zip(these, self._in_sample([ended[i].run.mixture for i in these], rest), strict=True):
+                out[i] = replace(on, run=ended[i].run.joined(on.run))
         return out
-
-    def _state_in_sample(self, run: EMRun) -> tuple[Health, float]:
-        health = examine(run.mixture, self.loose, self.sample.total, self.sample.rows)
-        return health, self._worth(run, health, self.sample.rows)
 
     def on_all_rows(self, best: Ended) -> list[Ended]:
         """Return the best maximum of the search, and others that it found, carried on to the end on all rows."""
         if not self.sample.is_all:
             starts = [end.run.mixture for end in self._distinct(best, _FROM_ALL_ROWS)]
-            return self.in_order([Ended(run, self._state_of) for run in self._run(starts, self.settings)])
+            return self.in_order(list(self._run(starts, self.settings)))
         if not best.is_sound:  # the last digits of what means nothing are not worth an iteration
-            return [Ended(best.run, self._state_of)]
+            return [replace(best, rows=self.rows)]
         # The others, too: where a run of the search stands still for a while need not be a maximum.
         ended: list[Ended] = []
         for end in self._distinct(best, _OPTIMA):
-            ended.append(Ended(self._to_the_end(end.run), self._state_of))
+            ended.append(self._to_the_end(end))
             if self.rows.complete is None and ended[-1].is_sound:  # a pass over other rows may take minutes
                 break
         return self.in_order(ended)
@@ -290,18 +290,21 @@ class Search:
                 found.append(end)
         return found
 
-    def _to_the_end(self, run: EMRun) -> EMRun:
+    def _to_the_end(self, end: Ended) -> Ended:
         """Return a run of the search carried on to the last digits of its log-likelihood."""
-        going = self.settings.max_iter - run.n_iter
-        if going < 1 or not np.isfinite(run.log_likelihood):
-            return run
-        return run.joined(next(iter(self._run([run.mixture], replace(self.settings, max_iter=going)))))
+        going = self.settings.max_iter - end.run.n_iter
+        if going < 1 or not np.isfinite(end.height):
+            return replace(end, rows=self.rows)
+        on = next(self._run([end.run.mixture], replace(self.settings, max_iter=going)))
+        return replace(on, run=end.run.joined(on.run))
 
-    def _run(self, starts: list[Mixture], settings: Settings) -> Iterator[EMRun]:
+    def _run(self, starts: list[Mixture], settings: Settings) -> Iterator[Ended]:
         """Yield the runs from some starts on all rows."""
-        if self.journal is None:
-            return run_each(self.rows, starts, settings)
-        return (self.journal.run(self.rows, start, settings) for start in starts)
+        journal = self.journal
+        runs = (
+            run_each(self.rows, starts, settings) if journal is None else (journal.run(self.rows, one, settings) for one in starts)
+        )
+        return (Ended(run, self.rows, self.settings) for run in runs)
 
     def polished(self, best: Ended) -> Ended:
         """Return the best run with the last digits of its maximum, if it found one that means something.
@@ -312,24 +315,8 @@ class Search:
         if not (wanted and best.run.converged and best.health.is_regular):
             return best
         polish = polished if self.journal is None else self.journal.polished
-        better = Ended(polish(best.run, self.rows, self.settings), self._state_of)
+        better = replace(best, run=polish(best.run, self.rows, self.settings))
         return better if better.health.is_regular else best
-
-    def _state_of(self, run: EMRun) -> tuple[Health, float]:
-        health = examine(run.mixture, self.settings, self.rows.total, self.rows)
-        return health, self._worth(run, health, self.rows)
-
-    def _worth(self, run: EMRun, health: Health, rows: Rows) -> float:
-        """Return what a run is ranked by."""
-        if not np.isfinite(run.log_likelihood):
-            return -np.inf
-        if health.is_regular:
-            return run.log_likelihood if run.status != "fell" else run.log_likelihood - _DOUBT
-        if self.settings.noise is not None:  # rows that make a component degenerate are what the noise is for
-            return -_NEVER
-        mixture = widened(run.mixture, health, self.settings)
-        stats = expectation(rows, *self.settings.arrays(mixture), diagonal=self.settings.family.diagonal)
-        return stats.log_likelihood + self.settings.log_prior(mixture) - _DOUBT
 
     def alive(self, ended: list[Ended]) -> list[Ended]:
         """Return the runs that did not end without a covariance.

@@ -38,7 +38,7 @@ def some_start(X, K, how, seed, method="random_from_data"):
 
 
 def is_regular(X, run, name):
-    return examine(run.mixture, run_settings(X, name), len(X), MemoryRows(X)).is_regular
+    return examine(run.mixture, run_settings(X, name), MemoryRows(X)).is_regular
 
 
 def fast_and_plain(seed, K, D, name):

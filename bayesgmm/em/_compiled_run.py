@@ -41,9 +41,9 @@ _TINY = np.finfo(float).tiny
 
 
 @compiled()
-def _parts(row, K, D):
-    """Return a row as log weights (K,), means (K, D) and factors (K, D, D), or as counts and moments: views, not copies."""
-    first, second = K, K + K * D
+def _parts(row, W, K, D):
+    """Return a row as W log weights, means (K, D) and factors (K, D, D), or as counts and moments: views, not copies."""
+    first, second = W, W + K * D
     return row[:first], row[first:second].reshape((K, D)), row[second:].reshape((K, D, D))
 
 
@@ -115,14 +115,14 @@ def m_step(sums, mixture, update, variant, diagonal, free, inward, outward, ridg
     """
     never_inline()
     K, D, _ = inside.shape
-    counts, first, second = _parts(sums, K, D)
-    log_weights, means, scale_tril = _parts(mixture, K, D)
+    counts, first, second = _parts(sums, K, K, D)
+    log_weights, means, scale_tril = _parts(mixture, K, K, D)
     total = 0.0
     for k in range(K):
         counts[k] = max(counts[k], EMPTY)
         total += counts[k]
     scatter, covariances, previous, half = np.zeros((K, D, D)), np.empty((K, D, D)), np.empty((K, D, D)), np.empty((D, D))
-    turned, factor, alone = np.zeros((D, D)), np.zeros((D, D)), 0
+    turned, factor = np.zeros((D, D)), np.zeros((D, D))
     for k in range(K):
         log_weights[k] = math.log(counts[k] / total)
         _move(counts[k], first[k], scale_tril[k], diagonal, means[k])
@@ -131,7 +131,6 @@ def m_step(sums, mixture, update, variant, diagonal, free, inward, outward, ridg
                 for j in range(i + 1):
                     inside[k, i, j] = turned[i, j]
             lower_product(outward, inside[k], scale_tril[k])
-            alone += 1
             continue
         _scatter(counts[k], first[k], second[k], inside[k], diagonal, half, scatter[k])
         squared(inside[k], previous[k])
@@ -145,8 +144,7 @@ def m_step(sums, mixture, update, variant, diagonal, free, inward, outward, ridg
             if not cholesky(covariances[k], inside[k]):
                 return False
             lower_product(outward, inside[k], scale_tril[k])
-            alone += 1
-    if alone == K:
+    if free:
         return True
     update(scatter, counts, previous, rounds, variant, floor, covariances)
     for k in range(K):
@@ -194,13 +192,14 @@ def iterations_worth(gained, last_gain, gain_before):
 
 
 @compiled()
-def _solve(factor, column, stride, D):
-    """Overwrite D numbers of ``column``, ``stride`` apart, by ``factor^-1`` times them, for a lower triangular factor in D x D numbers."""
-    for i in range(D):
-        s = column[i * stride]
-        for m in range(i):
-            s -= factor[i * D + m] * column[m * stride]
-        column[i * stride] = s / factor[i * D + i]
+def _solve(factor, columns):
+    """Overwrite columns (D, n) by ``factor^-1`` times them, for a lower triangular factor (D, D)."""
+    for j in range(columns.shape[1]):
+        for i in range(len(factor)):
+            s = columns[i, j]
+            for m in range(i):
+                s -= factor[i, m] * columns[m, j]
+            columns[i, j] = s / factor[i, i]
 
 
 @compiled()
@@ -209,13 +208,13 @@ def _coordinates(row, base, W, K, D, out):
     never_inline()
     for i in range(len(row)):
         out[i] = row[i] - base[i] if i < W + K * D else row[i]
+    _, means, factors = _parts(out, W, K, D)
     for k in range(K):
-        mean, place = W + k * D, W + K * D + k * D * D
-        factor = base[place : place + D * D]
-        _solve(factor, out[mean : mean + D], 1, D)
+        unit = _parts(base, W, K, D)[2][k]
+        _solve(unit, means[k].reshape((D, 1)))
+        _solve(unit, factors[k])
         for j in range(D):
-            _solve(factor, out[place + j : place + D * D], D, D)
-            out[place + j * D + j] = math.log(max(out[place + j * D + j], _TINY))
+            factors[k, j, j] = math.log(max(factors[k, j, j], _TINY))
 
 
 @compiled()
@@ -229,21 +228,19 @@ def _from_coordinates(point, base, W, K, D, out):
         total += math.exp(point[k] + base[k] - top)
     for k in range(W):
         out[k] = point[k] + base[k] - top - math.log(total)
+    _, means, factors = _parts(out, W, K, D)
+    _, shifts, stretches = _parts(point, W, K, D)
+    _, centres, units = _parts(base, W, K, D)
     for k in range(K):
-        mean, place = W + k * D, W + K * D + k * D * D
         for j in range(D):
-            d = place + j * D + j
-            point[d] = math.exp(min(max(point[d], -50.0), 50.0))
+            stretches[k, j, j] = math.exp(min(max(stretches[k, j, j], -50.0), 50.0))
         for i in range(D):
-            out[mean + i] = base[mean + i]
-            for m in range(i + 1):
-                left = base[place + i * D + m]
-                out[mean + i] += left * point[mean + m]
+            means[k, i] = centres[k, i]
             for j in range(D):
-                s = 0.0
+                means[k, i] += units[k, i, j] * shifts[k, j] if j <= i else 0.0
+                factors[k, i, j] = 0.0
                 for m in range(j, i + 1):
-                    s += base[place + i * D + m] * point[place + m * D + j]
-                out[place + i * D + j] = s
+                    factors[k, i, j] += units[k, i, m] * stretches[k, m, j]
 
 
 @compiled()
@@ -279,7 +276,7 @@ def _enter(mixture, inward, floor, inside):
     """Fill the factors (K, D, D) in the units of the floor; says whether all their eigenvalues are at least the floor."""
     never_inline()
     K, D, _ = inside.shape
-    scale_tril = _parts(mixture, K, D)[2]
+    scale_tril = _parts(mixture, K, K, D)[2]
     allowed, matrix, factor = True, np.empty((D, D)), np.empty((D, D))
     for k in range(K):
         lower_product(inward, scale_tril[k], inside[k])
@@ -295,16 +292,15 @@ def _enter(mixture, inward, floor, inside):
 def _sums(e_step, X, weight, mixture, diagonal, K, D, out):
     """Make the E-step and overwrite a row by its counts and moments; returns the log-likelihood."""
     never_inline()
-    log_weights, means, scale_tril = _parts(mixture, K, D)
+    log_weights, means, scale_tril = _parts(mixture, K, K, D)
     value, counts, first, second, _ = e_step(X, weight, log_weights, means, scale_tril, diagonal)
-    place = K + K * D
+    own_counts, own_first, own_second = _parts(out, K, K, D)
     for k in range(K):
-        out[k] = counts[k]
+        own_counts[k] = counts[k]
         for i in range(D):
-            out[K + k * D + i] = first[k, i]
+            own_first[k, i] = first[k, i]
             for j in range(D):
-                out[place] = second[k, i, j]
-                place += 1
+                own_second[k, i, j] = second[k, i, j]
     return value
 
 
@@ -431,25 +427,22 @@ def moments_at(X, weight, e_step, diagonal, base, mixture, sums, out):
     D = X.shape[1]
     K = len(mixture) // (1 + D + D * D)
     value = _sums(e_step, X, weight, mixture, diagonal, K, D, sums)
-    counts, first, second = _parts(sums, K, D)
-    _, means, scale_tril = _parts(mixture, K, D)
-    _, base_means, base_factors = _parts(base, K, D)
-    shares, points, covariances = _parts(out, K, D)
+    counts, first, second = _parts(sums, K, K, D)
+    _, means, scale_tril = _parts(mixture, K, K, D)
+    _, base_means, base_factors = _parts(base, K, K, D)
+    shares, points, covariances = _parts(out, K, K, D)
     turn, half, total = np.empty((D, D)), np.empty((D, D)), 0.0
     for k in range(K):
         counts[k] = max(counts[k], EMPTY)
         total += counts[k]
     for k in range(K):
         shares[k] = counts[k] / total
-        factor = base_factors[k].reshape(D * D)
         for i in range(D):
             points[k, i] = means[k, i] - base_means[k, i]
             for j in range(D):
                 turn[i, j] = scale_tril[k, i, j] if j <= i else 0.0
-        _solve(factor, points[k], 1, D)
-        flat = turn.reshape(D * D)
-        for j in range(D):
-            _solve(factor, flat[j:], D, D)
+        _solve(base_factors[k], points[k].reshape((D, 1)))
+        _solve(base_factors[k], turn)
         _move(counts[k], first[k], turn, False, points[k])
         _scatter(counts[k], first[k], second[k], turn, False, half, covariances[k])
         for i in range(D):
@@ -463,8 +456,8 @@ def maximised(moments, total, update, variant, diagonal, free, inward, outward, 
     """Fill the mixture that is best for moments in the units of ``base``, as :func:`moments_at` has them; says whether there is one."""
     D = len(inward)
     K = len(base) // (1 + D + D * D)
-    shares, points, covariances = _parts(moments, K, D)
-    counts, first, second = _parts(sums, K, D)
+    shares, points, covariances = _parts(moments, K, K, D)
+    counts, first, second = _parts(sums, K, K, D)
     for k in range(K):
         counts[k] = max(shares[k] * total, EMPTY)
         for i in range(D):

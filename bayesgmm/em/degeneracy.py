@@ -8,15 +8,19 @@ or rows so few that none of them is predicted by the others. How small a compone
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from bayesgmm.covariance import Family
 from bayesgmm.em.m_step import Mixture, Settings
+from bayesgmm.em.noise import Arrays
 from bayesgmm.expectation import evaluate
 from bayesgmm.frame import factor_of
 from bayesgmm.kernels.linalg import LEAST
 from bayesgmm.resolution import smallest_sds as sds_of_rounding
 from bayesgmm.rows import Chunk, MemoryRows, Rows
+from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["AT_FLOOR", "Health", "describe", "examine", "is_hopeless", "least_variance", "sds_of_digits", "smallest_sds", "widened"]
@@ -102,39 +106,38 @@ class Health:
     @property
     def status(self) -> str:
         """One word: "regular", "collapsed" or "spurious"."""
-        if self.is_regular:
-            return "regular"
-        return "collapsed" if self.at_floor.any() else "spurious"
+        return "regular" if self.is_regular else "collapsed" if self.at_floor.any() else "spurious"
 
 
-def examine(mixture: Mixture, settings: Settings, n_rows: float, rows: Rows | None = None) -> Health:
+def examine(mixture: Mixture, settings: Settings, rows: Rows) -> Health:
     """Return the state of a fitted mixture's components.
 
     Parameters
     ----------
     mixture : Mixture
     settings : Settings
-    n_rows : float
-        The data's total weight.
-    rows : Rows, optional
-        To look closer at components with few rows: without them, with missing values or in chunks, only counts are looked at.
+    rows : Rows
+        With missing values or in chunks: of components with few rows, only the counts are looked at.
     """
     K, D = mixture.means.shape
-    family = settings.family
-    counts = np.exp(mixture.log_weights[:K]) * n_rows
+    counts = np.exp(mixture.log_weights[:K]) * rows.total
     at_floor = least_variance(mixture.scale_tril, settings) <= AT_FLOOR
-    own_shape = family.n_covariance_parameters(2, D) > family.n_covariance_parameters(1, D)
     # A prior makes up for rows that are missing.
     if settings.penalty is not None or K == 1:
         return Health(at_floor, np.zeros(K, bool), counts)
-    if not own_shape:
+    if not _own_parameters(settings.family, D):
         return Health(at_floor, counts < _NO_ROW, counts)
-    directions = 1 if family.diagonal else D
-    too_few = counts < directions + 1
-    small = ~(at_floor | too_few) & (counts < _FEW * (directions + 1))
-    if small.any() and rows is not None and rows.complete is not None:
+    enough = 2 if settings.family.diagonal else D + 1
+    too_few = counts < enough
+    small = ~(at_floor | too_few) & (counts < _FEW * enough)
+    if small.any() and rows.complete is not None:
         too_few |= _unpredicted(mixture, settings, rows.in_memory(), small)
     return Health(at_floor, too_few, counts)
+
+
+def _own_parameters(family: Family, n_features: int) -> int:
+    """Return how many parameters of its own the covariance of one component more has."""
+    return family.n_covariance_parameters(2, n_features) - family.n_covariance_parameters(1, n_features)
 
 
 def widened(mixture: Mixture, health: Health, settings: Settings) -> Mixture:
@@ -164,13 +167,10 @@ def widened(mixture: Mixture, health: Health, settings: Settings) -> Mixture:
 
 def is_hopeless(n_rows: float, n_components: int, n_features: int, settings: Settings) -> bool:
     """Whether so few rows cannot determine the components, wherever they are: there is nothing to search for then."""
-    family = settings.family
+    directions = 1 if settings.family.diagonal else n_features
     if settings.penalty is not None:
         return False
-    directions = 1 if family.diagonal else n_features
-    if family.n_covariance_parameters(2, n_features) == family.n_covariance_parameters(1, n_features):
-        return n_rows <= directions
-    return n_rows < n_components * (directions + 1)
+    return n_rows < n_components * (directions + 1) if _own_parameters(settings.family, n_features) else n_rows <= directions
 
 
 def least_variance(scale_tril: FloatArray, settings: Settings) -> FloatArray:
@@ -196,12 +196,10 @@ def _unpredicted(mixture: Mixture, settings: Settings, rows: MemoryRows, small: 
     responsibility r out of a component of n rows changes its mean and covariance S by a rank of one, so that with ``m = n - r`` and d
     the Mahalanobis distance, ``|S'| = |S| (n / m)^D (1 - r d^2 / m)`` and ``d'^2 = (n / m) d^2 / (1 - r d^2 / m)``.
     """
-    K = len(mixture.means)
-    arrays = settings.arrays(mixture)
-    joint, log_density = evaluate(rows.chunk, *arrays, diagonal=settings.family.diagonal, joint=True)
+    joint, log_density = evaluate(rows.chunk, *settings.arrays(mixture), diagonal=settings.family.diagonal, joint=True)
     X, weights, total = rows.values, rows.weights, rows.total
-    own, D = np.zeros(K, bool), X.shape[1]
-    n_parameters = 1 + D + settings.family.n_covariance_parameters(2, D) - settings.family.n_covariance_parameters(1, D)
+    D, own = X.shape[1], np.zeros_like(small)
+    n_parameters = 1 + D + _own_parameters(settings.family, D)
     responsibilities = np.exp(joint - log_density[:, None])
     for k in np.flatnonzero(small).tolist():
         its = np.flatnonzero(responsibilities[:, k] > 1e-6)
@@ -239,69 +237,46 @@ def _left_out(X: FloatArray, r: FloatArray, n: float, mixture: Mixture, k: int, 
     return np.where(possible, lost, _NOTHING_LEFT)
 
 
-def describe(health: Health, rows: Rows, mixture: Mixture, settings: Settings, names: list[str] | None = None) -> str:
+def describe(health: Health, rows: Rows, mixture: Mixture, settings: Settings) -> str:
     """Return a sentence or two that name the components at fault, their rows, and what to do."""
-    if health.at_floor.all() and (len(health.at_floor) == 1 or settings.family.letters in ("EEE", "EEI", "EII")):
-        return _all_at_floor(health, len(rows), mixture, settings, names)
-    own = _own_rows(rows, mixture, settings)
+    n, (K, D) = len(rows), mixture.means.shape
+    where = [_direction(factor, settings, rows.feature_names) for factor in mixture.scale_tril]
+    if health.at_floor.all() and (K == 1 or settings.family.letters in ("EEE", "EEI", "EII")):
+        few = f": {n} rows cannot determine the {D} directions of a covariance" if n <= D else ""
+        return (
+            f"The covariance{'' if K == 1 else ' that the components share'} is singular and only its floor holds it up, in "
+            f"{where[0]}{few}. Its log-likelihood means nothing. "
+            "Leave out a column, choose a simpler covariance_type (diag, spherical), or give priors"
+        )
+    own = rows.map_reduce(partial(_own_rows, settings.arrays(mixture), settings.family.diagonal, rows.starts), _more_rows)
     parts = []
     for k in np.flatnonzero(health.at_floor | health.too_few):
-        what = "has collapsed: only the floor of its covariance holds it up" if health.at_floor[k] else "rests on too few rows"
-        where = f", in {_direction(mixture.scale_tril[k], settings, names)}" if health.at_floor[k] else ""
-        parts.append(f"component {k} {what}{where} (expected number of rows {health.counts[k]:.1f}{_named(*own[k])})")
+        collapsed = f"has collapsed: only the floor of its covariance holds it up, in {where[k]}"
+        what = collapsed if health.at_floor[k] else "rests on too few rows"
+        parts.append(f"component {k} {what} (expected number of rows {health.counts[k]:.1f}{_named(*own[k])})")
     text = "; ".join(parts)
     # Priors of standard deviations alone leave correlations free to become one.
     priors = "priors" if settings.penalty is None else "priors that hold more (a larger eta)"
     return f"{text[0].upper()}{text[1:]}. Ask for fewer components or a simpler covariance_type, or give {priors}"
 
 
-def _all_at_floor(health: Health, n: int, mixture: Mixture, settings: Settings, names: list[str] | None) -> str:
-    D = mixture.means.shape[1]
-    whose = "The covariance" if len(health.at_floor) == 1 else "The covariance that the components share"
-    where = _direction(mixture.scale_tril[0], settings, names)
-    few = f": {n} rows cannot determine the {D} directions of a covariance" if n <= D else ""
-    return (
-        f"{whose} is singular and only its floor holds it up, in {where}{few}. Its log-likelihood means nothing. "
-        "Leave out a column, choose a simpler covariance_type (diag, spherical), or give priors"
-    )
-
-
-def _direction(scale_tril: FloatArray, settings: Settings, names: list[str] | None) -> str:
+def _direction(scale_tril: FloatArray, settings: Settings, names: list[str]) -> str:
     """Name the columns in which a component has no spread."""
-    D = len(scale_tril)
-    names = [f"x{d}" for d in range(D)] if names is None else names
-    _, _, vectors = np.linalg.svd((scale_tril / settings.smallest[:, None]).T)
-    share = vectors[-1] ** 2
-    columns = np.flatnonzero(share > 0.05 * share.max())
-    if len(columns) == 1:
-        return f"column {names[columns[0]]!r}"
-    listed = ", ".join(repr(names[d]) for d in columns[:_MOST_NAMED])
-    more = f" and {len(columns) - _MOST_NAMED} more" if len(columns) > _MOST_NAMED else ""
-    return f"a combination of the columns {listed}{more}"
+    share = np.linalg.svd((scale_tril / settings.smallest[:, None]).T)[2][-1] ** 2
+    columns = [repr(names[d]) for d in np.flatnonzero(share > 0.05 * share.max())]
+    return f"column {columns[0]}" if len(columns) == 1 else f"a combination of the columns {listed(columns, _MOST_NAMED)}"
 
 
 type OwnRows = list[tuple[int, list[int]]]
 """Of each component, how many rows it is the most probable for by far, and the numbers of the first of them."""
 
 
-def _own_rows(rows: Rows, mixture: Mixture, settings: Settings) -> OwnRows:
-    return rows.map_reduce(_OwnRows(settings.arrays(mixture), settings.family.diagonal, rows.starts), _more_rows)
-
-
-@dataclass(frozen=True, eq=False)
-class _OwnRows:
-    """The same for one chunk, whose rows are numbered as in all the data."""
-
-    arrays: tuple[FloatArray, FloatArray, FloatArray]
-    diagonal: bool
-    starts: IntArray
-
-    def __call__(self, chunk: Chunk) -> OwnRows:
-        r = evaluate(chunk, *self.arrays, diagonal=self.diagonal, responsibilities=True)[0]
-        start = int(self.starts[chunk.number])
-        own = [np.flatnonzero(r[:, k] > 0.5) for k in range(r.shape[1])]
-        standing = [i[:_MOST_NAMED] if chunk.standing is None else chunk.standing[i[:_MOST_NAMED]] for i in own]
-        return [(len(i), [start + int(row) for row in first]) for i, first in zip(own, standing, strict=True)]
+def _own_rows(arrays: Arrays, diagonal: bool, starts: IntArray, chunk: Chunk) -> OwnRows:
+    """Return the same for one chunk, whose rows are numbered as in all the data."""
+    r = evaluate(chunk, *arrays, diagonal=diagonal, responsibilities=True)[0]
+    own = [np.flatnonzero(column > 0.5) for column in r.T]
+    numbers = np.arange(len(r)) if chunk.standing is None else chunk.standing
+    return [(len(i), (starts[chunk.number] + numbers[i[:_MOST_NAMED]]).tolist()) for i in own]
 
 
 def _more_rows(first: OwnRows, second: OwnRows) -> OwnRows:

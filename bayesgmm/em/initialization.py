@@ -28,18 +28,6 @@ from bayesgmm.frame import factor_of, total_moments
 from bayesgmm.rows import Chunk, MemoryRows, Rows
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = [
-    "START_METHODS",
-    "Sample",
-    "Views",
-    "filled",
-    "grouped",
-    "groups_in",
-    "some_rows",
-    "starting_points",
-    "telling_projections",
-]
-
 START_METHODS = ("kmeans", "k-means++", "random", "random_from_data", "hierarchical")
 MOST_ROWS = 4096  # more are not needed to find starting points
 MOST_SORTED = 50_000
@@ -89,9 +77,7 @@ class Sample:
     @cached_property
     def moments(self) -> tuple[FloatArray, FloatArray]:
         """Mean and covariance of the rows."""
-        mean = np.average(self.X, axis=0, weights=self.weight)
-        centred = self.X - mean
-        return mean, (self.weight[:, None] * centred).T @ centred / self.weight.sum()
+        return row_moments(self.X, self.weight)
 
     @cached_property
     def projections(self) -> FloatArray:
@@ -104,21 +90,23 @@ class Sample:
 
     @cached_property
     def _smallest_of_one(self) -> FloatArray:
-        return smallest_sds(self._observed, self.weight, n_components=1)
+        return smallest_sds(self.rows.values, self.weight, n_components=1)
 
     @cached_property
     def _smallest_of_some(self) -> FloatArray:
-        return smallest_sds(self._observed, self.weight)
+        return smallest_sds(self.rows.values, self.weight)
 
     @cached_property
     def digits(self) -> float:
         """Smallest standard deviation that doubles can tell apart in every column."""
-        return float(sds_of_digits(self._observed).max())
+        return float(sds_of_digits(self.rows.values).max())
 
-    @property
-    def _observed(self) -> FloatArray:
-        """The rows with NaN where values are missing, as far as that is known."""
-        return self.rows.values
+
+def row_moments(X: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean (D,) and covariance (D, D) of rows X (n, D)."""
+    mean = np.average(X, axis=0, weights=weight)
+    centred = X - mean
+    return mean, (weight[:, None] * centred).T @ centred / weight.sum()
 
 
 def some_rows(rows: Rows, seeds: np.random.SeedSequence) -> Sample:
@@ -126,14 +114,13 @@ def some_rows(rows: Rows, seeds: np.random.SeedSequence) -> Sample:
     if len(rows) <= MOST_SORTED:
         rows = rows.distinct()
     is_all = len(rows) <= MOST_ROWS
-    some = rows.distinct() if is_all else rows.take(_chosen(len(rows), seeds))
+    if is_all:
+        some = rows.distinct()
+    else:
+        some = rows.take(np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(len(rows), MOST_ROWS, replace=False)))
     values = filled(some.chunk, total_moments(rows)) if some.has_gaps else some.values
     weight = np.ones(len(values)) if some.weights is None else some.weights
     return Sample(values, weight, is_all, some if is_all else MemoryRows(values, some.weights))
-
-
-def _chosen(n_rows: int, seeds: np.random.SeedSequence) -> IntArray:
-    return np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(n_rows, MOST_ROWS, replace=False))
 
 
 def filled(chunk: Chunk, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
@@ -168,14 +155,14 @@ def starting_points(
     seeds : SeedSequence
         One child is spawned per start.
     """
-    views = Views(sample, n_components, settings)
+    views = _Views(sample, n_components, settings)
     for start, seed in zip(views.starts(method), seeds.spawn(n_starts), strict=False):
         with suppress(Collapse):
             yield start(np.random.default_rng(seed))
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class _Views:
     """The rows as they are looked at to find K groups.
 
     Parameters
@@ -190,18 +177,19 @@ class Views:
     settings: Settings
 
     def starts(self, method: str) -> Iterator[Callable[[np.random.Generator], Mixture]]:
-        """Yield, without end, functions that make a starting mixture from a source of randomness."""
+        """Return, without end, functions that make a starting mixture from a source of randomness."""
         if method != "auto":
-            yield from repeat(partial(self._by_method, method))
-        made = {"rows": self._from_rows, "seeds": self._from_seeds, "tree": self._from_tree, "quantiles": self._from_quantiles}
+            return repeat(partial(self._by_method, method))
         turn = count()
-        for view in cycle(_VIEWS if self.sample.X.shape[1] > 1 else _VIEWS_OF_A_COLUMN):
-            if view == "direction":
-                yield partial(self._from_projections, slice(n := next(turn), n + 1))
-            elif view == "subspace":
-                yield partial(self._from_projections, slice(0, max(1, min(3, self.n_components))))
-            else:
-                yield made[view]
+        made: dict[str, Callable[[np.random.Generator], Mixture]] = {
+            "direction": lambda rng: self._from_projections(slice(n := next(turn), n + 1), rng),
+            "subspace": partial(self._from_projections, slice(0, max(1, min(3, self.n_components)))),
+            "rows": self._from_rows,
+            "seeds": self._from_seeds,
+            "tree": self._from_tree,
+            "quantiles": self._from_quantiles,
+        }
+        return (made[view] for view in cycle(_VIEWS if self.sample.X.shape[1] > 1 else _VIEWS_OF_A_COLUMN))
 
     @cached_property
     def scaled(self) -> FloatArray:

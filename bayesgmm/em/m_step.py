@@ -10,8 +10,8 @@ import numpy as np
 
 from bayesgmm.covariance import A_FEW, Family
 from bayesgmm.em._compiled_run import EMPTY
-from bayesgmm.em.noise import START, Noise
-from bayesgmm.em.penalties import Moments, Penalty
+from bayesgmm.em.noise import START, Arrays, Noise
+from bayesgmm.em.penalties import Components, Moments, Penalty
 from bayesgmm.expectation import Statistics
 from bayesgmm.frame import factor_of
 from bayesgmm.typing import FloatArray
@@ -133,7 +133,7 @@ class Settings:
             return mixture
         return mixture._replace(log_weights=np.append(mixture.log_weights + np.log1p(-START), np.log(START)))
 
-    def arrays(self, mixture: Mixture) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def arrays(self, mixture: Mixture) -> Arrays:
         """Return the mixture as the E-step takes it."""
         return mixture if self.noise is None else self.noise.beside(*mixture)
 
@@ -163,18 +163,14 @@ class Settings:
         inside = self.family.update(self.inside(scatter), counts, before, self.floor, rounds)
         return self.outside(inside)
 
-    def penalised(self, moments: Moments, previous: Mixture | None) -> tuple[FloatArray, FloatArray]:
+    def penalised(self, moments: Moments, previous: Mixture | None) -> Components:
         """Return means and covariances under the prior: better ones than before, or, at the start, than those without it."""
         assert self.penalty is not None
         if previous is None:
             means, covariances = moments.means, self.covariances(moments.scatter, moments.counts, None)
         else:
             means, covariances = previous.means, previous.covariances
-        bound = self.outside(self.floor * np.eye(means.shape[1]))
-        try:
-            return self.penalty.update(moments, means, covariances, bound)
-        except np.linalg.LinAlgError:
-            raise Collapse from None
+        return self.penalty.update(moments, means, covariances, self.outside(self.floor * np.eye(means.shape[1])))
 
 
 def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixture:
@@ -207,11 +203,11 @@ def assemble(
 ) -> Mixture:
     """Return the mixture with these expected counts, of the noise too if there is any, means (K, D) and scatters (K, D, D)."""
     own = counts[: len(means)]
-    if settings.penalty is None:
-        covariances = settings.covariances(scatter, own, previous, rounds)
-    else:
-        means, covariances = settings.penalised(Moments(own, means, scatter), previous)
     try:
+        if settings.penalty is None:
+            covariances = settings.covariances(scatter, own, previous, rounds)
+        else:
+            means, covariances = settings.penalised(Moments(own, means, scatter), previous)
         return Mixture(settings.log_weights(counts, len(means)), means, np.linalg.cholesky(covariances))
     except np.linalg.LinAlgError:
         raise Collapse from None

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesgmm.em.initialization import Sample, grouped, groups_in, telling_projections
+from bayesgmm.em.initialization import Sample, grouped, groups_in, row_moments, telling_projections
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, mixture_of
 from bayesgmm.expectation import evaluate
 from bayesgmm.rows import Chunk
@@ -60,22 +60,15 @@ class Moves:
 
     def added(self, i: int, rng: np.random.Generator) -> Mixture:
         """Return the mixture with one component more: half of the heaviest (i is 0), or of any (1), or one at a row."""
-        weights, covariances = self.weights, self.mixture.covariances
+        weights, covariances, means = self._copies()
         if i < 2:
             a = int(weights.argmax()) if i == 0 else int(rng.choice(len(weights), p=weights))
-            along = self._some_way(a, rng)
-            means = np.vstack([self.mixture.means, self.mixture.means[a] - along])
-            means[a] += along
-            half = covariances[a] - np.outer(along, along)
-            covariances = np.concatenate([covariances, half[None]])
-            covariances[a] = half
-            shares = np.append(weights, weights[a] / 2)
-            shares[a] /= 2
+            means[a], mean, covariance = self._halves(a, rng)
+            covariances[a], weights[a] = covariance, weights[a] / 2
+            weight = weights[a]
         else:
-            means = np.vstack([self.mixture.means, self.sample.X[self._an_odd_row(rng)]])
-            covariances = np.concatenate([covariances, self._within[None]])
-            shares = np.append(weights, 1.0 / len(means))
-        return self._made(shares, means, covariances)
+            mean, covariance, weight = self.sample.X[self._an_odd_row(rng)], self._within, 1.0 / (1 + len(means))
+        return self._made(np.append(weights, weight), np.vstack([means, mean]), np.concatenate([covariances, covariance[None]]))
 
     def without(self, k: int) -> Mixture:
         """Return the mixture without a component."""
@@ -96,9 +89,7 @@ class Moves:
         weights, covariances, means = self._copies()
         a = int(rng.choice(len(means), p=weights))
         b = self._a_light_one(rng, a)
-        along = self._some_way(a, rng)
-        means[b], means[a] = means[a] - along, means[a] + along
-        covariances[a] = covariances[b] = covariances[a] - np.outer(along, along)
+        means[a], means[b], covariances[[a, b]] = self._halves(a, rng)
         weights[a] = weights[b] = weights[a] / 2
         return self._made(weights, means, covariances)
 
@@ -131,7 +122,7 @@ class Moves:
             return self._swapped(rng)
         z = np.linalg.solve(self.mixture.scale_tril[k], (self.sample.X[rows] - means[k]).T)
         core = rows[np.argsort((z**2).sum(0), kind="stable")[:kept]]
-        means[k], covariances[k] = _moments(self.sample.X[core], self.sample.weight[core])
+        means[k], covariances[k] = row_moments(self.sample.X[core], self.sample.weight[core])
         return self._made(weights, means, covariances)
 
     @cached_property
@@ -163,7 +154,7 @@ class Moves:
     def _projections_of(self, k: int, rows: IntArray) -> FloatArray:
         if k not in self._known_projections:
             X = self.sample.X[rows]
-            self._known_projections[k] = telling_projections(X, *_moments(X, self.sample.weight[rows]))
+            self._known_projections[k] = telling_projections(X, *row_moments(X, self.sample.weight[rows]))
         return self._known_projections[k]
 
     def _rows_of(self, k: int) -> IntArray:
@@ -181,23 +172,18 @@ class Moves:
             light[other_than] = 0.0
         return int(rng.choice(len(light), p=light / light.sum()))
 
-    def _some_way(self, k: int, rng: np.random.Generator) -> FloatArray:
-        """Return a vector in a random direction of a component, as long as the halves lie from the middle."""
+    def _halves(self, k: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the means of the halves of a component that is split in a random direction, and the covariance of both."""
         u = rng.normal(size=self.sample.X.shape[1])
-        return _APART * self.mixture.scale_tril[k] @ (u / np.linalg.norm(u))
+        along = _APART * self.mixture.scale_tril[k] @ (u / np.linalg.norm(u))
+        mean = self.mixture.means[k]
+        return mean + along, mean - along, self.mixture.covariances[k] - np.outer(along, along)
 
     def _copies(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         return self.weights.copy(), self.mixture.covariances, self.mixture.means.copy()
 
     def _made(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> Mixture:
         return mixture_of(weights / weights.sum() * self.sample.total, means, covariances, self.settings)
-
-
-def _moments(X: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return mean (D,) and covariance (D, D) of rows (n, D)."""
-    mean = weight @ X / weight.sum()
-    centred = X - mean
-    return mean, (weight[:, None] * centred).T @ centred / weight.sum()
 
 
 def neighbours(mixture: Mixture, n_components: int, sample: Sample, settings: Settings, rng: np.random.Generator) -> list[Mixture]:

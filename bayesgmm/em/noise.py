@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,12 @@ class Limits:
     low: FloatArray
     high: FloatArray
     suspect: tuple[int, ...] = ()
+
+    @classmethod
+    def nowhere(cls, is_suspect: np.ndarray) -> Limits:
+        """Return no limits, where some of the columns (D,) are suspect."""
+        infinite = np.full(len(is_suspect), np.inf)
+        return cls(-infinite, infinite, tuple(np.flatnonzero(is_suspect).tolist()))
 
     @property
     def are_set(self) -> bool:
@@ -105,9 +112,7 @@ def limits_of(X: FloatArray, weight: FloatArray | None = None) -> Limits:
     limits = Limits(low, high, tuple(suspect))
     if np.average(limits.beyond(X), weights=weight) <= _SUSPECT:
         return limits
-    # Few in each column are too many in all.
-    far = np.flatnonzero(np.isfinite(low) | np.isfinite(high))
-    return Limits(np.full(D, -np.inf), np.full(D, np.inf), tuple(int(d) for d in far))
+    return Limits.nowhere(np.isfinite(low) | np.isfinite(high))  # few in each column are too many in all
 
 
 class _Column(NamedTuple):
@@ -189,12 +194,13 @@ def _distances(X: FloatArray) -> FloatArray:
     return np.asarray(found[:, -1])
 
 
-_MOST_NAMED = 5
+type Arrays = tuple[FloatArray, FloatArray, FloatArray]
+"""A mixture as the E-step takes it: log weights, means and Cholesky factors."""
 
+_MOST_NAMED = 5
 START = 0.1  # share of the rows that is taken for noise at first
-_WIDE = (
-    1e8  # standard deviations of the stand-in, in ranges of the columns: across the data its density changes by less than rounding
-)
+_WIDE = 1e8
+"""Standard deviations of the stand-in, in ranges of the columns: across the data its density changes by less than rounding."""
 _FLAT = 1e-8  # spread across a plane, over that along it, that is taken for rounding
 _LOOKED_AT = 20_000
 """Rows in chunks that are looked at to see whether others lie far beyond them."""
@@ -253,12 +259,14 @@ class Noise:
             limits, gross = _suspect(rows), 0.0
         summary, D = rows.summary, rows.n_features
         scale, origin = summary.highest - summary.lowest, summary.lowest
-        _, sizes, principal = np.linalg.svd(rows.map_reduce(_Triangle(summary.mean, np.where(scale > 0, scale, 1.0)), _stacked))
+        _, sizes, principal = np.linalg.svd(
+            rows.map_reduce(partial(_triangle, summary.mean, np.where(scale > 0, scale, 1.0)), _stacked)
+        )
         if len(sizes) < D or sizes[-1] < _FLAT * sizes[0]:
             raise InvalidDataError(
                 "noise=True needs rows that fill a volume, and these lie in a plane: leave out a column, or set noise=False"
             )
-        extents = ((axes, *rows.map_reduce(_Extent(scale, axes, origin), _wider)) for axes in (np.eye(D), principal.T))
+        extents = ((axes, *rows.map_reduce(partial(_extent, scale, axes, origin), _wider)) for axes in (np.eye(D), principal.T))
         boxes = (cls(scale, *extent, origin, limits, gross) for extent in extents)
         return min(boxes, key=lambda box: box.log_volume)
 
@@ -300,18 +308,15 @@ class Noise:
         certain = np.append(np.zeros(moments.mean.shape[1] - 1), 1.0)
         log_density = np.where(beyond, np.log(self.gross) - self.log_volume, moments.log_density + np.log1p(-self.gross))
         entropy = np.where(beyond, 0.0, moments.entropy)
-        return DrawMoments(
-            np.where(beyond[:, None], certain, moments.mean),
-            moments.sd,
-            entropy,
-            log_density,
-            np.array([log_density.sum()]),
-            np.array([entropy.mean()]) if len(X) else moments.draw_entropy,
+        return moments._replace(
+            mean=np.where(beyond[:, None], certain, moments.mean),
+            entropy=entropy,
+            log_density=log_density,
+            draw_log_likelihood=np.array([log_density.sum()]),
+            draw_entropy=np.array([entropy.mean()]) if len(X) else moments.draw_entropy,
         )
 
-    def beside(
-        self, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def beside(self, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> Arrays:
         """Return what the E-step takes: components (K, ...) and the noise as one more.
 
         Parameters
@@ -352,21 +357,13 @@ def _suspect(rows: Rows) -> Limits:
     kept = some.values[~limits.beyond(some.values)]
     low, high = kept.min(0), kept.max(0)
     far = FAR * (high - low)
-    beyond = (rows.summary.lowest < low - far) | (rows.summary.highest > high + far)
-    D = rows.n_features
-    return Limits(np.full(D, -np.inf), np.full(D, np.inf), tuple(int(d) for d in np.flatnonzero(beyond)))
+    return Limits.nowhere((rows.summary.lowest < low - far) | (rows.summary.highest > high + far))
 
 
-@dataclass(frozen=True, eq=False)
-class _Triangle:
-    """The triangular factor of the rows of one chunk, centred and in units of the columns, each as often as its weight says."""
-
-    center: FloatArray
-    scale: FloatArray
-
-    def __call__(self, chunk: Chunk) -> FloatArray:
-        Z = (chunk.X - self.center) / self.scale
-        return np.linalg.qr(Z if chunk.weight is None else Z * np.sqrt(chunk.weight)[:, None], mode="r")
+def _triangle(center: FloatArray, scale: FloatArray, chunk: Chunk) -> FloatArray:
+    """Return the triangular factor of the rows of one chunk, centred and in units of the columns, each as often as its weight says."""
+    Z = (chunk.X - center) / scale
+    return np.linalg.qr(Z if chunk.weight is None else Z * np.sqrt(chunk.weight)[:, None], mode="r")
 
 
 def _stacked(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -374,17 +371,10 @@ def _stacked(first: FloatArray, second: FloatArray) -> FloatArray:
     return np.linalg.qr(np.concatenate([first, second]), mode="r")
 
 
-@dataclass(frozen=True, eq=False)
-class _Extent:
-    """Where the rows of one chunk begin and end along axes (D, D) in units of ``scale`` (D,), counted from an origin (D,)."""
-
-    scale: FloatArray
-    axes: FloatArray
-    origin: FloatArray
-
-    def __call__(self, chunk: Chunk) -> tuple[FloatArray, FloatArray]:
-        along = (chunk.X - self.origin) / self.scale @ self.axes
-        return along.min(0, initial=np.inf), along.max(0, initial=-np.inf)
+def _extent(scale: FloatArray, axes: FloatArray, origin: FloatArray, chunk: Chunk) -> tuple[FloatArray, FloatArray]:
+    """Return where the rows of one chunk begin and end along axes (D, D) in units of ``scale`` (D,), counted from an origin (D,)."""
+    along = (chunk.X - origin) / scale @ axes
+    return along.min(0, initial=np.inf), along.max(0, initial=-np.inf)
 
 
 def _wider(first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:

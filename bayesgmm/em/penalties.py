@@ -48,11 +48,20 @@ class Moments(NamedTuple):
         return self.scatter + self.counts[:, None, None] * off[:, :, None] * off[:, None, :]
 
 
+type Components = tuple[FloatArray, FloatArray]
+"""Means (K, D) and covariances (K, D, D)."""
+
+
 class Penalty(ABC):
     """A prior of weights (a Dirichlet distribution), means and covariances, as EM needs it."""
 
-    concentration: FloatArray
+    priors: ResolvedPriors | ResolvedConjugatePriors
     family: Family
+
+    @property
+    def concentration(self) -> FloatArray:
+        """The Dirichlet distribution's parameters (K,)."""
+        return self.priors.concentration
 
     @abstractmethod
     def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
@@ -62,9 +71,7 @@ class Penalty(ABC):
         """
 
     @abstractmethod
-    def update(
-        self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def update(self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray) -> Components:
         """Return means and covariances that are no worse for the penalised expected log-likelihood than those given.
 
         Parameters
@@ -115,11 +122,6 @@ class ModelPenalty(Penalty):
     family: Family
     n_features: int
 
-    @property
-    def concentration(self) -> FloatArray:  # type: ignore[override]
-        """The Dirichlet distribution's parameters (K,)."""
-        return self.priors.concentration
-
     @override
     def seen_from(self, origin: FloatArray) -> Self:
         return replace(self, priors=self.priors.seen_in(Frame(origin, np.eye(len(origin)))))
@@ -152,9 +154,7 @@ class ModelPenalty(Penalty):
         return float(sum(terms.values()))
 
     @override
-    def update(
-        self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def update(self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray) -> Components:
         frame, loc, scale = self._frame, self.priors.means_loc, self.priors.means_scale
         moments, covariances = moments.seen_in(frame), frame.covariance_in(covariances)
         sds = _sds_of(covariances)
@@ -182,8 +182,7 @@ class ModelPenalty(Penalty):
         value = self._value(blocks, target)
         for _ in range(_INNER_STEPS):
             sds = _sds_of(blocks)
-            slopes = self._like(blocks, prior.slope(self._free(sds)))
-            h = (slopes - from_lkj) / sds**2
+            h = (prior.slope(self._free(sds)).reshape(sds.shape) - from_lkj) / sds**2
             step = (scatter + blocks @ (h[..., None] * blocks) - m[:, None, None] * blocks) / size
             blocks, value, moved = self._line_search(blocks, value, step, target, smallest)
             if not moved:
@@ -231,16 +230,12 @@ class ModelPenalty(Penalty):
         values = np.where(good[:, None], values, 1.0)
         log_det = np.log(values).sum(-1) + 2.0 * np.log(sds).sum(-1)
         trace = ((vectors * ((scatter / units) @ vectors)).sum(-2) / values).sum(-1)
-        of_prior = self._like(blocks, prior.log_kernel(self._free(sds))).sum(-1) - from_lkj * np.log(sds).sum(-1)
+        of_prior = prior.log_kernel(self._free(sds)).reshape(sds.shape).sum(-1) - from_lkj * np.log(sds).sum(-1)
         return np.where(good, -0.5 * m * log_det - 0.5 * trace + of_prior, out)
 
     def _free(self, sds: FloatArray) -> FloatArray:
         """Give standard deviations of blocks (B, d) the prior's shape."""
         return sds.reshape(self.family.sds_shape(*sds.shape))
-
-    @staticmethod
-    def _like(blocks: FloatArray, values: FloatArray) -> FloatArray:
-        return np.reshape(values, blocks.shape[:2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,11 +254,6 @@ class ConjugatePenalty(Penalty):
     priors: ResolvedConjugatePriors
     family: Family
 
-    @property
-    def concentration(self) -> FloatArray:  # type: ignore[override]
-        """The Dirichlet distribution's parameters (K,)."""
-        return self.priors.concentration
-
     @override
     def seen_from(self, origin: FloatArray) -> Self:
         return replace(self, priors=replace(self.priors, means_loc=self.priors.means_loc - origin))
@@ -278,9 +268,7 @@ class ConjugatePenalty(Penalty):
         return float(log_conjugate_density(weights, means, scale_tril, self.priors, self.family))
 
     @override
-    def update(
-        self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def update(self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray) -> Components:
         p, n, (K, D) = self.priors, moments.counts, moments.means.shape
         # A learned scale is one more thing that is not seen: what is expected of it, given the covariances before, is all that counts.
         scale = p.scale if p.scale_df is None else p.scale_given(_roots(covariances), self.family)
@@ -303,15 +291,10 @@ class ConjugatePenalty(Penalty):
 def _roots(covariances: FloatArray) -> FloatArray:
     """Return Cholesky factors (K, D, D) of covariances, in whose units columns are on one scale."""
     sds = _sds_of(covariances)
-    return sds[:, :, None] * np.linalg.cholesky(covariances / (sds[:, :, None] * sds[:, None, :]))
+    return sds[:, :, None] * np.linalg.cholesky(covariances / _units(sds))
 
 
-def penalty_of(
-    priors: Priors | ConjugatePriors,
-    rows: Rows,
-    n_components: int,
-    family: Family,
-) -> Penalty:
+def penalty_of(priors: Priors | ConjugatePriors, rows: Rows, n_components: int, family: Family) -> Penalty:
     """Return what priors add to EM on some rows.
 
     Raises
@@ -351,5 +334,4 @@ def _sds_of(blocks: FloatArray) -> FloatArray:
 
 def _units(sds: FloatArray) -> FloatArray:
     """Return the units (B, d, d) of the elements of covariances whose standard deviations are (B, d)."""
-    units: FloatArray = sds[:, :, None] * sds[:, None, :]
-    return units
+    return sds[:, :, None] * sds[:, None, :]

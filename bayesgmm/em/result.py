@@ -130,7 +130,7 @@ class Outcome:
         if best.health.is_regular:
             fit = self._with_message(fit, best.run, is_from_known=is_from_known)
         else:
-            message = describe(best.health, self.rows, mixture, self.settings, self.rows.names)
+            message = describe(best.health, self.rows, mixture, self.settings)
             lower = best.height - max((end.height for end in seen if end.is_sound and end.run.converged), default=-np.inf)
             if np.isfinite(lower):
                 message += f". The highest maximum without such a component is {lower:.1f} nats lower"

@@ -78,7 +78,7 @@ class Ended:
     @cached_property
     def health(self) -> Health:
         """The state of its components."""
-        return examine(self.run.mixture, self.settings, self.rows.total, self.rows)
+        return examine(self.run.mixture, self.settings, self.rows)
 
     @cached_property
     def worth(self) -> float:

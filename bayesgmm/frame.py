@@ -9,7 +9,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayesgmm.expectation import Statistics, expectation
-from bayesgmm.params import MixtureParams, lower_factor
+from bayesgmm.mixture.marginal import lower_factor
+from bayesgmm.params import MixtureParams
 from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 

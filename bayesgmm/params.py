@@ -110,7 +110,7 @@ class MixtureParams:
         >>> MixtureParams.from_roots([1.0], [[0.0]], [[[3.0, 4.0]]]).sds
         array([[5.]])
         """
-        return cls(np.asarray(weights, float), np.asarray(means, float), lower_factor(np.asarray(roots, float)))
+        return cls(np.asarray(weights, float), np.asarray(means, float), marginal.lower_factor(np.asarray(roots, float)))
 
     @classmethod
     def from_parameters(
@@ -305,7 +305,7 @@ class MixtureParams:
         D = self.n_features
         if factor.shape != (D, D) or not has_full_rank(factor):
             raise InvalidParameterError(f"factor must be a {D} x {D} matrix of full rank")
-        return MixtureParams(self.weights, self.means @ factor.T + shift, lower_factor(factor @ self.scale_tril))
+        return MixtureParams(self.weights, self.means @ factor.T + shift, marginal.lower_factor(factor @ self.scale_tril))
 
     def thin(self, most: int) -> MixtureParams:
         """Return at most so many mixtures of a batch, evenly spaced, as a flat batch.
@@ -422,15 +422,6 @@ def has_full_rank(matrix: FloatArray) -> bool:
     """Whether a square matrix (D, D) has an inverse; in what units its rows are does not count."""
     size = np.abs(matrix).max(axis=1, keepdims=True)
     return bool(np.isfinite(matrix).all() and (size > 0).all() and np.linalg.matrix_rank(matrix / size) == len(matrix))
-
-
-def lower_factor(roots: FloatArray) -> FloatArray:
-    """Return the lower triangular factors (..., D, D) of ``A A'`` for matrices A (..., D, M), without forming it."""
-    if roots.shape[-1] == roots.shape[-2] and not np.triu(roots, 1).any() and (np.diagonal(roots, axis1=-2, axis2=-1) > 0).all():
-        return roots
-    right = np.linalg.qr(np.swapaxes(roots, -1, -2), mode="r")
-    sign = np.where(np.diagonal(right, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
-    return np.tril(np.swapaxes(right * sign[..., None], -1, -2))
 
 
 def cholesky(covariances: FloatArray) -> FloatArray:

@@ -50,7 +50,6 @@ def plan(data: Original, kind: ReplicateKind, n_replicates: int) -> tuple[Make, 
     """Return how to make replicate i, and how often each counts."""
     if kind == "jackknife":
         return _jackknife(data.rows)
-    makers: dict[str, Callable[[Original, np.random.Generator], MemoryRows]]
     makers = {"nonparametric": _redrawn, "parametric": _simulated, "weighted": _reweighted}
     if kind not in makers:
         raise InvalidParameterError(f"kind must be one of {', '.join(map(repr, (*makers, 'jackknife')))}, got {kind!r}")
@@ -107,6 +106,11 @@ class Refitted(NamedTuple):
     converged: bool
     at_floor: bool
 
+    @classmethod
+    def of(cls, params: MixtureParams, converged: bool, at_floor: bool) -> Refitted:
+        """Return the same of a mixture as a value."""
+        return cls((params.weights, params.means, params.scale_tril), converged, at_floor)
+
 
 @dataclass(frozen=True)
 class Refit:
@@ -136,17 +140,14 @@ class Refit:
         return [fit for replicate in replicates for fit in self._compiled(replicate.values, None)]
 
     def _compiled(self, X: FloatArray, weights: FloatArray | None) -> list[Refitted]:
-        start = Mixture(*self.data.params.arrays())
-        starts = [start] * (1 if weights is None else len(weights))
+        starts = [Mixture.of(self.data.params)] * (1 if weights is None else len(weights))
         return [self._refitted(run) for run in compiled_runs(X, starts, self.settings, weights, aitken=True)]
 
     def _refitted(self, run: EMRun) -> Refitted:
         if run.status in ("collapsed", "fell"):
-            return self._failed()
-        log_weights, means, scale_tril = run.mixture
-        weights = np.exp(log_weights)
-        at_floor = bool((least_variance(scale_tril, self.settings) <= AT_FLOOR).any())
-        return Refitted((weights / weights.sum(), means, scale_tril), run.converged, at_floor)
+            return self._failed
+        at_floor = bool((least_variance(run.mixture.scale_tril, self.settings) <= AT_FLOOR).any())
+        return Refitted.of(run.mixture.params, run.converged, at_floor)
 
     def _general(self, rows: MemoryRows) -> Refitted:
         p, settings = self.data.params, self.settings
@@ -155,13 +156,12 @@ class Refit:
         try:
             fit = fit_em(rows, how)
         except InvalidParameterError:  # the only start collapsed
-            return self._failed()
-        q = fit.params
-        return Refitted((q.weights, q.means, q.scale_tril), fit.converged, fit.status == "collapsed")
+            return self._failed
+        return Refitted.of(fit.params, fit.converged, fit.status == "collapsed")
 
+    @property
     def _failed(self) -> Refitted:
-        p = self.data.params
-        return Refitted((p.weights, p.means, p.scale_tril), converged=False, at_floor=True)
+        return Refitted.of(self.data.params, converged=False, at_floor=True)
 
 
 AMBIGUOUS = 0.05
@@ -301,10 +301,9 @@ def resample(
         done += part
         if on_replicate is not None:
             on_replicate(len(done), len(frequency))
-    batch = MixtureParams(*(np.stack(arrays) for arrays in zip(*(fit.mixture for fit in done), strict=True)))
-    batch, margin = _matched(data, batch)
-    converged, at_floor = (np.array([getattr(fit, name) for fit in done]) for name in ("converged", "at_floor"))
-    return Replicates(batch, kind, margin, converged, at_floor, frequency)
+    mixtures, converged, at_floor = zip(*done, strict=True)
+    batch, margin = _matched(data, MixtureParams(*(np.stack(arrays) for arrays in zip(*mixtures, strict=True))))
+    return Replicates(batch, kind, margin, np.array(converged), np.array(at_floor), frequency)
 
 
 def _matched(data: Original, batch: MixtureParams) -> tuple[MixtureParams, FloatArray]:

@@ -17,7 +17,7 @@ from bayesgmm.em.run import EMRun, RunState
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.files import atomic_write
 from bayesgmm.text import shortened
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["EVERY", "VALUES", "Checkpoint"]
 
@@ -26,10 +26,8 @@ EVERY = 5
 VALUES = "values"
 """Which of the things that a fit is of tells values apart: it says nothing to anybody."""
 _FORMAT = "bayesgmm.Checkpoint"
-_VERSION = (
-    4  # 1 did not keep what tells rows of the same sizes and ranges apart, 2 not what means are counted from, 3 hashed otherwise
-)
-_MIXTURE = ("log_weights", "means", "scale_tril")
+_VERSION = 4
+"""1 did not keep what tells rows of the same sizes and ranges apart, 2 not what means are counted from, and 3 hashed rows otherwise."""
 
 
 @dataclass(eq=False)
@@ -75,9 +73,9 @@ class Checkpoint:
         if self.record.origin is not None:
             arrays["origin"] = self.record.origin
         for i, run in enumerate(self.record.ended):
-            arrays |= _named(f"run{i}", run.mixture) | {f"run{i}.trace": run.trace}
+            arrays |= _named(f"run{i}", run.mixture, trace=run.trace)
         if state is not None:
-            arrays |= _named("state", state.mixture) | {"state.trace": np.array(state.trace)}
+            arrays |= _named("state", state.mixture, trace=state.trace)
             for i, mixture in enumerate(state.last):
                 arrays |= _named(f"last{i}", mixture)
         with atomic_write(self.path) as temporary, temporary.open("xb") as stream:
@@ -104,10 +102,8 @@ class Checkpoint:
                     f"{source} is a checkpoint of another version of bayesgmm (format {head['version']}, this one reads {_VERSION}): "
                     "go on with that version, or fit anew"
                 )
-            ended = [
-                EMRun(_mixture(arrays, f"run{i}"), arrays[f"run{i}.trace"], status, n_saved)
-                for i, (status, n_saved) in enumerate(head["runs"])
-            ]
+            runs = enumerate(head["runs"])
+            ended = [EMRun(_mixture(arrays, f"run{i}"), arrays[f"run{i}.trace"], *told) for i, told in runs]
             state = None if head["state"] is None else _state(arrays, *head["state"])
             return cls(None, dict(head["about"]), head["entropy"], Record(arrays.get("origin"), ended, state))
         except InvalidDataError:
@@ -133,19 +129,13 @@ class Checkpoint:
 
     def check_is_of(self, about: dict[str, Any], path: str | os.PathLike[str]) -> None:
         """Raise InvalidParameterError unless this is a checkpoint of the fit that is described."""
-        told = json.loads(json.dumps(about))
-        for name, value in told.items():
-            if _same(self.about.get(name), value):
-                continue
-            if name == VALUES:
-                raise InvalidParameterError(
-                    f"{os.fspath(path)} is the checkpoint of another fit: its rows are as many as these and have the same ranges, "
-                    "but its values (or weights) are others"
-                )
-            raise InvalidParameterError(
-                f"{os.fspath(path)} is the checkpoint of another fit: its {name} is {shortened(self.about.get(name))}, "
-                f"here it is {shortened(value)}"
-            )
+        for name, value in json.loads(json.dumps(about)).items():
+            kept = self.about.get(name)
+            if not _same(kept, value):
+                other = f"its {name} is {shortened(kept)}, here it is {shortened(value)}"
+                if name == VALUES:
+                    other = "its rows are as many as these and have the same ranges, but its values (or weights) are others"
+                raise InvalidParameterError(f"{os.fspath(path)} is the checkpoint of another fit: {other}")
 
 
 def _head(arrays: Any) -> dict[str, Any]:
@@ -163,12 +153,12 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _named(name: str, mixture: Mixture) -> dict[str, FloatArray]:
-    return {f"{name}.{part}": array for part, array in zip(_MIXTURE, mixture, strict=True)}
+def _named(name: str, mixture: Mixture, **more: ArrayLike) -> dict[str, FloatArray]:
+    return {f"{name}.{part}": np.asarray(array) for part, array in (mixture._asdict() | more).items()}
 
 
 def _mixture(arrays: dict[str, FloatArray], name: str) -> Mixture:
-    return Mixture(*(arrays[f"{name}.{part}"] for part in _MIXTURE))
+    return Mixture(*(arrays[f"{name}.{part}"] for part in Mixture._fields))
 
 
 def _state(arrays: dict[str, FloatArray], longest: float, n_saved: float) -> RunState:

@@ -57,9 +57,9 @@ class Coordinates:
         """
         K, D = n_components, n_features
         if family.name not in _SHARED:
-            known = ", ".join(repr(name) for name in _SHARED)
             raise InvalidParameterError(
-                f"standard errors from the scores are there for the covariance types {known}, not for {family.name!r}: use the bootstrap"
+                f"standard errors from the scores are there for the covariance types {', '.join(map(repr, _SHARED))}, not for "
+                f"{family.name!r}: use the bootstrap"
             )
         rows, columns = np.diag_indices(D) if family.diagonal else np.tril_indices(D)
         size = family.n_covariance_parameters(K, D)
@@ -84,14 +84,12 @@ class Coordinates:
 
     def fold(self, entries: FloatArray) -> FloatArray:
         """Return derivatives ``(..., C)`` with respect to the coordinates from those with respect to a factor's entries ``(..., E)``."""
-        shared = self.places.shape[1] < len(self.rows)
-        return entries.sum(-1, keepdims=True) if shared else entries
+        return entries.sum(-1, keepdims=True) if self.places.shape[1] < len(self.rows) else entries
 
     def basis(self, factor: FloatArray) -> FloatArray:
         """Return how a component's Cholesky factor (D, D) changes with each of its coordinates: ``(C, D, D)``."""
-        E = len(self.rows)
-        changes = np.zeros((E, *factor.shape))
-        changes[np.arange(E), self.rows, self.columns] = self.chain(factor)
+        changes = np.zeros((len(self.rows), *factor.shape))
+        changes[np.arange(len(changes)), self.rows, self.columns] = self.chain(factor)
         return np.moveaxis(self.fold(np.moveaxis(changes, 0, -1)), -1, 0)
 
     def chain(self, factor: FloatArray) -> FloatArray:
@@ -127,8 +125,7 @@ class Coordinates:
         return MixtureParams(softmax(logits, axis=-1), means, self._factors(vector))
 
     def _factors(self, vector: FloatArray) -> FloatArray:
-        entries = np.broadcast_to(vector[..., self.places], (*vector.shape[:-1], self.n_components, len(self.rows)))
-        on_diagonal = self.rows == self.columns
+        entries, on_diagonal = vector[..., self.places], self.rows == self.columns
         factors = np.zeros((*vector.shape[:-1], self.n_components, self.n_features, self.n_features))
         factors[..., self.rows, self.columns] = np.where(on_diagonal, np.exp(np.where(on_diagonal, entries, 0.0)), entries)
         return factors

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bayesgmm.covariance import Family
+from bayesgmm.covariance import Family, diagonals
 from bayesgmm.em.coordinates import Coordinates
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import Statistics, expectation
@@ -83,8 +83,8 @@ def add_information(rows: MemoryRows, params: MixtureParams, family: Family, coo
     >>> bool(np.allclose(found.observed, [[4 / X.var(), 0.0], [0.0, 8.0]])) and bool(np.allclose(found.score, 0.0))
     True
     """
-    P = coordinates.size
-    score, empirical, spread, complete = np.zeros(P), np.zeros((P, P)), np.zeros((P, P)), np.zeros((P, P))
+    score = np.zeros(coordinates.size)
+    empirical, spread, complete = np.zeros((3, len(score), len(score)))
     for part in _parts(rows, params):
         for numbers, scores, r, by_component in part.blocks(coordinates):
             weight = np.ones(len(scores)) if rows.weights is None else rows.weights[numbers]
@@ -96,18 +96,18 @@ def add_information(rows: MemoryRows, params: MixtureParams, family: Family, coo
 
 
 def _add_spread(
-    spread: FloatArray, params: MixtureParams, coordinates: Coordinates, r: FloatArray, by_component: list[FloatArray]
+    out: FloatArray, params: MixtureParams, coordinates: Coordinates, r: FloatArray, by_component: list[FloatArray]
 ) -> None:
     """Add the outer products of the scores that rows would have if their components were known."""
     logits = slice(0, params.n_components - 1)
     for k, own in enumerate(by_component):
         known = np.eye(params.n_components)[k, :-1] - params.weights[:-1]  # score of the logits if k is the row's component
         places, share = coordinates.component(k), r[:, k]
-        spread[np.ix_(places, places)] += own.T @ (share[:, None] * own)
+        out[np.ix_(places, places)] += own.T @ (share[:, None] * own)
         cross = np.outer(known, share @ own)
-        spread[logits, places] += cross
-        spread[places, logits] += cross.T
-        spread[logits, logits] += share.sum() * np.outer(known, known)
+        out[logits, places] += cross
+        out[places, logits] += cross.T
+        out[logits, logits] += share.sum() * np.outer(known, known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +138,7 @@ class _Part:
     @cached_property
     def mixture(self) -> MixtureParams:
         """The marginal mixture of these columns."""
-        if len(self.columns) == self.params.n_features:
-            return self.params
-        return self.params.marginal(self.columns)
+        return self.params if len(self.columns) == self.params.n_features else self.params.marginal(self.columns)
 
     @cached_property
     def whiten(self) -> FloatArray:
@@ -189,8 +187,7 @@ class _Part:
         """
         D, root, whiten = self.params.n_features, self.factors[k], self.whiten[k]
         precision = whiten.T @ whiten
-        count = statistics.counts[k]
-        total = whiten.T @ statistics.first[k]  # of r u
+        count, total = statistics.counts[k], whiten.T @ statistics.first[k]  # of r u
         square = whiten.T @ statistics.second[k] @ whiten  # of r u u'
         change = coordinates.basis(self.params.scale_tril[k])[:, self.columns]
         slopes = change @ root.T
@@ -205,9 +202,8 @@ class _Part:
         out = np.zeros((D + C, D + C))
         out[np.ix_(self.columns, self.columns)] = count * precision
         out[D:, D:] = -curvature
-        cross = inner @ total
-        out[D:, self.columns] = cross
-        out[self.columns, D:] = cross.T
+        out[D:, self.columns] = inner @ total
+        out[self.columns, D:] = out[D:, self.columns].T
         return out
 
 
@@ -343,34 +339,30 @@ def standard_errors(rows: MemoryRows, params: MixtureParams, family: Family, kin
     if kind not in KINDS:
         raise InvalidParameterError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
     coordinates, vector = in_coordinates(rows, params, family)
+    covariance = np.full((coordinates.size, coordinates.size), np.nan)
+    note = "A component has a weight of zero, so its parameters mean nothing: fit fewer components."
     if np.isfinite(vector).all():
         covariance, note = _covariance(add_information(rows, params, family, coordinates), kind)
-    else:
-        covariance, note = None, "A component has a weight of zero, so its parameters mean nothing: fit fewer components."
-    if covariance is None:
-        covariance = np.full((coordinates.size, coordinates.size), np.nan)
     weights, means, sds, covariances = _delta(params, coordinates, covariance)
     return StandardErrors(weights, means, sds, covariances, kind, coordinates, vector, covariance, note)
 
 
-def _covariance(found: Information, kind: ErrorKind) -> tuple[FloatArray | None, str]:
-    """Return the covariance matrix of the coordinates, or None, and what there is to say."""
-    bread = inverse(found.empirical if kind == "empirical" else found.observed)
+def _covariance(found: Information, kind: ErrorKind) -> tuple[FloatArray, str]:
+    """Return the covariance matrix of the coordinates, NaN where there is none, and what there is to say."""
+    which = "empirical" if kind == "empirical" else "observed"
+    information: FloatArray = getattr(found, which)
+    bread = inverse(information)
     if bread is None:
-        return None, (
-            f"The {'empirical' if kind == 'empirical' else 'observed'} information is singular or not positive definite, so the "
-            "log-likelihood has no regular maximum here and there are no standard errors: look for components that collapse or "
-            "coincide, fit fewer components, or use the bootstrap."
+        return np.full_like(information, np.nan), (
+            f"The {which} information is singular or not positive definite, so the log-likelihood has no regular maximum here and there "
+            "are no standard errors: look for components that collapse or coincide, fit fewer components, or use the bootstrap."
         )
-    left = 0.5 * float(found.score @ bread @ found.score)
-    note = (
-        ""
-        if left < _OFF_MAXIMUM
-        else (
+    left, note = 0.5 * float(found.score @ bread @ found.score), ""
+    if not left < _OFF_MAXIMUM:
+        note = (
             f"The log-likelihood could still grow by about {left:.2g}, so the fit is not at a maximum and the standard errors are rough: "
             "fit with a smaller tol, without reg_covar, or with fewer components if a covariance rests on its floor."
         )
-    )
     return (bread @ found.empirical @ bread if kind == "sandwich" else bread), note
 
 
@@ -389,8 +381,7 @@ def inverse(matrix: FloatArray) -> FloatArray | None:
 def _delta(params: MixtureParams, coordinates: Coordinates, covariance: FloatArray) -> tuple[FloatArray, ...]:
     """Carry the covariance matrix of the coordinates over to weights, means, standard deviations and covariances: delta method."""
     K, D, w = params.n_components, params.n_features, params.weights
-    slopes = (np.diag(w) - np.outer(w, w))[:, :-1]
-    weights = _root(slopes, covariance[: K - 1, : K - 1])
+    weights = _root((np.diag(w) - np.outer(w, w))[:, :-1], covariance[: K - 1, : K - 1])
     means = np.sqrt(np.diag(covariance)[K - 1 : K - 1 + K * D]).reshape(K, D)
     covariances = np.empty((K, D, D))
     for k, factor in enumerate(params.scale_tril):
@@ -398,8 +389,7 @@ def _delta(params: MixtureParams, coordinates: Coordinates, covariance: FloatArr
         slopes = (change + np.swapaxes(change, 1, 2)).reshape(len(change), -1).T
         places = coordinates.places[k]
         covariances[k] = _root(slopes, covariance[np.ix_(places, places)]).reshape(D, D)
-    sds = np.diagonal(covariances, axis1=1, axis2=2) / (2 * params.sds)
-    return weights, means, sds, covariances
+    return weights, means, diagonals(covariances) / (2 * params.sds), covariances
 
 
 def _root(slopes: FloatArray, covariance: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from bayesgmm.em.m_step import Collapse, Mixture, Settings, from_responsibilitie
 from bayesgmm.em.moves import neighbours
 from bayesgmm.em.noise import Noise, dense_rows, suspicion
 from bayesgmm.em.penalties import Penalty, penalty_of
-from bayesgmm.em.result import EMFit, Outcome, seen_from_origin, seen_together, to_mixture, to_params, with_gross_rows
+from bayesgmm.em.result import EMFit, Outcome, seen_from_origin, seen_together, with_gross_rows
 from bayesgmm.em.run import EMRun
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
@@ -302,7 +302,7 @@ class Fitting:
     @property
     def params(self) -> MixtureParams:
         """The best mixture so far."""
-        return seen_from_origin(to_params(self._so_far.run.mixture), -self.view.origin)
+        return seen_from_origin(self._so_far.run.mixture.params, -self.view.origin)
 
     @property
     def is_sound(self) -> bool:
@@ -327,7 +327,7 @@ class Fitting:
     def _near(self, known: Sequence[MixtureParams], rng: np.random.Generator) -> list[Mixture]:
         """Return mixtures to start from that lie near known ones."""
         K = self.specification.n_components
-        seen = [to_mixture(seen_from_origin(params, self.view.origin)) for params in known]
+        seen = [Mixture.of(seen_from_origin(params, self.view.origin)) for params in known]
         return [near for mixture in seen for near in neighbours(mixture, K, self.sample, self._settings, rng)]
 
     def _closed(self) -> Ended:
@@ -381,7 +381,7 @@ def _place(start: Start, mixture: Mixture | None, settings: Settings) -> Mixture
     factors = None if start.covariances is None else cholesky(start.covariances)
     given = {"weights": start.weights, "means": start.means, "scale_tril": factors}
     own = {name: value for name, value in given.items() if value is not None}
-    placed = to_mixture(MixtureParams(**own) if mixture is None else replace(to_params(mixture), **own))
+    placed = Mixture.of(MixtureParams(**own) if mixture is None else replace(mixture.params, **own))
     covariances = placed.covariances
     bounded = settings.bounded(covariances)
     # Below the floor a start would be higher than any mixture that may follow it.

@@ -82,13 +82,11 @@ class _Groups:
         """Join the two groups whose union costs least."""
         i, j = sorted(int(index) for index in np.unravel_index(self.loss.argmin(), self.loss.shape))
         n, mean, scatter = self._union(j, np.array([i]))
-        self.n[i], self.mean[i], self.scatter[i] = n[0], mean[0], scatter[0]
-        self.cost[i] = self._cost(self.n[i : i + 1], self.scatter[i : i + 1])[0]
+        self.n[i], self.mean[i], self.scatter[i], self.cost[i] = n[0], mean[0], scatter[0], self._cost(n, scatter)[0]
         self.of[self.of == j] = i
         self.alive[j] = False
         self.loss[j] = self.loss[:, j] = np.inf
-        others = np.flatnonzero(self.alive)
-        others = others[others != i]
+        others = np.setdiff1d(np.flatnonzero(self.alive), i)
         self.loss[i, others] = self.loss[others, i] = self._losses(i, others)
 
     def labels(self) -> IntArray:

@@ -12,8 +12,10 @@ from bayesgmm.covariance import A_FEW, Family
 from bayesgmm.em._compiled_run import EMPTY
 from bayesgmm.em.noise import START, Arrays, Noise
 from bayesgmm.em.penalties import Components, Moments, Penalty
-from bayesgmm.expectation import Statistics
+from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.frame import factor_of
+from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
 
@@ -30,6 +32,22 @@ class Mixture(NamedTuple):
     log_weights: FloatArray
     means: FloatArray
     scale_tril: FloatArray
+
+    @classmethod
+    def of(cls, params: MixtureParams) -> Mixture:
+        """Return a mixture as EM has it."""
+        return cls(*params.arrays())
+
+    @property
+    def params(self) -> MixtureParams:
+        """The same as a value."""
+        return MixtureParams(self.weights, self.means, self.scale_tril)
+
+    @property
+    def weights(self) -> FloatArray:
+        """Weights (K,) as shares of what is not noise."""
+        weights = np.exp(self.log_weights[: len(self.means)])
+        return weights / weights.sum()
 
     @property
     def covariances(self) -> FloatArray:
@@ -103,7 +121,7 @@ class Settings:
     @property
     def floor(self) -> float:
         """Smallest eigenvalue that a covariance may have in these units; zero for no floor."""
-        return 1.0 if self.has_floor else 0.0
+        return float(self.has_floor)
 
     @property
     def is_plain(self) -> bool:
@@ -152,16 +170,14 @@ class Settings:
         """Return what EM climbs beside the log-likelihood: the log-density of the prior, if there is one."""
         if self.penalty is None:
             return 0.0
-        weights = np.exp(mixture.log_weights[: len(mixture.means)])
-        return self.penalty.log_density(weights / weights.sum(), mixture.means, mixture.scale_tril)
+        return self.penalty.log_density(mixture.weights, mixture.means, mixture.scale_tril)
 
     def covariances(self, scatter: FloatArray, counts: FloatArray, previous: Mixture | None, rounds: int = A_FEW) -> FloatArray:
         """Return the covariances (K, D, D) that maximise the expected log-likelihood in the family, above the floor."""
         # A ridge inside the scatters is scikit-learn's for its four families, and keeps the others in their family.
         scatter = scatter + self.ridge * counts[:, None, None] * np.eye(scatter.shape[-1])
         before = None if previous is None else self.inside(previous.covariances)
-        inside = self.family.update(self.inside(scatter), counts, before, self.floor, rounds)
-        return self.outside(inside)
+        return self.outside(self.family.update(self.inside(scatter), counts, before, self.floor, rounds))
 
     def penalised(self, moments: Moments, previous: Mixture | None) -> Components:
         """Return means and covariances under the prior: better ones than before, or, at the start, than those without it."""
@@ -173,9 +189,15 @@ class Settings:
         return self.penalty.update(moments, means, covariances, self.outside(self.floor * np.eye(means.shape[1])))
 
 
+def e_step(rows: Rows, mixture: Mixture, settings: Settings) -> tuple[Statistics, float]:
+    """Return what rows say of a mixture, and its log-likelihood (with a prior: plus log-prior)."""
+    statistics = expectation(rows, *settings.arrays(mixture), diagonal=settings.family.diagonal)
+    return statistics, statistics.log_likelihood + settings.log_prior(mixture)
+
+
 def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixture:
     """Return the mixture that maximises the expected complete-data log-likelihood."""
-    return assemble(*moments_of(statistics, mixture), settings, mixture)
+    return assemble(moments_of(statistics, mixture), settings, mixture)
 
 
 def moments_of(statistics: Statistics, mixture: Mixture) -> Moments:
@@ -193,21 +215,15 @@ def moments_of(statistics: Statistics, mixture: Mixture) -> Moments:
     return Moments(counts, means, scatter)
 
 
-def assemble(
-    counts: FloatArray,
-    means: FloatArray,
-    scatter: FloatArray,
-    settings: Settings,
-    previous: Mixture | None = None,
-    rounds: int = A_FEW,
-) -> Mixture:
+def assemble(moments: Moments, settings: Settings, previous: Mixture | None = None, rounds: int = A_FEW) -> Mixture:
     """Return the mixture with these expected counts, of the noise too if there is any, means (K, D) and scatters (K, D, D)."""
-    own = counts[: len(means)]
+    counts, means, scatter = moments
+    own = moments._replace(counts=counts[: len(means)])
     try:
         if settings.penalty is None:
-            covariances = settings.covariances(scatter, own, previous, rounds)
+            covariances = settings.covariances(scatter, own.counts, previous, rounds)
         else:
-            means, covariances = settings.penalised(Moments(own, means, scatter), previous)
+            means, covariances = settings.penalised(own, previous)
         return Mixture(settings.log_weights(counts, len(means)), means, np.linalg.cholesky(covariances))
     except np.linalg.LinAlgError:
         raise Collapse from None
@@ -221,7 +237,7 @@ def from_responsibilities(
     counts = np.maximum(r.sum(0), EMPTY)
     means = r.T @ X / counts[:, None]
     scatter = np.stack([(r[:, k] * (X - m).T) @ (X - m) for k, m in enumerate(means)])
-    return assemble(counts, means, scatter, settings)
+    return assemble(Moments(counts, means, scatter), settings)
 
 
 def mixture_of(counts: FloatArray, means: FloatArray, covariances: FloatArray, settings: Settings) -> Mixture:
@@ -229,13 +245,13 @@ def mixture_of(counts: FloatArray, means: FloatArray, covariances: FloatArray, s
 
     Nearest in the sense of Kullback and Leibler, each component with its share: covariances are what an M-step makes of such rows.
     """
-    scatter = counts[:, None, None] * covariances
-    inside = settings.family.update(settings.inside(scatter), counts, None, settings.floor)
+    inside = settings.family.update(settings.inside(counts[:, None, None] * covariances), counts, None, settings.floor)
+    found = settings.outside(inside)
     try:
-        factors = np.linalg.cholesky(settings.outside(inside))
+        factors = np.linalg.cholesky(found)
     except np.linalg.LinAlgError:
         if not settings.has_floor:
             raise Collapse from None
         # At the floor rounding may leave a matrix no factor: to start from, one that is hardly another will do.
-        factors = np.stack([factor_of(covariance) for covariance in settings.outside(inside)])
+        factors = np.stack([factor_of(covariance) for covariance in found])
     return Mixture(np.log(counts / counts.sum()), np.array(means), factors)

@@ -73,7 +73,7 @@ class Moves:
     def without(self, k: int) -> Mixture:
         """Return the mixture without a component."""
         means, covariances = np.delete(self.mixture.means, k, axis=0), np.delete(self.mixture.covariances, k, axis=0)
-        return self._made(np.delete(self.weights, k), means, covariances)
+        return self._made(np.delete(self.mixture.weights, k), means, covariances)
 
     def _swapped(self, rng: np.random.Generator) -> Mixture:
         """Take a component away, light ones more often, and put one at a row, one that is badly described more often."""
@@ -126,14 +126,8 @@ class Moves:
         return self._made(weights, means, covariances)
 
     @cached_property
-    def weights(self) -> FloatArray:
-        """Weights (K,) of the components."""
-        weights = np.exp(self.mixture.log_weights[: len(self.mixture.means)])
-        return weights / weights.sum()
-
-    @cached_property
     def _within(self) -> FloatArray:
-        return np.einsum("k,kij->ij", self.weights, self.mixture.covariances)
+        return np.einsum("k,kij->ij", self.mixture.weights, self.mixture.covariances)
 
     @cached_property
     def _of_rows(self) -> tuple[FloatArray, FloatArray]:
@@ -167,7 +161,7 @@ class Moves:
         return int(rng.integers(n)) if rng.random() < 0.5 else int(self._odd[int(n * rng.random() ** 3)])
 
     def _a_light_one(self, rng: np.random.Generator, other_than: int | None = None) -> int:
-        light = 1.0 / np.maximum(self.weights, 1e-12)
+        light = 1.0 / np.maximum(self.mixture.weights, 1e-12)
         if other_than is not None:
             light[other_than] = 0.0
         return int(rng.choice(len(light), p=light / light.sum()))
@@ -180,7 +174,7 @@ class Moves:
         return mean + along, mean - along, self.mixture.covariances[k] - np.outer(along, along)
 
     def _copies(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        return self.weights.copy(), self.mixture.covariances, self.mixture.means.copy()
+        return self.mixture.weights, self.mixture.covariances, self.mixture.means.copy()
 
     def _made(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> Mixture:
         return mixture_of(weights / weights.sum() * self.sample.total, means, covariances, self.settings)
@@ -191,9 +185,9 @@ def neighbours(mixture: Mixture, n_components: int, sample: Sample, settings: Se
     more, moves = n_components - len(mixture.means), Moves(mixture, sample, settings)
     with suppress(Collapse):
         if more == 0:
-            return [mixture_of(moves.weights * sample.total, mixture.means, mixture.covariances, settings)]
+            return [mixture_of(mixture.weights * sample.total, mixture.means, mixture.covariances, settings)]
         if more == 1:
             return [moves.added(i, rng) for i in range(_NEIGHBOURS)]
         if more == -1:
-            return [moves.without(int(k)) for k in np.argsort(moves.weights, kind="stable")[:_NEIGHBOURS]]
+            return [moves.without(int(k)) for k in np.argsort(mixture.weights, kind="stable")[:_NEIGHBOURS]]
     return []

@@ -16,10 +16,9 @@ import numpy as np
 
 from bayesgmm.covariance import TO_THE_END
 from bayesgmm.em._compiled_run import EMPTY, maximised, moments_at
-from bayesgmm.em.m_step import Collapse, Mixture, Settings, assemble, moments_of
+from bayesgmm.em.m_step import Collapse, Mixture, Settings, assemble, e_step, moments_of
 from bayesgmm.em.penalties import Moments
 from bayesgmm.em.run import NO_WEIGHTS, EMRun, as_row, compiled_rows, from_row, m_step_of
-from bayesgmm.expectation import expectation
 from bayesgmm.kernels.compile import plain
 from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.rows import Rows
@@ -44,12 +43,7 @@ _EXACT = 1e-14
 _MOST_M_STEPS = 50
 
 
-def polished(
-    run: EMRun,
-    rows: Rows,
-    settings: Settings,
-    after: Callable[[float], object] | None = None,
-) -> EMRun:
+def polished(run: EMRun, rows: Rows, settings: Settings, after: Callable[[float], object] | None = None) -> EMRun:
     """Return a run that has come to its end, carried on to where EM stands still to about twelve digits.
 
     Each iteration of EM is mixed with those before so that their steps cancel as far as they can (Anderson 1965, Journal of the ACM 12,
@@ -78,8 +72,7 @@ def polished(
         return run
     if found is None or found[1] < run.log_likelihood - _ROUNDING * abs(run.log_likelihood):
         return run
-    mixture, height = found
-    return replace(run, mixture=mixture, trace=np.append(run.trace, height))
+    return replace(run, mixture=found[0], trace=np.append(run.trace, found[1]))
 
 
 def _standstill(climbed: _Climbed) -> tuple[Mixture, float] | None:
@@ -124,9 +117,7 @@ class _Climbed:
 
     def step(self, mixture: Mixture) -> tuple[FloatArray, float]:
         """Return the moments under a mixture, and how high it is."""
-        diagonal = self.settings.family.diagonal
-        statistics = expectation(self.rows, *self.settings.arrays(mixture), diagonal=diagonal)
-        height = statistics.log_likelihood + self.settings.log_prior(mixture)
+        statistics, height = e_step(self.rows, mixture, self.settings)
         if self.after is not None:
             self.after(height)
         counts, means, scatter = moments_of(statistics, mixture)
@@ -181,10 +172,10 @@ class _Compiled(_Climbed):
 def _maximised(moments: Moments, settings: Settings, mixture: Mixture) -> Mixture:
     """Return the mixture that is best for given moments, whichever it began with: some M-steps only come nearer to it."""
     if settings.penalty is None and settings.family.closed:
-        return assemble(*moments, settings, mixture)
+        return assemble(moments, settings, mixture)
     size = np.inf
     for _ in range(_MOST_M_STEPS):
-        before, mixture, last = mixture, assemble(*moments, settings, mixture, TO_THE_END), size
+        before, mixture, last = mixture, assemble(moments, settings, mixture, TO_THE_END), size
         moved = np.linalg.solve(before.scale_tril, mixture.scale_tril) - np.eye(len(mixture.means[0]))
         shift = np.linalg.solve(before.scale_tril, (mixture.means - before.means)[..., None])
         size = max(np.abs(moved).max(), np.abs(shift).max())

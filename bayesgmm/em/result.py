@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayesgmm.em.degeneracy import describe
-from bayesgmm.em.m_step import Mixture, Settings
+from bayesgmm.em.m_step import Settings
 from bayesgmm.em.noise import Noise
 from bayesgmm.em.run import EMRun, seems_still
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
@@ -17,7 +17,7 @@ from bayesgmm.rows import Rows
 from bayesgmm.text import counted, listed
 from bayesgmm.typing import FloatArray
 
-__all__ = ["EMFit", "Outcome", "seen_from_origin", "seen_together", "to_mixture", "to_params", "with_gross_rows"]
+__all__ = ["EMFit", "Outcome", "seen_from_origin", "seen_together", "with_gross_rows"]
 
 AGREEMENT = 3
 """Independent starts that must have ended at the maximum before nothing is said of a higher one."""
@@ -106,14 +106,14 @@ class Outcome:
         """Return the fit that the first of the runs that ended is."""
         best = search.polished(search.alive(ended)[0])
         if not self.keep_order:
-            best = best.permuted(to_params(best.run.mixture).canonical_order())
+            best = best.permuted(best.run.mixture.params.canonical_order())
         if best.run.status == "fell" and best.health.is_regular:
             best = self._as_far_as_rounding_lets_it(best)
         mixture = best.run.mixture
         seen = [*ended, *search.ended] if search.sample.is_all else ended
         above = [end.height for end in seen if end.height > best.height and not end.health.is_regular]
         fit = EMFit(
-            to_params(mixture),
+            mixture.params,
             best.run.trace,
             best.run.status,
             "",
@@ -122,7 +122,7 @@ class Outcome:
             n_moves,
             best.run.n_saved,
             self.settings.log_prior(mixture),
-            _noise_weight(mixture),
+            float(np.exp(mixture.log_weights[len(mixture.means) :]).sum()),
             _optima([best, *ended[1:]], self.rows.values if self.rows.is_in_memory else search.sample.X),
             best.run.converged,
             max(above, default=-np.inf) - best.height,
@@ -255,28 +255,13 @@ def _optima(ended: list[Ended], X: FloatArray) -> tuple[tuple[float, MixturePara
     best, *others = ended  # polished, and no lower than what it was polished from but for rounding
     for end in [best, *sorted(others, key=lambda end: -end.height)]:
         if end.run.converged and end.is_sound:
-            height, params = end.height, to_params(end.run.mixture)
+            height, params = end.height, end.run.mixture.params
             # Different maxima may be of one height: in data with a symmetry they are.
             if not any(abs(height - other) < SAME_FOUND and params.resembles(known, X) for other, known in found):
                 found.append((height, params.permute(params.canonical_order())))
     return tuple(found)
 
 
-def to_mixture(params: MixtureParams) -> Mixture:
-    """Return a mixture as EM has it."""
-    return Mixture(*params.arrays())
-
-
-def to_params(mixture: Mixture) -> MixtureParams:
-    """Return EM's mixture as a value; the weights are shares of what is not noise."""
-    weights = np.exp(mixture.log_weights[: len(mixture.means)])
-    return MixtureParams(weights / weights.sum(), mixture.means, mixture.scale_tril)
-
-
 def seen_from_origin(params: MixtureParams, origin: FloatArray) -> MixtureParams:
     """Return a mixture of data that are counted from another origin (D,)."""
     return replace(params, means=params.means - origin) if origin.any() else params
-
-
-def _noise_weight(mixture: Mixture) -> float:
-    return float(np.exp(mixture.log_weights[len(mixture.means) :]).sum())

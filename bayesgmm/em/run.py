@@ -10,8 +10,8 @@ import numpy as np
 
 from bayesgmm.em import _compiled_run as _compiled
 from bayesgmm.em._compiled_run import CONFIRM, FALL, LONGEST, LONGEST_FIRST
-from bayesgmm.em.m_step import Collapse, Mixture, Settings, m_step
-from bayesgmm.expectation import Statistics, expectation
+from bayesgmm.em.m_step import Collapse, Mixture, Settings, e_step, m_step
+from bayesgmm.expectation import Statistics
 from bayesgmm.kernels.compile import plain
 from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.kernels.threads import beside_others
@@ -75,11 +75,7 @@ class EMRun:
 
 
 def run_em(
-    rows: Rows,
-    start: Mixture,
-    settings: Settings,
-    state: RunState | None = None,
-    after: Callable[[Stepper], object] | None = None,
+    rows: Rows, start: Mixture, settings: Settings, state: RunState | None = None, after: Callable[[Stepper], object] | None = None
 ) -> EMRun:
     """Iterate EM from ``start`` until the log-likelihood stands still.
 
@@ -137,12 +133,7 @@ def run_each(rows: Rows, starts: Sequence[Mixture], settings: Settings) -> Itera
 
 
 def compiled_runs(
-    X: FloatArray,
-    starts: Sequence[Mixture],
-    settings: Settings,
-    sample_weight: FloatArray | None,
-    *,
-    aitken: bool | None = None,
+    X: FloatArray, starts: Sequence[Mixture], settings: Settings, sample_weight: FloatArray | None, *, aitken: bool | None = None
 ) -> list[EMRun]:
     """Do the work of :func:`run_em` for some starts without Python between the iterations.
 
@@ -157,21 +148,17 @@ def compiled_runs(
     traces = np.empty((len(starts), settings.max_iter + 1))
     states = np.tile([_compiled.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
-    arguments = (
-        *(STATISTICS, *m_step_of(settings)),
-        *(float(settings.ridge), float(settings.floor), float(settings.tol)),
-        (settings.accelerate and settings.extrapolates, settings.accelerate, aitken),
-    )
+    rule = settings.accelerate and settings.extrapolates, settings.accelerate, aitken
+    numbers = float(settings.ridge), float(settings.floor), float(settings.tol)
     at_once = max(1, int(_PAUSE / (len(X) * K * (4 + D * D))))
     step = len(starts) if at_once >= settings.max_iter else 1
     for i in range(0, len(starts), step):
         some = slice(i, i + step)
         while (states[some, 0] == _compiled.RUNNING).any():
             states[some, 5] = np.minimum(states[some, 1] + at_once, settings.max_iter)
+            own = weights if len(weights) == 1 else weights[some]
             with beside_others():
-                _compiled.runs(
-                    X, weights if len(weights) == 1 else weights[some], *arguments, memory[some], traces[some], states[some]
-                )
+                _compiled.runs(X, own, STATISTICS, *m_step_of(settings), *numbers, rule, memory[some], traces[some], states[some])
     ended = []
     for row, trace, state in zip(memory[:, _compiled.CURRENT], traces, states, strict=True):
         n = int(state[1])
@@ -228,12 +215,13 @@ class Stepper:
     def __init__(self, rows: Rows, start: Mixture, settings: Settings, state: RunState | None = None) -> None:
         self.rows, self.settings, self.total = rows, settings, rows.total
         self.enough = settings.tol * self.total
-        self.mixture = start = settings.started(start) if state is None else state.mixture
-        self.statistics = self._e_step(start)
-        self.trace = [self._height(start, self.statistics)] if state is None else list(state.trace)
-        self.last = [start] if state is None else list(state.last)  # mixtures of the plain steps since the last extrapolation
-        self.longest = LONGEST_FIRST if state is None else state.longest
-        self.n_saved = 0.0 if state is None else state.n_saved
+        if state is None:
+            start = settings.started(start)
+            state = RunState(start, (), (start,), LONGEST_FIRST, 0.0)
+        self.mixture, self.longest, self.n_saved = state.mixture, state.longest, state.n_saved
+        self.last = list(state.last)  # mixtures of the plain steps since the last extrapolation
+        self.statistics, height = self._e_step(self.mixture)
+        self.trace = list(state.trace) or [height]
 
     @property
     def state(self) -> RunState:
@@ -250,9 +238,9 @@ class Stepper:
     def step(self) -> None:
         """Make one iteration of EM."""
         mixture = m_step(self.statistics, self.mixture, self.settings)
-        self.statistics = self._e_step(mixture)
+        self.statistics, height = self._e_step(mixture)
         self.mixture = mixture
-        self.trace.append(self._height(mixture, self.statistics))
+        self.trace.append(height)
         self.last.append(mixture)
 
     @property
@@ -270,8 +258,7 @@ class Stepper:
     @property
     def stands_still(self) -> bool:
         """Whether there is nothing left to gain that is worth an iteration."""
-        accelerate = self.settings.accelerate
-        return bool(_compiled.stands_still(*self._lately(), True, accelerate, self.enough))
+        return bool(_compiled.stands_still(*self._lately(), True, self.settings.accelerate, self.enough))
 
     def _lately(self) -> tuple[FloatArray, int, int]:
         """Return the end of the trace that the rules look at, the index of its last value, and how many plain steps led there."""
@@ -291,9 +278,10 @@ class Stepper:
         if length == 0.0:
             return
         mixture = from_row(out, K, D)
-        statistics = self._e_step(mixture)
-        height = self._height(mixture, statistics)
-        if height >= self.trace[-1] and self._is_allowed(mixture):
+        statistics, height = self._e_step(mixture)
+        covariances = mixture.covariances
+        # Where the floor changes the covariances, the next M-step would have to take the gain back.
+        if height >= self.trace[-1] and self.settings.bounded(covariances) is covariances:
             self.n_saved += iterations_worth(height - self.trace[-1], gain, self.trace[-2] - self.trace[-3])
             self.mixture, self.statistics = mixture, statistics
             self.trace.append(height)
@@ -302,13 +290,5 @@ class Stepper:
             self.longest = max(2.0, self.longest / 4)
         self.last = [self.mixture]
 
-    def _height(self, mixture: Mixture, statistics: Statistics) -> float:
-        return statistics.log_likelihood + self.settings.log_prior(mixture)
-
-    def _e_step(self, mixture: Mixture) -> Statistics:
-        return expectation(self.rows, *self.settings.arrays(mixture), diagonal=self.settings.family.diagonal)
-
-    def _is_allowed(self, mixture: Mixture) -> bool:
-        """Whether the floor leaves the covariances as they are: the next M-step would have to take the gain back."""
-        covariances = mixture.covariances
-        return self.settings.bounded(covariances) is covariances
+    def _e_step(self, mixture: Mixture) -> tuple[Statistics, float]:
+        return e_step(self.rows, mixture, self.settings)

@@ -16,12 +16,12 @@ import numpy as np
 from bayesgmm.em.degeneracy import Health, examine, widened
 from bayesgmm.em.initialization import Sample
 from bayesgmm.em.journal import Journal
-from bayesgmm.em.m_step import Mixture, Settings, mixture_of
+from bayesgmm.em.m_step import Mixture, Settings, e_step, mixture_of
 from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
 from bayesgmm.em.run import EMRun, run_each
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.expectation import evaluate, expectation
+from bayesgmm.expectation import evaluate
 from bayesgmm.rows import Chunk, Rows
 from bayesgmm.typing import FloatArray, IntArray
 
@@ -91,8 +91,7 @@ class Ended:
         if settings.noise is not None:  # rows that make a component degenerate are what the noise is for
             return -_NEVER
         mixture = widened(self.run.mixture, self.health, settings)
-        log_likelihood = expectation(self.rows, *settings.arrays(mixture), diagonal=settings.family.diagonal).log_likelihood
-        return min(log_likelihood + settings.log_prior(mixture) - _DOUBT, self.height)
+        return min(e_step(self.rows, mixture, settings)[1] - _DOUBT, self.height)
 
     @property
     def is_sound(self) -> bool:

@@ -17,7 +17,7 @@ from bayesgmm.mixture import Mixture
 from bayesgmm.text import counted, shortened
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["condition", "marginal"]
+__all__ = ["condition", "lower_factor", "marginal"]
 
 
 def marginal[M: Mixture](params: M, dims: int | Iterable[int]) -> M:
@@ -120,17 +120,21 @@ class _Split(NamedTuple):
         return cls(first, params.means[..., free], slopes, factor[..., G:, G:])
 
 
-def _factor(params: Mixture, kept: IntArray) -> FloatArray:
-    """Return the Cholesky factors (..., K, d, d) of the covariance of some columns.
+def lower_factor(roots: FloatArray) -> FloatArray:
+    """Return the lower triangular factors (..., D, D) of ``A A'`` for matrices A (..., D, M).
 
-    If A are their rows of L, their covariance is A A'. The R of ``A' = Q R`` gives A A' = R' R without forming the product, which would
-    square the condition number.
+    The R of ``A' = Q R`` gives A A' = R' R without forming the product, which would square the condition number.
     """
-    if params.is_diagonal:
-        return params.sds[..., kept, None] * np.eye(len(kept))
-    upper = np.linalg.qr(np.swapaxes(params.scale_tril[..., kept, :], -1, -2), mode="r")
-    signs = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
-    return np.swapaxes(signs[..., None] * upper, -1, -2)
+    if roots.shape[-1] == roots.shape[-2] and not np.triu(roots, 1).any() and (np.diagonal(roots, axis1=-2, axis2=-1) > 0).all():
+        return roots
+    right = np.linalg.qr(np.swapaxes(roots, -1, -2), mode="r")
+    sign = np.where(np.diagonal(right, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return np.tril(np.swapaxes(right * sign[..., None], -1, -2))
+
+
+def _factor(params: Mixture, kept: IntArray) -> FloatArray:
+    """Return the Cholesky factors (..., K, d, d) of the covariance of some columns: if A are their rows of L, it is A A'."""
+    return params.sds[..., kept, None] * np.eye(len(kept)) if params.is_diagonal else lower_factor(params.scale_tril[..., kept, :])
 
 
 def _columns(params: Mixture, dims: int | Iterable[int], what: str = "dims") -> IntArray:

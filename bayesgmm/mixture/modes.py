@@ -10,6 +10,7 @@ import numpy as np
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.kernels.threads import chunks
 from bayesgmm.mixture import Mixture
+from bayesgmm.mixture.marginal import lower_factor
 from bayesgmm.typing import FloatArray
 
 __all__ = ["modes", "unimodal_pairs"]
@@ -102,8 +103,7 @@ class _Density(NamedTuple):
 
     def climb(self, x: FloatArray) -> FloatArray:
         """Return where the starts x (S, D) end, of those that end on top."""
-        x = x.copy()
-        moving = np.arange(len(x))
+        x, moving = x.copy(), np.arange(len(x))
         for _ in range(_MOST_STEPS):
             step, length = _step(self.at(x[moving]))
             x[moving] += step
@@ -146,9 +146,8 @@ def _starts(params: Mixture, precisions: FloatArray) -> FloatArray:
 def _distinct(density: _Density, ends: FloatArray) -> FloatArray:
     """Return each mode once, by decreasing density."""
     height = density.mixture.log_density(ends)
-    order = np.argsort(-height, kind="stable")
     kept: list[int] = []
-    for i in order:
+    for i in np.argsort(-height, kind="stable"):
         if not any(_same(density, ends[i], ends[j], height[i]) for j in kept):
             kept.append(int(i))
     return ends[kept]
@@ -170,8 +169,7 @@ def _moments(params: Mixture) -> tuple[FloatArray, FloatArray]:
     roots = np.sqrt(params.weights)
     apart = roots[:, None, None] * (params.means - centre)[..., None]
     wide = np.concatenate([*(roots[:, None, None] * params.scale_tril), *apart], axis=1)
-    upper = np.linalg.qr(wide.T, mode="r")
-    return centre, upper.T * np.where(np.diag(upper) < 0, -1.0, 1.0)
+    return centre, lower_factor(wide)
 
 
 def unimodal_pairs(params: Mixture) -> np.ndarray:

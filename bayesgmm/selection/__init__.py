@@ -7,16 +7,6 @@ from bayesgmm.selection.merging import Merging, merge_components
 from bayesgmm.selection.selection import CRITERIA, Selection
 from bayesgmm.underflow import guard
 
-__all__ = [
-    "CRITERIA",
-    "BootstrapLRT",
-    "Choice",
-    "Merging",
-    "Selection",
-    "bootstrap_lrt",
-    "choose",
-    "merge_components",
-    "select",
-]
+__all__ = ["CRITERIA", "BootstrapLRT", "Choice", "Merging", "Selection", "bootstrap_lrt", "choose", "merge_components", "select"]
 
 guard(globals())

@@ -25,7 +25,7 @@ from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.rows.check import check_rows
 from bayesgmm.selection.selection import CRITERIA, Selection, failed_row, model_row
 from bayesgmm.typing import ArrayLike, RandomState
-from bayesgmm.validation import check_weights
+from bayesgmm.validation import check_count, check_weights
 
 if TYPE_CHECKING:
     from bayesgmm.criticism import Elpd
@@ -195,10 +195,9 @@ class _Grid:
             fits[name].go_on(lambda fitting: fitting.search(near, OF_THE_EFFORT))
 
         def end(name: tuple[str, int]) -> None:
-            fit = fits[name]
-            if fit.estimator is not None:
-                estimator = fit.estimator
-                fit.go_on(lambda fitting: estimator.take(fitting.end(), self.rows))
+            estimator = fits[name].estimator
+            if estimator is not None:
+                fits[name].go_on(lambda fitting: estimator.take(fitting.end(), self.rows))
 
         for K in numbers:
             self._each([name for name in models if name[1] == K], search, advance)
@@ -263,11 +262,10 @@ def _with_posteriors(found: Selection, sampling: Mapping[str, Any], seed: int, *
     """Return the selection with the posteriors of its models and what they say of rows left out and of occupied components."""
     from bayesgmm.criticism import loo
 
-    fits: list[BayesianGaussianMixture | None] = []
-    elpds: list[Elpd | None] = []
+    sampled: list[tuple[BayesianGaussianMixture, Elpd] | None] = []
     with quiet(), steps("Sampling posteriors", len(found.models), shown=progressbar) as advance:
         for model, status in zip(found.models, found.table["status"], strict=True):
-            fit = None
+            one = None
             if model is not None and status in ("converged", "max_iter") and family(model.covariance_type).name in WITH_PRIORS:
                 fit = BayesianGaussianMixture(
                     model.n_components,
@@ -277,30 +275,32 @@ def _with_posteriors(found: Selection, sampling: Mapping[str, Any], seed: int, *
                     progressbar=False,
                     **sampling,
                 ).fit(found.X, sample_weight=found.sample_weight)
-            fits.append(fit)
-            elpds.append(None if fit is None else loo(fit, max_refits=0, progressbar=False))
+                one = fit, loo(fit, max_refits=0, progressbar=False)
+            sampled.append(one)
             advance()
-    table = found.table.join(_posterior_columns(fits, elpds).set_index(found.table.index))
+    table = found.table.join(_posterior_columns(sampled).set_index(found.table.index))
     table.attrs = {**found.table.attrs, "larger is better": ["elpd", "elpd_difference"]}
-    return replace(found, table=table, posteriors=tuple(fits))
+    return replace(found, table=table, posteriors=tuple(one and one[0] for one in sampled))
 
 
-def _posterior_columns(fits: list[BayesianGaussianMixture | None], elpds: list[Elpd | None]) -> pd.DataFrame:
-    best = max((elpd for elpd in elpds if elpd is not None), key=lambda elpd: elpd.elpd, default=None)
+def _posterior_columns(sampled: list[tuple[BayesianGaussianMixture, Elpd] | None]) -> pd.DataFrame:
+    best = max((one[1] for one in sampled if one is not None), key=lambda elpd: elpd.elpd, default=None)
     rows = []
-    for fit, elpd in zip(fits, elpds, strict=True):
-        if fit is None or elpd is None or best is None:
+    for one in sampled:
+        if one is None or best is None:
             rows.append((np.nan,) * 6 + ("",))
             continue
+        fit, elpd = one
         difference = replace(elpd, table=elpd.table.assign(elpd=elpd.table["elpd"] - best.table["elpd"]))
-        occupied = mean_occupied(fit)
-        rows.append((elpd.elpd, elpd.se, difference.elpd, difference.se, len(elpd.high_k), occupied, fit.diagnose()[0].sentence))
+        verdict = fit.diagnose()[0].sentence
+        rows.append((elpd.elpd, elpd.se, difference.elpd, difference.se, len(elpd.high_k), mean_occupied(fit), verdict))
     names = ["elpd", "elpd_se", "elpd_difference", "elpd_difference_se", "high_k", "occupied", "posterior_verdict"]
     return pd.DataFrame(rows, columns=names)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
+    columns: list[str] = max((list(row) for row in rows), key=len)  # of models that could not be fitted there is less to say
+    table = pd.DataFrame(rows, columns=columns)
     counts = ["n_parameters", "n_starts", "n_starts_at_best"]
     table[counts] = table[counts].astype("Int64")
     table.attrs = {"direction": "smaller is better", "criteria": list(CRITERIA)}
@@ -308,16 +308,12 @@ def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _numbers(n_components: int | Iterable[int]) -> list[int]:
-    numbers = [n_components] if isinstance(n_components, (int, np.integer)) else list(n_components)
-    wrong = [n for n in numbers if not _is_count(n)]
-    if wrong or not numbers:
-        what = f"got {wrong[0]!r}" if wrong else "there is none"
-        raise InvalidParameterError(f"n_components must be whole numbers from 1 up, {what}")
-    return list(dict.fromkeys(int(n) for n in numbers))
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
+    numbers = list(n_components) if isinstance(n_components, Iterable) else [n_components]
+    if not numbers:
+        raise InvalidParameterError("n_components must be whole numbers from 1 up, there is none")
+    for n in numbers:
+        check_count("n_components", n)
+    return list(dict.fromkeys(map(int, numbers)))
 
 
 def _types(covariance_types: str | Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,7 @@ class BootstrapLRT:
     @property
     def sentence(self) -> str:
         """The result in words."""
-        K = int(self.null.n_components)
-        above = int((self.replicates >= self.statistic).sum())
+        K, above = int(self.null.n_components), int((self.replicates >= self.statistic).sum())
         verdict = f"the data {'speak' if self.p_value <= 0.05 else 'do not ask'} for more than {counted(K, 'component')}"
         return (
             f'{K} against {K + 1} components, "{self.null.covariance_type}": twice the log-likelihood ratio is {self.statistic:.2f}; '
@@ -74,9 +74,8 @@ class BootstrapLRT:
 
     def _doubts(self) -> str:
         lost = len(self.replicates) - self.n_usable
-        doubts = (
-            f" {counted(lost, 'more data set')} could not be fitted and {'does' if lost == 1 else 'do'} not count." if lost else ""
-        )
+        does = "does" if lost == 1 else "do"
+        doubts = f" {counted(lost, 'more data set')} could not be fitted and {does} not count." if lost else ""
         if 1 / (1 + self.n_usable) > 0.05:
             doubts += f" With {self.n_usable} data sets p cannot fall to 0.05: draw at least 19."
         for model in (self.null, self.alternative):
@@ -169,7 +168,9 @@ def bootstrap_lrt(
         for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_replicates)):
             drawn, _ = null.params_.sample(len(missing), np.random.default_rng(child))
             drawn[missing] = np.nan
-            replicates[i] = _replicate(MemoryRows(drawn, None, rows.names), n_components, settings, int(child.generate_state(1)[0]))
+            with suppress(ValueError):  # what cannot be fitted has no statistic
+                others = MemoryRows(drawn, None, rows.names)
+                replicates[i] = _statistic(*_both(others, n_components, settings, int(child.generate_state(1)[0])))
             advance()
     return BootstrapLRT(null, alternative, _statistic(null, alternative), replicates)
 
@@ -183,14 +184,6 @@ def _both(rows: Rows, K: int, settings: dict[str, Any], seed: int) -> tuple[Gaus
         fitting = alternative.fitting(rows)
         fitting.search([null.params_])
         return null, alternative.take(fitting.end(), rows)
-
-
-def _replicate(rows: Rows, K: int, settings: dict[str, Any], seed: int) -> float:
-    """Return the statistic of one drawn data set, NaN if it cannot be fitted."""
-    try:
-        return _statistic(*_both(rows, K, settings, seed))
-    except ValueError:
-        return float("nan")
 
 
 def _statistic(null: GaussianMixture, alternative: GaussianMixture) -> float:

@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
     from bayesgmm.estimators import BayesianGaussianMixture
 
-__all__ = [
-    "CRITERIA",
-    "Selection",
-    "effective_components",
-    "failed_row",
-    "model_row",
-    "predicts_as_well",
-    "soft_entropy",
-]
+__all__ = ["CRITERIA", "Selection", "effective_components", "failed_row", "model_row", "predicts_as_well", "soft_entropy"]
 
 _NAMES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "icl_entropy": "soft ICL"}
 CRITERIA = tuple(_NAMES)
@@ -231,14 +223,10 @@ def model_row(model: GaussianMixture) -> dict[str, Any]:
 
 
 def failed_row(covariance_type: str, n_components: int, error: Exception) -> dict[str, Any]:
-    """Return the row of the table for a model that could not be fitted."""
-    numbers = ("log_likelihood", "aic", "bic", "icl", "icl_entropy", "effective_components")
-    counts = ("n_parameters", "n_starts", "n_starts_at_best")
+    """Return what there is of the row of the table for a model that could not be fitted."""
     return {
         "covariance_type": covariance_type,
         "n_components": n_components,
-        **dict.fromkeys(numbers, np.nan),
-        **dict.fromkeys(counts, pd.NA),
         "converged": False,
         "status": "failed",
         "message": f"Could not be fitted: {error}",

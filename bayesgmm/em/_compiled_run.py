@@ -14,6 +14,8 @@ from bayesgmm.kernels.compile import FASTMATH, compiled, never_inline
 from bayesgmm.kernels.linalg import cholesky, is_above, lower_product, squared
 
 RUNNING, CONVERGED, OUT_OF_ITERATIONS, COLLAPSED, FELL = 0, 1, 2, 3, 4
+STATUS = ("running", "converged", "max_iter", "collapsed", "fell")
+"""What these are called outside."""
 EMPTY = 10 * np.finfo(float).eps
 """The least expected number of rows that anything is divided by: a component with fewer keeps its old shape."""
 NOTHING = 1e-4

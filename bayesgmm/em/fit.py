@@ -311,7 +311,7 @@ class Fitting:
 
     @property
     def log_likelihood(self) -> float:
-        """Log-likelihood of the best mixture so far on the rows that were searched in, which count as ``sample.total``."""
+        """Log-likelihood of the best mixture so far on the rows that were searched in, which count as ``sample.rows.total``."""
         return self._so_far.height - self._settings.log_prior(self._so_far.run.mixture)
 
     @property

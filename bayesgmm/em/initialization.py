@@ -65,16 +65,6 @@ class Sample:
     rows: MemoryRows
 
     @cached_property
-    def total(self) -> float:
-        """How many rows it counts as."""
-        return float(self.weight.sum())
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is missing in the rows that runs of the search see."""
-        return not self.rows.has_gaps
-
-    @cached_property
     def moments(self) -> tuple[FloatArray, FloatArray]:
         """Mean and covariance of the rows."""
         return row_moments(self.X, self.weight)
@@ -220,8 +210,7 @@ class _Views:
 
     def _from_quantiles(self, rng: np.random.Generator) -> Mixture:
         """Start with as many rows in each group, in their order."""
-        ranks = np.argsort(np.argsort(self.sample.X[:, 0], kind="stable"), kind="stable")
-        return self._from_labels(ranks * self.n_components // len(ranks))
+        return self._from_labels(_quantiles(self.sample.X[:, 0], self.n_components))
 
     def _from_projections(self, which: slice, rng: np.random.Generator) -> Mixture:
         """Start from the groups that a mixture finds in some projections."""
@@ -248,8 +237,7 @@ class _Views:
         else:
             with config_context(skip_parameter_validation=True, assume_finite=True):  # they are ours, and checked
                 centres = KMeans(K, n_init=1, random_state=int(rng.integers(2**31))).fit(Z, sample_weight=weight).cluster_centers_
-        labels = _nearest(Z, centres)
-        return from_responsibilities(self.sample.X, np.eye(K)[labels], self.settings, weight)
+        return from_responsibilities(self.sample.X, np.eye(K)[_nearest(Z, centres)], self.settings, weight)
 
 
 def groups_in(Y: FloatArray, weight: FloatArray, n_components: int, settings: Settings, rng: np.random.Generator) -> IntArray:
@@ -260,26 +248,29 @@ def groups_in(Y: FloatArray, weight: FloatArray, n_components: int, settings: Se
     factors = np.broadcast_to(factor_of(np.cov(Y.T, bias=True).reshape(D, D)), (K, D, D))
     even = np.full(K, -np.log(K))
     first = [Mixture(even, Y[rng.choice(len(Y), K, replace=len(Y) < K)], factors) for _ in range(_RUNS - 1)]
-    ranks = np.argsort(np.argsort(Y[:, 0], kind="stable"), kind="stable")
-    first.append(grouped(Y, weight, ranks * K // len(ranks), K, plain))
+    first.append(grouped(Y, weight, _quantiles(Y[:, 0], K), K, plain))
     rows = MemoryRows(Y, weight)
     best = max(run_each(rows, first, plain), key=lambda run: run.log_likelihood)
     return evaluate(rows.chunk, *best.mixture, joint=True)[0].argmax(1)
 
 
+def _quantiles(values: FloatArray, n_groups: int) -> IntArray:
+    """Return the group (n,) of each value, of K with as many values in each, in their order."""
+    ranks: IntArray = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    return ranks * n_groups // len(ranks)
+
+
 @cache
 def _on_projections(n_features: int, *, in_one_call: bool) -> Settings:
     """Return what governs EM on projections, which have unit variances."""
-    smallest = np.full(n_features, _NARROW)
-    return Settings(family("full"), 1e-4, _STEPS, smallest, accelerate=True, in_one_call=in_one_call)
+    return Settings(family("full"), 1e-4, _STEPS, np.full(n_features, _NARROW), accelerate=True, in_one_call=in_one_call)
 
 
 def grouped(X: FloatArray, weight: FloatArray, labels: IntArray, n_components: int, settings: Settings) -> Mixture:
     """Return the mixture of a partition: its groups' means, and covariances for which small groups borrow from all."""
     K, D = n_components, X.shape[1]
     counts = np.bincount(labels, weights=weight, minlength=K)
-    one = np.zeros((len(X), K))
-    one[np.arange(len(X)), labels] = weight
+    one = weight[:, None] * np.eye(K)[labels]
     middle = np.average(X, axis=0, weights=weight)
     means = np.where(counts[:, None] > 0, one.T @ X / np.maximum(counts, 1e-300)[:, None], middle)
     centred = X - means[labels]

@@ -12,10 +12,9 @@ from bayesgmm.covariance import A_FEW, Family
 from bayesgmm.em._compiled_run import EMPTY
 from bayesgmm.em.noise import START, Arrays, Noise
 from bayesgmm.em.penalties import Components, Moments, Penalty
-from bayesgmm.expectation import Statistics, expectation
+from bayesgmm.expectation import Statistics
 from bayesgmm.frame import factor_of
 from bayesgmm.params import MixtureParams
-from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
 
@@ -187,12 +186,6 @@ class Settings:
         else:
             means, covariances = previous.means, previous.covariances
         return self.penalty.update(moments, means, covariances, self.outside(self.floor * np.eye(means.shape[1])))
-
-
-def e_step(rows: Rows, mixture: Mixture, settings: Settings) -> tuple[Statistics, float]:
-    """Return what rows say of a mixture, and its log-likelihood (with a prior: plus log-prior)."""
-    statistics = expectation(rows, *settings.arrays(mixture), diagonal=settings.family.diagonal)
-    return statistics, statistics.log_likelihood + settings.log_prior(mixture)
 
 
 def m_step(statistics: Statistics, mixture: Mixture, settings: Settings) -> Mixture:

@@ -177,7 +177,7 @@ class Moves:
         return self.mixture.weights, self.mixture.covariances, self.mixture.means.copy()
 
     def _made(self, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> Mixture:
-        return mixture_of(weights / weights.sum() * self.sample.total, means, covariances, self.settings)
+        return mixture_of(weights / weights.sum() * self.sample.rows.total, means, covariances, self.settings)
 
 
 def neighbours(mixture: Mixture, n_components: int, sample: Sample, settings: Settings, rng: np.random.Generator) -> list[Mixture]:
@@ -185,7 +185,7 @@ def neighbours(mixture: Mixture, n_components: int, sample: Sample, settings: Se
     more, moves = n_components - len(mixture.means), Moves(mixture, sample, settings)
     with suppress(Collapse):
         if more == 0:
-            return [mixture_of(mixture.weights * sample.total, mixture.means, mixture.covariances, settings)]
+            return [mixture_of(mixture.weights * sample.rows.total, mixture.means, mixture.covariances, settings)]
         if more == 1:
             return [moves.added(i, rng) for i in range(_NEIGHBOURS)]
         if more == -1:

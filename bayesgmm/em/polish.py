@@ -16,9 +16,9 @@ import numpy as np
 
 from bayesgmm.covariance import TO_THE_END
 from bayesgmm.em._compiled_run import EMPTY, maximised, moments_at
-from bayesgmm.em.m_step import Collapse, Mixture, Settings, assemble, e_step, moments_of
+from bayesgmm.em.m_step import Collapse, Mixture, Settings, assemble, moments_of
 from bayesgmm.em.penalties import Moments
-from bayesgmm.em.run import NO_WEIGHTS, EMRun, as_row, compiled_rows, from_row, m_step_of
+from bayesgmm.em.run import NO_WEIGHTS, EMRun, as_row, compiled_rows, e_step, from_row, m_step_of
 from bayesgmm.kernels.compile import plain
 from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.rows import Rows

@@ -10,8 +10,8 @@ import numpy as np
 
 from bayesgmm.em import _compiled_run as _compiled
 from bayesgmm.em._compiled_run import CONFIRM, FALL, LONGEST, LONGEST_FIRST
-from bayesgmm.em.m_step import Collapse, Mixture, Settings, e_step, m_step
-from bayesgmm.expectation import Statistics
+from bayesgmm.em.m_step import Collapse, Mixture, Settings, m_step
+from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.kernels.compile import plain
 from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.kernels.threads import beside_others
@@ -22,12 +22,6 @@ from bayesgmm.typing import FloatArray
 # Of the compiled runs, as the plain functions that they were compiled from.
 seems_still: Callable[[float, float, float, float, float], bool] = _compiled.seems_still.py_func
 iterations_worth: Callable[[float, float, float], float] = _compiled.iterations_worth.py_func
-_STATUS = {
-    _compiled.CONVERGED: "converged",
-    _compiled.OUT_OF_ITERATIONS: "max_iter",
-    _compiled.COLLAPSED: "collapsed",
-    _compiled.FELL: "fell",
-}
 _PAUSE = 5e7  # multiplications between two moments at which an interrupt is heard: a tenth of a second
 _MEMORY = 1e7  # numbers that runs made together may take
 NO_WEIGHTS = np.empty((1, 0))
@@ -114,6 +108,12 @@ def run_em(
     return EMRun(stepper.mixture, np.array(stepper.trace), status, stepper.n_saved)
 
 
+def e_step(rows: Rows, mixture: Mixture, settings: Settings) -> tuple[Statistics, float]:
+    """Return what rows say of a mixture, and its log-likelihood (with a prior: plus log-prior)."""
+    statistics = expectation(rows, *settings.arrays(mixture), diagonal=settings.family.diagonal)
+    return statistics, statistics.log_likelihood + settings.log_prior(mixture)
+
+
 def compiled_rows(rows: Rows, settings: Settings) -> FloatArray | None:
     """Return the rows (N, D) if a run on them is made by one call: complete, and so few that threads would not share them out."""
     X = rows.complete if settings.is_plain else None
@@ -159,11 +159,10 @@ def compiled_runs(
             own = weights if len(weights) == 1 else weights[some]
             with beside_others():
                 _compiled.runs(X, own, STATISTICS, *m_step_of(settings), *numbers, rule, memory[some], traces[some], states[some])
-    ended = []
-    for row, trace, state in zip(memory[:, _compiled.CURRENT], traces, states, strict=True):
-        n = int(state[1])
-        ended.append(EMRun(from_row(row, K, D), trace[: n + 1].copy(), _STATUS[int(state[0])], float(state[4])))
-    return ended
+    return [
+        EMRun(from_row(row, K, D), trace[: int(state[1]) + 1].copy(), _compiled.STATUS[int(state[0])], float(state[4]))
+        for row, trace, state in zip(memory[:, _compiled.CURRENT], traces, states, strict=True)
+    ]
 
 
 def m_step_of(settings: Settings) -> tuple[Any, ...]:

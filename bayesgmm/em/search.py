@@ -16,10 +16,10 @@ import numpy as np
 from bayesgmm.em.degeneracy import Health, examine, widened
 from bayesgmm.em.initialization import Sample
 from bayesgmm.em.journal import Journal
-from bayesgmm.em.m_step import Mixture, Settings, e_step, mixture_of
+from bayesgmm.em.m_step import Mixture, Settings, mixture_of
 from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
-from bayesgmm.em.run import EMRun, run_each
+from bayesgmm.em.run import EMRun, e_step, run_each
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import evaluate
 from bayesgmm.rows import Chunk, Rows
@@ -162,7 +162,7 @@ class Search:
     @cached_property
     def loose(self) -> Settings:
         """What governs the runs of the search: they end where little is left to gain."""
-        tol = max(self.settings.tol, SAME_OPTIMUM / max(self.sample.total, 1.0))
+        tol = max(self.settings.tol, SAME_OPTIMUM / max(self.sample.rows.total, 1.0))
         return replace(self.settings, tol=tol, max_iter=min(self.settings.max_iter, _LONGEST))
 
     def best_of(
@@ -217,7 +217,7 @@ class Search:
 
     def _moved_on(self, best: Ended, effort: float, rng: np.random.Generator) -> tuple[Ended, int]:
         """Return the best maximum that moves lead to, and how many from there led nowhere."""
-        slow = self.settings.penalty is not None or not self.sample.is_complete  # where an iteration takes a hundred times as long
+        slow = self.settings.penalty is not None or self.sample.rows.has_gaps  # where an iteration takes a hundred times as long
         each = _MOVES_A_COMPONENT / 2 if slow else _MOVES_A_COMPONENT
         K, D = best.run.mixture.means.shape
         patience = max(1, round(effort * (_MOVES + each * K) * min(max(1.0, D / _FEW_COLUMNS), _MOST_TIMES)))

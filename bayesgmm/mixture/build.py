@@ -11,7 +11,7 @@ from bayesgmm.mixture import Mixture
 from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
-__all__ = ["CovarianceShape", "from_parameters"]
+__all__ = ["CovarianceShape", "from_parameters", "numbers"]
 
 CovarianceShape = Literal["full", "tied", "diag", "spherical"]
 
@@ -25,7 +25,7 @@ def from_parameters[M: Mixture](
     """Check one thing after the other, so that the first mistake is named with its place; then build the value."""
     if covariance_type not in _SHAPES:
         raise InvalidParameterError(f"covariance_type must be one of {', '.join(_SHAPES)}, got {covariance_type!r}")
-    w, m, c = (_numbers(a, name) for a, name in ((weights, "weights"), (means, "means"), (covariances, "covariances")))
+    w, m, c = (numbers(a, name) for a, name in ((weights, "weights"), (means, "means"), (covariances, "covariances")))
     _check_weights(w)
     if m.ndim != w.ndim + 1 or m.shape[:-1] != w.shape or m.shape[-1] < 1:
         raise InvalidParameterError(
@@ -36,11 +36,11 @@ def from_parameters[M: Mixture](
     return kind.from_covariances(w, m, 0.5 * matrices + 0.5 * np.swapaxes(matrices, -1, -2))
 
 
-def _numbers(values: ArrayLike, name: str) -> FloatArray:
+def numbers(values: ArrayLike, name: str) -> FloatArray:
     """Return an array of finite floats, or name the first that is not one."""
     try:
         raw = np.asarray(values)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InvalidParameterError(f"{name} must be a rectangular array; rows have different lengths") from None
     if raw.dtype.kind not in "iuf":
         raise InvalidParameterError(f"{name} must be numbers, got an array of type {raw.dtype}")

@@ -13,8 +13,8 @@ import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.mixture import Mixture
+from bayesgmm.mixture.build import numbers
 from bayesgmm.text import listed, shortened
-from bayesgmm.typing import FloatArray
 
 __all__ = ["FORMAT", "VERSION", "load", "save"]
 
@@ -79,7 +79,7 @@ def load[M: Mixture](kind: type[M], path: str | os.PathLike[str]) -> M:
     try:
         content = _read_npz(source) if is_npz else _read_json(source)
         _check_header(content)
-        return kind(**{name: _floats(name, content[name]) for name in _ARRAYS})
+        return kind(**{name: numbers(content[name], name) for name in _ARRAYS})
     except (InvalidDataError, InvalidParameterError) as error:
         raise InvalidDataError(f"{source} does not hold a mixture: {error}.") from error
 
@@ -131,14 +131,3 @@ def _check_header(content: Mapping[str, Any]) -> None:
         raise InvalidDataError(
             f"it has version {int(version)} of the format and this bayesgmm reads up to {VERSION}: update bayesgmm"
         )
-
-
-def _floats(name: str, values: Any) -> FloatArray:
-    """Return float64 values; text that looks like a number is not one."""
-    try:
-        array = np.asarray(values)
-    except (ValueError, OverflowError) as error:
-        raise InvalidDataError(f"{name} is not a rectangular array") from error
-    if array.dtype.kind not in "iuf":
-        raise InvalidDataError(f"{name} is not an array of numbers")
-    return array.astype(float)

@@ -117,11 +117,11 @@ def select(
     grid = _Grid(rows, {**settings, "random_state": seed}, together)
     with libraries_on_one_thread(), quiet(), steps("Fitting mixtures", 3 * len(models), shown=progressbar) as advance:
         fits = grid.fit(models, advance)
-    fitted = tuple(fit.model for fit in fits)
+    fitted = tuple(fit.estimator for fit in fits)
     if not any(fitted):
         raise next(fit.error for fit in fits if fit.error is not None)
     table = [
-        model_row(fit.model) if fit.model is not None else failed_row(kind, K, fit.error or ValueError("not fitted"))
+        model_row(fit.estimator) if fit.estimator is not None else failed_row(kind, K, fit.error or ValueError("not fitted"))
         for (kind, K), fit in zip(models, fits, strict=True)
     ]
     # Copies: ties are asked of the rows later, when the caller's arrays may have changed.
@@ -138,31 +138,20 @@ class _Fit:
     error: Exception | None = None
 
     @property
-    def so_far(self) -> Fitting | None:
-        """What has been found, if anything was."""
-        return None if self.error is not None else self.fitting
-
-    @property
     def rank(self) -> float:
         """BIC of a maximum that means something; infinity of any other."""
-        fit = self.so_far
+        fit = self.fitting
         if fit is None or not fit.is_sound:
             return np.inf
-        return bic(fit.log_likelihood, fit.n_parameters, fit.sample.total)
+        return bic(fit.log_likelihood, fit.n_parameters, fit.sample.rows.total)
 
     def go_on(self, step: Callable[[Fitting], object]) -> None:
-        """Take a step of the fit, and remember why it cannot be taken."""
-        if self.so_far is None:
-            return
+        """Take a step of the fit, or keep the reason why it cannot be taken instead."""
         try:
-            step(self.so_far)
+            if self.fitting is not None:
+                step(self.fitting)
         except (ValueError, LikelihoodDecreaseError) as error:
-            self.error = error
-
-    @property
-    def model(self) -> GaussianMixture | None:
-        """The estimator, if it could be fitted."""
-        return None if self.error is not None else self.estimator
+            self.estimator, self.fitting, self.error = None, None, error
 
 
 @dataclass(frozen=True)
@@ -187,7 +176,7 @@ class _Grid:
         numbers = sorted({K for _, K in models})
 
         def known(*names: tuple[str, int]) -> list[MixtureParams]:
-            found = [fits[name].so_far for name in names if name in fits]
+            found = [fits[name].fitting for name in names if name in fits]
             return [one.params for one in found if one is not None]
 
         def search(name: tuple[str, int]) -> None:

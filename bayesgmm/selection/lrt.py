@@ -178,12 +178,11 @@ def bootstrap_lrt(
 def _both(rows: Rows, K: int, settings: dict[str, Any], seed: int) -> tuple[GaussianMixture, GaussianMixture]:
     null, alternative = (GaussianMixture(n, **{**settings, "random_state": seed}) for n in (K, K + 1))
     with quiet(), libraries_on_one_thread():
-        fitting = null.fitting(rows)
-        fitting.search()
-        null.take(fitting.end(), rows)
-        fitting = alternative.fitting(rows)
-        fitting.search([null.params_])
-        return null, alternative.take(fitting.end(), rows)
+        for model in (null, alternative):
+            fitting = model.fitting(rows)
+            fitting.search([] if model is null else [null.params_])
+            model.take(fitting.end(), rows)
+    return null, alternative
 
 
 def _statistic(null: GaussianMixture, alternative: GaussianMixture) -> float:

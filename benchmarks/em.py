@@ -32,7 +32,7 @@ def problem(N: int, D: int, K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def ours(X: np.ndarray, weights: np.ndarray, means: np.ndarray, iterations: int) -> np.ndarray:
     """Log-likelihood trace of our EM."""
     K, D = means.shape
-    settings = Settings(family("full"), tol=0.0, max_iter=iterations, smallest=np.ones(D), has_floor=False, ridge=1e-6)
+    settings = Settings(family("full"), tol=0.0, max_iter=iterations, smallest=np.ones(D), reg_covar=1e-6)
     return run_em(MemoryRows(X), Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings).trace
 
 

@@ -94,7 +94,7 @@ def with_gaps(X: np.ndarray) -> np.ndarray:
 
 def _iterate(rows: MemoryRows, weights: np.ndarray, means: np.ndarray) -> None:
     K, D = means.shape
-    settings = Settings(family("full"), tol=0.0, max_iter=ITERATIONS, smallest=np.ones(D), has_floor=False, ridge=1e-6)
+    settings = Settings(family("full"), tol=0.0, max_iter=ITERATIONS, smallest=np.ones(D), reg_covar=1e-6)
     run_em(rows, Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings)
 
 

@@ -178,7 +178,7 @@ def test_a_run_in_one_call_is_the_run_step_by_step(name, rng):
     """Two roads with the same rules: Python between the E-steps, or none; with weights, with and without extrapolation and ridge."""
     X = random_mixture(rng, 3, 3).sample(120, rng)[0]
     weight = rng.uniform(0.5, 2.0, size=120)
-    for changes in ({"max_iter": 40}, {"accelerate": True, "max_iter": 60}, {"has_floor": False, "ridge": 0.1, "max_iter": 15}):
+    for changes in ({"max_iter": 40}, {"accelerate": True, "max_iter": 60}, {"reg_covar": 0.1, "max_iter": 15}):
         one, other = (run_settings(X, name, tol=1e-7, in_one_call=at_once, **changes) for at_once in (True, False))
         start, how = some_start(X, 2, one, 4), one
         here, there = run_em(MemoryRows(X, weight), start, one), run_em(MemoryRows(X, weight), start, other)

@@ -6,11 +6,10 @@ from bayesgmm.em.fit import Fitting, Specification, Start, fit_em
 from bayesgmm.em.impute import impute
 from bayesgmm.em.initialization import START_METHODS
 from bayesgmm.em.journal import Iteration, Listener, Record
-from bayesgmm.em.m_step import Settings
 from bayesgmm.em.noise import Noise
-from bayesgmm.em.penalties import Penalty, penalty_of
+from bayesgmm.em.penalties import penalty_of
 from bayesgmm.em.result import EMFit
-from bayesgmm.em.run import EMRun, run_em
+from bayesgmm.em.run import EMRun
 
 __all__ = [
     "START_METHODS",
@@ -20,10 +19,8 @@ __all__ = [
     "Iteration",
     "Listener",
     "Noise",
-    "Penalty",
     "Record",
     "Replicates",
-    "Settings",
     "Specification",
     "StandardErrors",
     "Start",
@@ -31,6 +28,5 @@ __all__ = [
     "impute",
     "penalty_of",
     "resample",
-    "run_em",
     "standard_errors",
 ]

@@ -118,17 +118,15 @@ class Refit:
 
     data: Original
     settings: Settings
-    reg_covar: float | None
     is_compiled: bool
 
     @classmethod
     def of(cls, data: Original, family: Family, tol: float, max_iter: int, reg_covar: float | None) -> Refit:
         """Return what refits replicates of these data under the settings of a fit."""
         rows = data.rows
-        smallest = smallest_sds(rows.values, rows.weights)
         digits = float(sds_of_digits(rows.values).max())
-        settings = Settings(family, tol, max_iter, smallest, reg_covar is None, float(reg_covar or 0.0), digits=digits)
-        return cls(data, settings, reg_covar, compiled_rows(rows, settings) is not None)
+        settings = Settings(family, tol, max_iter, smallest_sds(rows.values, rows.weights), reg_covar, digits=digits)
+        return cls(data, settings, compiled_rows(rows, settings) is not None)
 
     def __call__(self, replicates: list[MemoryRows]) -> list[Refitted]:
         """Return the fits to some replicates; those that are the same rows with other weights are compiled runs of one call."""
@@ -152,7 +150,7 @@ class Refit:
     def _general(self, rows: MemoryRows) -> Refitted:
         p, settings = self.data.params, self.settings
         start = Start(p.weights, p.means, p.covariances)
-        how = Specification(p.n_components, settings.family, settings.tol, settings.max_iter, self.reg_covar, start=start)
+        how = Specification(p.n_components, settings.family, settings.tol, settings.max_iter, settings.reg_covar, start=start)
         try:
             fit = fit_em(rows, how)
         except InvalidParameterError:  # the only start collapsed

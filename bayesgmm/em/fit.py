@@ -213,8 +213,7 @@ class Fitting:
             spec.tol,
             spec.max_iter,
             self.sample.smallest_sds(spec.n_components),
-            has_floor=spec.reg_covar is None,
-            ridge=spec.reg_covar or 0.0,
+            spec.reg_covar,
             accelerate=spec.n_init == "auto" and spec.max_iter > 0 and spec.reg_covar is None,
             penalty=penalty,
             equal_weights=spec.equal_weights,
@@ -349,7 +348,7 @@ class Fitting:
             return search.each_to_the_end([_place(self._start, mixture, settings)])
         points = starting_points(self.sample, spec.n_components, spec.init_params, spec.n_starts, settings, self._seeds)
         ended = search.each_to_the_end([_place(self._start, mixture, settings) for mixture in points])
-        return search.in_order(search.alive(ended), by_height=not settings.has_floor)
+        return search.in_order(search.alive(ended), by_height=spec.reg_covar is not None)
 
 
 def _of_responsibilities(rows: MemoryRows, responsibilities: FloatArray, settings: Settings) -> Mixture:

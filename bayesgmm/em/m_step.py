@@ -69,10 +69,9 @@ class Settings:
         Smallest standard deviation of each column. Components with less are degenerate, and M-steps take place in these units.
     digits : float
         Smallest standard deviation that families with one scale for all columns are allowed: what doubles can tell apart in the widest.
-    has_floor : bool
-        Whether no covariance may have a standard deviation below one such unit in any direction.
-    ridge : float
-        Added to every variance, in squared units of the data (scikit-learn's ``reg_covar``).
+    reg_covar : float, optional
+        Added to every variance, in squared units of the data, as scikit-learn does. By default nothing is, and no covariance may have a
+        standard deviation below one such unit in any direction.
     accelerate : bool
         Whether to extrapolate (SQUAREM) where EM is slow.
     penalty : Penalty, optional
@@ -89,8 +88,7 @@ class Settings:
     tol: float
     max_iter: int
     smallest: FloatArray
-    has_floor: bool = True
-    ridge: float = 0.0
+    reg_covar: float | None = None
     accelerate: bool = False
     penalty: Penalty | None = None
     equal_weights: bool = False
@@ -118,9 +116,14 @@ class Settings:
         return covariances * self._squared_units
 
     @property
+    def ridge(self) -> float:
+        """What is added to every variance."""
+        return float(self.reg_covar or 0.0)
+
+    @property
     def floor(self) -> float:
         """Smallest eigenvalue that a covariance may have in these units; zero for no floor."""
-        return float(self.has_floor)
+        return float(self.reg_covar is None)
 
     @property
     def is_plain(self) -> bool:
@@ -243,7 +246,7 @@ def mixture_of(counts: FloatArray, means: FloatArray, covariances: FloatArray, s
     try:
         factors = np.linalg.cholesky(found)
     except np.linalg.LinAlgError:
-        if not settings.has_floor:
+        if settings.floor == 0:
             raise Collapse from None
         # At the floor rounding may leave a matrix no factor: to start from, one that is hardly another will do.
         factors = np.stack([factor_of(covariance) for covariance in found])

@@ -127,10 +127,6 @@ class ModelPenalty(Penalty):
         return replace(self, priors=self.priors.seen_in(Frame(origin, np.eye(len(origin)))))
 
     @property
-    def _frame(self) -> Frame:
-        return self.priors.frame
-
-    @property
     @override
     def is_exchangeable(self) -> bool:
         p = self.priors
@@ -149,13 +145,13 @@ class ModelPenalty(Penalty):
 
     @override
     def log_density(self, weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> float:
-        inside = self._frame.standardise(means), self._frame.factor_in(scale_tril)
+        inside = self.priors.frame.standardise(means), self.priors.frame.factor_in(scale_tril)
         terms = terms_in_frame(weights, *inside, self.priors, self.family, of_factors=False)
         return float(sum(terms.values()))
 
     @override
     def update(self, moments: Moments, means: FloatArray, covariances: FloatArray, smallest: FloatArray) -> Components:
-        frame, loc, scale = self._frame, self.priors.means_loc, self.priors.means_scale
+        frame, loc, scale = self.priors.frame, self.priors.means_loc, self.priors.means_scale
         moments, covariances = moments.seen_in(frame), frame.covariance_in(covariances)
         sds = _sds_of(covariances)
         units = _units(sds)
@@ -208,9 +204,9 @@ class ModelPenalty(Penalty):
         """Return the free matrices raised to the bound (D, D), which is one along the columns."""
         if not smallest.any():
             return blocks
-        if self._frame.is_along_columns:
-            return _raised(blocks, self.family.blocks(self._frame.covariance_in(smallest[None]))[0])
-        return self._frame.covariance_in(_raised(self._frame.covariance_out(blocks), smallest))
+        if self.priors.frame.is_along_columns:
+            return _raised(blocks, self.family.blocks(self.priors.frame.covariance_in(smallest[None]))[0])
+        return self.priors.frame.covariance_in(_raised(self.priors.frame.covariance_out(blocks), smallest))
 
     def _value(self, blocks: FloatArray, target: _Target) -> FloatArray:
         """Return what the M-step climbs, for each block; minus infinity where a matrix is not positive definite.

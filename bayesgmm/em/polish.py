@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, override
+from typing import override
 
 import numpy as np
 
@@ -101,7 +100,7 @@ def _standstill(climbed: _Climbed) -> tuple[Mixture, float] | None:
     return climbed.at(point, here), height
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Climbed:
     """What EM climbs, seen from the moments of the rows that a mixture expects in each component.
 
@@ -140,21 +139,15 @@ class _Climbed:
         return _maximised(Moments(counts, means, scatter), self.settings, mixture)
 
 
+@dataclass
 class _Compiled(_Climbed):
     """The same in two compiled calls, where a run is one."""
 
-    @cached_property
-    def _row(self) -> FloatArray:
-        return as_row(self.base)
-
-    @cached_property
-    def _data(self) -> tuple[Any, ...]:
+    def __post_init__(self) -> None:
         weight = NO_WEIGHTS[0] if self.rows.weights is None else plain(self.rows.weights)
-        return plain(self.rows.values), weight, STATISTICS, self.settings.family.diagonal
-
-    @cached_property
-    def _m_step(self) -> tuple[Any, ...]:
-        return *m_step_of(self.settings), float(self.settings.floor)
+        self._data = plain(self.rows.values), weight, STATISTICS, self.settings.family.diagonal
+        self._m_step = *m_step_of(self.settings), self.settings.floor
+        self._row = as_row(self.base)
 
     @override
     def step(self, mixture: Mixture) -> tuple[FloatArray, float]:

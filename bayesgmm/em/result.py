@@ -85,11 +85,6 @@ class EMFit:
         """Log-likelihood of ``params``."""
         return float(self.trace[-1]) - self.log_prior
 
-    def seen_from(self, origin: FloatArray) -> EMFit:
-        """Return the same fit for data that are counted from another origin (D,)."""
-        optima = tuple((height, seen_from_origin(params, origin)) for height, params in self.optima)
-        return replace(self, params=seen_from_origin(self.params, origin), optima=optima)
-
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -112,8 +107,9 @@ class Outcome:
         mixture = best.run.mixture
         seen = [*ended, *search.ended] if search.sample.is_all else ended
         above = [end.height for end in seen if end.height > best.height and not end.health.is_regular]
+        optima = _optima([best, *ended[1:]], self.rows.values if self.rows.is_in_memory else search.sample.X)
         fit = EMFit(
-            mixture.params,
+            seen_from_origin(mixture.params, -self.origin),
             best.run.trace,
             best.run.status,
             "",
@@ -123,19 +119,17 @@ class Outcome:
             best.run.n_saved,
             self.settings.log_prior(mixture),
             float(np.exp(mixture.log_weights[len(mixture.means) :]).sum()),
-            _optima([best, *ended[1:]], self.rows.values if self.rows.is_in_memory else search.sample.X),
+            tuple((height, seen_from_origin(params, -self.origin)) for height, params in optima),
             best.run.converged,
             max(above, default=-np.inf) - best.height,
         )
         if best.health.is_regular:
-            fit = self._with_message(fit, best.run, is_from_known=is_from_known)
-        else:
-            message = describe(best.health, self.rows, mixture, self.settings)
-            lower = best.height - max((end.height for end in seen if end.is_sound and end.run.converged), default=-np.inf)
-            if np.isfinite(lower):
-                message += f". The highest maximum without such a component is {lower:.1f} nats lower"
-            fit = replace(fit, status=best.health.status, message=message)
-        return fit.seen_from(-self.origin)
+            return self._with_message(fit, best.run, is_from_known=is_from_known)
+        message = describe(best.health, self.rows, mixture, self.settings)
+        lower = best.height - max((end.height for end in seen if end.is_sound and end.run.converged), default=-np.inf)
+        if np.isfinite(lower):
+            message += f". The highest maximum without such a component is {lower:.1f} nats lower"
+        return replace(fit, status=best.health.status, message=message)
 
     def _as_far_as_rounding_lets_it(self, best: Ended) -> Ended:
         """Return a run that lowered the log-likelihood as one that converged, if rounding of its covariances explains it.
@@ -250,7 +244,7 @@ def seen_together(fit: EMFit, before: FloatArray, tolerance: float, *, plain: bo
     return replace(fit, status="converged", converged=True, message=message)
 
 
-def _optima(ended: list[Ended], X: FloatArray) -> tuple[tuple[float, MixtureParams], ...]:
+def _optima(ended: list[Ended], X: FloatArray) -> list[tuple[float, MixtureParams]]:
     found: list[tuple[float, MixtureParams]] = []
     best, *others = ended  # polished, and no lower than what it was polished from but for rounding
     for end in [best, *sorted(others, key=lambda end: -end.height)]:
@@ -259,7 +253,7 @@ def _optima(ended: list[Ended], X: FloatArray) -> tuple[tuple[float, MixturePara
             # Different maxima may be of one height: in data with a symmetry they are.
             if not any(abs(height - other) < SAME_FOUND and params.resembles(known, X) for other, known in found):
                 found.append((height, params.permute(params.canonical_order())))
-    return tuple(found)
+    return found
 
 
 def seen_from_origin(params: MixtureParams, origin: FloatArray) -> MixtureParams:

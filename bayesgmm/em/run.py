@@ -149,7 +149,7 @@ def compiled_runs(
     states = np.tile([_compiled.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
     rule = settings.accelerate and settings.extrapolates, settings.accelerate, aitken
-    numbers = float(settings.ridge), float(settings.floor), float(settings.tol)
+    numbers = settings.ridge, settings.floor, float(settings.tol)
     at_once = max(1, int(_PAUSE / (len(X) * K * (4 + D * D))))
     step = len(starts) if at_once >= settings.max_iter else 1
     for i in range(0, len(starts), step):

@@ -198,9 +198,10 @@ class Search:
     def better(self, best: Ended, known: Sequence[Mixture]) -> Ended:
         """Return the best that some other mixtures lead to, if it is better; those that a few iterations show no hope of are let go."""
         short = replace(self.loose, max_iter=min(_LOOK, self.loose.max_iter))
-        followed = self._continued([end for end in self._in_sample(known, short) if self._has_hope(end, best)])
-        if not followed:
+        hopeful = [end for end in self._in_sample(known, short) if self._has_hope(end, best)]
+        if not hopeful:
             return best
+        followed = [self._carried_on(end, self.loose, self._in_sample) if end.run.status == "max_iter" else end for end in hopeful]
         self.ended.extend(followed)
         found = self._best([best, *followed])
         return found if found.worth > best.worth + SAME_OPTIMUM else best
@@ -248,17 +249,6 @@ class Search:
     def _in_sample(self, starts: Sequence[Mixture], settings: Settings) -> list[Ended]:
         return [Ended(run, self.sample.rows, self.settings) for run in run_each(self.sample.rows, starts, settings)]
 
-    def _continued(self, ended: list[Ended]) -> list[Ended]:
-        """Return runs on the sample carried on, their traces joined to those so far."""
-        out = list(ended)
-        going = [i for i, end in enumerate(ended) if end.run.status == "max_iter" and end.run.n_iter < self.loose.max_iter]
-        for n in {ended[i].run.n_iter for i in going}:
-            these = [i for i in going if ended[i].run.n_iter == n]
-            rest = replace(self.loose, max_iter=self.loose.max_iter - n)
-            for i, on in zip(these, self._in_sample([ended[i].run.mixture for i in these], rest), strict=True):
-                out[i] = replace(on, run=ended[i].run.joined(on.run))
-        return out
-
     def on_all_rows(self, best: Ended) -> list[Ended]:
         """Return the best maximum of the search, and others that it found, carried on to the end on all rows."""
         if not self.sample.is_all:
@@ -269,7 +259,7 @@ class Search:
         # The others, too: where a run of the search stands still for a while need not be a maximum.
         ended: list[Ended] = []
         for end in self._distinct(best, _OPTIMA):
-            ended.append(self._to_the_end(end))
+            ended.append(self._carried_on(replace(end, rows=self.rows), self.settings, self._run))
             if self.rows.complete is None and ended[-1].is_sound:  # a pass over other rows may take minutes
                 break
         return self.in_order(ended)
@@ -289,12 +279,13 @@ class Search:
                 found.append(end)
         return found
 
-    def _to_the_end(self, end: Ended) -> Ended:
-        """Return a run of the search carried on to the last digits of its log-likelihood."""
-        going = self.settings.max_iter - end.run.n_iter
+    @staticmethod
+    def _carried_on(end: Ended, settings: Settings, run: Callable[[list[Mixture], Settings], Iterable[Ended]]) -> Ended:
+        """Return a run carried on as far as it goes, its trace joined to what was before."""
+        going = settings.max_iter - end.run.n_iter
         if going < 1 or not np.isfinite(end.height):
-            return replace(end, rows=self.rows)
-        on = next(self._run([end.run.mixture], replace(self.settings, max_iter=going)))
+            return end
+        (on,) = run([end.run.mixture], replace(settings, max_iter=going))
         return replace(on, run=end.run.joined(on.run))
 
     def _run(self, starts: list[Mixture], settings: Settings) -> Iterator[Ended]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesgmm.covariance import Family, single
 from bayesgmm.em.degeneracy import is_hopeless
-from bayesgmm.em.initialization import filled, some_rows, starting_points
+from bayesgmm.em.initialization import Sample, filled, some_rows, starting_points
 from bayesgmm.em.journal import Journal, Listener, Record
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, from_responsibilities
 from bayesgmm.em.moves import neighbours
@@ -190,17 +190,10 @@ class Fitting:
         self._seeds = seeds or np.random.SeedSequence()
         self._before = np.empty(0) if before is None else before
         self._given = rows
-        self.noise: Noise | None = None if like is None else like.noise
-        if spec.noise and like is None:
-            self.noise = _noise_around(rows, spec.n_components)
         penalty = spec.penalty(rows) if penalty is None else penalty
         journal = Journal(record, listeners) if record is not None or listeners else None
-        if like is None:
-            self.view = _view_of(rows if self.noise is None else self.noise.inside(rows), journal)
-            self.sample = some_rows(self.view.rows, self._seeds)
-        else:
-            self.view, self.sample = like.view, like.sample
-        origin, start, noise = self.view.origin, spec.start, self.noise
+        self.view: View = _view_of(rows, spec, self._seeds, journal) if like is None else like.view
+        origin, start, noise, sample = self.view.origin, spec.start, self.view.noise, self.view.sample
         if origin.any():
             start, penalty, noise = (
                 start.seen_from(origin),
@@ -212,16 +205,16 @@ class Fitting:
             single(spec.family) if spec.n_components == 1 and penalty is None else spec.family,
             spec.tol,
             spec.max_iter,
-            self.sample.smallest_sds(spec.n_components),
+            sample.smallest_sds(spec.n_components),
             spec.reg_covar,
             accelerate=spec.n_init == "auto" and spec.max_iter > 0 and spec.reg_covar is None,
             penalty=penalty,
             equal_weights=spec.equal_weights,
             noise=noise,
             in_one_call=spec.in_one_call,
-            digits=self.sample.digits,
+            digits=sample.digits,
         )
-        self._search = Search(self.view.rows, self.sample, settings, on_run, journal)
+        self._search = Search(self.view.rows, sample, settings, on_run, journal)
         is_ordered = start.is_given or not isinstance(spec.init_params, str) or not (penalty is None or penalty.is_exchangeable)
         self._told = Outcome(self.view.all_rows, settings, origin, is_ordered)
         self._found: list[Ended] = []  # the best first: one from a search, or all on all rows where there is nothing to search for
@@ -248,14 +241,14 @@ class Fitting:
         if K == 1 and is_plain and not self._start.is_given:
             self._found = [self._closed()]
             return
-        if self.noise is not None and self._given.is_in_memory and not self._start.is_given:
-            known = [*known, *self._in_dense_places(self.noise, effort)]
+        if self.view.noise is not None and self._given.is_in_memory and not self._start.is_given:
+            known = [*known, *self._in_dense_places(self.view.noise, effort)]
         n_starts = 1 if K == 1 else max(2, round(AUTO_STARTS * effort**0.5))
         if is_hopeless(self.view.rows.total, K, self._given.n_features, settings):
             # The log-likelihood has no maximum: a few iterations of one start show where it rises without bound.
             n_starts, effort, known = 1, 0.0, known[:1]
             self._search = replace(self._search, settings=replace(settings, max_iter=min(settings.max_iter, FEW_ITERATIONS)))
-        points = starting_points(self.sample, K, str(spec.init_params), n_starts, settings, self._seeds)
+        points = starting_points(self.view.sample, K, str(spec.init_params), n_starts, settings, self._seeds)
         starts = [_place(self._start, mixture, settings) for mixture in points]
         rng = np.random.default_rng(self._seeds.spawn(1)[0])
         best, self._heights, self._n_moves = self._search.best_of(starts, self._near(known, rng), effort, rng)
@@ -291,8 +284,8 @@ class Fitting:
             n_starts = spec.n_starts if isinstance(spec.init_params, str) and not self._start.is_complete else 1
             n_at_best = sum(abs(end.height - height) < SAME_OPTIMUM for end in ended)
         fit = self._told.of(self._search, ended, n_starts, n_at_best, self._n_moves, is_from_known=self._is_from_known)
-        if self.noise is not None:
-            fit = with_gross_rows(replace(fit, noise=self.noise), self.noise, self._given)
+        if self.view.noise is not None:
+            fit = with_gross_rows(fit, self.view.noise, self._given)
         if len(self._before):
             rule = spec.n_init != "auto" or spec.reg_covar is not None
             fit = seen_together(fit, self._before, spec.tol * self._given.total, plain=rule)
@@ -310,7 +303,7 @@ class Fitting:
 
     @property
     def log_likelihood(self) -> float:
-        """Log-likelihood of the best mixture so far on the rows that were searched in, which count as ``sample.rows.total``."""
+        """Log-likelihood of the best mixture so far on the rows that were searched in, which count as ``view.sample.rows.total``."""
         return self._so_far.height - self._settings.log_prior(self._so_far.run.mixture)
 
     @property
@@ -327,7 +320,7 @@ class Fitting:
         """Return mixtures to start from that lie near known ones."""
         K = self.specification.n_components
         seen = [Mixture.of(seen_from_origin(params, self.view.origin)) for params in known]
-        return [near for mixture in seen for near in neighbours(mixture, K, self.sample, self._settings, rng)]
+        return [near for mixture in seen for near in neighbours(mixture, K, self.view.sample, self._settings, rng)]
 
     def _closed(self) -> Ended:
         try:
@@ -346,7 +339,7 @@ class Fitting:
         if not isinstance(spec.init_params, str):
             mixture = _of_responsibilities(self.view.all_rows.in_memory(), spec.init_params, settings)
             return search.each_to_the_end([_place(self._start, mixture, settings)])
-        points = starting_points(self.sample, spec.n_components, spec.init_params, spec.n_starts, settings, self._seeds)
+        points = starting_points(self.view.sample, spec.n_components, spec.init_params, spec.n_starts, settings, self._seeds)
         ended = search.each_to_the_end([_place(self._start, mixture, settings) for mixture in points])
         return search.in_order(search.alive(ended), by_height=spec.reg_covar is not None)
 
@@ -400,16 +393,24 @@ class View(NamedTuple):
         What EM runs on.
     moments : (array of shape (D,), array of shape (D, D))
         Mean and covariance.
+    sample : Sample
+        Those to search in.
+    noise : Noise, optional
+        What takes rows that belong to no group, in units of the data.
     """
 
     origin: FloatArray
     all_rows: Rows
     rows: Rows
     moments: tuple[FloatArray, FloatArray]
+    sample: Sample
+    noise: Noise | None
 
 
-def _view_of(given: Rows, journal: Journal | None) -> View:
+def _view_of(given: Rows, specification: Specification, seeds: np.random.SeedSequence, journal: Journal | None) -> View:
     """Return how EM sees rows; a record keeps the origin, and knows it where it has been kept, as rounding may have chosen it."""
+    noise = _noise_around(given, specification.n_components) if specification.noise else None
+    given = given if noise is None else noise.inside(given)
     rows = given.condensed()
     center, covariance = total_moments(rows)
     origin = origin_near(center, covariance)
@@ -420,4 +421,4 @@ def _view_of(given: Rows, journal: Journal | None) -> View:
     if origin.any():
         given = given.seen_from(origin)
         rows = given.condensed()
-    return View(origin, given, rows, (center - origin, covariance))
+    return View(origin, given, rows, (center - origin, covariance), some_rows(rows, seeds), noise)

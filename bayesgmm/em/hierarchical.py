@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from bayesgmm.em.m_step import moments_in
 from bayesgmm.expectation import evaluate
 from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray, IntArray
@@ -30,7 +31,7 @@ def hierarchical_labels(Z: FloatArray, n_components: int, weight: FloatArray, rn
     n_groups = min(len(rows), max(_GROUPS, 5 * n_components))
     labels = fcluster(linkage(Z[rows], "ward"), n_groups, "maxclust") - 1
     groups = _Groups(Z[rows], labels, weight[rows], n_components)
-    while groups.count > n_components:
+    while groups.alive.sum() > n_components:
         groups.join_cheapest()
     labels = groups.labels()[labels]
     if len(rows) == len(Z):
@@ -44,11 +45,7 @@ class _Groups:
 
     def __init__(self, Z: FloatArray, labels: IntArray, weight: FloatArray, n_components: int) -> None:
         M, D = int(labels.max()) + 1, Z.shape[1]
-        self.n = np.maximum(np.bincount(labels, weights=weight, minlength=M), np.finfo(float).tiny)
-        self.mean = np.stack([np.bincount(labels, weights=weight * z, minlength=M) for z in Z.T], axis=1) / self.n[:, None]
-        centred = Z - self.mean[labels]
-        self.scatter = np.zeros((M, D, D))
-        np.add.at(self.scatter, labels, weight[:, None, None] * centred[:, :, None] * centred[:, None, :])
+        self.n, self.mean, self.scatter = moments_in(Z, weight[:, None] * np.eye(M)[labels])
         total = np.cov(Z.T, aweights=weight, ddof=0).reshape(D, D)
         self.shrink = _SHRINK * (total + 1e-9 * np.eye(D)) / n_components ** (2 / D)
         self.of = np.arange(M)
@@ -57,11 +54,6 @@ class _Groups:
         self.loss = np.full((M, M), np.inf)  # symmetric; infinite on the diagonal and for groups that are no more
         for i in range(1, M):
             self.loss[i, :i] = self.loss[:i, i] = self._losses(i, np.arange(i))
-
-    @property
-    def count(self) -> int:
-        """Number of groups."""
-        return int(self.alive.sum())
 
     def _cost(self, n: FloatArray, scatter: FloatArray) -> FloatArray:
         """Minus twice the classification log-likelihood of groups, up to what all partitions share."""

@@ -19,9 +19,10 @@ from sklearn import config_context
 from sklearn.cluster import KMeans
 
 from bayesgmm.covariance import family
+from bayesgmm.em._compiled_run import EMPTY
 from bayesgmm.em.degeneracy import sds_of_digits, smallest_sds
 from bayesgmm.em.hierarchical import hierarchical_labels
-from bayesgmm.em.m_step import Collapse, Mixture, Settings, from_responsibilities, mixture_of
+from bayesgmm.em.m_step import Collapse, Mixture, Settings, from_responsibilities, mixture_of, moments_in
 from bayesgmm.em.run import run_each
 from bayesgmm.expectation import conditional_moments, evaluate
 from bayesgmm.frame import factor_of, total_moments
@@ -269,12 +270,8 @@ def _on_projections(n_features: int, *, in_one_call: bool) -> Settings:
 def grouped(X: FloatArray, weight: FloatArray, labels: IntArray, n_components: int, settings: Settings) -> Mixture:
     """Return the mixture of a partition: its groups' means, and covariances for which small groups borrow from all."""
     K, D = n_components, X.shape[1]
-    counts = np.bincount(labels, weights=weight, minlength=K)
-    one = weight[:, None] * np.eye(K)[labels]
-    middle = np.average(X, axis=0, weights=weight)
-    means = np.where(counts[:, None] > 0, one.T @ X / np.maximum(counts, 1e-300)[:, None], middle)
-    centred = X - means[labels]
-    scatter = np.stack([(one[:, k, None] * centred).T @ centred for k in range(K)])
+    counts, means, scatter = moments_in(X, weight[:, None] * np.eye(K)[labels])
+    means[counts <= EMPTY] = np.average(X, axis=0, weights=weight)
     held = np.maximum(_HELD * (D + 1) - counts, 0.0)[:, None, None]
     within = scatter.sum(0) / weight.sum()
     return mixture_of(np.maximum(counts, 1.0), means, (scatter + held * within) / (counts[:, None, None] + held), settings)

@@ -230,10 +230,15 @@ def from_responsibilities(
 ) -> Mixture:
     """Return the M-step of given responsibilities (N, K): how a run starts from a partition."""
     r = responsibilities if sample_weight is None else responsibilities * sample_weight[:, None]
-    counts = np.maximum(r.sum(0), EMPTY)
-    means = r.T @ X / counts[:, None]
-    scatter = np.stack([(r[:, k] * (X - m).T) @ (X - m) for k, m in enumerate(means)])
-    return assemble(Moments(counts, means, scatter), settings)
+    return assemble(moments_in(X, r), settings)
+
+
+def moments_in(X: FloatArray, shares: FloatArray) -> Moments:
+    """Return counts, means and scatters of rows X (N, D) that belong to each group by these shares (N, K)."""
+    counts = np.maximum(shares.sum(0), EMPTY)
+    means = shares.T @ X / counts[:, None]
+    scatter = np.stack([(shares[:, k] * (X - m).T) @ (X - m) for k, m in enumerate(means)])
+    return Moments(counts, means, scatter)
 
 
 def mixture_of(counts: FloatArray, means: FloatArray, covariances: FloatArray, settings: Settings) -> Mixture:

@@ -201,6 +201,7 @@ def with_gross_rows(fit: EMFit, noise: Noise, rows: Rows) -> EMFit:
     With the share g of the rows beyond, rows there have the density g / V of the box with volume V, and the others 1 - g times that of
     the mixture: maximum likelihood of the mixture is that of the rows within.
     """
+    fit = replace(fit, noise=noise)
     if noise.gross == 0:
         return fit
     beyond = noise.limits.beyond(rows.values)

@@ -143,7 +143,7 @@ class _Fit:
         fit = self.fitting
         if fit is None or not fit.is_sound:
             return np.inf
-        return bic(fit.log_likelihood, fit.n_parameters, fit.sample.rows.total)
+        return bic(fit.log_likelihood, fit.n_parameters, fit.view.sample.rows.total)
 
     def go_on(self, step: Callable[[Fitting], object]) -> None:
         """Take a step of the fit, or keep the reason why it cannot be taken instead."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,25 +61,23 @@ class Elpd:
     n_draws: int
     n_folds: int
     good_k: float = PARETO_K
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def elpd(self) -> float:
         """Sum of the rows' log predictive densities; larger is better."""
-        return float(self._rows["weight"].to_numpy() @ self._rows["elpd"].to_numpy())
+        return self._total(self._rows["elpd"])
 
     @property
     def se(self) -> float:
         """Standard error of :attr:`elpd`, from the rows (Vehtari, Gelman and Gabry 2017, Statistics and Computing 27, eq. 23)."""
-        values, weight = self._rows["elpd"].to_numpy(), self._rows["weight"].to_numpy()
-        n = weight.sum()
-        return float(np.sqrt(weight @ (values - weight @ values / n) ** 2))
+        rows = self._rows
+        return float(np.sqrt(self._total((rows["elpd"] - self.elpd / rows["weight"].sum()) ** 2)))
 
     @property
     def p(self) -> float:
         """How much better rows look that were seen, in sum: the effective number of parameters. NaN for folds."""
-        gain = self._rows["in_sample"].to_numpy() - self._rows["elpd"].to_numpy()
-        return float(self._rows["weight"].to_numpy() @ gain)
+        return self._total(self._rows["in_sample"] - self._rows["elpd"])
 
     @property
     def high_k(self) -> pd.Index:
@@ -89,6 +87,10 @@ class Elpd:
     @property
     def _rows(self) -> pd.DataFrame:
         return self.table[self.table["weight"] > 0]
+
+    def _total(self, values: pd.Series) -> float:
+        """Return the sum over rows, each as often as it counts."""
+        return float(self._rows["weight"].to_numpy() @ values.to_numpy())
 
     def to_arviz(self) -> Any:
         """Return the same as ArviZ's ``ELPDData``, which ``arviz.compare`` takes; a row of weight two is there twice.
@@ -106,19 +108,12 @@ class Elpd:
                 "ArviZ compares rows one by one, so sample_weight must be whole numbers; `elpd` and `se` count any"
             )
         rows = rows.loc[rows.index.repeat(rows["weight"].astype(int))]
-        common: dict[str, Any] = {
-            "elpd": self.elpd,
-            "se": self.se,
-            "p": self.p,
-            "n_samples": self.n_draws,
-            "n_data_points": len(rows),
-            "scale": "log",
-            "warning": len(self.high_k) > 0,
-            "elpd_i": _by_row(rows["elpd"].to_numpy()),
-        }
+        elpd_i, pareto_k = (xr.DataArray(rows[name], {"obs": range(len(rows))}, "obs") for name in ("elpd", "pareto_k"))
+        sums = {"elpd": self.elpd, "se": self.se, "p": self.p, "n_samples": self.n_draws, "n_data_points": len(rows)}
+        common = {**sums, "scale": "log", "warning": len(self.high_k) > 0, "elpd_i": elpd_i}
         if self.kind == "kfold":
             return ELPDDataLOOKFold(**common, good_k=None, n_folds=self.n_folds)
-        return ELPDDataLOO(**common, good_k=self.good_k, pareto_k=_by_row(rows["pareto_k"].to_numpy()))
+        return ELPDDataLOO(**common, good_k=self.good_k, pareto_k=pareto_k)
 
     def __str__(self) -> str:
         n = self._rows["weight"].sum()
@@ -133,20 +128,28 @@ class Elpd:
         parts = [f"{counts[how]} {words}" for how, words in _WORDS.items() if how in counts]
         if not parts:
             return ""
-        text = f"How the rows were left out: {'; '.join(parts)}."
-        if len(self.high_k):
-            text += (
-                f" Pareto k is above {self.good_k:.2f} for rows {listed(self.high_k, MOST_LISTED)}, whose numbers cannot be relied on: "
-                "raise max_refits to fit again without them."
-            )
-        return text
+        high = (
+            f" Pareto k is above {self.good_k:.2f} for rows {listed(self.high_k, MOST_LISTED)}, whose numbers cannot be relied on: "
+            "raise max_refits to fit again without them."
+        )
+        return f"How the rows were left out: {'; '.join(parts)}.{high if len(self.high_k) else ''}"
 
     def __repr__(self) -> str:
         return f"<Elpd {self.elpd:.1f}>\n{self}"
 
 
-def _by_row(values: FloatArray) -> xr.DataArray:
-    return xr.DataArray(values, dims="obs", coords={"obs": np.arange(len(values))})
+def pointwise(
+    elpd: FloatArray,
+    in_sample: FloatArray | float,
+    weight: FloatArray,
+    k: FloatArray | float,
+    how: np.ndarray | str,
+    names: pd.Index,
+) -> pd.DataFrame:
+    """Return the table of an `Elpd`."""
+    table = pd.DataFrame({"elpd": elpd, "in_sample": in_sample, "weight": weight, "pareto_k": k, "how": how}, index=names)
+    table.loc[table["weight"] == 0, ["elpd", "in_sample", "pareto_k"]] = np.nan
+    return table
 
 
 def times_each(sample_weight: FloatArray | None, n_rows: int) -> FloatArray:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 from sklearn.utils import _safe_indexing
 
-from bayesgmm.criticism.elpd import Elpd
+from bayesgmm.criticism.elpd import Elpd, pointwise
 from bayesgmm.criticism.loo import Estimator
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import one_seed
@@ -49,8 +48,7 @@ class Folds:
     folds: IntArray = field(repr=False)
 
     def __str__(self) -> str:
-        lines = [f"{name}: {elpd}" for name, elpd in sorted(self.results.items(), key=lambda item: -item[1].elpd)]
-        return "\n".join(lines)
+        return "\n".join(f"{name}: {elpd}" for name, elpd in sorted(self.results.items(), key=lambda item: -item[1].elpd))
 
 
 def kfold(
@@ -148,15 +146,10 @@ def _held_out(model: Estimator, X: ArrayLike, weight: FloatArray | None, kept: I
 
 
 def _elpd(model: Estimator, X: ArrayLike, elpd: FloatArray, weight: FloatArray | None, n_splits: int, doubtful: list[int]) -> Elpd:
-    columns = {
-        "elpd": elpd,
-        "in_sample": np.nan,
-        "weight": 1.0 if weight is None else weight,
-        "pareto_k": np.nan,
-        "how": "held out",
-    }
+    times = np.ones(len(elpd)) if weight is None else weight
+    table = pointwise(elpd, np.nan, times, np.nan, "held out", index_of(X, len(elpd)))
     n_draws = model.draws * model.chains if isinstance(model, BayesianGaussianMixture) else 1
     notes: tuple[str, ...] = ()
     if doubtful:
         notes = (f"Without fold{'' if len(doubtful) == 1 else 's'} {listed(doubtful)} the fit had not converged or had collapsed.",)
-    return Elpd(pd.DataFrame(columns, index=index_of(X, len(elpd))), "kfold", n_draws, n_splits, notes=notes)
+    return Elpd(table, "kfold", n_draws, n_splits, notes=notes)

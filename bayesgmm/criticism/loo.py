@@ -11,10 +11,11 @@ from arviz_stats.base import array_stats
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.criticism.elpd import MOST_LISTED, Elpd, times_each, without
+from bayesgmm.covariance import WITH_PRIORS
+from bayesgmm.criticism.elpd import MOST_LISTED, Elpd, pointwise, times_each, without
 from bayesgmm.diagnostics.convergence import require_valid
 from bayesgmm.diagnostics.verdict import pareto_k_limit
-from bayesgmm.em.bootstrap import Original, Refit
+from bayesgmm.em.bootstrap import Original, Refit, Refitted
 from bayesgmm.em.fisher_information import add_information, in_coordinates, inverse, row_scores
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import quiet
@@ -45,11 +46,9 @@ MOST_EXACT = 5_000
 MOST_LEVERAGE = 0.1
 """Leverage of a row from which one step is too rough and EM runs again."""
 _TASK = 16  # refits of one compiled call
-_SIMPLE = ("full", "tied", "diag", "spherical")
 BLOCK_NUMBERS = 4e6  # pointwise log-likelihoods that are in memory at a time
 
 type Estimator = GaussianMixture | BayesianGaussianMixture
-type Mixture = tuple[FloatArray, FloatArray, FloatArray]
 
 
 def loo(
@@ -205,34 +204,28 @@ def _em_loo(em: GaussianMixture, method: str, *, progressbar: bool) -> Elpd:
             ended.append(left)
             advance()
     elpd[rows] = [left.log_density for left in ended]
-    return Elpd(_table(elpd, seen, weight, np.nan, how, obs), "loo", 1, int((weight > 0).sum()), notes=_notes(obs[rows], ended))
-
-
-def _table(
-    elpd: FloatArray, seen: FloatArray, weight: FloatArray, k: FloatArray | float, how: np.ndarray, obs: pd.Index
-) -> pd.DataFrame:
-    table = pd.DataFrame({"elpd": elpd, "in_sample": seen, "weight": weight, "pareto_k": k, "how": how}, index=obs)
-    table.loc[table["weight"] == 0, ["elpd", "in_sample", "pareto_k"]] = np.nan
-    return table
+    table = pointwise(elpd, seen, weight, np.nan, how, obs)
+    return Elpd(table, "loo", 1, int((weight > 0).sum()), notes=_notes(obs[rows], ended))
 
 
 def _notes(names: pd.Index, ended: list[_LeftOut]) -> tuple[str, ...]:
     """Say what went wrong without some of these rows."""
     faults = {
-        "a component lost its spread": [left.at_floor for left in ended],
-        "EM had not converged at max_iter": [not (left.converged or left.at_floor) for left in ended],
+        "a component lost its spread": [name for name, left in zip(names, ended, strict=True) if left.at_floor],
+        "EM had not converged at max_iter": [
+            name for name, left in zip(names, ended, strict=True) if not (left.converged or left.at_floor)
+        ],
     }
     return tuple(
-        f"Without row {listed(names[np.array(at_fault, dtype=bool)], MOST_LISTED)} {what}: the fit rests on single rows, "
-        "fit fewer components."
+        f"Without row {listed(at_fault, MOST_LISTED)} {what}: the fit rests on single rows, fit fewer components."
         for what, at_fault in faults.items()
-        if any(at_fault)
+        if at_fault
     )
 
 
 def _is_plain(em: GaussianMixture) -> bool:
     """Whether a fit is maximum likelihood with free weights and no noise, of a family whose likelihood has a gradient here."""
-    return is_likelihood(em) and em.family_.name in _SIMPLE
+    return is_likelihood(em) and em.family_.name in WITH_PRIORS
 
 
 def is_likelihood(em: GaussianMixture) -> bool:
@@ -246,20 +239,18 @@ def _without_each(em: GaussianMixture, rows: np.ndarray) -> Iterator[_LeftOut]:
         yield from (_estimator_without(em, int(i)) for i in rows)
         return
     X = em.rows_.values
-    for i, mixture, converged, at_floor in refitted_without(em, rows):
-        yield _LeftOut(float(MixtureParams(*mixture).log_density(X[i : i + 1])[0]), converged, at_floor)
+    for i, (mixture, *ended) in zip(rows, refitted_without(em, rows), strict=True):
+        yield _LeftOut(float(MixtureParams(*mixture).log_density(X[i : i + 1])[0]), *ended)
 
 
 @libraries_on_one_thread()
-def refitted_without(em: GaussianMixture, rows: np.ndarray) -> list[tuple[int, Mixture, bool, bool]]:
-    """Return, for each row, the mixture (weights, means, scale_tril) without it, whether EM converged, and whether it is at its floor."""
+def refitted_without(em: GaussianMixture, rows: np.ndarray) -> list[Refitted]:
+    """Return, for each of these rows, the fit without it."""
     known = em.rows_.in_memory()
     refit = Refit.of(Original(known, em.params_), em.family_, em.tol, em.max_iter, em.reg_covar)
 
-    def task(start: int, stop: int) -> list[tuple[int, Mixture, bool, bool]]:
-        some = [int(i) for i in rows[start:stop]]
-        found = refit([known.weighted(without(known.weights, len(known), i)) for i in some])
-        return [(i, fit.mixture, fit.converged, fit.at_floor) for i, fit in zip(some, found, strict=True)]
+    def task(start: int, stop: int) -> list[Refitted]:
+        return refit([known.weighted(without(known.weights, len(known), int(i))) for i in rows[start:stop]])
 
     parts = chunks(len(rows), _TASK)
     done = map_in_turns(task, parts) if refit.is_compiled and parts else (task(*part) for part in parts)
@@ -297,9 +288,8 @@ def _one_step(em: GaussianMixture) -> FloatArray:
     rows, params, family = em.rows_.in_memory(), em.params_, em.family_
     out = np.full(len(rows), np.nan)
     coordinates, vector = in_coordinates(rows, params, family)
-    if not np.isfinite(vector).all():
-        return out
-    bread = inverse(add_information(rows, params, family, coordinates).observed)
+    is_finite = np.isfinite(vector).all()
+    bread = inverse(add_information(rows, params, family, coordinates).observed) if is_finite else None
     if bread is None:
         return out
     scores = row_scores(rows, params, family)
@@ -372,7 +362,7 @@ def _psis_loo(fit: BayesianGaussianMixture, max_refits: int, random_state: Rando
             elpd[i] = np.logaddexp.reduce(draws.log_density(X[i : i + 1])[:, 0]) - np.log(len(draws.weights))
             how[i] = "refit"
             advance()
-    return Elpd(_table(elpd, seen, weight, k, how, obs), "loo", n_draws, int((weight > 0).sum()), limit)
+    return Elpd(pointwise(elpd, seen, weight, k, how, obs), "loo", n_draws, int((weight > 0).sum()), limit)
 
 
 def sample_without(fit: BayesianGaussianMixture, row: int, seed: int) -> MixtureParams:

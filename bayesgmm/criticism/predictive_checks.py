@@ -76,11 +76,10 @@ def loo_pit(fit: Estimator) -> xr.DataArray:
     """
     check_fit(fit, "loo_pit")
     rows = fit.rows_.in_memory()
-    X, weight, obs = rows.values, rows.weights, rows.index
-    weight = times_each(weight, len(X))
+    X, weight = rows.values, times_each(rows.weights, len(rows))
     values, n_high = _pit_of_em(fit, X, weight) if isinstance(fit, GaussianMixture) else _pit_of_posterior(fit, X)
     values[weight == 0] = np.nan
-    coords = {"obs": obs, "feature": fit.feature_names_}
+    coords = {"obs": rows.index, "feature": fit.feature_names_}
     return xr.DataArray(values, dims=("obs", "feature"), coords=coords, name="loo_pit", attrs={"n_high_k": n_high})
 
 
@@ -103,14 +102,12 @@ def pit_table(pit: xr.DataArray) -> pd.DataFrame:
     >>> pit_table(even).loc["a", ["mean", "p_value"]].tolist()
     [0.5, 1.0]
     """
-    rows = {}
-    for name in pit["feature"].values:
-        values = pit.sel(feature=name).values
-        values = values[~np.isnan(values)]
-        n, missing = len(values), (np.nan,) * 4
-        rows[str(name)] = (n, values.mean(), values.std(), *kstest(values, "uniform")) if n else (n, *missing)
-    columns = ["n", "mean", "sd", "distance", "p_value"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("feature")
+    rows = []
+    for column in pit.transpose("feature", "obs").values:
+        values = column[~np.isnan(column)]
+        rows.append((len(values), values.mean(), values.std(), *kstest(values, "uniform")) if len(values) else (0, *[np.nan] * 4))
+    names = pd.Index(pit["feature"].values.astype(str), name="feature", dtype=object)
+    table = pd.DataFrame(rows, index=names, columns=["n", "mean", "sd", "distance", "p_value"])
     table["sentence"] = [_pit_sentence(row) for _, row in table.iterrows()]
     return table
 
@@ -214,9 +211,9 @@ def _evaluate(statistics: Mapping[str, Statistic], X: FloatArray, features: list
 def _pit_of_em(em: GaussianMixture, X: FloatArray, weight: FloatArray) -> tuple[FloatArray, int]:
     if not is_likelihood(em):
         raise InvalidParameterError("loo_pit needs an EM fit without priors, noise or equal_weights")
-    out = np.full_like(X, np.nan)
-    for i, mixture, _, _ in refitted_without(em, np.flatnonzero(weight)):
-        out[i] = _below(MixtureParams(*mixture).reshape(1), X[i : i + 1])[0, 0]
+    out, rows = np.full_like(X, np.nan), np.flatnonzero(weight)
+    for i, fit in zip(rows, refitted_without(em, rows), strict=True):
+        out[i] = _below(MixtureParams(*fit.mixture).reshape(1), X[i : i + 1])[0, 0]
     return out, 0
 
 
@@ -225,9 +222,8 @@ def _pit_of_posterior(fit: BayesianGaussianMixture, X: FloatArray) -> tuple[Floa
     flat, n_high = fit.params_.reshape(-1), 0
     limit = pareto_k_limit(len(flat.weights))
     for block in blocks(fit):
-        start, stop, _ = block.rows.indices(len(out))
-        for i in range(start, stop):
-            out[i] = np.exp(block.log_weights[i - start]) @ _below(flat, X[i : i + 1])[:, 0]
+        for i, log_weights in enumerate(block.log_weights, block.rows.start):
+            out[i] = np.exp(log_weights) @ _below(flat, X[i : i + 1])[:, 0]
         n_high += int((~(block.pareto_k <= limit)).sum())
     return np.clip(out, 0.0, 1.0), n_high
 
@@ -292,10 +288,8 @@ def predictive_check(
 
 def _statistics(data: FloatArray) -> FloatArray:
     """Statistics (replicate, statistic) of data sets (replicate, row, feature): moments, then correlations."""
-    if np.isnan(data[0]).any():
-        average, least, most = np.nanmean, np.nanmin, np.nanmax
-    else:
-        average, least, most = np.mean, np.min, np.max
+    has_gaps = np.isnan(data[0]).any()
+    average, least, most = (np.nanmean, np.nanmin, np.nanmax) if has_gaps else (np.mean, np.min, np.max)
     mean = average(data, axis=1)
     centred = data - mean[:, None]
     sd = np.sqrt(average(centred**2, axis=1))

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
-from bayesgmm.plots.style import colour, feature_names_or_default, panels, plain, tidy
-from bayesgmm.tables.numeric import numbers_in
+from bayesgmm.plots import style
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["MOST_PANELS", "plot_forest", "plot_predictive"]
@@ -55,7 +54,7 @@ def plot_forest(parameters: pd.DataFrame, *, axs: Any = None) -> Any:
     shown = _panels(parameters)
     tallest, n_cols = max(len(rows) for _, rows in shown), min(2, len(shown))
     size = (3.8 * n_cols, -(-len(shown) // n_cols) * (0.85 + 0.3 * tallest) + 0.4)
-    axes = panels(len(shown), axs, f"{len(shown)} axes, one a panel", n_cols=n_cols, size=size)
+    axes = style.panels(len(shown), axs, f"{len(shown)} axes, one a panel", n_cols=n_cols, size=size)
     for ax, (title, rows) in zip(axes, shown, strict=True):
         _panel(ax, title, rows)
     handles = [
@@ -77,11 +76,8 @@ def _legend_above(ax: Axes, handles: list[Line2D], **look: Any) -> None:
 def _panels(parameters: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Titles and rows; a panel holds what shares a unit."""
     grouped = list(parameters.groupby(["parameter", "feature", "feature_bis"], sort=False))
-    if len(grouped) > MOST_PANELS:
-        farthest = sorted(grouped, key=lambda item: -item[1]["distance"].abs().max())[:MOST_PANELS]
-        kept = {key for key, _ in farthest}
-        grouped = [item for item in grouped if item[0] in kept]
-    return [(_title(*map(str, key)), rows) for key, rows in grouped]
+    farthest = np.argsort([-rows["distance"].abs().max() for _, rows in grouped], kind="stable")[:MOST_PANELS]
+    return [(_title(*map(str, key)), rows) for key, rows in (grouped[i] for i in np.sort(farthest))]
 
 
 def _title(parameter: str, feature: str, feature_bis: str) -> str:
@@ -90,26 +86,25 @@ def _title(parameter: str, feature: str, feature_bis: str) -> str:
     if feature == "all":
         return f"{parameter}, all columns"
     if feature_bis:
-        return f"{parameter} of\n{plain(feature, 20)} and {plain(feature_bis, 20)}"
-    return f"{parameter} of {plain(feature)}"
+        return f"{parameter} of\n{style.plain(feature, 20)} and {style.plain(feature_bis, 20)}"
+    return f"{parameter} of {style.plain(feature)}"
 
 
 def _panel(ax: Axes, title: str, rows: pd.DataFrame) -> None:
     """Intervals as bars, posterior means as dots, EM as open diamonds, the first group on top."""
     for y, row in enumerate(rows.to_dict("records")):
-        shade = "#444444" if row["component"] == "all" else colour(int(row["component"]))
+        shade = "#444444" if row["component"] == "all" else style.colour(int(row["component"]))
         ax.plot([row["lower"], row["upper"]], [y, y], color=shade, lw=4, alpha=0.45, solid_capstyle="butt")
         ax.plot(row["mean"], y, "o", color=shade, ms=6)
         ax.plot(row["em"], y, "D", mfc="none", mec="#111111", ms=8, mew=1.3)
-        far: dict[str, Any] = {"va": "center", "fontsize": 8, "color": "#555555"}
-        ax.text(1.02, y, _signed(row["distance"]), transform=ax.get_yaxis_transform(), **far)
+        far = _signed(row["distance"])
+        ax.text(1.02, y, far, transform=ax.get_yaxis_transform(), va="center", fontsize=8, color="#555555")
     names = ["all groups" if component == "all" else f"group {component}" for component in rows["component"]]
-    ax.set_yticks(range(len(rows)), names)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.4, -0.6))
     ax.set_title(title, fontsize=9.5, loc="left")
     ax.grid(axis="x", color="#e3e6e8", lw=0.8)
     ax.set_axisbelow(True)
-    tidy(ax)
+    style.tidy(ax)
 
 
 def _signed(distance: float) -> str:
@@ -150,21 +145,20 @@ def plot_predictive(
     >>> [ax.get_xlabel() for ax in plot_predictive(rng.normal(size=(30, 2)), rng.normal(size=(5, 30, 2)))]
     ['x0', 'x1']
     """
-    names = feature_names_or_default(X, feature_names)[:_MOST_COLUMNS]
-    rows = numbers_in(X)
+    rows, names = style.rows_and_names(X, feature_names)
+    names = names[:_MOST_COLUMNS]
     n_cols = min(3, len(names))
     size = (max(6.4, 3.4 * n_cols), 2.6 * -(-len(names) // n_cols) + 0.4)
-    axes = panels(len(names), axs, f"{len(names)} axes, one a column", n_cols=n_cols, size=size)
+    axes = style.panels(len(names), axs, f"{len(names)} axes, one a column", n_cols=n_cols, size=size)
     for d, (ax, name) in enumerate(zip(axes, names, strict=True)):
-        grid = _grid(rows[:, d], replicates[..., d])
         known = _known(rows[:, d])
+        grid = _grid(known, replicates[..., d])
         lines = [np.column_stack([grid, _density(_known(values), grid, known)]) for values in replicates[..., d]]
         ax.add_collection(LineCollection(lines, colors="#56B4E9", linewidths=0.7, alpha=0.45))
         ax.plot(grid, _density(known, grid, known), color="#111111", lw=2)
-        ax.set_xlabel(plain(name))
-        ax.set_yticks([])
+        ax.set(xlabel=style.plain(name), yticks=[])
         ax.set_ylim(bottom=0)
-        tidy(ax).spines["left"].set_visible(False)
+        style.tidy(ax).spines["left"].set_visible(False)
     axes[0].set_ylabel("density")
     handles = [
         Line2D([], [], color="#111111", lw=2, label="data"),
@@ -181,7 +175,7 @@ def _known(values: FloatArray) -> FloatArray:
 def _grid(observed: FloatArray, replicated: FloatArray) -> FloatArray:
     """Where to draw: the range of the data, widened to nearly all replicated values."""
     low, high = np.nanquantile(replicated, [0.001, 0.999])
-    low, high = min(low, np.nanmin(observed)), max(high, np.nanmax(observed))
+    low, high = min(low, observed.min()), max(high, observed.max())
     margin = 0.08 * (high - low)
     return np.linspace(low - margin, high + margin, 200)
 

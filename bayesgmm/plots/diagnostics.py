@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bayesgmm.criticism import Elpd
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.plots.style import axes_or_new, colour, plain, tidy
+from bayesgmm.plots import style
 
 __all__ = ["plot_loo_pit", "plot_pareto_k", "plot_rank", "plot_trace"]
 
@@ -52,7 +52,7 @@ def plot_trace(datatree: xr.DataTree, **kwargs: Any) -> Any:
     pictures, panels = _draw(az.plot_trace_dist, datatree, (7.5, 1.15), 1, options)
     for title, pair in panels:
         for ax in pair:
-            tidy(ax).tick_params(labelsize=8)
+            style.tidy(ax).tick_params(labelsize=8)
         pair[0].set_title(title, fontsize=9.5, loc="left")
         pair[0].xaxis.set_major_locator(MaxNLocator(5))
     panels[-1][1][1].set_xlabel("draw", fontsize=9)
@@ -92,10 +92,11 @@ def plot_rank(datatree: xr.DataTree, **kwargs: Any) -> Any:
         raise InvalidParameterError("Ranks compare chains, and there is only one chain; run at least two.")
     options = {"col_wrap": 3, "visuals": {"title": False, "xlabel": False}, **kwargs}
     pictures, panels = _draw(az.plot_rank, datatree, (2.6, 1.9), 3, options, thin=True)
-    for title, ax in ((title, axes.item()) for title, axes in panels):
+    for title, axes in panels:
+        ax = axes.item()
         ax.set_title(title, fontsize=9.5, loc="left")
         ax.axhline(0, color="#999999", lw=0.8, zorder=0)
-        tidy(ax).tick_params(labelsize=8)
+        style.tidy(ax).tick_params(labelsize=8)
     pictures.viz["figure"].item().supxlabel("rank among all draws, as a fraction", fontsize=9)
     return pictures
 
@@ -104,29 +105,28 @@ def _draw(
     function: Any, datatree: xr.DataTree, panel: tuple[float, float], n_cols: int, options: dict[str, Any], *, thin: bool = False
 ) -> tuple[Any, list[tuple[str, Any]]]:
     """Call ArviZ with our colours and a figure in which nothing overlaps; return its pictures and each title's axes."""
-    quantities = {**_label_free(datatree), **_parameters(datatree)}
+    quantities = _label_free(datatree) + _parameters(datatree)
     if not quantities:
         raise InvalidParameterError("There are no draws to show: give the datatree_ of a fitted BayesianGaussianMixture.")
     # Names come from the data and may hold what a DataTree does not allow, so ArviZ sees numbers and we write the
     # titles.
     keys = [f"q{i}" for i in range(len(quantities))]
-    posterior = xr.Dataset(dict(zip(keys, quantities.values(), strict=True)))
-    step = _independence_step(posterior) if thin else 1
-    posterior = posterior.isel(draw=slice(None, None, step))
-    # ArviZ gives colours to chains only if they have coordinates, and wants more colours than chains.
-    numbers = {dim: range(posterior.sizes[dim]) for dim in ("chain", "draw")}
-    groups = {"posterior": posterior.assign_coords(numbers)}
+    groups = {"posterior": xr.Dataset({key: values for key, (_, values) in zip(keys, quantities, strict=True)})}
     if "sample_stats" in datatree.children and "diverging" in datatree["sample_stats"]:
-        groups["sample_stats"] = (
-            datatree["sample_stats"].to_dataset()[["diverging"]].isel(draw=slice(None, None, step)).assign_coords(numbers)
-        )
+        groups["sample_stats"] = datatree["sample_stats"].to_dataset()[["diverging"]]
+    every = slice(None, None, _independence_step(groups["posterior"]) if thin else 1)
+    # ArviZ gives colours to chains only if they have coordinates, and wants more colours than chains.
+    n_chains, n_draws = (len(groups["posterior"].isel(draw=every)[dim]) for dim in ("chain", "draw"))
+    numbers = {"chain": range(n_chains), "draw": range(n_draws)}
+    tree = xr.DataTree.from_dict({name: group.isel(draw=every).assign_coords(numbers) for name, group in groups.items()})
     size = (panel[0] * min(n_cols, len(keys)), panel[1] * -(-len(keys) // n_cols) + 0.5)
     options.setdefault("figure_kwargs", {"figsize": size, "layout": "constrained"})
-    colours = [colour(i) for i in range(posterior.sizes["chain"] + 2)]
-    pictures = function(xr.DataTree.from_dict(groups), backend="matplotlib", color=colours, **options)
-    _chain_legend(pictures, quantities)
-    plots = pictures.viz["plot"]
-    return pictures, [(title, plots[key].values) for title, key in zip(quantities, keys, strict=True)]
+    pictures = function(tree, backend="matplotlib", color=[style.colour(i) for i in range(n_chains + 2)], **options)
+    # Which colour is which chain, above all panels.
+    handles = [Line2D([], [], color=style.colour(i), lw=2, label=f"chain {i}") for i in range(min(n_chains, 7))]
+    legend = {"loc": "outside upper right", "ncols": min(n_chains, 4), "fontsize": 9, "frameon": False}
+    pictures.viz["figure"].item().legend(handles=handles, **legend)
+    return pictures, [(title, pictures.viz["plot"][key].values) for key, (title, _) in zip(keys, quantities, strict=True)]
 
 
 def _independence_step(posterior: xr.Dataset) -> int:
@@ -137,38 +137,28 @@ def _independence_step(posterior: xr.Dataset) -> int:
     return int(np.clip(np.ceil(n_chains * n_draws / least), 1, max(1, n_draws // 50)))
 
 
-def _chain_legend(pictures: Any, quantities: dict[str, xr.DataArray]) -> None:
-    """Which colour is which chain, above all panels."""
-    n_chains = next(iter(quantities.values())).sizes["chain"]
-    handles = [Line2D([], [], color=colour(i), lw=2, label=f"chain {i}") for i in range(min(n_chains, 7))]
-    figure = pictures.viz["figure"].item()
-    figure.legend(handles=handles, loc="outside upper right", ncols=min(n_chains, 4), fontsize=9, frameon=False)
-
-
-def _label_free(datatree: xr.DataTree) -> dict[str, xr.DataArray]:
-    """What depends on no labels."""
+def _label_free(datatree: xr.DataTree) -> list[tuple[str, xr.DataArray]]:
+    """What depends on no labels, with titles."""
     if "label_free" not in datatree.children:
-        return {}
+        return []
     free = datatree["label_free"].to_dataset()
-    names = {"log_likelihood": "log-likelihood"} | ({"entropy": "entropy"} if free.sizes.get("rank", 2) > 1 else {})
-    return {words: free[name] for name, words in names.items() if name in free}
+    names = ("log_likelihood", "entropy") if free.sizes.get("rank", 2) > 1 else ("log_likelihood",)
+    return [(name.replace("_", "-"), free[name]) for name in names if name in free]
 
 
-def _parameters(datatree: xr.DataTree) -> dict[str, xr.DataArray]:
-    """Weights and means one by one, as far as there is room for them."""
+def _parameters(datatree: xr.DataTree) -> list[tuple[str, xr.DataArray]]:
+    """Weights and means one by one, as far as there is room for them, with titles."""
     if "posterior" not in datatree.children:
-        return {}
+        return []
     posterior = datatree["posterior"].to_dataset()
     K = posterior.sizes["component"]
-    weights = {f"weight of group {k}": posterior["weights"].isel(component=k, drop=True) for k in range(K if K > 1 else 0)}
-    features = [plain(name, 24) for name in posterior["feature"].values]
-    means = {
-        f"mean of {name}, group {k}": posterior["means"].isel(component=k, feature=d, drop=True)
+    weights = [(f"weight of group {k}", posterior["weights"].isel(component=k, drop=True)) for k in range(K if K > 1 else 0)]
+    means = [
+        (f"mean of {style.plain(name, 24)}, group {k}", posterior["means"].isel(component=k, feature=d, drop=True))
         for k in range(K)
-        for d, name in enumerate(features)
-    }
-    every = weights | means
-    return every if len(every) <= _MOST_PANELS - 2 else weights if 0 < len(weights) <= _MOST_PANELS - 2 else {}
+        for d, name in enumerate(posterior["feature"].values)
+    ]
+    return next((some for some in (weights + means, weights) if len(some) <= _MOST_PANELS - 2), [])
 
 
 def plot_loo_pit(pit: xr.DataArray, **kwargs: Any) -> Any:
@@ -201,31 +191,25 @@ def plot_loo_pit(pit: xr.DataArray, **kwargs: Any) -> Any:
     >>> from bayesgmm.criticism import loo_pit
     >>> pictures = plot_loo_pit(loo_pit(bg.GaussianMixture(1).fit(bg.datasets.load_galaxies())))
     """
-    columns = {plain(name, 28): pit.sel(feature=name).to_numpy() for name in pit["feature"].values}
-    columns = {name: values[~np.isnan(values)] for name, values in columns.items()}
-    columns = dict([item for item in columns.items() if len(item[1])][:_MOST_PANELS])
-    if not columns:
+    known = pit.notnull().any("obs").to_numpy()
+    titles = {f"q{d}": style.plain(pit["feature"].values[d], 28) for d in np.flatnonzero(known)[:_MOST_PANELS]}
+    if not titles:
         raise InvalidParameterError("There are no values to show: give what bayesgmm.criticism.loo_pit returns.")
     # Names come from the data and may hold what a DataTree does not allow, so ArviZ sees numbers and we write the titles.
-    keys = [f"q{i}" for i in range(len(columns))]
-    values = {key: ((f"row_{key}",), column) for key, column in zip(keys, columns.values(), strict=True)}
-    n_cols = min(3, len(keys))
+    values = xr.Dataset({key: pit.isel(feature=int(key[1:]), drop=True).dropna("obs").rename(obs=f"row_{key}") for key in titles})
+    n_cols = min(3, len(titles))
     options = {
-        "figure_kwargs": {"figsize": (max(4.6, 3.4 * n_cols), 2.8 * -(-len(keys) // n_cols) + 0.4), "layout": "constrained"},
-        "visuals": {"title": False, "xlabel": False, "ylabel": False, "ecdf_lines": {"color": colour(0)}},
+        "figure_kwargs": {"figsize": (max(4.6, 3.4 * n_cols), 2.8 * -(-len(titles) // n_cols) + 0.4), "layout": "constrained"},
+        "visuals": {"title": False, "xlabel": False, "ylabel": False, "ecdf_lines": {"color": style.colour(0)}},
         "col_wrap": 3,
         **kwargs,
     }
-    pictures = az.plot_ecdf_pit(
-        xr.DataTree.from_dict({"prior_sbc": xr.Dataset(values)}),
-        sample_dims=[f"row_{key}" for key in keys],
-        backend="matplotlib",
-        **options,
-    )
-    for title, key in zip(columns, keys, strict=True):
+    tree = xr.DataTree.from_dict({"prior_sbc": values})
+    pictures = az.plot_ecdf_pit(tree, sample_dims=[f"row_{key}" for key in titles], backend="matplotlib", **options)
+    for key, title in titles.items():
         ax = pictures.viz["plot"][key].item()
         ax.set_title(title, fontsize=10, loc="left")
-        tidy(ax)
+        style.tidy(ax)
     figure = pictures.viz["figure"].item()
     figure.supxlabel("probability of a smaller value, by the fit without the row", fontsize=9)
     figure.supylabel("share of values, less that", fontsize=9)
@@ -267,22 +251,23 @@ def plot_pareto_k(elpd: Elpd, ax: Axes | None = None) -> Axes:
     rows = elpd.table[elpd.table["pareto_k"].notna()]
     if rows.empty:
         raise InvalidParameterError("There is no Pareto k to show: no row was reweighted; give what loo returns for a posterior.")
-    ax = axes_or_new(ax, size=(6.4, 3.6))
+    ax = style.axes_or_new(ax, size=(6.4, 3.6))
     places, k = elpd.table.index.get_indexer(rows.index), np.maximum(rows["pareto_k"].to_numpy(float), -0.5)
     high = ~(k <= elpd.good_k)
     again = high & (rows["how"].to_numpy() != "psis")
-    ax.scatter(places[~high], k[~high], s=10, color=colour(0), label="reweighted")
-    lost: dict[str, Any] = {"s": 26, "marker": "X", "color": colour(1), "label": "cannot be relied on"}
-    refit: dict[str, Any] = {"s": 34, "facecolor": "none", "edgecolor": colour(2), "label": "fitted again without it"}
-    for here, look in ((high & ~again, lost), (again, refit)):
+    ax.scatter(places[~high], k[~high], s=10, color=style.colour(0), label="reweighted")
+    kinds: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
+        (high & ~again, {"s": 26, "marker": "X", "color": style.colour(1), "label": "cannot be relied on"}),
+        (again, {"s": 34, "facecolor": "none", "edgecolor": style.colour(2), "label": "fitted again without it"}),
+    )
+    for here, look in kinds:
         if here.any():
             ax.scatter(places[here], k[here], **look)
     for i in np.flatnonzero(high)[np.argsort(-k[high])][:_MOST_NAMED]:
-        ax.annotate(plain(rows.index[i], 16), (places[i], k[i]), xytext=(4, 3), textcoords="offset points", fontsize=8)
+        ax.annotate(style.plain(rows.index[i], 16), (places[i], k[i]), xytext=(4, 3), textcoords="offset points", fontsize=8)
     ax.axhline(elpd.good_k, color="#666666", lw=1, ls="--")
-    ax.set_xlabel("row")
-    ax.set_ylabel("Pareto k")
+    ax.set(xlabel="row", ylabel="Pareto k")
     ax.margins(y=0.12)
     if high.any():
         ax.legend(fontsize=8, frameon=False, loc="best")
-    return tidy(ax)
+    return style.tidy(ax)

@@ -15,21 +15,9 @@ from matplotlib.patches import Patch
 
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
+from bayesgmm.plots import style
 from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for
-from bayesgmm.plots.style import (
-    Fit,
-    axes_or_new,
-    colour,
-    feature_names_or_default,
-    marker,
-    mixture_of,
-    name_axes,
-    plain,
-    some_rows,
-    tidy,
-)
-from bayesgmm.tables.numeric import numbers_in
-from bayesgmm.typing import ArrayLike, FloatArray, IntArray
+from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["plot_groups"]
 
@@ -40,8 +28,8 @@ _EM, _MEAN = (0, (4, 2)), "solid"
 
 def plot_groups(
     X: ArrayLike | pd.DataFrame,
-    em: Fit | None = None,
-    posterior: Fit | None = None,
+    em: style.Fit | None = None,
+    posterior: style.Fit | None = None,
     *,
     labels: ArrayLike | None = None,
     feature_names: Sequence[str] | None = None,
@@ -92,30 +80,24 @@ def plot_groups(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('x0', 'x1')
     """
-    names = feature_names_or_default(X, feature_names)
-    point = None if em is None else mixture_of(em, "em", X)
-    draws = None if posterior is None else mixture_of(posterior, "posterior", X)
+    rows, names = style.rows_and_names(X, feature_names)
+    point = None if em is None else style.mixture_of(em, "em", X)
+    draws = None if posterior is None else style.mixture_of(posterior, "posterior", X)
     reference = point if draws is None else average(draws)
     if reference is None:
         raise InvalidParameterError("Give a fit to draw: em, posterior or both.")
-    rows = numbers_in(X)
-    groups = np.asarray(reference.responsibilities(rows).argmax(1) if labels is None else labels)
-    ax = axes_or_new(ax)
+    ax = style.axes_or_new(ax)
     if rows.shape[1] == 1:
-        return _densities(ax, rows[:, 0], names[0], point, draws)
+        _densities(ax, rows[:, 0], reference, point, draws)
+        _legend(ax, reference, point, draws)
+        ax.set(xlabel=style.plain(names[0]), ylabel="density")
+        ax.set_ylim(bottom=0)
+        return style.tidy(ax)
     plane = plane_for(point or reference, names, features)
-    _points(ax, plane.points(rows), groups, reference.n_components)
+    style.in_groups(ax, plane.points(rows), np.asarray(reference.responsibilities(rows).argmax(1) if labels is None else labels))
     _ellipses(ax, plane, point, draws, prob, n_draws)
     _legend(ax, reference, point, draws, prob)
-    return name_axes(ax, plane.names)
-
-
-def _points(ax: Axes, points: FloatArray, groups: IntArray, n_components: int) -> None:
-    shown = some_rows(len(points))
-    look: dict[str, Any] = {"s": float(np.clip(6000 / len(shown), 4, 22)), "alpha": 0.55, "linewidths": 0}
-    for k in range(n_components):
-        here = shown[groups[shown] == k]
-        ax.scatter(*points[here].T, marker=marker(k), color=colour(k), rasterized=len(shown) > 3000, **look)
+    return style.name_axes(ax, plane.names)
 
 
 def _ellipses(ax: Axes, plane: Plane, em: MixtureParams | None, posterior: MixtureParams | None, prob: float, n_draws: int) -> None:
@@ -123,9 +105,9 @@ def _ellipses(ax: Axes, plane: Plane, em: MixtureParams | None, posterior: Mixtu
         draws, mean = plane.mixture(posterior.thin(n_draws)), plane.mixture(average(posterior))
         for k in range(mean.n_components):
             faint = ellipse(draws.means[:, k], draws.scale_tril[:, k], prob)
-            ax.add_collection(LineCollection(list(faint), colors=colour(k), linewidths=0.6, alpha=0.25), autolim=True)
+            ax.add_collection(LineCollection(list(faint), colors=style.colour(k), linewidths=0.6, alpha=0.25), autolim=True)
             outline = ellipse(mean.means[k], mean.scale_tril[k], prob)
-            ax.plot(*outline.T, color=colour(k), lw=2, ls=_MEAN, gid=f"posterior-{k}")
+            ax.plot(*outline.T, color=style.colour(k), lw=2, ls=_MEAN, gid=f"posterior-{k}")
     if em is not None:
         point = plane.mixture(em)
         for k in range(point.n_components):
@@ -138,15 +120,13 @@ def _legend(
     """Groups with their weights, then the line styles; without ``prob``, of densities."""
     handles: list[Artist] = []
     for k, weight in enumerate(mixture.weights):
-        label = f"group {k} ({weight:.0%})"
-        mark = Line2D([], [], color=colour(k), marker=marker(k), ls="", label=label)
-        handles.append(Patch(color=colour(k), alpha=0.35, lw=0, label=label) if prob is None else mark)
+        look: dict[str, Any] = {"color": style.colour(k), "label": f"group {k} ({weight:.0%})"}
+        handles.append(Patch(alpha=0.35, lw=0, **look) if prob is None else Line2D([], [], marker=style.marker(k), ls="", **look))
     of = "" if prob is None else f", {prob:.0%} ellipse"
     if posterior is not None:
         handles.append(Line2D([], [], color="#666666", lw=2, ls=_MEAN, label=f"posterior mean{of}"))
-        faint: dict[str, Any] = {"lw": 0.6, "alpha": 0.5, "label": "posterior draws"}
-        band: dict[str, Any] = {"lw": 6, "alpha": 0.3, "label": "95% of draws"}
-        handles.append(Line2D([], [], color="#666666", **(band if prob is None else faint)))
+        width, alpha, draws = (6, 0.3, "95% of draws") if prob is None else (0.6, 0.5, "posterior draws")
+        handles.append(Line2D([], [], color="#666666", lw=width, alpha=alpha, label=draws))
     if em is not None:
         handles.append(Line2D([], [], color="#222222", lw=1.5, ls=_EM, label=f"EM{of}"))
     # Above the picture, where it covers neither points nor ellipses.
@@ -154,25 +134,17 @@ def _legend(
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), handles=handles, fontsize=8, frameon=False, ncols=n_cols)
 
 
-def _densities(ax: Axes, x: FloatArray, name: str, em: MixtureParams | None, posterior: MixtureParams | None) -> Axes:
+def _densities(
+    ax: Axes, x: FloatArray, reference: MixtureParams, em: MixtureParams | None, posterior: MixtureParams | None
+) -> None:
     """One column: histogram, component densities, and the mixture by both fits."""
-    bins = np.clip(len(np.histogram_bin_edges(x, "auto")), 12, 80)
-    ax.hist(x, bins=int(bins), density=True, color="#dfe3e6", edgecolor="white", linewidth=0.5)
-    margin = 0.08 * np.ptp(x)
-    grid = np.linspace(x.min() - margin, x.max() + margin, 500)
-    reference = em if posterior is None else average(posterior)
-    assert reference is not None
+    grid = style.histogram(ax, x, density=True)[2]
     parts = reference.responsibilities(grid[:, None]).T * np.exp(reference.log_density(grid[:, None]))
     for k, part in enumerate(parts):
-        ax.fill_between(grid, part, color=colour(k), alpha=0.35, lw=0, gid=f"component-{k}")
+        ax.fill_between(grid, part, color=style.colour(k), alpha=0.35, lw=0, gid=f"component-{k}")
     if posterior is not None:
         density = np.exp(posterior.thin(_BAND_DRAWS).log_density(grid[:, None]))
         ax.fill_between(grid, *np.quantile(density, [0.025, 0.975], axis=0), color="#666666", alpha=0.3, lw=0)
         ax.plot(grid, density.mean(axis=0), color="#666666", lw=1.8, ls=_MEAN, gid="posterior")
     if em is not None:
         ax.plot(grid, np.exp(em.log_density(grid[:, None])), color="#222222", lw=1.5, ls=_EM, gid="em")
-    ax.set_xlabel(plain(name))
-    ax.set_ylabel("density")
-    ax.set_ylim(bottom=0)
-    _legend(ax, reference, em, posterior)
-    return tidy(ax)

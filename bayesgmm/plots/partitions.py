@@ -17,20 +17,8 @@ from bayesgmm.partitions import PartitionEstimate
 from bayesgmm.partitions.credible_sets import Bound, CredibleBall
 from bayesgmm.partitions.draws import check_partition
 from bayesgmm.partitions.similarity import check_similarity, display_order
+from bayesgmm.plots import style
 from bayesgmm.plots.geometry import plane_of_labels
-from bayesgmm.plots.style import (
-    axes_or_new,
-    colour,
-    complete_rows,
-    feature_names_or_default,
-    marker,
-    name_axes,
-    panels,
-    say_gaps,
-    some_rows,
-    tidy,
-)
-from bayesgmm.tables.numeric import numbers_in
 from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
@@ -86,12 +74,12 @@ def plot_credible_ball(
     """
     if not isinstance(ball, CredibleBall):
         raise InvalidParameterError(f"ball must be what credible_ball returns, got {type(ball).__name__}")
-    rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
+    rows, names = style.rows_and_names(X, feature_names)
     if rows.ndim != 2 or len(rows) != len(ball.center):
         raise InvalidDataError(f"X must have a row for each of the {len(ball.center)} points of the ball, got shape {rows.shape}")
-    whole = complete_rows(rows)
+    whole = style.complete_rows(rows)
     height = 4.4 if len(names) == 1 else 7.2
-    axes = panels(4, axs, "four axes: the estimate and three bounds", n_cols=2, size=(9.0, height))
+    axes = style.panels(4, axs, "four axes: the estimate and three bounds", n_cols=2, size=(9.0, height))
     places, axis_names = _places(rows[whole], names)
     bounds = {"farthest in the ball": ball.horizontal, "fewest groups": ball.upper, "most groups": ball.lower}
     _panel(axes[0], places, axis_names, ball.center[whole], np.zeros(int(whole.sum()), dtype=bool))
@@ -104,7 +92,7 @@ def plot_credible_ball(
         moved = labels != ball.center
         _panel(ax, places, axis_names, labels[whole], moved[whole])
         ax.set_title(f"{title}{_in_words(bound, ball.loss, int(moved.sum()), same)}", loc="left", fontsize=10)
-    say_gaps(axes[0], whole)
+    style.say_gaps(axes[0], whole)
     return np.asarray(axes)
 
 
@@ -138,20 +126,13 @@ def _places(rows: FloatArray, names: Sequence[str]) -> tuple[FloatArray, tuple[s
 
 
 def _panel(ax: Axes, places: FloatArray, names: tuple[str, str], labels: IntArray, moved: np.ndarray) -> None:
-    shown = some_rows(len(places))
-    size = float(np.clip(5000 / len(shown), 4, 20))
-    look: dict[str, Any] = {"s": size, "linewidths": 0, "alpha": 0.7, "rasterized": len(shown) > 3000}
-    for group in map(int, np.unique(labels)):
-        here = shown[labels[shown] == group]
-        ax.scatter(*places[here].T, color=colour(group), marker=marker(group), gid=f"group-{group}", **look)
-    ringed = shown[moved[shown]]
-    if len(ringed):
-        ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "#111111", "linewidths": 0.9, "gid": "moved"}
-        ax.scatter(places[ringed, 0], places[ringed, 1], s=3 * size + 12, **ring)
-    name_axes(ax, names)
+    size, shown = style.in_groups(ax, places, labels), style.some_rows(len(places))
+    x, y = places[shown[moved[shown]]].T
+    if len(x):
+        ax.scatter(x, y, s=3 * size + 12, facecolors="none", edgecolors="#111111", linewidths=0.9, gid="moved")
+    style.name_axes(ax, names)
     if not names[1]:
-        ax.set_yticks([])
-        ax.set_ylim(-1.3, 1.3)
+        ax.set(yticks=[], ylim=(-1.3, 1.3))
         ax.spines["left"].set_visible(False)
 
 
@@ -169,8 +150,8 @@ def plot_similarity(
     similarity : array of shape (N, N)
         As `bayesgmm.partitions.similarity` returns it.
     order : int array of shape (N,), optional
-        The points from left to right, and from top to bottom; by default the leaves of an average-linkage tree
-        (the leaves of an average-linkage tree).
+        The points from left to right, and from top to bottom; by default the leaves of an
+        average-linkage tree.
     labels : int array of shape (N,) or PartitionEstimate, optional
         A partition, whose groups are marked by brackets along the top and the left, in their colours and with their numbers. A group
         whose points are not neighbours in this order has several.
@@ -199,21 +180,14 @@ def plot_similarity(
     N = len(P)
     shown = display_order(P) if order is None else _checked(order, N)
     groups = None if labels is None else check_partition(labels.labels if isinstance(labels, PartitionEstimate) else labels, N)
-    ax = axes_or_new(ax, (6.0, 5.0))
+    ax = style.axes_or_new(ax, (6.0, 5.0))
     picture = ax.imshow(P[np.ix_(shown, shown)], cmap=_TOGETHER, vmin=0.0, vmax=1.0, aspect="equal")
     if groups is not None:
         _brackets(ax, groups[shown])
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(
-        f"{counted(N, 'point')}, {'in the order of their similarity' if order is None else 'in the order given'}", fontsize=10
-    )
-    figure: Any = ax.get_figure(root=False)
-    bar = figure.colorbar(picture, ax=ax, pad=0.03, fraction=0.046)
-    bar.set_label("probability of one group", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)
+    ax.set_xlabel(f"{counted(N, 'point')}, in the order {'of their similarity' if order is None else 'given'}", fontsize=10)
+    style.colour_bar([ax], picture, "probability of one group", pad=0.03, fraction=0.046)
     return ax
 
 
@@ -228,19 +202,17 @@ def _brackets(ax: Axes, groups: IntArray) -> None:
     """Draw a bar beside every run of points of one group, on both sides, a little apart from the map and from the next."""
     N = len(groups)
     starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
-    stops = np.r_[starts[1:], N]
     gap = min(0.2, 0.003 * N)
-    for start, stop in zip(starts, stops, strict=True):
-        group = int(groups[start])
-        ends = np.array([start - 0.5 + gap, stop - 0.5 - gap])
-        style: dict[str, Any] = {"color": colour(group), "lw": 4, "solid_capstyle": "butt", "gid": f"group-{group}"}
-        ax.plot(ends, [1.02, 1.02], transform=ax.get_xaxis_transform(), clip_on=False, **style)
-        ax.plot([-0.02, -0.02], ends, transform=ax.get_yaxis_transform(), clip_on=False, **style)
-        if stop - start >= _SHORTEST_NAMED * N:
-            middle = (start + stop - 1) / 2
-            text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "#333333"}
-            ax.text(middle, 1.055, str(group), transform=ax.get_xaxis_transform(), **text)
-            ax.text(-0.055, middle, str(group), transform=ax.get_yaxis_transform(), **text)
+    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "#333333"}
+    sides = ((ax.get_xaxis_transform(), 1.02, 1.055, 1), (ax.get_yaxis_transform(), -0.02, -0.055, -1))
+    for start, stop in zip(starts, [*starts[1:], N], strict=True):
+        group, ends = int(groups[start]), [start - 0.5 + gap, stop - 0.5 - gap]
+        look: dict[str, Any] = {"color": style.colour(group), "lw": 4, "solid_capstyle": "butt", "gid": f"group-{group}"}
+        for transform, bar, number, order in sides:
+            ax.plot(*(ends, [bar, bar])[::order], transform=transform, clip_on=False, **look)
+            if stop - start >= _SHORTEST_NAMED * N:
+                x, y = ((start + stop - 1) / 2, number)[::order]
+                ax.text(x, y, str(group), transform=transform, **text)
     ax.set(xlim=(-0.5, N - 0.5), ylim=(N - 0.5, -0.5))
 
 
@@ -271,16 +243,14 @@ def plot_occupied(probability: pd.Series, *, ax: Axes | None = None) -> Axes:
     """
     if getattr(getattr(probability, "index", None), "name", None) != "n_groups":
         raise InvalidParameterError(f"probability must be what occupied_components returns, got {type(probability).__name__}")
-    ax = axes_or_new(ax)
+    ax = style.axes_or_new(ax)
     numbers, heights = probability.index.to_numpy(), probability.to_numpy()
-    ax.bar(numbers, heights, width=0.7, color=colour(0))
+    ax.bar(numbers, heights, width=0.7, color=style.colour(0))
     for n, height in zip(numbers, heights, strict=True):
         if height >= _RARE:
             ax.annotate(f"{height:.0%}", (n, height), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
-    ax.set_xlabel("number of groups that have points")
-    ax.set_ylabel("posterior probability")
-    ax.set_ylim(0, min(1.08, 1.25 * float(np.max(heights))))
+    ax.set(xlabel="number of groups that have points", ylabel="posterior probability", ylim=(0, min(1.08, 1.25 * heights.max())))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.yaxis.set_major_locator(MaxNLocator(5, prune="upper"))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return tidy(ax)
+    style.whole_numbers(ax)
+    return style.tidy(ax)

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.stats import norm
 
 from bayesgmm.params import MixtureParams
+from bayesgmm.plots import style
 from bayesgmm.plots.geometry import ellipse
-from bayesgmm.plots.style import LIGHT_GREY, colour, feature_names_or_default, panels, plain, some_rows, tidy
 from bayesgmm.priors import Priors
 from bayesgmm.random import generator
-from bayesgmm.tables.numeric import numbers_in
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 
 __all__ = ["plot_prior"]
@@ -73,10 +72,9 @@ def plot_prior(
     >>> occupied.get_xlabel()
     'occupied components, for 272 rows'
     """
-    rng, values = generator(random_state), numbers_in(X)
+    rng, (values, names) = generator(random_state), style.rows_and_names(X, feature_names)
     mixtures = (Priors() if priors is None else priors).sample(X, n_components, covariance_type, n_draws=n_draws, random_state=rng)
-    names = feature_names_or_default(X, feature_names)
-    axes = panels(4, axs, "four axes", n_cols=2, size=(9.6, 7.2))
+    axes = style.panels(4, axs, "four axes", n_cols=2, size=(9.6, 7.2))
     _weights(axes[0], mixtures.weights)
     _occupied(axes[1], rng.multinomial(len(values), mixtures.weights), len(values))
     _spread(axes[2], mixtures, np.nanstd(values, axis=0), names)
@@ -89,25 +87,20 @@ def _weights(ax: Axes, weights: FloatArray) -> None:
     for place, values in enumerate(ranked.T, start=1):
         _line(ax, values, place, vertical=True)
     _count_from_one(ax, ranked.shape[1])
-    ax.set_xlabel("component, largest first" + _of(ranked.shape[1], weights.shape[1]))
-    ax.set_ylabel("weight")
+    ax.set(xlabel="component, largest first" + _of(ranked.shape[1], weights.shape[1]), ylabel="weight")
 
 
 def _occupied(ax: Axes, counts: IntArray, n_rows: int) -> None:
     K = counts.shape[1]
     share = np.bincount((counts > 0).sum(-1), minlength=K + 1)[1:] / len(counts)
-    ax.bar(np.arange(1, K + 1), share, width=0.7, color=colour(0))
+    ax.bar(np.arange(1, K + 1), share, width=0.7, color=style.colour(0))
     _count_from_one(ax, K)
-    ax.set_xlabel(f"occupied components, for {n_rows:,} rows")
-    ax.set_ylabel("prior probability")
+    ax.set(xlabel=f"occupied components, for {n_rows:,} rows", ylabel="prior probability")
 
 
 def _count_from_one(ax: Axes, n: int) -> None:
     """Make axes of shares over the numbers 1 to n."""
-    ax.set_xticks(range(1, n + 1, -(-n // 12)))
-    ax.set_xlim(0.4, n + 0.6)
-    ax.set_ylim(0, 1.02)
-    tidy(ax)
+    style.tidy(ax).set(xticks=range(1, n + 1, -(-n // 12)), xlim=(0.4, n + 0.6), ylim=(0, 1.02))
 
 
 def _of(shown: int, total: int) -> str:
@@ -118,14 +111,16 @@ def _spread(ax: Axes, mixtures: MixtureParams, column_sd: FloatArray, names: lis
     total, names = len(names), names[:_MOST_LINES]
     for d in range(len(names)):
         _line(ax, mixtures.sds[..., d] / column_sd[d], d, vertical=False)
-    ax.axvline(1.0, color=LIGHT_GREY, lw=1, ls="--", zorder=0)
+    ax.axvline(1.0, color=style.LIGHT_GREY, lw=1, ls="--", zorder=0)
     ax.text(1.0, 1.01, "all data", transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color="#66707a")
     ax.set_xscale("log")
-    _ticks_in_words(ax)
-    ax.set_yticks(range(len(names)), [plain(name, 18) for name in names])
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_xlabel("component sd / column sd" + _of(len(names), total))
-    tidy(ax)
+    # 0.1 and 1, not powers of ten.
+    ax.set_xticks(_ticks(*ax.get_xlim()))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_yticks(range(len(names)), [style.plain(name, 18) for name in names])
+    ax.set(ylim=(len(names) - 0.4, -0.6), xlabel="component sd / column sd" + _of(len(names), total))
+    style.tidy(ax)
 
 
 def _groups(ax: Axes, X: FloatArray, mixtures: MixtureParams, names: list[str], rng: np.random.Generator) -> None:
@@ -133,27 +128,23 @@ def _groups(ax: Axes, X: FloatArray, mixtures: MixtureParams, names: list[str], 
     chosen = rng.integers(mixtures.n_components, size=len(mixtures.weights))
     every = np.arange(len(chosen))
     means, covariances = mixtures.means[every, chosen], mixtures.covariances[every, chosen]
-    rows = X[some_rows(len(X))]
+    rows = X[style.some_rows(len(X))]
     if X.shape[1] == 1:
         grid = np.linspace(float(np.nanmin(rows)), float(np.nanmax(rows)), 200)
-        ax.plot(grid, norm.pdf(grid[:, None], means[:, 0], np.sqrt(covariances[:, 0, 0])), color=colour(0), lw=1)
+        ax.plot(grid, norm.pdf(grid[:, None], means[:, 0], np.sqrt(covariances[:, 0, 0])), color=style.colour(0), lw=1)
         ax.plot(rows[:, 0], np.zeros(len(rows)), "|", color="#66707a", ms=8)
-        ax.set_xlabel(plain(names[0]))
-        ax.set_ylabel("density of components")
-        tidy(ax)
+        style.tidy(ax).set(xlabel=style.plain(names[0]), ylabel="density of components")
         return
-    a, b = _most_together(rows)
-    pair = np.ix_((a, b), (a, b))
-    ax.plot(rows[:, a], rows[:, b], ".", color=LIGHT_GREY, ms=3, zorder=0)
-    for mean, covariance in zip(means[:, [a, b]], covariances[(slice(None), *pair)], strict=True):
-        ax.plot(*ellipse(mean, np.linalg.cholesky(covariance), 0.9).T, color=colour(0), lw=1)
+    pair = list(_most_together(rows))
+    rows = rows[:, pair]
+    ax.plot(*rows.T, ".", color=style.LIGHT_GREY, ms=3, zorder=0)
+    for mean, covariance in zip(means[:, pair], covariances[:, pair][..., pair], strict=True):
+        ax.plot(*ellipse(mean, np.linalg.cholesky(covariance), 0.9).T, color=style.colour(0), lw=1)
     # Of components far out the part near the rows is enough.
-    low, high = np.nanquantile(rows[:, [a, b]], [0.0, 1.0], axis=0)
-    ax.set_xlim(low[0] - (high - low)[0], high[0] + (high - low)[0])
-    ax.set_ylim(low[1] - (high - low)[1], high[1] + (high - low)[1])
-    ax.set_xlabel(plain(names[a]))
-    ax.set_ylabel(plain(names[b]))
-    tidy(ax)
+    low, high = np.nanmin(rows, axis=0), np.nanmax(rows, axis=0)
+    (left, bottom), (right, top) = low - (high - low), high + (high - low)
+    x, y = (style.plain(names[d]) for d in pair)
+    style.tidy(ax).set(xlim=(left, right), ylim=(bottom, top), xlabel=x, ylabel=y)
 
 
 def _most_together(X: FloatArray) -> tuple[int, int]:
@@ -173,16 +164,7 @@ def _line(ax: Axes, values: FloatArray, place: int, *, vertical: bool) -> None:
     parts = (([low, high], {"lw": 1.2}), ([lower, upper], {"lw": 4, "solid_capstyle": "butt"}), ([median], {"marker": "o"}))
     for ends, look in parts:
         here = [place] * len(ends)
-        ax.plot(*((here, ends) if vertical else (ends, here)), color=colour(0), mfc="white", ms=5, **look)
-
-
-def _ticks_in_words(ax: Axes) -> None:
-    """Label 0.1 and 1, not powers of ten; not more labels than the eye can tell apart."""
-    low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlim(low, high)
+        ax.plot(*((here, ends) if vertical else (ends, here)), color=style.colour(0), mfc="white", ms=5, **look)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -9,36 +9,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.tables.numeric import column_names
+from bayesgmm.tables.numeric import column_names, numbers_in
 from bayesgmm.text import counted
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 from bayesgmm.validation import check_same_columns
-
-__all__ = [
-    "DOUBT",
-    "GREY",
-    "LIGHT_GREY",
-    "Fit",
-    "axes_or_new",
-    "colour",
-    "complete_rows",
-    "feature_names_or_default",
-    "marker",
-    "mixture_of",
-    "name_axes",
-    "new_axes",
-    "panels",
-    "plain",
-    "say_gaps",
-    "some_rows",
-    "tidy",
-]
 
 type Fit = GaussianMixture | BayesianGaussianMixture | MixtureParams
 
@@ -60,6 +42,11 @@ def colour(component: int) -> str:
 def marker(component: int) -> str:
     """Marker of a group."""
     return _MARKERS[component % len(_MARKERS)]
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour and marker of a group or of a line."""
+    return {"color": colour(number), "marker": marker(number)}
 
 
 def plain(name: object, longest: int = 32) -> str:
@@ -101,6 +88,39 @@ def panels(n: int, axs: Any, what: str, *, n_cols: int, size: tuple[float, float
     return axes[:n]
 
 
+def in_groups(ax: Axes, points: FloatArray, labels: IntArray) -> float:
+    """Draw points (n, 2) in the colours and markers of their groups; rows of noise are left out. Return their size."""
+    shown = some_rows(len(points))
+    size = float(np.clip(6000 / len(shown), 4, 22))
+    for group in np.unique(labels[labels >= 0]).tolist():
+        x, y = points[shown[labels[shown] == group]].T
+        ax.scatter(x, y, s=size, linewidths=0, alpha=0.55, rasterized=len(shown) > 3000, gid=f"group-{group}", **look(group))
+    return size
+
+
+def histogram(ax: Axes, x: FloatArray, **options: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Draw a column's histogram in light grey; return its heights and edges, and places for a curve over it."""
+    bins = int(np.clip(len(np.histogram_bin_edges(x, "auto")), 12, 80))
+    heights, edges, _ = ax.hist(x, bins=bins, color="#dfe3e6", edgecolor="white", linewidth=0.5, **options)
+    margin = 0.08 * np.ptp(x)
+    return np.asarray(heights), edges, np.linspace(x.min() - margin, x.max() + margin, 500)
+
+
+def colour_bar(axes: Sequence[Axes], drawn: ScalarMappable, label: str, **place: Any) -> None:
+    """Draw the colours of a map beside some axes."""
+    figure = axes[0].get_figure(root=False)
+    assert figure is not None
+    bar = figure.colorbar(drawn, ax=axes, **place)
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+
+
+def whole_numbers(ax: Axes) -> None:
+    """Put the ticks of the horizontal axis at whole numbers."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def tidy(ax: Axes) -> Axes:
     """Take away the ink that carries nothing."""
     ax.spines[["top", "right"]].set_visible(False)
@@ -110,8 +130,7 @@ def tidy(ax: Axes) -> Axes:
 
 def name_axes(ax: Axes, names: Sequence[str]) -> Axes:
     """Label both axes and tidy them; what precedes the colon of a discriminant axis is ours, what follows goes on a line of its own."""
-    ax.set_xlabel(_axis_label(names[0]))
-    ax.set_ylabel(_axis_label(names[1]))
+    ax.set(xlabel=_axis_label(names[0]), ylabel=_axis_label(names[1]))
     return tidy(ax)
 
 
@@ -160,8 +179,7 @@ def mixture_of(fit: Fit, name: str, X: ArrayLike | pd.DataFrame) -> MixtureParam
     raise InvalidParameterError(f"{name} must be a fitted estimator or MixtureParams, got {type(fit).__name__}.")
 
 
-def feature_names_or_default(X: ArrayLike | pd.DataFrame, feature_names: Sequence[str] | None) -> list[str]:
-    """Names of the columns: those given, those of a DataFrame, or x0, x1, ..."""
-    if feature_names is not None:
-        return [str(name) for name in feature_names]
-    return column_names(X, np.shape(X)[1])
+def rows_and_names(X: ArrayLike | pd.DataFrame, feature_names: Sequence[str] | None) -> tuple[FloatArray, list[str]]:
+    """Rows (N, D) as numbers, and the names of their columns: those given, those of a DataFrame, or x0, x1, ..."""
+    rows = numbers_in(X)
+    return rows, column_names(X, rows.shape[1]) if feature_names is None else [str(name) for name in feature_names]

@@ -13,7 +13,6 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -22,24 +21,8 @@ from bayesgmm.expectation import responsibility_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import calibration_error, match_to_truth, reliability_curve, row_summary
 from bayesgmm.partitions.doubt import check_row_summary
+from bayesgmm.plots import style
 from bayesgmm.plots.geometry import Plane, average, ellipse, plane_for, plane_of_features, plane_of_labels
-from bayesgmm.plots.style import (
-    DOUBT,
-    LIGHT_GREY,
-    Fit,
-    axes_or_new,
-    colour,
-    complete_rows,
-    feature_names_or_default,
-    marker,
-    mixture_of,
-    name_axes,
-    panels,
-    plain,
-    say_gaps,
-    some_rows,
-    tidy,
-)
 from bayesgmm.rows import Chunk
 from bayesgmm.tables.numeric import numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
@@ -58,9 +41,9 @@ _MOST_IN_LEGEND = 12
 
 def plot_doubt(
     X: ArrayLike | pd.DataFrame,
-    summary: xr.Dataset | Fit,
+    summary: xr.Dataset | style.Fit,
     *,
-    mixture: Fit | None = None,
+    mixture: style.Fit | None = None,
     feature_names: Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     ax: Axes | None = None,
@@ -104,24 +87,24 @@ def plot_doubt(
     """
     if mixture is None and not isinstance(summary, xr.Dataset):
         mixture = summary
-    behind = None if mixture is None else average(mixture_of(mixture, "fit", X))
+    behind = None if mixture is None else average(style.mixture_of(mixture, "fit", X))
     table = _doubts(summary, X, ("doubt", "component") if behind is not None else ("doubt", "component", "label"))
-    rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
-    whole = complete_rows(rows)
+    rows, names = style.rows_and_names(X, feature_names)
+    whole = style.complete_rows(rows)
     if behind is None:
         plane = _plane(rows[whole], table["label"].values[whole], names, features)
     else:
         plane = None if rows.shape[1] == 1 else plane_for(behind, names, features)
     most = max(1 - 1 / table.sizes["component"], 1e-9)
-    ax = axes_or_new(ax)
-    drawn = _draw(ax, rows[whole], plane, names, table["doubt"].values[whole], most, behind)
-    say_gaps(ax, whole)
-    _colour_bar([ax], drawn, "doubt (1 − largest probability)")
+    ax = style.axes_or_new(ax)
+    drawn = _draw(ax, rows[whole], plane, names[0], table["doubt"].values[whole], most, behind)
+    style.say_gaps(ax, whole)
+    style.colour_bar([ax], drawn, "doubt (1 − largest probability)", pad=0.02, aspect=30)
     return ax
 
 
 def plot_entropy(
-    X: ArrayLike | pd.DataFrame, summary: xr.Dataset | Fit, *, feature_names: Sequence[str] | None = None, axs: Any = None
+    X: ArrayLike | pd.DataFrame, summary: xr.Dataset | style.Fit, *, feature_names: Sequence[str] | None = None, axs: Any = None
 ) -> Any:
     """Draw each point in the colour and size of the entropy of its group, once for each cause, on one scale.
 
@@ -159,21 +142,21 @@ def plot_entropy(
     ['the groups overlap (aleatoric)', 'too little data (epistemic)']
     """
     table = _table(summary, X, (*_TITLES, "label"))
-    rows, names = numbers_in(X), feature_names_or_default(X, feature_names)
-    whole = complete_rows(rows)
-    axes = panels(2, axs, "two axes, one for each cause", n_cols=2, size=(9.6, 4.2))
+    rows, names = style.rows_and_names(X, feature_names)
+    whole = style.complete_rows(rows)
+    axes = style.panels(2, axs, "two axes, one for each cause", n_cols=2, size=(9.6, 4.2))
     parts = [table[name].values[whole] for name in _TITLES]
     most = float(np.clip(np.max(parts), _LEAST_SCALE, None))
     plane = _plane(rows[whole], table["label"].values[whole], names)
-    drawn = [_draw(ax, rows[whole], plane, names, part, most) for ax, part in zip(axes, parts, strict=True)]
-    for ax, title in zip(axes, _TITLES.values(), strict=True):
+    for ax, title, part in zip(axes, _TITLES.values(), parts, strict=True):
+        drawn = _draw(ax, rows[whole], plane, names[0], part, most, None)
         ax.set_title(title, loc="left", fontsize=10)
-    say_gaps(axes[0], whole)
-    _colour_bar(axes, drawn[-1], "entropy (nats; an even choice of two is 0.69)")
+    style.say_gaps(axes[0], whole)
+    style.colour_bar(axes, drawn, "entropy (nats; an even choice of two is 0.69)", pad=0.02, aspect=30)
     return np.asarray(axes)
 
 
-def _doubts(summary: xr.Dataset | Fit, X: ArrayLike | pd.DataFrame, needed: Sequence[str]) -> xr.Dataset:
+def _doubts(summary: xr.Dataset | style.Fit, X: ArrayLike | pd.DataFrame, needed: Sequence[str]) -> xr.Dataset:
     """The table of rows X; of a fit without intervals, which take most of the time and are not drawn."""
     if isinstance(summary, MixtureParams):
         flat = summary.reshape(-1)
@@ -185,7 +168,7 @@ def _doubts(summary: xr.Dataset | Fit, X: ArrayLike | pd.DataFrame, needed: Sequ
     return xr.Dataset({"doubt": ("obs", 1.0 - r.max(axis=1))}, coords={"component": np.arange(r.shape[1])})
 
 
-def _table(summary: xr.Dataset | Fit, X: ArrayLike | pd.DataFrame | None, needed: Sequence[str]) -> xr.Dataset:
+def _table(summary: xr.Dataset | style.Fit, X: ArrayLike | pd.DataFrame | None, needed: Sequence[str]) -> xr.Dataset:
     """The table of rows X, those that were fitted if there are none: itself, or that of a fit."""
     table: Any = summary
     if isinstance(summary, MixtureParams) and X is not None:
@@ -207,65 +190,44 @@ def _plane(rows: FloatArray, labels: IntArray, names: Sequence[str], features: S
 
 
 def _draw(
-    ax: Axes,
-    rows: FloatArray,
-    plane: Plane | None,
-    names: Sequence[str],
-    values: FloatArray,
-    most: float,
-    mixture: MixtureParams | None = None,
+    ax: Axes, rows: FloatArray, plane: Plane | None, name: str, values: FloatArray, most: float, mixture: MixtureParams | None
 ) -> PathCollection:
     """Points in the colour and size of their values; a mixture is drawn in grey behind them."""
     if plane is None:
-        return _strip(ax, rows[:, 0], names[0], values, most, mixture)
+        return _strip(ax, rows[:, 0], name, values, most, mixture)
     if mixture is not None:
         flat = plane.mixture(mixture)
         for outline in ellipse(flat.means, flat.scale_tril, 0.9):
-            ax.plot(*outline.T, color=LIGHT_GREY, lw=1, zorder=0)
-    return _scatter(name_axes(ax, plane.names), plane.points(rows), values, most)
+            ax.plot(*outline.T, color=style.LIGHT_GREY, lw=1, zorder=0)
+    return _scatter(style.name_axes(ax, plane.names), plane.points(rows), values, most)
 
 
 def _scatter(ax: Axes, points: FloatArray, values: FloatArray, most: float) -> PathCollection:
     """Points, those of large values larger, darker and on top."""
-    shown = some_rows(len(points))
+    shown = style.some_rows(len(points))
     shown = shown[np.argsort(values[shown], kind="stable")]
-    look: dict[str, Any] = {"cmap": DOUBT, "vmin": 0.0, "vmax": most, "linewidths": 0.3, "edgecolors": "#55555588"}
+    look: dict[str, Any] = {"cmap": style.DOUBT, "vmin": 0.0, "vmax": most, "linewidths": 0.3, "edgecolors": "#55555588"}
     size = float(np.clip(4000 / len(shown), 3, 14)) + 60 * values[shown] / most
     return ax.scatter(points[shown, 0], points[shown, 1], c=values[shown], s=size, rasterized=len(shown) > 3000, **look)
 
 
 def _strip(ax: Axes, x: FloatArray, name: str, values: FloatArray, most: float, mixture: MixtureParams | None) -> PathCollection:
     """Histogram above, points below it, shaken up and down so that they don't hide each other."""
-    bins = int(np.clip(len(np.histogram_bin_edges(x, "auto")), 12, 80))
-    counts, edges = np.histogram(x, bins)
-    ax.hist(x, bins=bins, color="#dfe3e6", edgecolor="white", linewidth=0.5)
+    counts, edges, grid = style.histogram(ax, x)
     top = float(counts.max())
     if mixture is not None:
-        margin = 0.08 * np.ptp(x)
-        grid = np.linspace(x.min() - margin, x.max() + margin, 500)
         curve = np.exp(mixture.log_density(grid[:, None])) * len(x) * (edges[1] - edges[0])
-        ax.plot(grid, curve, color=LIGHT_GREY, lw=1.5)
+        ax.plot(grid, curve, color=style.LIGHT_GREY, lw=1.5)
         top = max(top, float(curve.max()))
-    ax.axhline(0, color=LIGHT_GREY, lw=0.8)
+    ax.axhline(0, color=style.LIGHT_GREY, lw=0.8)
     height = -top * np.random.default_rng(0).uniform(0.06, 0.3, len(x))
-    drawn = _scatter(tidy(ax), np.column_stack([x, height]), values, most)
+    drawn = _scatter(style.tidy(ax), np.column_stack([x, height]), values, most)
     ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= top * 1.05 and tick == round(tick)])
-    ax.set_ylim(-0.36 * top, 1.08 * top)
-    ax.set_xlabel(plain(name))
-    ax.set_ylabel("rows; points below")
+    ax.set(ylim=(-0.36 * top, 1.08 * top), xlabel=style.plain(name), ylabel="rows; points below")
     return drawn
 
 
-def _colour_bar(axes: list[Axes], drawn: PathCollection, label: str) -> None:
-    figure = axes[-1].get_figure(root=False)
-    assert figure is not None
-    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=30)
-    bar.set_label(label, fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)
-
-
-def plot_responsibilities(summary: xr.Dataset | Fit, most: int = 40, *, ax: Axes | None = None) -> Axes:
+def plot_responsibilities(summary: xr.Dataset | style.Fit, most: int = 40, *, ax: Axes | None = None) -> Axes:
     """Draw the responsibilities of the points most in doubt as stacked bars, the most doubtful first.
 
     The most probable group stands at the bottom of its bar, with its number below it, so that the whisker, the interval of that group's
@@ -303,20 +265,19 @@ def plot_responsibilities(summary: xr.Dataset | Fit, most: int = 40, *, ax: Axes
     order = np.argsort(-table["doubt"].values, kind="stable")[:most]
     shown = table.isel(obs=order)
     heights, components = shown["responsibility"].transpose("obs", "component").values, shown["component"].values
-    ax = axes_or_new(ax, size=(float(np.clip(1.6 + 0.2 * len(order), 6.4, 11)), 4.2))
+    ax = style.axes_or_new(ax, size=(float(np.clip(1.6 + 0.2 * len(order), 6.4, 11)), 4.2))
     best = heights.argmax(axis=1)
     _bars(ax, heights, best, components)
     _whiskers(ax, shown, best)
     _names(ax, shown["obs"].values, components[best])
+    ax.set(xlabel=f"row, the most doubtful first ({len(order)} of {table.sizes['obs']})", ylabel="probability of the group")
     ax.set_ylim(-0.06, 1)
-    ax.set_ylabel("probability of the group")
-    ax.set_xlabel(f"row, the most doubtful first ({len(order)} of {table.sizes['obs']})")
     names = {int(k): "noise" if k < 0 else f"group {k}" for k in components[:_MOST_IN_LEGEND]}
     handles: list[Any] = [Patch(label=words, **_look(k)) for k, words in names.items()]
     interval = f"{table.attrs['prob']:.0%} interval" if "prob" in table.attrs else "interval"
     handles.append(Line2D([], [], color="#111111", lw=1.4, marker="o", ms=3.5, label=f"{interval} of the most probable"))
     ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(4, len(handles)), fontsize=8, frameon=False)
-    return tidy(ax)
+    return style.tidy(ax)
 
 
 def _bars(ax: Axes, table: FloatArray, best: IntArray, components: IntArray) -> None:
@@ -333,7 +294,7 @@ def _look(component: int) -> dict[str, Any]:
     look: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.4}
     if component < 0:
         return look | {"facecolor": _NOISE}
-    return look | {"facecolor": colour(component), "hatch": _HATCHES[component // _COLOURS % len(_HATCHES)]}
+    return look | {"facecolor": style.colour(component), "hatch": _HATCHES[component // _COLOURS % len(_HATCHES)]}
 
 
 def _whiskers(ax: Axes, shown: xr.Dataset, best: IntArray) -> None:
@@ -350,7 +311,7 @@ def _names(ax: Axes, obs: np.ndarray, groups: IntArray) -> None:
     if n > _MOST_NAMED:
         ax.set_xticks([])
         return
-    ax.set_xticks(np.arange(n), [plain(name, 14) for name in obs], rotation=90 if n > 10 else 0)
+    ax.set_xticks(np.arange(n), [style.plain(name, 14) for name in obs], rotation=90 if n > 10 else 0)
     for i, k in enumerate(groups):
         name = "–" if k < 0 else str(k)
         ax.text(i, -0.012, name, ha="center", va="top", fontsize=7, fontweight="bold", color=_look(int(k))["facecolor"])
@@ -402,27 +363,21 @@ def plot_reliability(
     fits = dict(responsibilities) if isinstance(responsibilities, Mapping) else {"": responsibilities}
     if not fits:
         raise InvalidParameterError("responsibilities is empty: give those of at least one fit")
-    ax = axes_or_new(ax, size=(5.2, 4.8))
-    ax.plot([0, 1], [0, 1], color=LIGHT_GREY, lw=1, zorder=1)
+    ax = style.axes_or_new(ax, size=(5.2, 4.8))
+    ax.plot([0, 1], [0, 1], color=style.LIGHT_GREY, lw=1, zorder=1)
     least, drawn, words = 1.0, [], []
     for i, (name, given) in enumerate(fits.items()):
         table = match_to_truth(given, truth)
-        error = calibration_error(table, truth, n_bins=n_bins)
         curve = reliability_curve(table, truth, n_bins=n_bins, prob=prob)
-        drawn.append(_curve(ax, i, curve))
-        words.append(f"{plain(name)} (mean distance {error:.3f})".lstrip())
+        share, look = curve["correct"], {"markersize": 5, "lw": 1.4, "elinewidth": 1.0, "capsize": 2} | style.look(i)
+        ends = np.maximum([share - curve["lower"], curve["upper"] - share], 0.0)
+        drawn.append(ax.errorbar(curve["predicted"], share, yerr=ends, **look))
+        error = calibration_error(table, truth, n_bins=n_bins)
+        words.append(f"{style.plain(name)} (mean distance {error:.3f})".lstrip())
         least = min(least, 1 / table.shape[1], float(curve["lower"].min()))
-    ax.set_xlim(min(1 / np.shape(table)[1], 0.9) - 0.03, 1.01)
-    ax.set_ylim(max(0.0, least - 0.03), 1.02)
-    ax.set_xlabel("probability of the most probable group")
-    ax.set_ylabel("share of rows that are in it")
+    ax.set(xlim=(min(1 / table.shape[1], 0.9) - 0.03, 1.01), ylim=(max(0.0, least - 0.03), 1.02))
+    ax.set(xlabel="probability of the most probable group", ylabel="share of rows that are in it")
     legend = ax.legend(drawn, map(str, range(len(drawn))), loc="upper left", fontsize=8, frameon=False)
     for text, said in zip(legend.get_texts(), words, strict=True):
         text.set_text(said)  # given as a label, a name that begins with an underscore would be left out
-    return tidy(ax)
-
-
-def _curve(ax: Axes, i: int, curve: pd.DataFrame) -> ErrorbarContainer:
-    ends = np.stack([curve["correct"] - curve["lower"], curve["upper"] - curve["correct"]])
-    look: dict[str, Any] = {"color": colour(i), "marker": marker(i), "markersize": 5, "lw": 1.4, "elinewidth": 1.0, "capsize": 2}
-    return ax.errorbar(curve["predicted"], curve["correct"], yerr=np.maximum(ends, 0.0), **look)
+    return style.tidy(ax)

@@ -5,7 +5,7 @@ import os
 import secrets
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -75,7 +75,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with _naming(target, temporary):
             yield temporary
-            _flush_to_disk(temporary)
+            # A rename can reach the disk before the content does, and a power cut would leave an empty file.
+            with temporary.open("r+b") as stream:
+                os.fsync(stream.fileno())
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -218,12 +220,6 @@ def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Non
         raise PermissionError(13, "Cannot write in this folder", str(holder))
 
 
-def _flush_to_disk(path: Path) -> None:
-    """Wait for the disk: a rename can reach it before the content does, and a power cut would leave an empty file."""
-    with path.open("r+b") as stream:
-        os.fsync(stream.fileno())
-
-
 def read_table(source: str | os.PathLike[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a table from a file or from the data sets that ship with the package.
 
@@ -274,9 +270,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise InvalidDataError(f"{path} is a folder; give one of the files in it.")
     if path.suffix.lower() not in _SUFFIXES:
-        raise InvalidDataError(
-            f"{path} is not a table bayesgmm can read: its name must end in {listed(_SUFFIXES, conjunction=' or ')}."
-        )
+        raise InvalidDataError(f"{path} is not a table bayesgmm can read: its name must end in {_or(_SUFFIXES)}.")
     if path.stat().st_size == 0:
         raise InvalidDataError(f"{path} is empty.")
 
@@ -288,7 +282,7 @@ def _suggestion(path: Path) -> str:
     near = [str(path.parent / name) for name in get_close_matches(path.name, tables)]
     options = near + get_close_matches(path.name, datasets.names())
     if options:
-        return f"did you mean {listed(map(repr, options), conjunction=' or ')}?"
+        return f"did you mean {_or(map(repr, options))}?"
     return f"the data sets that ship with bayesgmm are {', '.join(datasets.names())}."
 
 
@@ -335,13 +329,13 @@ def _choose(names: Sequence[str] | pd.Index, wanted: Sequence[str] | None, where
         raise InvalidDataError(f"No columns were chosen; {where} has {', '.join(names)}.")
     missing = [name for name in chosen if name not in names]
     if missing:
-        raise InvalidDataError(
-            f"{where} has no column {listed(map(repr, missing), conjunction=' or ')}; it has {', '.join(names)}."
-        )
+        raise InvalidDataError(f"{where} has no column {_or(map(repr, missing))}; it has {', '.join(names)}.")
     if twice := [name for name, count in Counter(chosen).items() if count > 1]:
-        raise InvalidDataError(f"Column {listed(map(repr, twice), conjunction=' or ')} was asked for more than once.")
+        raise InvalidDataError(f"Column {_or(map(repr, twice))} was asked for more than once.")
     if twice := [name for name in chosen if names.count(name) > 1]:
-        raise InvalidDataError(
-            f"{where} has more than one column {listed(map(repr, twice), conjunction=' or ')}; rename all but one."
-        )
+        raise InvalidDataError(f"{where} has more than one column {_or(map(repr, twice))}; rename all but one.")
     return chosen
+
+
+def _or(words: Iterable[str]) -> str:
+    return listed(words, conjunction=" or ")

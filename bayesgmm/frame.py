@@ -84,19 +84,18 @@ class Frame:
     @cached_property
     def inverse(self) -> FloatArray:
         """The factor's inverse (D, D); lower triangular if the factor is."""
-        eye = np.eye(len(self.center))
-        if self._is_triangular:
-            return np.ascontiguousarray(np.tril(solve_triangular(self.factor, eye, lower=True)))
-        return np.ascontiguousarray(np.linalg.solve(self.factor, eye))
+        inverse = self._solve(np.eye(len(self.center)))
+        return np.ascontiguousarray(np.tril(inverse) if self._is_triangular else inverse)
 
     def standardise(self, X: FloatArray) -> FloatArray:
         """Return the coordinates z of rows of X (N, D)."""
         centred = X - self.center
         if self.is_along_columns:
             return centred / np.diag(self.factor)
-        if self._is_triangular:
-            return np.ascontiguousarray(solve_triangular(self.factor, centred.T, lower=True).T)
-        return np.ascontiguousarray(np.linalg.solve(self.factor, centred.T).T)
+        return np.ascontiguousarray(self._solve(centred.T).T)
+
+    def _solve(self, right: FloatArray) -> FloatArray:
+        return solve_triangular(self.factor, right, lower=True) if self._is_triangular else np.linalg.solve(self.factor, right)
 
     def seen_in(self, other: Frame) -> Frame:
         """Return the frame that leads to the same z from the coordinates of another frame."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesgmm.params import MixtureParams
+from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["MOST_ROWS", "Repeats", "advice_on_repeats", "repeats", "smallest_sds", "with_rounding", "without_rounding"]
@@ -195,11 +196,12 @@ def advice_on_repeats(found: Sequence[Repeats]) -> str:
         return ""
     scales = [column for column in found if column.is_scale]
     atoms = [column for column in found if not column.is_scale]
-    said, what = [_listed([str(column) for column in atoms])] if atoms else [], []
+    said, what = [listed(atoms, _MOST_NAMED)] if atoms else [], []
     if atoms:
         what.append("a column that is mostly one value is better modelled apart (first whether it has that value, then the rest)")
     if scales:
-        names, numbers = _listed([f"'{column.column}'" for column in scales]), sorted({column.distinct for column in scales})
+        names = listed([f"'{column.column}'" for column in scales], _MOST_NAMED)
+        numbers = sorted({column.distinct for column in scales})
         how_many = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
         said.append(f"{names} {'has' if len(scales) == 1 else 'have'} only {how_many} distinct values")
         what.append("marks and codes are better served by a model of categories (latent classes)")
@@ -209,21 +211,13 @@ def advice_on_repeats(found: Sequence[Repeats]) -> str:
     )
 
 
-def _listed(words: Sequence[str]) -> str:
-    """Return some words as a person lists them, the first of many."""
-    if len(words) > _MOST_NAMED:
-        return f"{', '.join(words[:_MOST_NAMED])} and {len(words) - _MOST_NAMED} more"
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
 def _present(x: FloatArray, weight: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
     """Return the values that are there in their order, and their weights."""
-    there = np.isfinite(x) if weight is None else np.isfinite(x) & (weight > 0)
-    values = x[there]
+    there = np.flatnonzero(np.isfinite(x) if weight is None else np.isfinite(x) & (weight > 0))
     if weight is None:
-        return np.sort(values), None
-    order = np.argsort(values)
-    return values[order], weight[there][order]
+        return np.sort(x[there]), None
+    order = there[np.argsort(x[there])]
+    return x[order], weight[order]
 
 
 def _size(values: FloatArray) -> FloatArray:
@@ -256,21 +250,19 @@ def _step(values: FloatArray, weight: FloatArray | None) -> float:
         return 0.0
     n = len(values) if weight is None else float(weight.sum())
     repeated = n - len(distinct) > max(1.0, _FEW_TIES * n)
-    float32 = _is_float32(distinct)
     step = _decimal_step(distinct, _SLACK * _EPS64, _DIGITS, repeated)
-    if step == 0.0 and float32:
+    if step == 0.0 and _is_float32(distinct):
         step = _decimal_step(distinct, _EPS32, _DIGITS_32, repeated)
     gaps = np.diff(distinct)
     if step == 0.0 and (repeated or len(gaps) > 1):
         step = _grid_step(gaps, _SLACK * _EPS64 * _size(distinct)[1:])
-    ties = repeated or _commonest(starts, len(values), weight) >= _COPIES
+    ties = repeated or _copies(starts, len(values), weight).max() >= _COPIES
     return float(np.quantile(gaps, 0.25)) if step == 0.0 and ties else step
 
 
-def _commonest(starts: IntArray, n: int, weight: FloatArray | None) -> float:
-    """Return how often the commonest value is there."""
-    counts = np.diff(np.r_[starts, n]) if weight is None else np.add.reduceat(weight, starts)
-    return float(counts.max())
+def _copies(starts: IntArray, n: int, weight: FloatArray | None) -> FloatArray:
+    """Return how often each distinct value is there."""
+    return np.diff(np.r_[starts, n]).astype(float) if weight is None else np.add.reduceat(weight, starts)
 
 
 def _is_float32(values: FloatArray) -> bool:
@@ -332,7 +324,7 @@ def _repeats(name: str, values: FloatArray, weight: FloatArray | None) -> Repeat
     starts = _starts(values)
     if len(starts) == 0:
         return None
-    counts = np.diff(np.r_[starts, len(values)]).astype(float) if weight is None else np.add.reduceat(weight, starts)
+    counts = _copies(starts, len(values), weight)
     commonest = int(np.argmax(counts))
     second = float(np.partition(counts, -2)[-2]) if len(counts) > 1 else 0.0
     found = Repeats(name, float(counts.sum()), len(starts), float(values[starts[commonest]]), float(counts[commonest]))

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.tables.numeric import Wrong, as_numbers, boolean_columns, column_names, numbers_in, warn_of_booleans
+from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = [
@@ -71,7 +72,8 @@ def check_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
         return None
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
-    found = as_numbers(_one_column(sample_weight))
+    # What has no type of its own for its entries becomes objects, so that each of them is looked at.
+    found = as_numbers(np.array(sample_weight, dtype=object) if isinstance(sample_weight, (list, tuple)) else sample_weight)
     if isinstance(found, Wrong):
         raise InvalidDataError(
             f"sample_weight must be numbers, one for each of the {n_rows} rows of X: {found.shown} is {found.kind.what}"
@@ -88,11 +90,6 @@ def check_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
     if not weight.any():
         raise InvalidDataError("sample_weight is zero in every row: there is nothing to fit")
     return weight
-
-
-def _one_column(weights: Any) -> Any:
-    """Return what has no type of its own for its entries as objects, so that each of them is looked at."""
-    return np.array(weights, dtype=object) if isinstance(weights, (list, tuple)) else weights
 
 
 def check_prob(prob: float) -> None:
@@ -144,20 +141,18 @@ def check_ranges(lowest: FloatArray, highest: FloatArray, names: Sequence[str], 
 
     Its range ``lowest`` to ``highest`` (D,) tells.
     """
-    empty = [name for name, value in zip(names, highest, strict=True) if np.isnan(value)]
-    if empty:
-        raise InvalidDataError(f"{_columns(empty)} no value at all (NaN in every row): leave {_it(empty)} out")
     with np.errstate(over="ignore"):
         spreads = highest - lowest
-    constant = [name for name, spread in zip(names, spreads, strict=True) if spread == 0.0]
-    if constant and n_rows > 1:
-        raise InvalidDataError(
-            f"{_columns(constant)} the same value in every row and cannot tell groups apart: leave {_it(constant)} out"
-        )
-    for extreme, size in ((spreads * np.sqrt(n_rows) >= _LARGEST, "large"), (spreads < _SMALLEST, "small")):
-        named = [name for name, is_extreme in zip(names, extreme & (spreads > 0), strict=True) if is_extreme]
+    for wrong, what in (
+        (np.isnan(highest), "no value at all (NaN in every row): leave {} out"),
+        ((spreads == 0) & (n_rows > 1), "the same value in every row and cannot tell groups apart: leave {} out"),
+        (spreads * np.sqrt(n_rows) >= _LARGEST, "values too large to be squared: rescale {} to other units"),
+        ((spreads > 0) & (spreads < _SMALLEST), "values too small to be squared: rescale {} to other units"),
+    ):
+        named = [name for name, is_wrong in zip(names, wrong, strict=True) if is_wrong]
         if named:
-            raise InvalidDataError(f"{_columns(named)} values too {size} to be squared: rescale {_it(named)} to other units")
+            columns, it = ("Column {} has", "it") if len(named) == 1 else ("Columns {} have", "them")
+            raise InvalidDataError(f"{columns.format(listed(map(repr, named), _MOST_NAMED))} {what.format(it)}")
 
 
 def check_enough(n_rows: int, n_components: int, n_distinct: int) -> None:
@@ -193,20 +188,17 @@ def check_same_columns(what: str, fit: object, other: object) -> None:
     >>> table = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})
     >>> check_same_columns("fit", PCA().fit(table), table[["b", "a"]])
     Traceback (most recent call last):
-    bayesgmm.exceptions.InvalidDataError: fit has seen the columns a, b, and X has b, a: give the columns in the same order
+    bayesgmm.exceptions.InvalidDataError: fit has seen the columns a and b, and X has b and a: give the columns in the same order
     """
     theirs = getattr(fit, "feature_names_in_", None)
     ours = getattr(other, "feature_names_in_", getattr(other, "columns", None))
     if theirs is None or ours is None:
         return
-    names = [[str(name) for name in each] for each in (theirs, ours)]
-    if names[0] == names[1]:
-        return
-    remedy = "give the columns in the same order" if sorted(names[0]) == sorted(names[1]) else "give those columns"
-    listed = [
-        ", ".join(each[:_MOST_NAMED]) + (f" and {len(each) - _MOST_NAMED} more" * (len(each) > _MOST_NAMED)) for each in names
-    ]
-    raise InvalidDataError(f"{what} has seen the columns {listed[0]}, and X has {listed[1]}: {remedy}")
+    seen, given = list(map(str, theirs)), list(map(str, ours))
+    if seen != given:
+        remedy = "give the columns in the same order" if sorted(seen) == sorted(given) else "give those columns"
+        columns = f"{listed(seen, _MOST_NAMED)}, and X has {listed(given, _MOST_NAMED)}"
+        raise InvalidDataError(f"{what} has seen the columns {columns}: {remedy}")
 
 
 def _refuse_not_finite(X: FloatArray, names: Sequence[str], *, allow_missing: bool) -> None:
@@ -214,36 +206,19 @@ def _refuse_not_finite(X: FloatArray, names: Sequence[str], *, allow_missing: bo
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(X.sum()):
             return
-    bad = np.isinf(X) if allow_missing else ~np.isfinite(X)
+    infinite = np.isinf(X)
+    bad = infinite if allow_missing else ~np.isfinite(X)
     if not bad.any():
         return
-    counts = [(int(n), names[d]) for d, n in enumerate(bad.sum(0)) if n]
-    listed = ", ".join(f"{n} in {name!r}" for n, name in counts[:_MOST_NAMED])
-    more = f" and {len(counts) - _MOST_NAMED} more columns" if len(counts) > _MOST_NAMED else ""
-    kind, remedy = (
-        "NaN (missing)",
-        "Drop these rows (X.dropna()), or fill the gaps first: GaussianMixture(...).fit(X).impute(X) can",
-    )
-    if allow_missing:
-        kind, remedy = "infinite", "Replace or drop these rows first"
-    elif np.isinf(X).any():
-        kind, remedy = "NaN (missing) or infinite", "Replace or drop these rows first"
-    raise InvalidDataError(
-        f"X contains {int(bad.sum())} {kind} value(s): {listed}{more}, in {int(bad.any(1).sum())} of {len(X)} rows. {remedy}"
-    )
+    kind = "infinite" if allow_missing else "NaN (missing)" + " or infinite" * bool(infinite.any())
+    counts = listed([f"{n} in {names[d]!r}" for d, n in enumerate(bad.sum(0)) if n], _MOST_NAMED)
+    remedy = "Replace or drop these rows first"
+    if not infinite.any():
+        remedy = "Drop these rows (X.dropna()), or fill the gaps first: GaussianMixture(...).fit(X).impute(X) can"
+    raise InvalidDataError(f"X contains {bad.sum()} {kind} value(s): {counts}, in {bad.any(1).sum()} of {len(X)} rows. {remedy}")
 
 
 def _n_distinct(X: FloatArray, enough: int) -> int:
     """Count distinct rows; the first rows decide unless they repeat, so that large data cost nothing."""
     head = len(np.unique(X[: 50 * enough], axis=0))
     return head if head >= enough or len(X) <= 50 * enough else len(np.unique(X, axis=0))
-
-
-def _columns(names: Sequence[str], one: str = "has", many: str = "have") -> str:
-    listed = ", ".join(repr(name) for name in names[:_MOST_NAMED])
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"Column {listed} {one}" if len(names) == 1 else f"Columns {listed}{more} {many}"
-
-
-def _it(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"

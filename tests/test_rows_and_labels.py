@@ -108,7 +108,7 @@ def test_a_fit_never_meets_columns_in_another_order(em, frame):
         "picture": lambda: bg.plots.plot_groups(other, em),
     }
     for name, meet in meetings.items():
-        with pytest.raises(ValueError, match=r"order|has seen the columns a, b, and X has b, a"):
+        with pytest.raises(ValueError, match=r"order|has seen the columns a and b, and X has b and a"):
             pytest.fail(f"{name}: {meet()}")
     posterior = quietly(bg.BayesianGaussianMixture(2, **SHORT), other)
     with pytest.raises(InvalidParameterError, match="different columns"):

@@ -6,16 +6,6 @@ identity (I): mclust's three letters, in this order (Banfield and Raftery 1993, 
 Recognition 28, 781-793). Four of the fourteen go by scikit-learn's names: "full" is VVV, "tied" EEE, "diag" VVI, "spherical" VII.
 """
 
-from bayesgmm.covariance.families import (
-    A_FEW,
-    TO_THE_END,
-    WITH_PRIORS,
-    Family,
-    as_matrices,
-    diagonals,
-    family,
-    names,
-    single,
-)
+from bayesgmm.covariance.families import A_FEW, TO_THE_END, WITH_PRIORS, Family, as_matrices, diagonals, family, names, single
 
 __all__ = ["A_FEW", "TO_THE_END", "WITH_PRIORS", "Family", "as_matrices", "diagonals", "family", "names", "single"]

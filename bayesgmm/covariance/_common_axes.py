@@ -20,6 +20,7 @@ from bayesgmm.covariance._m_steps import (
     least_spreads,
     meets,
     products,
+    summed,
 )
 from bayesgmm.kernels.compile import Pointer, compiled, never_inline
 from bayesgmm.kernels.linalg import sorted_eigen
@@ -34,12 +35,8 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 @compiled()
 def common_form(scatter, counts, previous, rounds, variant, smallest, out):
     """VEE, one matrix up to its volume; see :mod:`bayesgmm.covariance._m_steps` for what the arguments are."""
-    K, D, _ = scatter.shape
-    least, form = least_spreads(scatter, counts, smallest), np.zeros((D, D))
-    for k in range(1 if rounds > 0 else K):
-        for i in range(D):
-            for j in range(D):
-                form[i, j] += previous[k, i, j] if rounds > 0 else scatter[k, i, j]
+    K, least = len(scatter), least_spreads(scatter, counts, smallest)
+    form = previous[0] if rounds > 0 else _pooled(scatter, np.ones(K))
     most = rounds if rounds > 0 else MOST_ROUNDS
     variances, axes = _equal_forms(scatter, counts, form, least, 0.0, 0.0, most)
     if smallest > 0.0 and meets(variances, smallest):
@@ -78,10 +75,8 @@ def _from_free_axes(scatter, axes, variances, counts, same_volume, smallest, lea
     _first_axes(scatter, counts, same_volume, 0.0, free, others)
     _turn_axes(scatter, others, counts, same_volume, 0.0, free, MOST_SWEEPS)
     found = _turn_axes(scatter, others, counts, same_volume, smallest, least, MOST_SWEEPS)
-    better = _value_along(scatter, others, counts, same_volume, smallest, least) < _value_along(
-        scatter, axes, counts, same_volume, smallest, least
-    )
-    if better:
+    before = _value_along(scatter, axes, counts, same_volume, smallest, least)
+    if _value_along(scatter, others, counts, same_volume, smallest, least) < before:
         axes[:] = others
         return found
     return variances
@@ -94,20 +89,13 @@ def _first_axes(scatter, counts, same_volume, smallest, least, axes):
     K, D, _ = scatter.shape
     _shared_axes(scatter, axes)
     best = _value_along(scatter, axes, counts, same_volume, smallest, least)
-    values, others, form = np.empty(D), np.empty((D, D)), np.empty((D, D))
-    for c in range(-1, K):
-        for i in range(D):
-            for j in range(D):
-                form[i, j] = 0.0
-                for k in range(max(c, 0), K if c < 0 else c + 1):
-                    form[i, j] += scatter[k, i, j]
-        sorted_eigen(form, values, others)
+    values, others = np.empty(D), np.empty((D, D))
+    for k in range(-1, K):
+        sorted_eigen(scatter[k] if k >= 0 else _pooled(scatter, np.ones(K)), values, others)
         value = _value_along(scatter, others, counts, same_volume, smallest, least)
         if value < best:
             best = value
-            for i in range(D):
-                for j in range(D):
-                    axes[i, j] = others[i, j]
+            axes[:] = others
 
 
 @compiled()
@@ -130,28 +118,15 @@ def _shared_axes(matrices, axes):
 
 
 @compiled()
-def _equal_forms(
-    scatter,
-    counts,
-    form,
-    least,
-    least_volume,
-    least_shape,
-    rounds,
-):
+def _equal_forms(scatter, counts, form, least, least_volume, least_shape, rounds):
     """Return variances (K, D) and axes (D, D) of multiples of one matrix, from a first guess ``form`` (D, D) at it."""
     never_inline()
     K, D, _ = scatter.shape
-    total, volumes, spread = 0.0, np.zeros(K), np.zeros((K, D))
-    for k in range(K):
-        total += counts[k]
+    total, volumes, spread = summed(counts), np.zeros(K), np.zeros((K, D))
     values, axes = np.empty(D), np.empty((D, D))
     sorted_eigen(form, values, axes)
-    shape = np.empty(D)
-    for j in range(D):
-        shape[j] = max(values[j] / max(values[-1], 1e-300), 1e-30)
-    for j in range(D - 1, -1, -1):
-        shape[j] /= shape[0]
+    shape = np.maximum(values / max(values[-1], 1e-300), 1e-30)
+    shape /= shape[0]
     for _ in range(rounds):
         _fill_spread(scatter, axes, least, spread)
         if fill_volumes(spread, counts, shape, least_volume, volumes):
@@ -193,11 +168,7 @@ def _evaluate(spread, counts, same_volume, smallest):
     """Return the best variances (K, D) along axes, and what the M-step minimises, but for a constant."""
     never_inline()
     K, D = spread.shape
-    value = 0.0
-    if same_volume:
-        variances = equal_volumes(spread, counts, smallest)
-    else:
-        variances = np.empty((K, D))
+    value, variances = 0.0, equal_volumes(spread, counts, smallest) if same_volume else np.empty((K, D))
     for k in range(K):
         for j in range(D):
             if not same_volume:
@@ -222,11 +193,8 @@ def _turn_axes(scatter, axes, counts, same_volume, smallest, least, most):
     Newton's, where that takes it lower still.
     """
     D = len(axes)
-    total, turned = 0.0, scatter.copy()
+    turned, spread = scatter.copy(), np.empty((len(scatter), D))
     _turn(turned, axes)
-    for k in range(len(counts)):
-        total += counts[k]
-    spread = np.empty((len(scatter), D))
     _fill_diagonals(turned, least, spread)
     variances, value = _evaluate(spread, counts, same_volume, smallest)
     for _ in range(most):
@@ -244,7 +212,7 @@ def _turn_axes(scatter, axes, counts, same_volume, smallest, least, most):
                     _fill_diagonals(turned, least, spread)
                     variances, new = _evaluate(spread, counts, same_volume, smallest)
                 value = new
-        if promised <= STILL * total * D:
+        if promised <= STILL * summed(counts) * D:
             break
     return variances
 
@@ -289,10 +257,8 @@ def _safe_angle(turned, variances, p, q):
         cosine += contrast * (turned[k, p, p] - turned[k, q, q]) / 2
         sine += contrast * turned[k, p, q]
     length = math.hypot(cosine, sine)
-    if cosine < 0:
-        gain = sine * sine / (length - cosine)  # without cancellation where the axes are nearly right
-    else:
-        gain = cosine + length
+    # Without cancellation where the axes are nearly right.
+    gain = sine * sine / (length - cosine) if cosine < 0 else cosine + length
     return (math.atan2(-sine, -cosine) / 2 if gain > 0 else 0.0), gain
 
 

@@ -28,17 +28,10 @@ import numpy as np
 from numba import types
 
 from bayesgmm.kernels.compile import Pointer, compiled, never_inline
+from bayesgmm.kernels.estep import STACK, VECTOR
 from bayesgmm.kernels.linalg import LEAST, cholesky, is_above, raise_eigenvalues, sorted_eigen
 
-ARGUMENTS = (
-    types.float64[:, :, ::1],
-    types.float64[::1],
-    types.float64[:, :, ::1],
-    types.int64,
-    types.int64,
-    types.float64,
-    types.float64[:, :, ::1],
-)
+ARGUMENTS = (STACK, VECTOR, STACK, types.int64, types.int64, types.float64, STACK)
 RESULT = types.boolean
 FULL, DIAGONAL, SPHERICAL = 0, 1, 2
 SHARED = 3  # added where the components have one matrix
@@ -55,10 +48,7 @@ def average(scatter, counts, previous, rounds, variant, smallest, out):
     """VVV, VVI, VII and, with one matrix for all components, EEE, EEI, EII (Celeux and Govaert 1995, table 1)."""
     K, D, _ = scatter.shape
     shared, shape = variant >= SHARED, variant % SHARED
-    total = 0.0
-    for k in range(K):
-        total += counts[k]
-    met = False
+    total, met = summed(counts), False
     for k in range(1 if shared else K):
         for i in range(D):
             for j in range(i + 1):
@@ -73,10 +63,17 @@ def average(scatter, counts, previous, rounds, variant, smallest, out):
         elif smallest > 0.0:
             met |= _bound(out[k], smallest)
     for k in range(1, K if shared else 1):
-        for i in range(D):
-            for j in range(D):
-                out[k, i, j] = out[0, i, j]
+        out[k] = out[0]
     return met
+
+
+@compiled()
+def summed(values):
+    """Return the sum of some numbers (n,), one after the other."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 @compiled()
@@ -109,17 +106,13 @@ def least_spreads(scatter, counts, smallest):
     A component without any is taken to have so much, which keeps all numbers finite.
     """
     K, D, _ = scatter.shape
-    spread = total = 0.0
     if smallest > 0.0:
         return counts * (NOTHING * smallest)
+    spread = 0.0
     for k in range(K):
-        total += counts[k]
         for j in range(D):
             spread += scatter[k, j, j]
-    least = np.empty(K)
-    for k in range(K):
-        least[k] = counts[k] * max(_EPS * _EPS * spread / (total * D), 1e-200)
-    return least
+    return counts * max(_EPS * _EPS * spread / (summed(counts) * D), 1e-200)
 
 
 @compiled()
@@ -129,16 +122,9 @@ def structured(spread, counts, structure, smallest, start):
         return varying_volumes(spread, counts, smallest, start)
     if structure == VARYING_SHAPES:
         return equal_volumes(spread, counts, smallest)
-    K, D = spread.shape
-    variances, total = np.empty((K, D)), 0.0
-    for k in range(K):
-        total += counts[k]
-    for j in range(D):
-        s = 0.0
-        for k in range(K):
-            s += spread[k, j]
-        for k in range(K):
-            variances[k, j] = max(s / total, smallest)
+    variances, total = np.empty_like(spread), summed(counts)
+    for j in range(spread.shape[1]):
+        variances[:, j] = max(summed(spread[:, j]) / total, smallest)
     return variances
 
 
@@ -170,19 +156,15 @@ def equal_shapes(spread, counts, start, least_volume, least_shape):
     """Return variances ``volume_k shape_j`` (K, D) for spreads (K, D): volumes and shape, from a first guess (D,), in turn."""
     never_inline()
     K, D = spread.shape
-    total, volumes, shape, least = 0.0, np.zeros(K), np.empty(D), np.inf
+    total, volumes, least = summed(counts), np.zeros(K), np.inf
     for j in range(D):
         least = min(least, start[j])
-    for j in range(D):
-        shape[j] = start[j] / least
-    for k in range(K):
-        total += counts[k]
+    shape = start / least
     for _ in range(MOST_ROUNDS):
-        settled = fill_volumes(spread, counts, shape, least_volume, volumes)
-        for j in range(D if not settled else 0):
-            fill_shape(spread, volumes, total, least_shape, j, shape)
-        if settled:
+        if fill_volumes(spread, counts, shape, least_volume, volumes):
             break
+        for j in range(D):
+            fill_shape(spread, volumes, total, least_shape, j, shape)
     return products(volumes, shape)
 
 
@@ -225,8 +207,7 @@ def equal_volumes(spread, counts, smallest):
     """Return variances (K, D) whose product is the same for all components."""
     never_inline()
     K, D = spread.shape
-    total = volume = 0.0
-    variances = np.empty((K, D))
+    total, volume, variances = summed(counts), 0.0, np.empty((K, D))
     for k in range(K):
         middle = 0.0
         for j in range(D):
@@ -235,7 +216,6 @@ def equal_volumes(spread, counts, smallest):
         for j in range(D):
             variances[k, j] = math.exp(variances[k, j] - middle)
         volume += math.exp(middle)
-        total += counts[k]
     kept = True
     for k in range(K):
         for j in range(D):
@@ -321,9 +301,7 @@ def own_axes(scatter, counts, previous, rounds, variant, smallest, out):
         sorted_eigen(scatter[k], spread[k], axes[k])
         for j in range(D):
             spread[k, j] = max(spread[k, j], least[k])
-    start = np.empty(D)
-    for j in range(D):
-        start[j] = spread[0, j]
+    start = spread[0].copy()
     if rounds > 0 and variant == VARYING_VOLUMES:
         sorted_eigen(previous[0], start, np.empty((D, D)))
         for j in range(D):

@@ -7,19 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.covariance import _m_steps as steps
 from bayesgmm.covariance._common_axes import COMMON_AXES, COMMON_FORM
-from bayesgmm.covariance._m_steps import (
-    ALONG_FEATURES,
-    AVERAGE,
-    DIAGONAL,
-    EQUAL,
-    FULL,
-    OWN_AXES,
-    SHARED,
-    SPHERICAL,
-    VARYING_SHAPES,
-    VARYING_VOLUMES,
-)
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.kernels.compile import Pointer, plain
 from bayesgmm.typing import FloatArray
@@ -233,20 +222,20 @@ class Family:
 
 _SKLEARN = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
 _M_STEPS = {
-    "VVV": (AVERAGE, FULL),
-    "EEE": (AVERAGE, SHARED + FULL),
-    "VVI": (AVERAGE, DIAGONAL),
-    "VII": (AVERAGE, SPHERICAL),
-    "EII": (AVERAGE, SHARED + SPHERICAL),
-    "EEI": (AVERAGE, SHARED + DIAGONAL),
-    "VEI": (ALONG_FEATURES, VARYING_VOLUMES),
-    "EVI": (ALONG_FEATURES, VARYING_SHAPES),
+    "VVV": (steps.AVERAGE, steps.FULL),
+    "EEE": (steps.AVERAGE, steps.SHARED + steps.FULL),
+    "VVI": (steps.AVERAGE, steps.DIAGONAL),
+    "VII": (steps.AVERAGE, steps.SPHERICAL),
+    "EII": (steps.AVERAGE, steps.SHARED + steps.SPHERICAL),
+    "EEI": (steps.AVERAGE, steps.SHARED + steps.DIAGONAL),
+    "VEI": (steps.ALONG_FEATURES, steps.VARYING_VOLUMES),
+    "EVI": (steps.ALONG_FEATURES, steps.VARYING_SHAPES),
     "VEE": (COMMON_FORM, 0),
     "EVE": (COMMON_AXES, 1),
     "VVE": (COMMON_AXES, 0),
-    "EEV": (OWN_AXES, EQUAL),
-    "VEV": (OWN_AXES, VARYING_VOLUMES),
-    "EVV": (OWN_AXES, VARYING_SHAPES),
+    "EEV": (steps.OWN_AXES, steps.EQUAL),
+    "VEV": (steps.OWN_AXES, steps.VARYING_VOLUMES),
+    "EVV": (steps.OWN_AXES, steps.VARYING_SHAPES),
 }
 _FAMILIES = {(name := _SKLEARN.get(letters, letters)): Family(name, letters, *m_step) for letters, m_step in _M_STEPS.items()}
 

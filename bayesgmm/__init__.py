@@ -10,57 +10,12 @@
 Nothing heavy is imported before it is used (Scientific Python's SPEC 1).
 """
 
-from typing import TYPE_CHECKING
-
 import lazy_loader
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from bayesgmm import (
-        criticism,
-        datasets,
-        diagnostics,
-        exceptions,
-        labels,
-        partitions,
-        plots,
-        priors,
-        report,
-        selection,
-    )
-    from bayesgmm.bayes.model import build_model
-    from bayesgmm.comparison import Comparison, compare
-    from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
-    from bayesgmm.params import MixtureParams
-    from bayesgmm.priors import ConjugatePriors, Priors
-    from bayesgmm.rows import open_rows
-    from bayesgmm.selection import BootstrapLRT, Merging, Selection, bootstrap_lrt, merge_components, select
-
-_load, __dir__, __all__ = lazy_loader.attach(  # type: ignore[assignment, unused-ignore]
-    __name__,
-    submodules=[
-        "criticism",
-        "datasets",
-        "diagnostics",
-        "exceptions",
-        "labels",
-        "partitions",
-        "plots",
-        "priors",
-        "report",
-        "selection",
-    ],
-    submod_attrs={
-        "bayes.model": ["build_model"],
-        "comparison": ["Comparison", "compare"],
-        "estimators": ["BayesianGaussianMixture", "GaussianMixture"],
-        "params": ["MixtureParams"],
-        "priors": ["ConjugatePriors", "Priors"],
-        "rows": ["open_rows"],
-        "selection": ["BootstrapLRT", "Merging", "Selection", "bootstrap_lrt", "merge_components", "select"],
-    },
-)
+# __init__.pyi says what there is.
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:

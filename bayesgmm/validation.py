@@ -1,6 +1,6 @@
 """What data must be like before anything is fitted: one clear error each, before any work is done."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.tables.numeric import Wrong, as_numbers, boolean_columns, column_names, numbers_in, warn_of_booleans
-from bayesgmm.text import listed
+from bayesgmm.text import counted, listed
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "check_count",
     "check_data",
     "check_enough",
+    "check_fields",
     "check_fittable",
     "check_prob",
     "check_ranges",
@@ -118,6 +119,15 @@ def is_positive(value: Any) -> bool:
     return is_finite(value) and bool((np.asarray(value, dtype=float) > 0).all())
 
 
+def check_fields(value: object, *, positive: Iterable[str], finite: Iterable[str]) -> None:
+    """Raise InvalidParameterError unless these fields of a value, where they are not None, are finite, or positive and finite."""
+    for names, is_right, wanted in ((positive, is_positive, "positive and finite"), (finite, is_finite, "finite")):
+        for name in names:
+            given = getattr(value, name)
+            if given is not None and not is_right(given):
+                raise InvalidParameterError(f"{type(value).__name__}: {name} must be {wanted}, got {given!r}")
+
+
 def broadcast(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
     """Return a number or an array in a shape, or raise InvalidParameterError for ``name`` if it does not fit."""
     try:
@@ -158,15 +168,11 @@ def check_ranges(lowest: FloatArray, highest: FloatArray, names: Sequence[str], 
 def check_enough(n_rows: int, n_components: int, n_distinct: int) -> None:
     """Raise InvalidDataError unless there are rows, and distinct ones, enough for K components."""
     if n_rows < max(2, n_components):
-        raise InvalidDataError(
-            f"{n_components} component(s) cannot be fitted to n_samples = {n_rows} row(s): "
-            "give more rows or ask for fewer components"
-        )
+        what = f"{counted(n_components, 'component')} cannot be fitted to n_samples = {n_rows}"
+        raise InvalidDataError(f"{what}: give more rows or ask for fewer components")
     if n_distinct <= n_components and n_components > 1:
-        raise InvalidDataError(
-            f"{n_components} components need more than {n_components} distinct rows, the data have {n_distinct}: "
-            "ask for fewer components"
-        )
+        what = f"{n_components} components need more than {n_components} distinct rows, the data have {n_distinct}"
+        raise InvalidDataError(f"{what}: ask for fewer components")
 
 
 def check_same_columns(what: str, fit: object, other: object) -> None:

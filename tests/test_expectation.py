@@ -1,6 +1,7 @@
 """The kernel against SciPy, finite differences, and the properties an E-step has."""
 
 import time
+from functools import cache
 from threading import Barrier
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_score_vanishes_where_em_stands_still(faithful, em_faithful):
 def test_chunks_add_up_and_threads_change_no_bit(rng, monkeypatch):
     params = random_mixture(rng, 3, 2)
     X = rng.normal(size=(3 * 4096 + 17, 2))
-    monkeypatch.setattr(_threads, "_pool", None)
+    monkeypatch.setattr(_threads, "_executor", cache(_threads._executor.__wrapped__))
     monkeypatch.setenv("BAYESGMM_NUM_THREADS", "1")
     one = ex.expectation(MemoryRows(X), *arrays(params))
     monkeypatch.setenv("BAYESGMM_NUM_THREADS", "3")
@@ -238,7 +239,7 @@ def test_libraries_get_their_threads_back_when_the_last_fit_ends():
 
 def test_tasks_that_take_turns_meet_only_in_compiled_code(monkeypatch):
     monkeypatch.setenv("BAYESGMM_NUM_THREADS", "3")
-    monkeypatch.setattr(_threads, "_pool", None)
+    monkeypatch.setattr(_threads, "_executor", cache(_threads._executor.__wrapped__))
     both_inside = Barrier(2)  # passed only if two tasks are in compiled code at the same time
     at_work, most = 0, 0
 

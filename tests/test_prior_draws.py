@@ -170,8 +170,8 @@ def test_nearly_singular_and_nearly_empty_draws_are_still_mixtures():
         (lambda: Priors(concentration=[]), "concentration must be positive and finite"),
         (lambda: Priors(concentration="flat"), "concentration must be positive and finite, got 'flat'"),
         (lambda: Priors(means_loc="here"), "means_loc must be finite, got 'here'"),
-        (lambda: HalfNormal(np.inf), "HalfNormal: scale must be a positive, finite number, got inf"),
-        (lambda: HalfCauchy("wide"), "HalfCauchy: scale must be a positive, finite number, got 'wide'"),
+        (lambda: HalfNormal(np.inf), "HalfNormal: scale must be positive and finite, got inf"),
+        (lambda: HalfCauchy("wide"), "HalfCauchy: scale must be positive and finite, got 'wide'"),
         (lambda: plot_prior(DATA, 2, n_draws=20, axs=plt.subplots(1, 2)[1]), "axs must hold four axes; got 2"),
     ],
 )

@@ -83,11 +83,9 @@ def _check_fitted(em: GaussianMixture, posterior: BayesianGaussianMixture) -> No
 
 def _check_alike(em: GaussianMixture, posterior: BayesianGaussianMixture) -> None:
     """Two fits can be compared if they are of one model and one table."""
-    names = (list(em.feature_names_), list(posterior.feature_names_))
-    if names[0] != names[1]:
-        raise InvalidParameterError(
-            f"The fits have different columns: EM {listed(names[0], 5)}, the posterior {listed(names[1], 5)}."
-        )
+    ours, theirs = list(em.feature_names_), list(posterior.feature_names_)
+    if ours != theirs:
+        raise InvalidParameterError(f"The fits have different columns: EM {listed(ours, 5)}, the posterior {listed(theirs, 5)}.")
     for setting in ("n_components", "covariance_type"):
         left, right = getattr(em, setting), getattr(posterior, setting)
         # One family may go by two names.

@@ -41,14 +41,13 @@ def agreement(responsibilities: pd.DataFrame) -> Check:
     changed = int((responsibilities["em_label"] != responsibilities["posterior_label"]).sum())
     total, gap = len(responsibilities), float(responsibilities["largest_gap"].max())
     share = changed / total
-    rest = f"largest responsibility gap {gap:.2g}."
     if changed == 0:
-        sentence = f"EM and the posterior agree: no point changes group, {rest}"
+        said = "agree: no point changes group"
     elif share <= _CHANGED:
-        sentence = f"EM and the posterior agree on all but {changed:,} of {total:,} points, {rest}"
+        said = f"agree on all but {changed:,} of {total:,} points"
     else:
-        verb = "changes" if changed == 1 else "change"
-        sentence = f"EM and the posterior disagree: {changed:,} of {total:,} points {verb} group, {rest}"
+        said = f"disagree: {changed:,} of {total:,} points {'changes' if changed == 1 else 'change'} group"
+    sentence = f"EM and the posterior {said}, largest responsibility gap {gap:.2g}."
     return Check("agreement", share, _CHANGED, share <= _CHANGED, sentence)
 
 
@@ -97,12 +96,11 @@ def parameters(table: pd.DataFrame) -> Check:
     distances = table["distance"].abs()
     worst = float(distances.max(skipna=False))
     far, total = int((~(distances <= _DISTANCE)).sum()), len(table)
-    tail = f"{_name(table.iloc[int(distances.fillna(np.inf).to_numpy().argmax())])}, {worst:.1f}."
-    if far == 0:
-        sentence = f"All {total} parameters of EM lie within 2 posterior sds of the posterior mean; farthest: {tail}"
-    else:
-        verb = "lies" if far == 1 else "lie"
-        sentence = f"{far} of {total} parameters of EM {verb} over 2 posterior sds from the posterior mean; farthest: {tail}"
+    said = f"All {total} parameters of EM lie within 2 posterior sds of"
+    if far:
+        said = f"{far} of {total} parameters of EM {'lies' if far == 1 else 'lie'} over 2 posterior sds from"
+    farthest = _name(table.iloc[int(distances.fillna(np.inf).to_numpy().argmax())])
+    sentence = f"{said} the posterior mean; farthest: {farthest}, {worst:.1f}."
     return Check("parameters", worst, _DISTANCE, far == 0, sentence)
 
 
@@ -151,11 +149,10 @@ def doubt(responsibilities: pd.DataFrame) -> Check:
     total = len(responsibilities)
     count = int((responsibilities["posterior_doubt"] > DOUBT).sum())
     share = count / total
-    if count == 0:
-        sentence = f"No point is in doubt: each of {total:,} has a group with at least {1 - DOUBT:.0%} probability."
-    else:
-        verb = "is" if count == 1 else "are"
-        sentence = f"{count:,} of {total:,} points {verb} in doubt: less than {1 - DOUBT:.0%} probability for any one group."
+    sentence = f"No point is in doubt: each of {total:,} has a group with at least {1 - DOUBT:.0%} probability."
+    if count:
+        points = f"{count:,} of {total:,} points {'is' if count == 1 else 'are'}"
+        sentence = f"{points} in doubt: less than {1 - DOUBT:.0%} probability for any one group."
     if share > _IN_DOUBT:
         sentence += _cause(responsibilities[responsibilities["posterior_doubt"] > DOUBT])
     return Check("doubt", share, _IN_DOUBT, share <= _IN_DOUBT, sentence)

@@ -104,17 +104,11 @@ def _shared_axes(matrices, axes):
 
     Any mixture of the matrices has these axes. Uneven weights keep it from being round where the matrices are not.
     """
-    K, D, _ = matrices.shape
-    form = np.zeros((D, D))
-    for k in range(K):
-        trace = 0.0
-        for j in range(D):
-            trace += matrices[k, j, j]
-        weight = (1.0 + ((k + 1) * _GOLDEN) % 1.0) / max(trace, 1e-300)
-        for i in range(D):
-            for j in range(D):
-                form[i, j] += weight * matrices[k, i, j]
-    sorted_eigen(form, np.empty(D), axes)
+    form = np.zeros_like(axes)
+    for k in range(len(matrices)):
+        weight = (1.0 + ((k + 1) * _GOLDEN) % 1.0) / max(np.trace(matrices[k]), 1e-300)
+        form += weight * matrices[k]
+    sorted_eigen(form, np.empty(len(axes)), axes)
 
 
 @compiled()
@@ -141,12 +135,9 @@ def _equal_forms(scatter, counts, form, least, least_volume, least_shape, rounds
 @compiled()
 def _pooled(scatter, volumes):
     """Return the sum (D, D) of scatter matrices (K, D, D) divided by volumes (K,)."""
-    K, D, _ = scatter.shape
-    pooled = np.zeros((D, D))
-    for k in range(K):
-        for i in range(D):
-            for j in range(D):
-                pooled[i, j] += scatter[k, i, j] / volumes[k]
+    pooled = np.zeros_like(scatter[0])
+    for k in range(len(scatter)):
+        pooled += scatter[k] / volumes[k]
     return pooled
 
 

@@ -171,11 +171,7 @@ def equal_shapes(spread, counts, start, least_volume, least_shape):
 @compiled()
 def products(volumes, shape):
     """Return the variances ``volume_k shape_j`` (K, D)."""
-    variances = np.empty((len(volumes), len(shape)))
-    for k in range(len(volumes)):
-        for j in range(len(shape)):
-            variances[k, j] = volumes[k] * shape[j]
-    return variances
+    return volumes.reshape((-1, 1)) * shape
 
 
 @compiled()
@@ -286,9 +282,7 @@ def along_features(scatter, counts, previous, rounds, variant, smallest, out):
         start[j] = previous[0, j, j] if rounds > 0 else spread[0, j]
     variances = structured(spread, counts, variant, smallest, start)
     for k in range(K):
-        for i in range(D):
-            for j in range(D):
-                out[k, i, j] = variances[k, i] if i == j else 0.0
+        out[k] = np.diag(variances[k])
     return meets(variances, smallest)
 
 

@@ -104,9 +104,7 @@ class Elpd:
 
         rows = self._rows
         if (rows["weight"] != rows["weight"].round()).any():
-            raise InvalidDataError(
-                "ArviZ compares rows one by one, so sample_weight must be whole numbers; `elpd` and `se` count any"
-            )
+            raise InvalidDataError("ArviZ compares row by row, so sample_weight must be whole numbers; `elpd` and `se` take any")
         rows = rows.loc[rows.index.repeat(rows["weight"].astype(int))]
         elpd_i, pareto_k = (xr.DataArray(rows[name], {"obs": range(len(rows))}, "obs") for name in ("elpd", "pareto_k"))
         sums = {"elpd": self.elpd, "se": self.se, "p": self.p, "n_samples": self.n_draws, "n_data_points": len(rows)}

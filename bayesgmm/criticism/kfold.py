@@ -119,9 +119,8 @@ def kfold(
 def _check(models: Mapping[str, object], X: ArrayLike, n_splits: int) -> int:
     wrong = [name for name, model in models.items() if not isinstance(model, (GaussianMixture, BayesianGaussianMixture))]
     if wrong or not models:
-        raise InvalidParameterError(
-            "models must be GaussianMixture or BayesianGaussianMixture, " + (f"{wrong[0]!r} is not" if wrong else "there is none")
-        )
+        found = f"{wrong[0]!r} is not" if wrong else "there is none"
+        raise InvalidParameterError(f"models must be GaussianMixture or BayesianGaussianMixture, {found}")
     if n_splits < 2:
         raise InvalidParameterError(f"n_splits must be at least 2, got {n_splits}")
     n_rows = int(np.shape(X)[0])

@@ -16,7 +16,7 @@ import numpy as np
 
 from bayesgmm.kernels import estep
 from bayesgmm.kernels.missing import gapped_statistics
-from bayesgmm.kernels.score import empty_score, score_from_statistics
+from bayesgmm.kernels.score import score_from_statistics
 from bayesgmm.kernels.threads import chunks, ordered_map, run_shared
 from bayesgmm.rows.base import Chunk, Rows, chunk_size
 from bayesgmm.rows.missing import Pattern
@@ -284,6 +284,6 @@ def score(statistics: Statistics, whiten: FloatArray) -> Score:
     whiten : array of shape (K, D, D)
         Inverses of the mixture's Cholesky factors.
     """
-    means, scale = empty_score(*statistics.first.shape)
+    means, scale = np.zeros_like(statistics.first), np.zeros_like(statistics.second)
     score_from_statistics(statistics.counts, statistics.first, statistics.second, whiten, False, means, scale)
     return Score(statistics.counts, means, scale)

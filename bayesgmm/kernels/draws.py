@@ -4,10 +4,7 @@ Each function takes the pass over rows, :data:`bayesgmm.kernels.estep.EVALUATE`,
 not compiled into every one of them again.
 """
 
-import math
-
 import numpy as np
-from numba import njit
 
 from bayesgmm.kernels.compile import FASTMATH, compiled, prefer_wide_vectors
 from bayesgmm.kernels.estep import FIRST_ROW, prepare
@@ -62,16 +59,7 @@ def moments_rows(
         draw_log[t] += evaluate(X, start, stop, prepared, diagonal, empty, r, density)
         draw_entropy[t] += _add_moments(r, start, scratch, total, square, entropy)
         for i in range(n):
-            log_mean[start + i] = _log_add(log_mean[start + i], density[i])
-
-
-@njit(inline="always")
-def _log_add(a, b):
-    """log(exp(a) + exp(b))."""
-    top = max(a, b)
-    if top == -np.inf:
-        return top
-    return top + math.log1p(math.exp(min(a, b) - top))
+            log_mean[start + i] = np.logaddexp(log_mean[start + i], density[i])
 
 
 @compiled(fastmath=FASTMATH)

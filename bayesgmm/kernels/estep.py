@@ -334,11 +334,8 @@ def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
     return total, counts, first, second, whiten
 
 
-STATISTICS = Pointer(
-    statistics,
-    types.Tuple((types.float64, VECTOR, MATRIX, STACK, STACK)),
-    (MATRIX, VECTOR, VECTOR, MATRIX, STACK, types.boolean),
-)
+_RESULT = types.Tuple((types.float64, VECTOR, MATRIX, STACK, STACK))
+STATISTICS = Pointer(statistics, _RESULT, (MATRIX, VECTOR, VECTOR, MATRIX, STACK, types.boolean))
 
 
 @compiled()
@@ -389,8 +386,6 @@ def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilitie
     return total
 
 
-EVALUATE = Pointer(
-    evaluate_rows,
-    types.float64,
-    (MATRIX, types.int64, types.int64, types.Tuple((VECTOR, STACK, VECTOR)), types.boolean, MATRIX, MATRIX, VECTOR),
-)
+_PREPARED = types.Tuple((VECTOR, STACK, VECTOR))
+_ARGUMENTS = (MATRIX, types.int64, types.int64, _PREPARED, types.boolean, MATRIX, MATRIX, VECTOR)
+EVALUATE = Pointer(evaluate_rows, types.float64, _ARGUMENTS)

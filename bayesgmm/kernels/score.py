@@ -99,24 +99,18 @@ def value_and_score_of_parts(statistics, parts, sample_weight, log_weights, mean
     sample_weight : array of shape (N,)
         In the order of the parts; or empty for unit weights.
     """
-    K, D = means.shape
+    K = len(means)
     total, counts = 0.0, np.zeros(K)
     means_out, scale_out = np.zeros_like(means), np.zeros_like(scale_tril)
     at, row = 0, 0
     while at < parts.shape[0]:
         n, d = int(parts[at]), int(parts[at + 1])
-        columns = np.empty(d, np.int64)
-        for i in range(d):
-            columns[i] = int(parts[at + 2 + i])
+        columns = parts[at + 2 : at + 2 + d].astype(np.int64)
         at += 2 + d
         X = parts[at : at + n * d].reshape((n, d))
         weight = sample_weight[row : row + n] if sample_weight.shape[0] > 0 else sample_weight
-        centres, roots, factors = np.empty((K, d)), np.empty((K, d, D)), np.zeros((K, d, d))
+        centres, roots, factors = means[:, columns], scale_tril[:, columns], np.zeros((K, d, d))
         for k in range(K):
-            for i in range(d):
-                centres[k, i] = means[k, columns[i]]
-                for e in range(D):
-                    roots[k, i, e] = scale_tril[k, columns[i], e]
             _marginal_factor(roots[k], factors[k])
         value, own, first, second, whiten = statistics(X, weight, log_weights, centres, factors, diagonal)
         total += value
@@ -144,8 +138,3 @@ _RESULT = types.Tuple((types.float64, VECTOR, MATRIX, STACK))
 SCORE = Pointer(value_and_score, _RESULT, _ARGUMENTS)
 SCORE_OF_PARTS = Pointer(value_and_score_of_parts, _RESULT, _ARGUMENTS)
 GIVEN_SCORE = Pointer(given_score, _RESULT, _ARGUMENTS)
-
-
-def empty_score(K: int, D: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return zeroed outputs for :func:`score_from_statistics`."""
-    return np.zeros((K, D)), np.zeros((K, D, D))

@@ -18,7 +18,6 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 _NAME = "bayesgmm"
-_pool: ThreadPoolExecutor | None = None
 _limits: list[Any] = []
 _limits_lock = Lock()
 _turn = Lock()
@@ -28,11 +27,8 @@ _mine = local()
 def n_threads() -> int:
     """Return the number of threads for work over rows: ``BAYESGMM_NUM_THREADS`` if set, otherwise the usable cores."""
     value = os.environ.get("BAYESGMM_NUM_THREADS", "")
-    return (
-        max(1, int(value))
-        if value.isdigit()
-        else (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
-    )
+    usable = getattr(os, "process_cpu_count", os.cpu_count)  # Python 3.12 knows only how many there are
+    return max(1, int(value)) if value.isdigit() else usable() or 1
 
 
 def chunks(n: int, size: int) -> list[tuple[int, int]]:
@@ -129,18 +125,11 @@ def _is_helper() -> bool:
     return getattr(_mine, "alone", False) or current_thread().name.startswith(_NAME)
 
 
+@cache
 def _executor() -> ThreadPoolExecutor:
-    global _pool  # noqa: PLW0603 - one per process is the point
-    if _pool is None:
-        _pool = ThreadPoolExecutor(n_threads(), thread_name_prefix=_NAME)
-    return _pool
-
-
-def _forget_pool() -> None:
-    """A forked child inherits the pool but not its threads: it has to start its own."""
-    global _pool  # noqa: PLW0603 - one per process is the point
-    _pool = None
+    return ThreadPoolExecutor(n_threads(), thread_name_prefix=_NAME)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    # A forked child inherits the pool but not its threads: it has to start its own.
+    os.register_at_fork(after_in_child=_executor.cache_clear)

@@ -62,15 +62,8 @@ def plot_forest(parameters: pd.DataFrame, *, axs: Any = None) -> Any:
         Line2D([], [], marker="o", color="#444444", lw=4, alpha=0.6, label="posterior mean, 95% interval"),
         Line2D([], [], ls="", label="right: (EM − mean) / sd"),
     ]
-    _legend_above(axes[0], handles, fontsize=8.5, handlelength=1.5)
+    style.legend_above(axes[0].get_figure(root=False), handles, 3, fontsize=8.5, handlelength=1.5)
     return np.asarray(axes)
-
-
-def _legend_above(ax: Axes, handles: list[Line2D], **look: Any) -> None:
-    """One legend for the whole figure."""
-    figure = ax.get_figure(root=False)
-    assert figure is not None
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, **look)
 
 
 def _panels(parameters: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -164,7 +157,7 @@ def plot_predictive(
         Line2D([], [], color="#111111", lw=2, label="data"),
         Line2D([], [], color="#56B4E9", lw=1, label="simulated from the posterior"),
     ]
-    _legend_above(axes[0], handles, fontsize=9)
+    style.legend_above(axes[0].get_figure(root=False), handles, 2, fontsize=9)
     return np.asarray(axes)
 
 

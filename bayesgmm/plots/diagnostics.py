@@ -124,8 +124,7 @@ def _draw(
     pictures = function(tree, backend="matplotlib", color=[style.colour(i) for i in range(n_chains + 2)], **options)
     # Which colour is which chain, above all panels.
     handles = [Line2D([], [], color=style.colour(i), lw=2, label=f"chain {i}") for i in range(min(n_chains, 7))]
-    legend = {"loc": "outside upper right", "ncols": min(n_chains, 4), "fontsize": 9, "frameon": False}
-    pictures.viz["figure"].item().legend(handles=handles, **legend)
+    style.legend_above(pictures.viz["figure"].item(), handles, min(n_chains, 4), fontsize=9)
     return pictures, [(title, pictures.viz["plot"][key].values) for key, (title, _) in zip(keys, quantities, strict=True)]
 
 

@@ -104,10 +104,8 @@ def _named(axes: list[FloatArray], total: FloatArray, names: Sequence[str]) -> P
     while len(axes) < 2:
         axes = [*axes, _principal(total, axes)]
         kinds.append("principal axis" if n_axes == 0 else "principal axis of the rest")
-    axes = [axis * _sign(axis, total) for axis in axes]
-    matrix = np.stack(axes, axis=1)
-    labels = [f"{kind}: {_mostly(axis, total, names)}" for kind, axis in zip(kinds, axes, strict=True)]
-    return Plane(matrix, (labels[0], labels[1]))
+    (x, along_x), (y, along_y) = (_pointed(axis, total, names) for axis in axes)
+    return Plane(np.stack([x, y], axis=1), (f"{kinds[0]}: {along_x}", f"{kinds[1]}: {along_y}"))
 
 
 def _principal(total: FloatArray, known: list[FloatArray]) -> FloatArray:
@@ -120,18 +118,9 @@ def _principal(total: FloatArray, known: list[FloatArray]) -> FloatArray:
     return eigh(rest / np.outer(scale, scale))[1][:, -1] / scale
 
 
-def _loadings(axis: FloatArray, total: FloatArray) -> FloatArray:
-    """Correlations of an axis with the columns."""
-    return total @ axis / np.sqrt(np.diag(total) * (axis @ total @ axis))
-
-
-def _sign(axis: FloatArray, total: FloatArray) -> float:
-    """The sign that makes an axis grow with the column it goes with most."""
-    loadings = _loadings(axis, total)
-    return float(np.sign(loadings[np.abs(loadings).argmax()])) or 1.0
-
-
-def _mostly(axis: FloatArray, total: FloatArray, names: Sequence[str]) -> str:
-    """The two columns that an axis goes with most, by correlation."""
-    loadings = _loadings(axis, total)
-    return ", ".join(f"{'−' if loadings[i] < 0 else ''}{names[i]}" for i in np.argsort(-np.abs(loadings))[:2])
+def _pointed(axis: FloatArray, total: FloatArray, names: Sequence[str]) -> tuple[FloatArray, str]:
+    """The axis so that it grows with the column it goes with most, by correlation, and the names of this and the next."""
+    correlations = total @ axis / np.sqrt(np.diag(total) * (axis @ total @ axis))
+    most = np.argsort(-np.abs(correlations), kind="stable")[:2]
+    sign = -1.0 if correlations[most[0]] < 0 else 1.0
+    return sign * axis, ", ".join(f"{'−' if sign * correlations[i] < 0 else ''}{names[i]}" for i in most)

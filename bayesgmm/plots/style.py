@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
@@ -106,10 +107,14 @@ def histogram(ax: Axes, x: FloatArray, **options: Any) -> tuple[FloatArray, Floa
     return np.asarray(heights), edges, np.linspace(x.min() - margin, x.max() + margin, 500)
 
 
+def legend_above(figure: Any, handles: Sequence[Artist], n_cols: int, **look: Any) -> None:
+    """One legend for the whole figure."""
+    figure.legend(handles=handles, loc="outside upper right", ncols=n_cols, frameon=False, **look)
+
+
 def colour_bar(axes: Sequence[Axes], drawn: ScalarMappable, label: str, **place: Any) -> None:
     """Draw the colours of a map beside some axes."""
-    figure = axes[0].get_figure(root=False)
-    assert figure is not None
+    figure: Any = axes[0].get_figure(root=False)
     bar = figure.colorbar(drawn, ax=axes, **place)
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)

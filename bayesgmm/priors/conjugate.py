@@ -12,7 +12,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.frame import Frame
 from bayesgmm.typing import ArrayLike, FloatArray
 from bayesgmm.underflow import guard
-from bayesgmm.validation import broadcast, is_finite, is_positive
+from bayesgmm.validation import broadcast, check_fields
 
 __all__ = ["ConjugatePriors", "ResolvedConjugatePriors"]
 
@@ -63,12 +63,7 @@ class ConjugatePriors:
     def __post_init__(self) -> None:
         if isinstance(self.scale, str) and self.scale != "learned":
             raise InvalidParameterError(f"ConjugatePriors: scale must be a number, a matrix or 'learned', got {self.scale!r}")
-        for name in ("concentration", "shrinkage", "df"):
-            value = getattr(self, name)
-            if value is not None and not is_positive(value):
-                raise InvalidParameterError(f"ConjugatePriors: {name} must be positive and finite, got {value!r}")
-        if self.means_loc is not None and not is_finite(self.means_loc):
-            raise InvalidParameterError(f"ConjugatePriors: means_loc must be finite, got {self.means_loc!r}")
+        check_fields(self, positive=("concentration", "shrinkage", "df"), finite=["means_loc"])
 
     def resolve(self, mean: FloatArray, covariance: FloatArray, n_components: int) -> ResolvedConjugatePriors:
         """Return these priors with every default filled in.
@@ -89,10 +84,8 @@ class ConjugatePriors:
         if df <= D - 1:
             raise InvalidParameterError(f"ConjugatePriors: df must be above {D - 1} for {D} columns, got {df:g}")
         is_learned = isinstance(self.scale, str)
-        if is_learned:
-            scale = _OF_ALL * covariance
-        else:
-            scale = covariance / n_components ** (2 / D) if self.scale is None else np.asarray(self.scale, dtype=float)
+        default = _OF_ALL * covariance if is_learned else covariance / n_components ** (2 / D)
+        scale = default if is_learned or self.scale is None else np.asarray(self.scale, dtype=float)
         scale = scale * np.eye(D) if scale.ndim == 0 else scale
         if scale.shape != (D, D) or not np.allclose(scale, scale.T) or not np.linalg.eigvalsh(scale)[0] > 0:
             singular = ", and the data's covariance matrix is none: leave out columns that follow from others"
@@ -101,10 +94,8 @@ class ConjugatePriors:
                 + (singular if is_learned or self.scale is None else "")
             )
         loc = broadcast("priors: means_loc", mean if self.means_loc is None else self.means_loc, (D,))
-        return ResolvedConjugatePriors(
-            broadcast("priors: concentration", self.concentration, (n_components,)),
-            *(loc, self.shrinkage, df, scale, float(D) if is_learned else None),
-        )
+        concentration = broadcast("priors: concentration", self.concentration, (n_components,))
+        return ResolvedConjugatePriors(concentration, loc, self.shrinkage, df, scale, float(D) if is_learned else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,9 +63,7 @@ class LKJ:
         -------
         array of shape (...)
         """
-        each = self._of_each(log_det, n_features)
-        total: FloatArray = logsumexp(each, axis=0) - np.log(len(self.etas))
-        return total
+        return np.asarray(logsumexp(self._of_each(log_det, n_features), axis=0) - np.log(len(self.etas)))
 
     def expected_eta(self, log_det: FloatArray, n_features: int) -> FloatArray:
         """Return what eta is expected to be given the matrices: the slope of `log_density` in the sum of the logs, plus one.

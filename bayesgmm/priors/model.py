@@ -21,7 +21,7 @@ from bayesgmm.resolution import MOST_ROWS, smallest_sds, with_rounding, without_
 from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.underflow import guard
-from bayesgmm.validation import broadcast, check_count, is_finite, is_positive
+from bayesgmm.validation import broadcast, check_count, check_fields, is_finite
 
 __all__ = ["Priors", "ResolvedPriors", "draw_mixtures"]
 
@@ -91,30 +91,18 @@ class Priors:
     frame: str | ArrayLike | None = None
 
     def __post_init__(self) -> None:
-        if self.eta is not None and (np.ndim(self.eta) > 1 or np.size(self.eta) == 0):
-            raise InvalidParameterError(
-                f"Priors: eta must be one number, or several to choose from, for all components, got {self.eta!r}"
-            )
-        for name in ("concentration", "means_scale", "eta"):
-            value = getattr(self, name)
-            if value is not None and not is_positive(value):
-                raise InvalidParameterError(f"Priors: {name} must be positive and finite, got {value!r}")
-        if self.means_loc is not None and not is_finite(self.means_loc):
-            raise InvalidParameterError(f"Priors: means_loc must be finite, got {self.means_loc!r}")
-        if self.smallest_sd is not None and not (is_finite(self.smallest_sd) and (np.asarray(self.smallest_sd) >= 0).all()):
-            raise InvalidParameterError(f"Priors: smallest_sd must be finite and at least zero, got {self.smallest_sd!r}")
-        if self.sds is not None and not isinstance(self.sds, ScalePrior):
-            raise InvalidParameterError(
-                f"Priors: sds must be a prior from bayesgmm.priors, such as HalfNormal(1.0), got {self.sds!r}"
-            )
-        if isinstance(self.frame, str):
-            known = self.frame in (_INVARIANT, _COLUMNS)
-        else:
-            known = self.frame is None or (is_finite(self.frame) and _is_regular(np.asarray(self.frame, dtype=float)))
-        if not known:
-            raise InvalidParameterError(
-                f"Priors: frame must be 'invariant', 'columns' or a square matrix of full rank, got {self.frame!r}"
-            )
+        eta: Any = self.eta
+        least, frame = self.smallest_sd, self.frame
+        is_named = isinstance(frame, str) and frame in (_INVARIANT, _COLUMNS)
+        for name, is_right, wanted in (
+            ("eta", np.ndim(eta) < 2 and np.size(eta) > 0, "one number, or several to choose from, for all components"),
+            ("smallest_sd", is_finite(least) and (np.asarray(least) >= 0).all(), "finite and at least zero"),
+            ("sds", isinstance(self.sds, ScalePrior), "a prior from bayesgmm.priors, such as HalfNormal(1.0)"),
+            ("frame", is_named or _is_regular(frame), "'invariant', 'columns' or a square matrix of full rank"),
+        ):
+            if getattr(self, name) is not None and not is_right:
+                raise InvalidParameterError(f"Priors: {name} must be {wanted}, got {getattr(self, name)!r}")
+        check_fields(self, positive=("concentration", "means_scale", "eta"), finite=["means_loc"])
 
     def __repr__(self) -> str:
         """Say what was stated; the rest is by default."""
@@ -208,13 +196,10 @@ class Priors:
         """
         D = rows.n_features
         concentration = broadcast("priors: concentration", self.concentration, (n_components,))
-        frame, center, spread = self._axes(rows, family)
+        frame, loc, spread = self._axes(rows, family)
         eta = self.eta if self.eta is not None else ETA_OF_COLUMNS if frame.is_identity else DEFAULT_ETAS
-        loc = (
-            center
-            if self.means_loc is None
-            else frame.standardise(broadcast("priors: means_loc", self.means_loc, (n_components, D)))
-        )
+        if self.means_loc is not None:
+            loc = frame.standardise(broadcast("priors: means_loc", self.means_loc, (n_components, D)))
         scale = DEFAULT_MEANS_SCALE * spread if self.means_scale is None else self.means_scale
         of_all = spread if family.has_scales_by_column else np.sqrt(np.mean(spread**2))
         default = LogNormal(np.log(of_all) + DEFAULT_LOG_SD, DEFAULT_OWN, DEFAULT_SHARED, DEFAULT_FACTORS)
@@ -327,19 +312,14 @@ class ResolvedPriors:
         -------
         ResolvedPriors
         """
-        frame = self.frame
+        frame, by_column = self.frame, "feature" in self.sds_dims
         sd = np.sqrt(np.diag(frame.covariance_in(covariance)))
         sd = np.where(sd > 0, sd, 1.0)
-        if "feature" not in self.sds_dims:
+        if not by_column:
             sd = np.full(len(sd), np.sqrt(np.mean(sd**2)))
-        origin = frame.standardise(center[None])[0]
-        return replace(
-            self,
-            means_loc=(self.means_loc - origin) / sd,
-            means_scale=self.means_scale / sd,
-            sds=self.sds.scaled(1 / sd if "feature" in self.sds_dims else 1 / sd[0]),
-            frame=Frame(center, frame.factor * sd),
-        )
+        loc = (self.means_loc - frame.standardise(center[None])[0]) / sd
+        sds, frame = self.sds.scaled(1 / sd if by_column else 1 / sd[0]), Frame(center, frame.factor * sd)
+        return replace(self, means_loc=loc, means_scale=self.means_scale / sd, sds=sds, frame=frame)
 
     def seen_in(self, frame: Frame) -> ResolvedPriors:
         """Return the same priors for data in the coordinates of a frame.
@@ -400,8 +380,10 @@ def _is_default(value: Any, default: Any) -> bool:
     return value is default or (np.ndim(value) == 0 and not isinstance(value, ScalePrior) and value == default)
 
 
-def _is_regular(matrix: FloatArray) -> bool:
-    return matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and has_full_rank(matrix)
+def _is_regular(matrix: Any) -> bool:
+    return (
+        is_finite(matrix) and np.ndim(matrix) == 2 and len(set(np.shape(matrix))) == 1 and has_full_rank(np.asarray(matrix, float))
+    )
 
 
 def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.random.Generator) -> MixtureParams:
@@ -420,7 +402,7 @@ def draw_mixtures(priors: ResolvedPriors, kind: Family, n_draws: int, rng: np.ra
     for name, drawn in (("means", means), ("sds", sds)):
         if not (np.abs(drawn) < _MOST).all():
             raise InvalidParameterError(
-                f"priors: the prior of the {name} is so wide that draws from it overflow (beyond {_MOST:g}): narrow it"
+                f"the prior of the {name} is so wide that draws from it overflow (beyond {_MOST:g}): narrow it"
             )
     factors = priors.correlations.draw_factors(D, n_draws, kind.n_blocks(K), rng) if kind.has_correlations(D) else np.eye(D)
     scale_tril = kind.full_sds(np.maximum(sds, LEAST), K, D)[..., None] * factors

@@ -14,7 +14,7 @@ from scipy.special import logsumexp, softmax
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.typing import FloatArray
 from bayesgmm.underflow import guard
-from bayesgmm.validation import is_finite, is_positive
+from bayesgmm.validation import check_fields, is_finite, is_positive
 
 __all__ = ["Exponential", "Gamma", "HalfCauchy", "HalfNormal", "HalfStudentT", "LogNormal", "ScalePrior"]
 
@@ -57,12 +57,10 @@ class ScalePrior(ABC):
     """What standard deviations have in common: see `LogNormal`. By default they are independent."""
 
     def __post_init__(self) -> None:
-        for name, given in self._of_each_sd().items():
-            may_be_negative = name == "mu"
-            if not (is_finite(given) if may_be_negative else is_positive(given)):
-                wanted = "a finite number" if may_be_negative else "a positive, finite number"
-                raise InvalidParameterError(f"{type(self).__name__}: {name} must be {wanted}, got {given!r}")
-            object.__setattr__(self, name, np.asarray(given, dtype=float))
+        given = self._of_each_sd()
+        check_fields(self, positive=[name for name in given if name != "mu"], finite=["mu"] if "mu" in given else [])
+        for name, value in given.items():
+            object.__setattr__(self, name, np.asarray(value, dtype=float))
 
     @abstractmethod
     def log_kernel(self, sd: FloatArray) -> FloatArray:
@@ -103,8 +101,7 @@ class ScalePrior(ABC):
         -------
         array of shape (...)
         """
-        total: FloatArray = self.frozen().logpdf(sds).sum(tuple(range(-axes, 0)))
-        return total
+        return np.asarray(self.frozen().logpdf(sds).sum(tuple(range(-axes, 0))))
 
     def draw(self, shape: tuple[int, ...], n_draws: int, rng: np.random.Generator) -> FloatArray:
         """Draw standard deviations of mixtures.
@@ -120,8 +117,7 @@ class ScalePrior(ABC):
         -------
         array of shape ``(n_draws, *shape)``
         """
-        drawn: FloatArray = self.frozen().rvs(size=(n_draws, *shape), random_state=rng)
-        return drawn
+        return np.asarray(self.frozen().rvs(size=(n_draws, *shape), random_state=rng))
 
     def given(self, sds: FloatArray) -> ScalePrior:
         """Return the prior of each standard deviation apart, where what components have in common is as expected given those of all.
@@ -312,8 +308,7 @@ class LogNormal(ScalePrior):
             return super().log_density(sds, axes)
         logs = np.log(sds)
         each = np.stack([self._log_density(logs, axes, factor) for factor in self.factors])
-        total: FloatArray = logsumexp(each, axis=0) - np.log(len(self.factors)) - logs.sum(tuple(range(-axes, 0)))
-        return total
+        return np.asarray(logsumexp(each, axis=0) - np.log(len(self.factors)) - logs.sum(tuple(range(-axes, 0))))
 
     def _log_density(self, logs: FloatArray, axes: int, factor: float) -> FloatArray:
         """Return the log-density of logs under one factor: normal, with the covariance diag(sigma^2) + shared^2 over components.
@@ -324,8 +319,7 @@ class LogNormal(ScalePrior):
         precision, off = self._from_common(logs, axes, factor)
         ratio = 1.0 + self.shared**2 * precision
         joint = -0.5 * np.log(ratio) + 0.5 * self.shared**2 * off**2 / ratio
-        total: FloatArray = apart.sum(tuple(range(-axes, 0))) + joint.sum(tuple(range(1 - axes, 0)))
-        return total
+        return np.asarray(apart.sum(tuple(range(-axes, 0))) + joint.sum(tuple(range(1 - axes, 0))))
 
     def _from_common(self, logs: FloatArray, axes: int, factor: float) -> tuple[FloatArray, FloatArray]:
         """Return sums over components of the precisions, and of precisions times what logs are away from their means."""
@@ -361,16 +355,17 @@ class LogNormals:
     mu: Numbers
     sigmas: list[Any]
 
+    @property
     def _parts(self) -> list[Any]:
         return [stats.lognorm(s=sigma, scale=np.exp(self.mu)) for sigma in self.sigmas]
 
     def logpdf(self, x: Numbers) -> FloatArray:
         """Log-density."""
-        return np.asarray(logsumexp(np.stack([part.logpdf(x) for part in self._parts()]), axis=0) - np.log(len(self.sigmas)))
+        return np.asarray(logsumexp(np.stack([part.logpdf(x) for part in self._parts]), axis=0) - np.log(len(self.sigmas)))
 
     def ppf(self, q: float) -> FloatArray:
         """Quantiles, by bisection of the logs between those of the narrowest and of the widest part."""
-        parts = self._parts()
+        parts = self._parts
         low, high = (np.asarray(pick([part.ppf(q) for part in parts], axis=0)) for pick in (np.min, np.max))
         for _ in range(60 if len(parts) > 1 else 0):
             middle = np.sqrt(low * high)

@@ -21,6 +21,7 @@ from benchmarks import (
     partitions,
     planted,
     posterior,
+    real_tables,
     samplers,
     scale,
     selecting,
@@ -38,6 +39,7 @@ PARTS = {
     "partitions": partitions.rows,
     "posterior": posterior.rows,
     "samplers": samplers.rows,
+    "tables": real_tables.rows,
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
     "planted": planted.rows,  # thousands of fits, and of their judges
     "awkward": awkward.rows,

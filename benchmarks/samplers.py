@@ -16,8 +16,8 @@ COMPILES = ("pymc",)
 
 def rows(quick: bool = False) -> list[Row]:
     out: list[Row] = []
-    _fit("nuts")
-    for sampler in ("laplace", "gibbs") if quick else (name for name in SAMPLERS if name != "nuts"):
+    _fit("hmc")
+    for sampler in ("laplace", "gibbs") if quick else (name for name in SAMPLERS if name != "hmc"):
         out += _row(sampler)
     return out
 
@@ -27,7 +27,7 @@ def _row(sampler: str) -> list[Row]:
         _fit(sampler)
     times, rates = [], []
     for _ in range(1 if sampler in COMPILES else 5):
-        for name in ("nuts", sampler):
+        for name in ("hmc", sampler):
             fits: list[bg.BayesianGaussianMixture] = []
             seconds = clock(lambda: fits.append(_fit(name)))  # noqa: B023
             times.append(seconds)
@@ -36,7 +36,7 @@ def _row(sampler: str) -> list[Row]:
     mine, ours = (sorted(times[i::2])[middle] for i in (1, 0))
     rate, our_rate = (sorted(rates[i::2])[middle] for i in (1, 0))
     what = f"sampler={sampler!r}, faithful, 4,000 draws"
-    peer = "sampler='nuts'"
+    peer = "sampler='hmc'"
     note = "under conjugate priors" if sampler == "gibbs" else ""
     return [
         Row(f"{what}: a fit", mine, ours, peer, note=note),

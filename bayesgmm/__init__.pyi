@@ -15,6 +15,8 @@ from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .estimators import BayesianGaussianMixture as BayesianGaussianMixture
 from .estimators import GaussianMixture as GaussianMixture
+from .estimators.draws_file import load_draws as load_draws
+from .estimators.draws_file import save_draws as save_draws
 from .params import MixtureParams as MixtureParams
 from .priors import ConjugatePriors as ConjugatePriors
 from .priors import Priors as Priors

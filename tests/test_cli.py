@@ -3,8 +3,10 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any, get_args
@@ -14,10 +16,12 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
+from bayesgmm.bayes import draws as bayes
 from bayesgmm.cli import main
 from bayesgmm.cli.options import (
     COVARIANCE_TYPES,
     POSTERIOR_COVARIANCE_TYPES,
+    SAMPLERS,
     Counts,
     Data,
     Model,
@@ -27,6 +31,7 @@ from bayesgmm.cli.options import (
 )
 from bayesgmm.cli.steps import Table, command_line
 from bayesgmm.covariance import WITH_PRIORS
+from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.typing import CovarianceType
 
 BAYESGMM = Path(sys.executable).with_name("bayesgmm")
@@ -76,9 +81,10 @@ class TestHelp:
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in lines] == list(bg.datasets.names())
 
-    def test_covariance_types_are_those_of_the_estimators(self) -> None:
+    def test_names_are_those_of_the_estimators(self) -> None:
         assert get_args(CovarianceType) == COVARIANCE_TYPES
         assert POSTERIOR_COVARIANCE_TYPES == WITH_PRIORS
+        assert tuple(bayes.SAMPLERS) == SAMPLERS
 
     def test_settings_left_out_are_left_to_the_estimator(self) -> None:
         assert Sampling(draws=5).chosen() == {"draws": 5}
@@ -196,12 +202,16 @@ class TestBadInput:
     def test_em_has_no_draws(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "--method posterior" in fails(capsys, *self.FIT, "2", "faithful", "--save-draws", "draws.nc")
 
-    @pytest.mark.parametrize("command", [REPORT, ("fit", "--method", "posterior", *FIT[1:])])
+    @pytest.mark.parametrize(
+        ("command", "alone"), [(REPORT, "report"), (("fit", "--method", "posterior", *FIT[1:]), "fit")], ids=["report", "fit"]
+    )
     def test_a_covariance_type_that_no_posterior_has(
-        self, here: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+        self, here: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], alone: str
     ) -> None:
         says = fails(capsys, *command, "2", "faithful", "--covariance-type", "VEV")
-        assert says.endswith("VEV is for EM alone (bayesgmm fit --method em): a posterior can have full, tied, diag, spherical.")
+        assert says.endswith(
+            f"VEV is for EM alone (bayesgmm {alone} --method em): a posterior can have full, tied, diag, spherical."
+        )
         assert entries(here) == []
 
     def test_an_unknown_sampler(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,13 +336,10 @@ class TestFit:
         assert entries(here) == ["m.json", "mine.txt"]
 
     def test_posterior(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        import xarray as xr
-
         words = ["fit", "faithful", "-k", "2", "-o", "m.json", "--method", "posterior", "--save-draws", "d.nc", *SHORT]
         assert main(words) == 0
         model = json.loads(Path("m.json").read_text())
-        with xr.open_datatree("d.nc", engine="h5netcdf") as tree:
-            posterior = tree["posterior"].to_dataset().load()
+        posterior = bg.load_draws("d.nc")["posterior"]
         assert (model["chains"], model["draws"]) == (2, 150) == (posterior.sizes["chain"], posterior.sizes["draw"])
         for key in ("weights", "means", "covariances"):
             np.testing.assert_allclose(model[key], posterior[key].mean(("chain", "draw")))
@@ -341,8 +348,8 @@ class TestFit:
         assert capsys.readouterr().out.splitlines()[-1] == model["verdicts"][-1]["sentence"]
 
     def test_a_posterior_s_family_by_mclust_s_name(self) -> None:
-        assert for_posterior(Model(2, "VVI")) == Model(2, "diag")
-        assert for_posterior(Model(2, "tied")) == Model(2, "tied")
+        assert for_posterior(Model(2, "VVI"), "") == Model(2, "diag")
+        assert for_posterior(Model(2, "tied"), "") == Model(2, "tied")
 
 
 class TestReport:
@@ -357,6 +364,102 @@ class TestReport:
         assert entries(folder) == ["index.html", "notes.txt", "posterior.nc", "summary.json"]
         assert json.loads((folder / "summary.json").read_text())
         assert "faithful" in (folder / "index.html").read_text()
+
+    @pytest.mark.usefixtures("undrawn")
+    @pytest.mark.parametrize("counts", ["2", "1..2"])
+    def test_em_s_page_is_there_before_the_posterior(
+        self, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, counts: str
+    ) -> None:
+        seen, fit = [], bg.BayesianGaussianMixture.fit
+
+        def look_first(self: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append((entries(Path("out")), Path("out", "index.html").read_text(), self.init.log_likelihood_))
+            return fit(self, *args, **kwargs)
+
+        monkeypatch.setattr(bg.BayesianGaussianMixture, "fit", look_first)
+        assert main(["report", "faithful", "-k", counts, "-o", "out", *SHORT]) == 0
+        files, page, log_likelihood = seen[-1]
+        assert files == ["index.html", "summary.json"]
+        assert "The posterior is being computed since" in page
+        assert f"{log_likelihood:,.3f}".replace("-", "−") in page
+        final = Path("out", "index.html").read_text()
+        assert "being computed" not in final
+        assert 'id="chains"' in final
+        assert 'id="chains"' not in page
+        assert ("The models that were tried" in page) == (counts != "2")
+        assert entries(Path("out")) == ["index.html", "posterior.nc", "summary.json"]
+
+    @pytest.mark.usefixtures("undrawn")
+    @pytest.mark.parametrize(
+        ("error", "code", "says"),
+        [
+            (KeyboardInterrupt(), 130, "There is no posterior: it was stopped before it was done."),
+            (InvalidParameterError("The priors do not fit."), 2, "There is no posterior: The priors do not fit."),
+            (MemoryError(), None, "There is no posterior: MemoryError."),
+        ],
+    )
+    @pytest.mark.parametrize("where", ["bayesgmm.estimators.BayesianGaussianMixture.fit", "bayesgmm.report.report.compare"])
+    def test_em_s_page_outlives_the_posterior(
+        self,
+        here: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        error: BaseException,
+        code: int | None,
+        says: str,
+        where: str,
+    ) -> None:
+        def fail(*args: object, **kwargs: object) -> None:
+            raise error
+
+        monkeypatch.setattr(where, fail)
+        words = ["report", "faithful", "-k", "2", "-o", "out", *SHORT]
+        if code is None:  # a fault of the program's own shows where it is
+            with pytest.raises(MemoryError):
+                main(words)
+        else:
+            assert main(words) == code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert f"EM's report, without the posterior: {Path('out', 'index.html')}" in err
+        page, summary = Path("out", "index.html").read_text(), json.loads(Path("out", "summary.json").read_text())
+        assert says in page
+        assert "being computed" not in page
+        assert summary["posterior_missing"].startswith(says)
+        assert summary["posterior"] is None
+        assert summary["command"].startswith("bayesgmm report faithful --components 2")
+        assert entries(Path("out")) == ["index.html", "summary.json"]
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_draws_of_the_report_before_are_kept_until_there_are_new_ones(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        words = ["report", "faithful", "-k", "2", "-o", "out", *SHORT]
+        assert main(words) == 0
+        before = Path("out", "posterior.nc").read_bytes()
+        assert main([*words[:6], "--method", "em", "--quiet"]) == 0
+        assert entries(Path("out")) == ["index.html", "posterior.previous.nc", "summary.json"]
+        assert Path("out", "posterior.previous.nc").read_bytes() == before
+        assert main(words) == 0
+        assert entries(Path("out")) == ["index.html", "posterior.nc", "summary.json"]
+
+    def test_em_alone(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["report", "faithful", "-k", "2", "-o", "out", "--method", "em", "--seed", "1", "--covariance-type", "VEV"]
+        assert main([*words, "--quiet"]) == 0
+        page, *headline = capsys.readouterr().out.splitlines()
+        assert page == str(Path("out", "index.html"))
+        assert len(headline) == 4
+        assert entries(Path("out")) == ["index.html", "summary.json"]
+        found = json.loads(Path("out", "summary.json").read_text())
+        em = bg.GaussianMixture(2, covariance_type="VEV", random_state=1).fit(bg.datasets.load_faithful())
+        assert found["em"]["log_likelihood"] == em.log_likelihood_
+        assert "--method em" in found["command"]
+        assert "osterior" not in Path(page).read_text()
+
+    def test_em_alone_takes_no_settings_of_a_sampler(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["report", "faithful", "-k", "2", "-o", "out", "--method", "em", "--draws", "100"]
+        assert fails(capsys, *words) == "Error: --draws is for the posterior, which --method em leaves out."
+        assert entries(here) == []
 
     @pytest.mark.usefixtures("undrawn")
     def test_gaps_labels_and_a_choice(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -393,7 +496,7 @@ class TestReport:
 
     def test_the_command_is_ready_for_a_shell(self) -> None:
         data = Data("my table.csv", columns=("a", "b,c"), drop_missing=True, label="it's")
-        words = shlex.split(command_line(data, (2, 5), Model(2, "tied", n_init=3, random_state=7), Sampling(draws=9)))
+        words = shlex.split(command_line(data, (2, 5), Model(2, "tied", n_init=3, random_state=7), Sampling(draws=9), "both"))
         assert words[:5] == ["bayesgmm", "report", "my table.csv", "--components", "2,5"]
         given = dict(zip(words[3::2], words[4::2], strict=False))
         assert given["--columns"] == 'a,"b,c"'
@@ -418,6 +521,23 @@ class TestInstalled:
         assert run.returncode == code
         assert "Traceback" not in run.stderr
         assert (run.stdout == "") == (code != 0)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
+    def test_ctrl_c_while_the_posterior_is_sampled(self, here: Path) -> None:
+        page = Path("out", "index.html")
+        words = [BAYESGMM, "report", "faithful", "-k", "2", "-o", "out", "--draws", "1000000"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            while run.poll() is None and not page.exists():
+                time.sleep(0.1)
+            assert "being computed" in page.read_text()
+            time.sleep(2.0)
+            run.send_signal(signal.SIGINT)
+            out, err = run.communicate(timeout=120)
+        assert run.returncode == 130, err
+        assert "it was stopped before it was done" in page.read_text()
+        assert f"EM's report, without the posterior: {page}" in err.splitlines()
+        assert err.splitlines()[-1] == "Stopped."
+        assert out == ""
 
     def test_a_terminal_that_lacks_a_letter(self, here: Path) -> None:
         Path("table.csv").write_text("λ\n1\n2\n4\n", encoding="utf-8")

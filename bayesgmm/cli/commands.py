@@ -1,6 +1,9 @@
 """The commands themselves."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,9 +27,8 @@ from bayesgmm.cli.options import (
 from bayesgmm.cli.predict import predict
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesgmm.cli.steps import Progress
+    from bayesgmm.report import Report
 
 __all__ = ["cli"]
 
@@ -53,10 +55,17 @@ def cli() -> None:
 @label_option
 @counts_option
 @model_options
+@click.option(
+    "--method",
+    type=click.Choice(("both", "em")),
+    default="both",
+    show_default=True,
+    help="EM and posterior, or EM alone, which takes a moment.",
+)
 @click.option("--output", "-o", required=True, metavar="DIR", help="Folder for the report; made if missing, never emptied.")
 @sampling_options
 @_quiet_option
-def report(quiet: bool, output: str, counts: tuple[int, ...], **settings: Any) -> None:
+def report(quiet: bool, method: str, output: str, counts: tuple[int, ...], **settings: Any) -> None:
     """Fit DATA by EM and by posterior, compare the two, and write a report.
 
     DATA is a .csv, .tsv or .parquet file, or the name of a data set that ships with bayesgmm (see `bayesgmm datasets`).
@@ -65,34 +74,45 @@ def report(quiet: bool, output: str, counts: tuple[int, ...], **settings: Any) -
     summary.json with the same figures for programs, and posterior.nc with the draws. Where the page is and what was
     found are printed in a few lines.
 
+    A page of EM's fit is written first, and has the posterior once that is there. If that fails or is stopped (Ctrl-C),
+    EM's page stays, and says why it is all.
+
     Values may be missing: a row then counts by what it has. Rows with nothing at all are left out.
     """
-    from bayesgmm.cli.steps import Progress, command_line, fit_both, load
+    from bayesgmm.cli.steps import Progress, command_line, fit_first, load, sample_after
     from bayesgmm.files import check_writable
     from bayesgmm.report import build_report
     from bayesgmm.report.labels import check_labels
 
     data, model, sampling = values({**settings, "components": counts[0]})
-    model = seeded(for_posterior(model))
+    if method == "em":
+        sampling.refuse()
+    else:
+        model = for_posterior(model, "bayesgmm report --method em")
+    model = seeded(model)
     progress = Progress(quiet)
     check_writable(output, folder=True)
     table = load(data, progress)
     if table.labels is not None:
         check_labels(table.labels, len(table.X))
-    em, posterior, selection = fit_both(table.X, counts, model, sampling, progress)
-    with progress.step("Comparing the two and drawing the report"):
-        written = build_report(
-            em,
-            posterior,
-            table.X,
-            name=data.name,
-            source=data.source,
-            labels=table.labels,
-            selection=selection,
-            command=command_line(data, counts, model, sampling),
-            left_out=table.left_out,
-        )
+    about: dict[str, Any] = {
+        "name": data.name,
+        "source": data.source,
+        "labels": table.labels,
+        "command": command_line(data, counts, model, sampling, method),
+        "left_out": table.left_out,
+    }
+    em, selection = fit_first(table.X, counts, model, progress)
+    with progress.step("Drawing EM's report"):
+        written = build_report(em, X=table.X, selection=selection, missing=None if method == "em" else _pending(), **about)
         page = written.write(output)
+    if method == "both":
+        progress.say(f"EM's page is there: {page}")
+        with _em_kept(written, output):
+            posterior, selection = sample_after(table.X, em, selection, model, sampling, progress)
+            with progress.step("Comparing the two and drawing the report"):
+                written = build_report(em, posterior, table.X, selection=selection, **about)
+                page = written.write(output)
     for line in (page, *written.headline):
         click.echo(line)
 
@@ -135,7 +155,7 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     if save_draws is not None and method == "em":
         raise click.UsageError("EM has no draws to save: --save-draws goes with --method posterior.")
     if method == "posterior":
-        model = for_posterior(model)
+        model = for_posterior(model, "bayesgmm fit --method em")
     for path in filter(None, (output, save_draws)):
         check_writable(path)
     progress = Progress(quiet)
@@ -163,10 +183,33 @@ def list_datasets() -> None:
 cli.add_command(predict)
 
 
+def _pending() -> str:
+    since = f"{datetime.now(UTC):%H:%M} UTC on {datetime.now(UTC):%Y-%m-%d}"
+    return (
+        f"The posterior is being computed since {since}. When it is there, this page has it: reload it then. "
+        "If no bayesgmm runs any more, it was cut off; the command below starts again."
+    )
+
+
+@contextmanager
+def _em_kept(written: "Report", output: str) -> Iterator[None]:
+    """Let EM's report say why it is all, if the posterior fails or is stopped."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        stopped = "it was stopped before it was done. The command below makes the whole report"
+        reason = f"There is no posterior: {stopped if isinstance(error, KeyboardInterrupt) else told}."
+        page = written.without_posterior(reason).write(output)
+        click.echo(f"EM's report, without the posterior: {page}", err=True)
+        raise
+
+
 def _fit_in_memory(
     data: Data, model: Model, sampling: Sampling, method: str, save_draws: str | None, progress: "Progress"
 ) -> dict[str, Any]:
     from bayesgmm.cli.steps import describe_em, describe_job, describe_posterior, fit_em, fit_posterior, load
+    from bayesgmm.estimators.draws_file import save_draws as write_draws
 
     X = load(data, progress).X.reset_index(drop=True)
     em = fit_em(X, model, progress)
@@ -176,12 +219,5 @@ def _fit_in_memory(
         posterior = fit_posterior(X, em, model, sampling, progress)
         fitted = describe_posterior(em, posterior, X)
         if save_draws is not None:
-            _save_draws(posterior.datatree_, save_draws)
+            write_draws(posterior, save_draws)
     return describe_job(data, model, len(X), list(X.columns)) | fitted
-
-
-def _save_draws(tree: "xr.DataTree", path: str) -> None:
-    from bayesgmm.files import atomic_write
-
-    with atomic_write(path) as temporary:
-        tree.to_netcdf(temporary, engine="h5netcdf")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COVARIANCE_TYPES",
     "POSTERIOR_COVARIANCE_TYPES",
+    "SAMPLERS",
     "Data",
     "Model",
     "Sampling",
@@ -35,6 +36,7 @@ __all__ = [
 # Names known elsewhere, written out because those modules import NumPy; tests hold them together.
 POSTERIOR_COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 MCLUST_NAMES = ("EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV")
+SAMPLERS = ("nuts", "laplace", "gibbs", "pymc")
 COVARIANCE_TYPES = (*POSTERIOR_COVARIANCE_TYPES, *MCLUST_NAMES)
 
 
@@ -79,14 +81,19 @@ class Sampling:
         """The settings that were given."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
+    def refuse(self) -> None:
+        """Raise click.UsageError if anything was given: nothing is sampled."""
+        if given := ", ".join(f"--{name}" for name in self.chosen()):
+            raise click.UsageError(f"{given} is for the posterior, which --method em leaves out.")
+
 
 def values(settings: dict[str, Any]) -> tuple[Data, Model, Sampling]:
     """Turn click's flat options into values."""
     return _pick(Data, settings), _pick(Model, settings), _pick(Sampling, settings)
 
 
-def for_posterior(model: Model) -> Model:
-    """Return the model under the name that the posterior has for its covariance type.
+def for_posterior(model: Model, instead: str) -> Model:
+    """Return the model under the name that the posterior has for its covariance type; ``instead`` is the command that takes all of them.
 
     Raises
     ------
@@ -99,7 +106,7 @@ def for_posterior(model: Model) -> Model:
     if name not in POSTERIOR_COVARIANCE_TYPES:
         known = ", ".join(POSTERIOR_COVARIANCE_TYPES)
         raise click.UsageError(
-            f"--covariance-type {model.covariance_type} is for EM alone (bayesgmm fit --method em): a posterior can have {known}."
+            f"--covariance-type {model.covariance_type} is for EM alone ({instead}): a posterior can have {known}."
         )
     return replace(model, covariance_type=cast("CovarianceType", name))
 
@@ -196,5 +203,5 @@ sampling_options = together(
     click.option("--tune", type=_AT_LEAST_ONE, metavar="N", help="Steps per chain that tune the sampler first."),
     click.option("--chains", type=_AT_LEAST_ONE, metavar="N", help="Chains; the checks want four."),
     click.option("--cores", type=_AT_LEAST_ONE, metavar="N", help="Processor cores to use."),
-    click.option("--sampler", metavar="NAME", help="What draws from the posterior."),
+    click.option("--sampler", type=click.Choice(SAMPLERS), help="What draws from the posterior; by default nuts."),
 )

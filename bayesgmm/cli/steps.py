@@ -20,7 +20,9 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import place_of, read_table, readable
 from bayesgmm.selection import Selection, choose, select
-from bayesgmm.tables.numeric import TEXT, Wrong, as_numbers, has_booleans, warn_of_booleans
+from bayesgmm.selection.grid import with_posteriors
+from bayesgmm.tables.numeric import Wrong, as_numbers, has_booleans, warn_of_booleans
+from bayesgmm.tables.numeric import TEXT
 from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, numbering
 from bayesgmm.text import counted
 
@@ -31,14 +33,15 @@ __all__ = [
     "describe_em",
     "describe_job",
     "describe_posterior",
-    "fit_both",
     "fit_em",
+    "fit_first",
     "fit_posterior",
     "found",
     "in_numbers",
     "leave_out",
     "load",
     "new_em",
+    "sample_after",
 ]
 
 
@@ -196,34 +199,45 @@ def fit_posterior(
         ).fit(X)
 
 
-def fit_both(
-    X: pd.DataFrame, counts: Sequence[int], model: Model, sampling: Sampling, progress: Progress
-) -> tuple[GaussianMixture, BayesianGaussianMixture, Selection | None]:
-    """Fit both ways; with several numbers of groups each of them, and return the fits of the best and the selection."""
+def fit_first(X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Progress) -> tuple[GaussianMixture, Selection | None]:
+    """Fit by EM; with several numbers of groups each of them, and return the fit of the best and the selection."""
     if len(counts) == 1:
-        em = fit_em(X, model, progress)
-        return em, fit_posterior(X, em, model, sampling, progress), None
-    with progress.step(f"Fitting {', '.join(map(str, counts))} groups both ways"):
+        return fit_em(X, model, progress), None
+    with progress.step(f"Fitting {', '.join(map(str, counts))} groups by EM"):
         selection = select(
             X,
             counts,
             model.covariance_type,
-            posterior=sampling.chosen(),
             random_state=model.random_state,
             progressbar=not progress.quiet,
             n_init=model.n_init or "auto",
         )
         choice = choose(selection)
     progress.say(" ".join(choice.sentences))
-    return choice.em, choice.posterior, selection
+    return choice.em, selection
 
 
-def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Sampling) -> str:
+def sample_after(
+    X: pd.DataFrame, em: GaussianMixture, selection: Selection | None, model: Model, sampling: Sampling, progress: Progress
+) -> tuple[BayesianGaussianMixture, Selection | None]:
+    """Sample the posterior, of a selection those of all its models, and return that of the best."""
+    if selection is None:
+        return fit_posterior(X, em, model, sampling, progress), None
+    assert model.random_state is not None
+    with progress.step("Sampling from the posteriors"):
+        selection = with_posteriors(selection, sampling.chosen(), model.random_state, progressbar=not progress.quiet)
+        choice = choose(selection)
+    progress.say(" ".join(choice.sentences))
+    return choice.posterior, selection
+
+
+def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Sampling, method: str) -> str:
     """Return the command that makes the same report again, ready for a shell."""
     steps = list(counts) == list(range(counts[0], counts[-1] + 1)) and len(counts) > 1
     asked = f"{counts[0]}..{counts[-1]}" if steps else ",".join(map(str, counts))
     options = {
         "components": asked,
+        "method": None if method == "both" else method,
         "columns": None if data.columns is None else _as_csv(data.columns),
         "label": data.label,
         "drop-missing": True if data.drop_missing else None,

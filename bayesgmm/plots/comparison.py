@@ -155,7 +155,7 @@ def plot_predictive(
     axes[0].set_ylabel("density")
     handles = [
         Line2D([], [], color="#111111", lw=2, label="data"),
-        Line2D([], [], color="#56B4E9", lw=1, label="simulated from the posterior"),
+        Line2D([], [], color="#56B4E9", lw=1, label="simulated data sets"),
     ]
     style.legend_above(axes[0].get_figure(root=False), handles, 2, fontsize=9)
     return np.asarray(axes)

@@ -11,6 +11,7 @@ from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.comparison.verdicts import causes
 from bayesgmm.diagnostics import Check, draws_kind
 from bayesgmm.diagnostics.sensitivity import THRESHOLD
+from bayesgmm.report.em_alone import EMAlone, Findings
 from bayesgmm.report.typography import for_console, number, percent
 from bayesgmm.selection import Choice
 from bayesgmm.text import counted, listed
@@ -42,48 +43,47 @@ class Answer:
     """"pass", "note" or "warn"."""
 
 
-def concerns(comparison: Comparison) -> list[Check]:
+def concerns(found: Findings) -> list[Check]:
     """Return the checks that failed and bear on whether the answers can be believed, the gravest first.
 
     Parameters
     ----------
-    comparison : Comparison
+    found : Comparison or EMAlone
     """
-    every = {check.name: check for check in (*comparison.verdicts, *comparison.checks)}
+    checks = found.checks if isinstance(found, Comparison) else ()
+    every = {check.name: check for check in (*found.verdicts, *checks)}
     failed = [check for check in every.values() if not check.passed and check.name not in _NO_FAULT]
     overall = any(check.name == "convergence" for check in failed)
     # The overall verdict speaks for the checks that it is made from.
-    parts = {check.name for check in comparison.checks} - {"convergence"}
+    parts = {check.name for check in checks} - {"convergence"}
     kept = [check for check in failed if not (overall and check.name in parts)]
     return sorted(kept, key=lambda check: check.name not in _FATAL)
 
 
-def answers(
-    comparison: Comparison, choice: Choice | None, sensitivity: Sequence[Mapping[str, Any]] = ()
-) -> tuple[Answer, Answer, Answer]:
+def answers(found: Findings, choice: Choice | None, sensitivity: Sequence[Mapping[str, Any]] = ()) -> tuple[Answer, Answer, Answer]:
     """Answer the three questions that come first.
 
     Parameters
     ----------
-    comparison : Comparison
+    found : Comparison or EMAlone
     choice : Choice or None
         If the number of groups was chosen.
     sensitivity : sequence of dict
         What each part of the prior moves: from `bayesgmm.report.priors.sensitivity`.
     """
-    trust, doubts = _trust(comparison), (*_priors(sensitivity), *_fewer(comparison))
+    trust, doubts = _trust(found), (*_priors(sensitivity), *_fewer(found))
     if doubts and trust.kind == "pass":
         # Every check passed, but the result rests on a belief or on a number of groups that the data do not settle.
         trust = replace(trust, answer="With care", kind="note")
     trust = replace(trust, sentences=(*trust.sentences, *doubts))
-    return _how_many(comparison.groups, choice), _how_sure(comparison), trust
+    return _how_many(found, choice), _how_sure(found), trust
 
 
-def _fewer(comparison: Comparison) -> Iterator[str]:
+def _fewer(found: Findings) -> Iterator[str]:
     """A word on groups that may not be there, where no check that failed has said so."""
-    used = comparison.groups
-    said = any(check.name == "groups" and not check.passed for check in comparison.verdicts)
-    if not said and (used.all_used < _ALL_USED or list(_one_hill(used))):
+    used = found.groups
+    said = any(check.name == "groups" and not check.passed for check in found.verdicts)
+    if not said and (used.all_used < _ALL_USED or list(_one_hill(found))):
         yield f"There may be fewer than {counted(len(used.occupied), 'group')}: see How many groups."
 
 
@@ -94,10 +94,10 @@ def _priors(sensitivity: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"The result leans on the prior of the {listed(parts)}: more rows, fewer groups or a stated belief would help. See Priors."
 
 
-def _how_many(used: GroupsUsed, choice: Choice | None) -> Answer:
-    K = len(used.occupied)
-    said = [_origin(K, choice), _use(K, used), *_one_hill(used)]
-    clear = (choice is None or choice.unanimous) and used.all_used >= _ALL_USED and not list(_one_hill(used))
+def _how_many(found: Findings, choice: Choice | None) -> Answer:
+    used, K = found.groups, len(found.groups.occupied)
+    said = [_origin(K, choice), _use(K, used) if isinstance(found, Comparison) else "", *_one_hill(found)]
+    clear = (choice is None or choice.unanimous) and used.all_used >= _ALL_USED and not list(_one_hill(found))
     return Answer("How many groups?", counted(K, "group"), tuple(text for text in said if text), "pass" if clear else "note")
 
 
@@ -124,22 +124,26 @@ def _use(K: int, used: GroupsUsed) -> str:
     return f"The posterior gives {percent(1 - used.all_used)} to fewer groups that have any points."
 
 
-def _one_hill(used: GroupsUsed) -> Iterator[str]:
-    for j, k, probability in used.pairs[:1]:
+def _one_hill(found: Findings) -> Iterator[str]:
+    where = f" in {percent(found.groups.pairs[0][2])} of the draws" if found.groups.pairs and isinstance(found, Comparison) else ""
+    for j, k, probability in found.groups.pairs[:1]:
         if probability >= _ONE_HILL:
-            yield f"Groups {j} and {k} may be one: together they have a single peak in {percent(probability)} of the draws."
+            yield f"Groups {j} and {k} may be one: together they have a single peak{where}."
 
 
-def _how_sure(comparison: Comparison) -> Answer:
-    total, doubtful = len(comparison.X), comparison.doubtful
+def _how_sure(found: Findings) -> Answer:
+    total, doubtful = len(found.X), found.doubtful
     share = 1 - len(doubtful) / total
-    if comparison.em_params.n_components == 1:
+    if found.em_params.n_components == 1:
         return Answer("How sure is each point?", "Certain", ("There is one group only, so every point is in it.",), "pass")
     said = [f"{percent(share)} of the {total:,} points have a group with at least 90% probability."]
-    if len(doubtful):
-        said.append(f"{counted(len(doubtful), 'point')} {'is' if len(doubtful) == 1 else 'are'} in doubt, {_causes(comparison)}.")
-    kind = "pass" if comparison.verdict("doubt").passed else "note"
-    return Answer("How sure is each point?", f"{percent(share)} clear", tuple(said), kind)
+    if isinstance(found, EMAlone):
+        said.append("This takes EM's groups for exactly known; with few points in a group it is too sure.")
+    elif len(doubtful):
+        said.append(f"{counted(len(doubtful), 'point')} {'is' if len(doubtful) == 1 else 'are'} in doubt, {_causes(found)}.")
+    return Answer(
+        "How sure is each point?", f"{percent(share)} clear", tuple(said), "pass" if found.verdict("doubt").passed else "note"
+    )
 
 
 def _causes(comparison: Comparison) -> str:
@@ -151,49 +155,58 @@ def _causes(comparison: Comparison) -> str:
     return f"{overlap:,} because the groups overlap there, {little:,} for want of data"
 
 
-def _trust(comparison: Comparison) -> Answer:
-    found = concerns(comparison)
-    question = "May it be trusted?"
-    if not found:
-        n_chains = comparison.posterior_params.batch_shape[0]
-        drawn = f" ({counted(n_chains, 'chain')})" if draws_kind(comparison.datatree) == "chains" else ""
-        said = f"EM and the posterior{drawn} passed every check, and data simulated from the model look like these."
-        return Answer(question, "Yes", (said,), "pass")
-    if found[0].name in _FATAL:
-        return Answer(question, "No", (found[0].sentence, *_more(len(found) - 1)), "warn")
-    return Answer(question, "With care", (found[0].sentence, *_more(len(found) - 1)), "warn")
+def _trust(found: Findings) -> Answer:
+    failed, question = concerns(found), "May it be trusted?"
+    if failed:
+        answer = "No" if failed[0].name in _FATAL else "With care"
+        return Answer(question, answer, (failed[0].sentence, *_more(len(failed) - 1)), "warn")
+    if isinstance(found, EMAlone):
+        said = (
+            "EM converged, and data simulated from its groups look like these.",
+            "It gives the one most likely answer; how far off that may be, its standard errors say only roughly.",
+        )
+        return Answer(question, "In part", said, "note")
+    n_chains = found.posterior_params.batch_shape[0]
+    drawn = f" ({counted(n_chains, 'chain')})" if draws_kind(found.datatree) == "chains" else ""
+    sentence = f"EM and the posterior{drawn} passed every check, and data simulated from the model look like these."
+    return Answer(question, "Yes", (sentence,), "pass")
 
 
 def _more(count: int) -> tuple[str, ...]:
     return (f"{counted(count, 'more check')} {'needs' if count == 1 else 'need'} a look, below.",) if count else ()
 
 
-def headline(name: str, facts: dict[str, Any], comparison: Comparison, choice: Choice | None = None) -> list[str]:
-    """Five plain lines for a terminal: data and model, EM, posterior, groups, agreement.
+def headline(
+    name: str, facts: dict[str, Any], found: Findings, choice: Choice | None = None, missing: str | None = None
+) -> list[str]:
+    """At most five plain lines for a terminal: data and model, EM, posterior, groups, agreement.
 
     Parameters
     ----------
     name : str
     facts : dict
         From `bayesgmm.report.provenance.facts_of`.
-    comparison : Comparison
+    found : Comparison or EMAlone
     choice : Choice, optional
         If the number of groups was chosen.
+    missing : str, optional
+        Why there is no posterior, if one was asked for.
     """
     data, model, em, posterior = (facts[key] for key in ("data", "model", "em", "posterior"))
     rows, groups = counted(data["n_observations"], "row"), counted(model["n_components"], "group")
     columns = f"{counted(data['n_features'], 'column')} ({listed(data['features'], 4, conjunction=', ')})"
     chosen = "" if choice is None else f" (chosen by BIC among {', '.join(map(str, choice.numbers))})"
     ending = _ENDINGS.get(em["status"], "did not converge")
-    steps = counted(em["n_iter"], "iteration")
-    chains = f"{counted(posterior['chains'], 'chain')} of {counted(posterior['draws'], 'draw')}"
-    return [
+    lines = [
         f"{name}: {rows}, {columns}; {groups}{chosen}, {model['covariance_type']} covariance.",
-        f"EM: log-likelihood {em['log_likelihood']:,.3f}, {ending} after {steps}.",
-        f"Posterior, {chains}: {_convergence(comparison)}",
-        f"Groups: {_groups(comparison)}.",
-        f"{comparison.verdict('agreement').sentence[:-1]}; {counted(len(comparison.doubtful), 'point')} in doubt.",
+        f"EM: log-likelihood {em['log_likelihood']:,.3f}, {ending} after {counted(em['n_iter'], 'iteration')}.",
     ]
+    groups, doubt = f"Groups: {_groups(found)}.", f"{counted(len(found.doubtful), 'point')} in doubt."
+    if isinstance(found, EMAlone):
+        return [*lines, *([missing] if missing else []), groups, doubt]
+    chains = f"{counted(posterior['chains'], 'chain')} of {counted(posterior['draws'], 'draw')}"
+    agreement = found.verdict("agreement").sentence[:-1]
+    return [*lines, f"Posterior, {chains}: {_convergence(found)}", groups, f"{agreement}; {doubt}"]
 
 
 def _convergence(comparison: Comparison) -> str:
@@ -208,13 +221,14 @@ def _convergence(comparison: Comparison) -> str:
     return f"{verdict.partition(':')[0].lower()} (R-hat at most {r_hat:.3f}, ESS at least {ess:,.0f}{divergences})."
 
 
-def _groups(comparison: Comparison) -> str:
+def _groups(found: Findings) -> str:
     """Share and first two means of the first groups."""
-    table, K = comparison.parameters, comparison.em_params.n_components
+    table, K = found.parameters, found.em_params.n_components
+    best = "mean" if isinstance(found, Comparison) else "em"
     words = []
     for k in range(min(K, 4)):
         own = table[table["component"] == k]
-        weight, means = own[own["parameter"] == "weight"]["mean"], own[own["parameter"] == "mean"].head(2)
-        at = ", ".join(f"{row['feature']} {for_console(number(row['mean']))}" for row in means.to_dict("records"))
+        weight, means = own[own["parameter"] == "weight"][best], own[own["parameter"] == "mean"].head(2)
+        at = ", ".join(f"{row['feature']} {for_console(number(row[best]))}" for row in means.to_dict("records"))
         words.append(f"{percent(float(weight.iloc[0])) if len(weight) else '100%'} ({at})")
     return "; ".join(words) + (f" and {K - 4} more" if K > 4 else "")

@@ -23,6 +23,7 @@ from bayesgmm import plots
 from bayesgmm.comparison import Comparison
 from bayesgmm.partitions import row_summary
 from bayesgmm.plots.selection import plot_choice
+from bayesgmm.report.em_alone import EMAlone, Findings, judge
 from bayesgmm.report.labels import KnownLabels
 from bayesgmm.report.typography import number, percent
 from bayesgmm.selection import Choice
@@ -52,66 +53,71 @@ class Figure:
     wide: bool
 
 
-def draw_all(comparison: Comparison, known: KnownLabels | None, choice: Choice | None) -> dict[str, Figure]:
+def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None) -> dict[str, Figure]:
     """Draw every figure of the report.
 
     Parameters
     ----------
-    comparison : Comparison
+    found : Comparison or EMAlone
     known : KnownLabels or None
     choice : Choice or None
     """
-    comparison = _drawable(comparison)
-    with plain_style(), plt.rc_context({"font.family": _families(comparison.features)}):
-        figures = _of_both(comparison) | _of_doubt(comparison)
+    with plain_style(), plt.rc_context({"font.family": _families(found.features)}):
+        found = _drawable(found)
+        figures = _of_any(found) | (_of_both(found) if isinstance(found, Comparison) else {})
         if choice is not None:
             models = choice.models
             best = f"BIC is least for {counted(choice.by('bic'), 'group')}, ICL for {counted(choice.by('icl'), 'group')}."
             alt = f"Criteria by number of groups. {best}"
-            figures["choice"] = Figure(_render(lambda: plot_choice(models), "svg"), alt, True)
+            figures["choice"] = Figure(_render(lambda: plot_choice(models), "svg"), alt, choice.has_posteriors)
         if known is not None and known.calibration is not None:
-            drawn = _render(lambda: _reliability(comparison, known), "svg")
+            drawn = _render(lambda: _reliability(found, known), "svg")
             alt = (
                 "How often points have the label that stands for their group, against the probability that the group was given. "
-                f"Mean distance from the diagonal, by the posterior: {number(known.calibration)}."
+                f"Mean distance from the diagonal, by {'the posterior' if judge(found) == 'posterior' else 'EM'}: "
+                f"{number(known.calibration)}."
             )
             figures["reliability"] = Figure(drawn, alt, False)
     return figures
 
 
+def _of_any(found: Findings) -> dict[str, Figure]:
+    """Groups, the map of doubt (in an only group no point can be in doubt), and simulated data."""
+    K, sentence = found.em_params.n_components, found.verdict("predictive").sentence
+    outlines = "with the outlines of each group by EM"
+    if isinstance(found, Comparison):
+        outlines += f" and by the posterior. {found.verdict('agreement').sentence}"
+    said = {
+        "groups": f"The data in {counted(K, 'group')}, {outlines.rstrip('.')}.",
+        "doubt": f"The data, coloured by how doubtful each point's group is. {percent(len(found.doubtful) / len(found.X))} of the points "
+        "are in doubt.",
+        "predictive": f"Density of each column of the data among those of simulated data sets. {sentence}",
+    }
+    figures = {"groups": Figure(_render(lambda: found.plot_groups(ax=_axes()), "png"), said["groups"], False)}
+    if K > 1:
+        figures["doubt"] = Figure(_render(lambda: found.plot_doubt(ax=_axes()), "png"), said["doubt"], False)
+    figures["predictive"] = Figure(_render(found.plot_predictive, "png8"), said["predictive"], len(found.features) > 1)
+    return figures
+
+
 def _of_both(comparison: Comparison) -> dict[str, Figure]:
-    """Groups, parameters, simulated data and chains."""
-    tree, sentences = comparison.datatree, {check.name: check.sentence for check in comparison.verdicts}
+    """Parameters, points in doubt, and chains: what only a posterior has."""
+    tree, doubtful = comparison.datatree, comparison.doubtful
     # Points, curves and traces by the hundred are larger as a drawing than as its picture.
     few = len(comparison.parameters) <= _MOST_DRAWN
     said = {
-        "groups": f"The data in {counted(comparison.em_params.n_components, 'group')}, with the outlines of each group by EM and by the "
-        f"posterior. {sentences['agreement']}",
         "forest": "Each parameter by EM beside its posterior mean and 95% interval; the table below has the numbers. "
-        f"{sentences['parameters']}",
-        "predictive": f"Density of each column of the data among those of simulated data sets. {sentences['predictive']}",
+        f"{comparison.verdict('parameters').sentence}",
         "trace": "Distribution and course of the draws of each chain; the convergence table has the numbers.",
         "rank": "Ranks of each chain's draws among all draws; lines near zero say that the chains agree.",
     }
     figures = {
-        "groups": Figure(_render(lambda: comparison.plot_groups(ax=_axes()), "png"), said["groups"], False),
         "forest": Figure(_render(comparison.plot_forest, "svg" if few else "png8"), said["forest"], True),
-        "predictive": Figure(_render(comparison.plot_predictive, "png8"), said["predictive"], len(comparison.features) > 1),
         "trace": Figure(_render(lambda: plots.plot_trace(tree), "png8"), said["trace"], True),
     }
     # Ranks compare chains; one chain has nothing to be compared with.
     if comparison.posterior_params.batch_shape[0] > 1:
         figures["rank"] = Figure(_render(lambda: plots.plot_rank(tree), "png8"), said["rank"], True)
-    return figures
-
-
-def _of_doubt(comparison: Comparison) -> dict[str, Figure]:
-    """The map of doubt, and the points most in doubt; in an only group no point can be."""
-    figures, doubtful = {}, comparison.doubtful
-    if comparison.em_params.n_components > 1:
-        share = percent(len(doubtful) / len(comparison.X))
-        alt = f"The data, coloured by how doubtful each point's group is. {share} of the points are in doubt."
-        figures["doubt"] = Figure(_render(lambda: comparison.plot_doubt(ax=_axes()), "png"), alt, False)
     if len(doubtful):
         shown, best = min(len(doubtful), _MOST_BARS), 1 - float(doubtful["posterior_doubt"].iloc[0])
         alt = (
@@ -132,10 +138,11 @@ def _bars(comparison: Comparison) -> Any:
     return ax
 
 
-def _reliability(comparison: Comparison, known: KnownLabels) -> Any:
-    rows, K = known.truth >= 0, comparison.em_params.n_components
-    em = comparison.responsibilities[[f"em_{k}" for k in range(K)]].to_numpy()
-    both = {"EM": em[rows], "posterior": comparison.mean_responsibilities[rows]}
+def _reliability(found: Findings, known: KnownLabels) -> Any:
+    rows, K = known.truth >= 0, found.em_params.n_components
+    both = {"EM": found.responsibilities[[f"em_{k}" for k in range(K)]].to_numpy()[rows]}
+    if isinstance(found, Comparison):
+        both["posterior"] = found.mean_responsibilities[rows]
     return plots.plot_reliability(both, known.truth[rows], n_bins=5, ax=_axes())
 
 
@@ -233,17 +240,19 @@ def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def _drawable(comparison: Comparison) -> Comparison:
-    """Return the comparison with its columns named as figures can show them; the same one where they can show them all."""
-    names = shown_names(comparison.features)
-    if names == comparison.features:
-        return comparison
-    instead = dict(zip(comparison.features, names, strict=True))
-    parameters = comparison.parameters.assign(
-        **{column: comparison.parameters[column].map(lambda name: instead.get(name, name)) for column in ("feature", "feature_bis")}
+def _drawable(found: Findings) -> Findings:
+    """Return what was found with its columns named as figures can show them; the same where they can show them all."""
+    names = shown_names(found.features)
+    if names == found.features:
+        return found
+    instead = dict(zip(found.features, names, strict=True))
+    parameters = found.parameters.assign(
+        **{column: found.parameters[column].map(lambda name: instead.get(name, name)) for column in ("feature", "feature_bis")}
     )
-    tree = comparison.datatree.map_over_datasets(lambda data: _renamed(data, instead))
-    return replace(comparison, features=names, parameters=parameters, datatree=tree)
+    if isinstance(found, EMAlone):
+        return replace(found, features=names, parameters=parameters)
+    tree = found.datatree.map_over_datasets(lambda data: _renamed(data, instead))
+    return replace(found, features=names, parameters=parameters, datatree=tree)
 
 
 def _renamed(data: xr.Dataset, instead: dict[str, str]) -> xr.Dataset:

@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from bayesgmm.comparison import Comparison
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.partitions import calibration_error, draw_labels
+from bayesgmm.report.em_alone import Findings, judge
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["KnownLabels", "check_labels", "score_labels"]
@@ -36,11 +37,11 @@ class KnownLabels:
     truth : int array of shape (N,)
         Position of each row's label in ``values``; -1 where it has none.
     table : pandas.DataFrame
-        Rows by label and by the posterior's group.
+        Rows by label and group: the posterior's where there is one, EM's where not.
     ari_em, ari_posterior : float
-        Adjusted Rand index of EM's groups and of the posterior's: 1 for the same partition, about 0 for one made by chance
+        Adjusted Rand index of EM's groups and of the posterior's, if there is one: 1 for the same partition, about 0 for one made by chance
         (Hubert and Arabie 1985, Journal of Classification 2, 193-218).
-    ari_interval : pair of float
+    ari_interval : pair of float, or None
         Holds 95 % of the indices of partitions drawn from the posterior.
     group_of : dict of int to str
         The label that each group stands for, where there are as many groups as labels: of all ways to pair them the one with the most
@@ -48,7 +49,7 @@ class KnownLabels:
     differs : bool array of shape (N,)
         Rows with a label that is not their group's; all False where groups stand for no labels.
     doubtful : bool array of shape (N,)
-        Rows whose group the posterior is in doubt about.
+        Rows whose group is in doubt.
     calibration : float or None
         How far responsibilities are from the share of rows that have the group's label (expected calibration error).
     """
@@ -58,8 +59,8 @@ class KnownLabels:
     truth: IntArray = field(repr=False)
     table: pd.DataFrame = field(repr=False)
     ari_em: float
-    ari_posterior: float
-    ari_interval: tuple[float, float]
+    ari_posterior: float | None
+    ari_interval: tuple[float, float] | None
     group_of: dict[int, str]
     differs: np.ndarray = field(repr=False)
     doubtful: np.ndarray = field(repr=False)
@@ -77,7 +78,7 @@ class KnownLabels:
 
     @property
     def n_differ_in_doubt(self) -> int:
-        """Those of them that the posterior itself is in doubt about."""
+        """Those of them whose group is in doubt anyway."""
         return int((self.differs & self.doubtful).sum())
 
     def label(self, position: int) -> str:
@@ -89,7 +90,11 @@ class KnownLabels:
         return {
             "name": self.name,
             "n_labelled": self.n_labelled,
-            "adjusted_rand_index": {"em": self.ari_em, "posterior": self.ari_posterior, "interval": list(self.ari_interval)},
+            "adjusted_rand_index": {
+                "em": self.ari_em,
+                "posterior": self.ari_posterior,
+                "interval": self.ari_interval and list(self.ari_interval),
+            },
             "table": {label: [int(n) for n in row] for label, row in zip(self.values, self.table.to_numpy(), strict=True)},
             "group_of": {str(k): label for k, label in self.group_of.items()},
             "n_differ": self.n_differ,
@@ -98,15 +103,15 @@ class KnownLabels:
         }
 
 
-def score_labels(labels: ArrayLike | pd.Series, comparison: Comparison) -> KnownLabels:
-    """Score both fits against known labels.
+def score_labels(labels: ArrayLike | pd.Series, found: Findings) -> KnownLabels:
+    """Score what was found against known labels.
 
     Parameters
     ----------
     labels : array-like of shape (N,)
-        Anything with few different values, in the order of the comparison's rows; rows where it is missing are left out. A Series
-        says by its name what they are.
-    comparison : Comparison
+        Anything with few different values, in the order of the rows; those where it is missing are left out. A Series says by its name
+        what they are.
+    found : Comparison or EMAlone
 
     Returns
     -------
@@ -119,10 +124,10 @@ def score_labels(labels: ArrayLike | pd.Series, comparison: Comparison) -> Known
     """
     series = labels if isinstance(labels, pd.Series) else pd.Series(np.asarray(labels).ravel())
     called = "label" if series.name is None else str(series.name)
-    truth, values = _coded(series, len(comparison.X), called)
-    table = comparison.responsibilities
-    groups, em = table["posterior_label"].to_numpy(), table["em_label"].to_numpy()
-    K, rows = comparison.em_params.n_components, truth >= 0
+    truth, values = _coded(series, len(found.X), called)
+    table, K, rows = found.responsibilities, found.em_params.n_components, truth >= 0
+    groups = table[f"{judge(found)}_label"].to_numpy()
+    index = {name: float(adjusted_rand_score(truth[rows], table[f"{name}_label"][rows])) for name in ("em", judge(found))}
     counts = np.zeros((len(values), K), dtype=int)
     np.add.at(counts, (truth[rows], groups[rows]), 1)
     group_of = _pairs(counts, values)
@@ -134,13 +139,13 @@ def score_labels(labels: ArrayLike | pd.Series, comparison: Comparison) -> Known
         values=values,
         truth=truth,
         table=pd.DataFrame(counts, index=pd.Index(values, name=called), columns=pd.RangeIndex(K, name="group")),
-        ari_em=float(adjusted_rand_score(truth[rows], em[rows])),
-        ari_posterior=float(adjusted_rand_score(truth[rows], groups[rows])),
-        ari_interval=_interval(truth, comparison),
+        ari_em=index["em"],
+        ari_posterior=index.get("posterior"),
+        ari_interval=_interval(truth, found) if isinstance(found, Comparison) else None,
         group_of=group_of,
         differs=differs,
-        doubtful=table.index.isin(comparison.doubtful.index),
-        calibration=_calibration(comparison.mean_responsibilities[rows], truth[rows], counts) if group_of else None,
+        doubtful=table.index.isin(found.doubtful.index),
+        calibration=_calibration(found.mean_responsibilities[rows], truth[rows], counts) if group_of else None,
     )
 
 

@@ -22,7 +22,8 @@ from bayesgmm.diagnostics import Check, varying
 from bayesgmm.files import json_records
 from bayesgmm.plots.comparison import MOST_PANELS
 from bayesgmm.report.answers import Answer, concerns
-from bayesgmm.report.figures import draw_all, shown_names
+from bayesgmm.report.em_alone import Findings, judge
+from bayesgmm.report.figures import Figure, shown_names
 from bayesgmm.report.labels import KnownLabels
 from bayesgmm.report.typography import number, percent, within
 from bayesgmm.selection import Choice
@@ -52,24 +53,29 @@ class Material:
     """All that a page is made of."""
 
     facts: dict[str, Any] = field(repr=False)
-    comparison: Comparison = field(repr=False)
+    found: Findings = field(repr=False)
     answers: tuple[Answer, ...]
     choice: Choice | None
     known: KnownLabels | None
+    figures: dict[str, Figure] = field(repr=False)
     priors: list[dict[str, str]] = field(repr=False)
     sensitivity: list[dict[str, Any]] = field(repr=False)
     insensitive: str
     """Why nothing can be said of the priors' influence; empty if something can."""
     recipe: str = field(repr=False)
+    missing: str | None = None
+    """Why there is no posterior; None where there is one, or where none was asked for."""
 
     def summary(self) -> dict[str, Any]:
-        """Return what the page says beyond facts and comparison, ready for JSON."""
+        """Return all figures ready for JSON."""
+        of_posterior = {"priors": self.priors, "prior_sensitivity": self.sensitivity}
         return {
+            **self.facts,
+            **self.found.summary(),
             "answers": [vars(answer) | {"sentences": list(answer.sentences)} for answer in self.answers],
-            "groups_used": self.comparison.groups.summary(),
+            "groups_used": self.found.groups.summary(),
             "choice": None if self.choice is None else self.choice.summary(),
-            "priors": self.priors,
-            "prior_sensitivity": self.sensitivity,
+            **(of_posterior if self.facts["posterior"] else {"posterior_missing": self.missing}),
         }
 
 
@@ -80,43 +86,56 @@ def page(material: Material) -> str:
     ----------
     material : Material
     """
-    facts, comparison = material.facts, material.comparison
-    doubtful, changed, script = comparison.doubtful, comparison.changed, _script()
-    names = (*comparison.features, *(() if material.known is None else (material.known.name, *material.known.values)))
+    facts, found, known = material.facts, material.found, material.known
+    names = (*found.features, *(() if known is None else (known.name, *known.values)))
+    script = _script()
     return _template().render(
         facts,
         material=material,
+        bayes=isinstance(found, Comparison),
+        found=found,
+        used=found.groups,
+        choice=material.choice,
+        known=known,
+        figures=material.figures,
         names=names,
         script=Markup(script),
         script_hash=_hash(script),
         shape=_SHAPES.get(facts["model"]["covariance_type"], "groups of one family"),
-        method=_SAMPLERS.get(facts["posterior"]["inference"], ""),
-        verdicts=_readable(comparison.verdicts, names),
-        concerns=concerns(comparison),
-        checks=_readable(comparison.checks, names),
-        figures=draw_all(comparison, material.known, material.choice),
-        numbered=[pair for pair in zip(shown_names(comparison.features), comparison.features, strict=True) if pair[0] != pair[1]],
-        groups=list(_groups(comparison)),
-        shown_features=list(comparison.features[:_MOST_COLUMNS]),
-        doubtful=_points(comparison, doubtful.head(_MOST_ROWS), material.known),
-        n_doubtful=len(doubtful),
-        changed=_points(comparison, changed.head(_MOST_ROWS), material.known),
-        n_changed=len(changed),
-        confusion=[] if material.known is None else _confusion(material.known),
+        verdicts=_readable(found.verdicts, names),
+        concerns=concerns(found),
+        numbered=[pair for pair in zip(shown_names(found.features), found.features, strict=True) if pair[0] != pair[1]],
+        groups=list(_groups(found)),
+        shown_features=list(found.features[:_MOST_COLUMNS]),
+        doubtful=_points(found, found.doubtful.head(_MOST_ROWS), known),
+        n_doubtful=len(found.doubtful),
+        confusion=[] if known is None else _confusion(known),
         strangers=_strangers(material),
-        partition=comparison.partition,
-        components=range(comparison.em_params.n_components),
-        occupied=[{"n": n, "probability": float(p)} for n, p in enumerate(comparison.groups.occupied, start=1)],
+        components=range(found.em_params.n_components),
         models=[] if material.choice is None else json_records(material.choice.models),
-        parameters=_records(comparison.parameters),
-        n_panels=comparison.parameters.groupby(["parameter", "feature", "feature_bis"]).ngroups,
-        most_panels=MOST_PANELS,
-        predictive=_records(comparison.predictive),
-        convergence=_records(comparison.convergence),
-        convergence_summary=list(_convergence_summary(comparison.convergence)),
-        sampler=_records(comparison.sampler.reset_index()),
+        parameters=_records(found.parameters),
+        predictive=_records(found.predictive),
         most=_MOST_LISTED,
+        **(_of_both(found, facts, names, known) if isinstance(found, Comparison) else {}),
     )
+
+
+def _of_both(comparison: Comparison, facts: dict[str, Any], names: tuple[str, ...], known: KnownLabels | None) -> dict[str, Any]:
+    """What only a page with a posterior has."""
+    changed = comparison.changed
+    return {
+        "method": _SAMPLERS.get(facts["posterior"]["inference"], ""),
+        "checks": _readable(comparison.checks, names),
+        "changed": _points(comparison, changed.head(_MOST_ROWS), known),
+        "n_changed": len(changed),
+        "partition": comparison.partition,
+        "occupied": [{"n": n, "probability": float(p)} for n, p in enumerate(comparison.groups.occupied, start=1)],
+        "n_panels": comparison.parameters.groupby(["parameter", "feature", "feature_bis"]).ngroups,
+        "most_panels": MOST_PANELS,
+        "convergence": _records(comparison.convergence),
+        "convergence_summary": list(_convergence_summary(comparison.convergence)),
+        "sampler": _records(comparison.sampler.reset_index()),
+    }
 
 
 @cache
@@ -174,29 +193,31 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def _groups(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    """Each group: its share by both fits, and its mean in the first columns."""
-    table = comparison.parameters
-    sizes = comparison.responsibilities["posterior_label"].value_counts()
-    for k in range(comparison.em_params.n_components):
+def _groups(found: Findings) -> Iterator[dict[str, Any]]:
+    """Each group: its share, and its mean in the first columns."""
+    table = found.parameters
+    sizes = found.responsibilities[f"{judge(found)}_label"].value_counts()
+    for k in range(found.em_params.n_components):
         own = table[table["component"] == k]
         weight = _records(own[own["parameter"] == "weight"])
         means = _records(own[own["parameter"] == "mean"])[:_MOST_COLUMNS]
         yield {"number": k, "points": int(sizes.get(k, 0)), "weight": weight[0] if weight else None, "means": means}
 
 
-def _points(comparison: Comparison, rows: pd.DataFrame, known: KnownLabels | None) -> list[dict[str, Any]]:
+def _points(found: Findings, rows: pd.DataFrame, known: KnownLabels | None) -> list[dict[str, Any]]:
     """Rows of the responsibility table with the values of the first columns, and their labels where these are known."""
-    index = comparison.responsibilities.index
+    index = found.responsibilities.index
     places = index.get_indexer(rows.index) if index.is_unique else np.full(len(rows), -1)
+    order = rows[[f"em_{k}" for k in range(found.em_params.n_components)]].to_numpy().argsort(axis=1)
     return [
         {
             "row": row,
-            "values": comparison.X[place, :_MOST_COLUMNS].tolist() if place >= 0 else [],
+            "values": found.X[place, :_MOST_COLUMNS].tolist() if place >= 0 else [],
             "known": known.label(int(place)) if known is not None and place >= 0 else None,
+            "second": int(best[-2]) if len(best) > 1 else None,
             **record,
         }
-        for row, place, record in zip(rows.index, places, _records(rows), strict=True)
+        for row, place, best, record in zip(rows.index, places, order, _records(rows), strict=True)
     ]
 
 
@@ -217,11 +238,11 @@ def _confusion(known: KnownLabels) -> list[dict[str, Any]]:
 
 def _strangers(material: Material) -> list[dict[str, Any]]:
     """Rows whose known label is not that of their group, the surest first: those are the ones to look at."""
-    known, table = material.known, material.comparison.responsibilities
+    found, known = material.found, material.known
     if known is None or not known.differs.any():
         return []
-    rows = table[known.differs].sort_values("posterior_doubt").head(_MOST_ROWS)
-    return _points(material.comparison, rows, known)
+    rows = found.responsibilities[known.differs].sort_values(f"{judge(found)}_doubt").head(_MOST_ROWS)
+    return _points(found, rows, known)
 
 
 def _convergence_summary(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

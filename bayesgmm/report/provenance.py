@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from bayesgmm import __version__
-from bayesgmm.comparison import Comparison
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.files import jsonable
 from bayesgmm.priors import Priors
+from bayesgmm.report.em_alone import Findings
 from bayesgmm.report.labels import KnownLabels
 from bayesgmm.selection import Choice
 from bayesgmm.text import listed, shortened
@@ -55,14 +55,15 @@ class Origin:
 
 
 def facts_of(
-    em: GaussianMixture, posterior: BayesianGaussianMixture, comparison: Comparison, origin: Origin, known: KnownLabels | None
+    em: GaussianMixture, posterior: BayesianGaussianMixture | None, found: Findings, origin: Origin, known: KnownLabels | None
 ) -> dict[str, Any]:
     """Return what a reader needs to know about data, model, fits and versions.
 
     Parameters
     ----------
     em, posterior : fitted estimators
-    comparison : Comparison
+        Without a posterior there is nothing to know about it.
+    found : Comparison or EMAlone
     origin : Origin
         What the data are called, and where they came from.
     known : KnownLabels or None
@@ -74,27 +75,27 @@ def facts_of(
         "source": origin.source,
         "command": origin.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": _data(comparison, origin),
+        "data": _data(found, origin),
         "known_labels": None if known is None else known.summary(),
         "model": {"n_components": int(em.n_components), "covariance_type": str(em.covariance_type)},
         "em": _em(em),
-        "posterior": _posterior(posterior, comparison),
+        "posterior": None if posterior is None else _posterior(posterior),
         "versions": {"python": platform.python_version(), "bayesgmm": __version__, **_versions()},
     }
 
 
-def _data(comparison: Comparison, origin: Origin) -> dict[str, Any]:
-    X = comparison.X
+def _data(found: Findings, origin: Origin) -> dict[str, Any]:
+    X = found.X
     missing = np.isnan(X)
     columns = {
         name: {key: jsonable(getattr(np, f"nan{key}")(X[:, d])) for key in ("min", "mean", "max", "std")}
         | {"missing": int(missing[:, d].sum())}
-        for d, name in enumerate(comparison.features)
+        for d, name in enumerate(found.features)
     }
     return {
         "n_observations": len(X),
         "n_features": X.shape[1],
-        "features": list(comparison.features),
+        "features": list(found.features),
         "n_missing": int(missing.sum()),
         "n_rows_with_gaps": int(missing.any(axis=1).sum()),
         "n_left_out": origin.left_out,
@@ -113,9 +114,9 @@ def _em(em: GaussianMixture) -> dict[str, Any]:
     }
 
 
-def _posterior(posterior: BayesianGaussianMixture, comparison: Comparison) -> dict[str, Any]:
-    attrs = comparison.datatree.attrs
-    chains, draws = comparison.posterior_params.batch_shape
+def _posterior(posterior: BayesianGaussianMixture) -> dict[str, Any]:
+    attrs = posterior.datatree_.attrs
+    chains, draws = posterior.params_.batch_shape
     return {
         "sampler": str(attrs.get("sampler", "unknown")),
         "inference": str(attrs.get("inference", "nuts")),
@@ -145,13 +146,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def recipe(em: GaussianMixture, posterior: BayesianGaussianMixture, facts: dict[str, Any], choice: Choice | None = None) -> str:
+def recipe(
+    em: GaussianMixture, posterior: BayesianGaussianMixture | None, facts: dict[str, Any], choice: Choice | None = None
+) -> str:
     """Return the Python code that makes the same fits, the same choice and the same report.
 
     Parameters
     ----------
     em : GaussianMixture
-    posterior : BayesianGaussianMixture
+    posterior : BayesianGaussianMixture or None
     facts : dict
         From `facts_of`.
     choice : Choice, optional
@@ -160,9 +163,11 @@ def recipe(em: GaussianMixture, posterior: BayesianGaussianMixture, facts: dict[
     return "\n".join(_lines(em, posterior, facts, choice))
 
 
-def _lines(em: GaussianMixture, posterior: BayesianGaussianMixture, facts: dict[str, Any], choice: Choice | None) -> Iterator[str]:
+def _lines(
+    em: GaussianMixture, posterior: BayesianGaussianMixture | None, facts: dict[str, Any], choice: Choice | None
+) -> Iterator[str]:
     data, known, source = facts["data"], facts["known_labels"], facts["source"]
-    report = ["em", "posterior", "X", f"name={facts['name']!r}"]
+    report = ["em", *(["X=X"] if posterior is None else ["posterior", "X"]), f"name={facts['name']!r}"]
     yield "import bayesgmm as bg"
     if source is None:
         yield ""
@@ -181,15 +186,12 @@ def _lines(em: GaussianMixture, posterior: BayesianGaussianMixture, facts: dict[
         report.append(f"labels=table.loc[X.index, {known['name']!r}]" if source is not None else "labels=labels")
     if choice is None:
         yield _call("em = bg.GaussianMixture", [repr(int(em.n_components)), *_settings(em)], ".fit(X)")
-        if facts["posterior"]["prior"] == "unknown":
+        if posterior is not None and facts["posterior"]["prior"] == "unknown":
             yield "# draws: the posterior that was sampled elsewhere"
             yield "posterior = bg.BayesianGaussianMixture.from_draws(draws, X, init=em)"
-        else:
-            yield _call(
-                "posterior = bg.BayesianGaussianMixture",
-                [repr(int(posterior.n_components)), *_settings(posterior), "init=em"],
-                ".fit(X)",
-            )
+        elif posterior is not None:
+            arguments = [repr(int(posterior.n_components)), *_settings(posterior), "init=em"]
+            yield _call("posterior = bg.BayesianGaussianMixture", arguments, ".fit(X)")
     else:
         yield from _selecting(em, posterior, choice)
         report.append("selection=selection")
@@ -197,19 +199,21 @@ def _lines(em: GaussianMixture, posterior: BayesianGaussianMixture, facts: dict[
     yield "report.write('report')"
 
 
-def _selecting(em: GaussianMixture, posterior: BayesianGaussianMixture, choice: Choice) -> Iterator[str]:
-    sampling = _settings(posterior, _OF_THE_SELECTION, as_dict=True)
+def _selecting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, choice: Choice) -> Iterator[str]:
+    sampling = [] if posterior is None else _settings(posterior, _OF_THE_SELECTION, as_dict=True)
     arguments = [
         "X",
         repr(choice.numbers),
         repr(str(em.covariance_type)),
-        f"posterior={{{', '.join(sampling)}}}" if sampling else "posterior=True",
+        *([] if posterior is None else [f"posterior={{{', '.join(sampling)}}}" if sampling else "posterior=True"]),
         *(text for text in _settings(em) if text.startswith("random_state=")),
         *_settings(em, _OF_THE_SELECTION),
     ]
     yield _call("selection = bg.select", arguments)
     yield f"chosen = list(selection.table['n_components']).index({choice.n_components})"
-    yield "em, posterior = selection.models[chosen], selection.posteriors[chosen]"
+    yield "em = selection.models[chosen]"
+    if posterior is not None:
+        yield "posterior = selection.posteriors[chosen]"
 
 
 def _dropping(data: dict[str, Any]) -> str:

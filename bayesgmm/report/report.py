@@ -1,25 +1,26 @@
-"""The report of two fits: how it is made, and how it is written to a folder."""
+"""The report of two fits, or of EM's alone: how it is made, and how it is written to a folder."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayesgmm.comparison import Comparison, compare
 from bayesgmm.covariance import family
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.estimators.draws_file import holds_draws, save_draws
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.files import atomic_write, atomic_write_text, readable
+from bayesgmm.files import atomic_write_text, readable
 from bayesgmm.report.answers import answers, headline
+from bayesgmm.report.em_alone import em_alone
+from bayesgmm.report.figures import draw_all
 from bayesgmm.report.labels import score_labels
 from bayesgmm.report.page import Material, page
 from bayesgmm.report.priors import describe_priors, sensitivity
@@ -29,24 +30,21 @@ from bayesgmm.typing import ArrayLike
 
 __all__ = ["Report", "build_report"]
 
+_PAGE, _SUMMARY, _DRAWS, _OLD_DRAWS = "index.html", "summary.json", "posterior.nc", "posterior.previous.nc"
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A report of two fits.
+    """A report of two fits, or of EM's alone.
 
     Attributes
     ----------
     name : str
         What the data are called.
-    headline : list of str
-        Exactly five plain lines: data and model, EM, posterior, groups, agreement.
-    html : str
-        The page, self-contained.
-    summary : dict
-        The same figures for programs, ready for JSON.
-    comparison : Comparison
-    datatree : xarray.DataTree
-        The posterior.
+    material : Material
+        All that the page says.
+    posterior : BayesianGaussianMixture or None
+        Whose draws are written.
 
     Examples
     --------
@@ -61,19 +59,67 @@ class Report:
     """
 
     name: str
-    headline: list[str]
-    html: str = field(repr=False)
-    summary: dict[str, Any] = field(repr=False)
-    comparison: Comparison = field(repr=False)
-    datatree: xr.DataTree = field(repr=False)
+    material: Material = field(repr=False)
+    posterior: BayesianGaussianMixture | None = field(repr=False)
+
+    @property
+    def headline(self) -> list[str]:
+        """Five plain lines: data and model, EM, posterior, groups, agreement; without a posterior four, and why if it was asked for."""
+        material = self.material
+        return headline(self.name, material.facts, material.found, material.choice, material.missing)
+
+    @cached_property
+    def html(self) -> str:
+        """The page, self-contained."""
+        return page(self.material)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The same figures for programs, ready for JSON."""
+        return self.material.summary()
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Both fits side by side; None without a posterior."""
+        return self.material.found if isinstance(self.material.found, Comparison) else None
+
+    def without_posterior(self, reason: str) -> Report:
+        """Return the report of EM alone with another reason why there is no posterior.
+
+        Parameters
+        ----------
+        reason : str
+            A sentence for the page.
+
+        Returns
+        -------
+        Report
+
+        Raises
+        ------
+        InvalidParameterError
+            If there is one.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> em = bg.GaussianMixture(2, random_state=0).fit(bg.datasets.load_faithful())
+        >>> report = bg.report.build_report(em, name="Old Faithful").without_posterior("There is no posterior: the lights went out.")
+        >>> report.headline[2], report.summary["posterior_missing"] in report.html
+        ('There is no posterior: the lights went out.', True)
+        """
+        if self.posterior is not None:
+            raise InvalidParameterError("This report has a posterior: build_report(em, X=X, name=...) makes one without.")
+        return replace(self, material=replace(self.material, missing=reason))
 
     def write(self, directory: str | os.PathLike[str]) -> Path:
-        """Write ``index.html``, ``summary.json`` and ``posterior.nc`` to a folder, each completely or not at all.
+        """Write ``index.html``, ``summary.json`` and, of a posterior, ``posterior.nc`` to a folder, each completely or not at all.
 
         Parameters
         ----------
         directory : str or path-like
-            Made if it is missing. Reports that bayesgmm wrote there before are replaced; nothing else is touched.
+            Made if it is missing. Reports that bayesgmm wrote there before are replaced; nothing else is touched. If there
+            is no posterior now, the draws of one that was there are kept as ``posterior.previous.nc``.
 
         Returns
         -------
@@ -93,12 +139,16 @@ class Report:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(error.errno, f"Cannot write ({error.strerror})", str(folder)) from error
-        with atomic_write(folder / "posterior.nc") as temporary:
-            _storable(self.datatree).to_netcdf(temporary, engine="h5netcdf")
+        if self.posterior is not None:
+            save_draws(self.posterior, folder / _DRAWS)
+        elif (folder / _DRAWS).exists():
+            (folder / _DRAWS).replace(folder / _OLD_DRAWS)
         text = json.dumps(self.summary, indent=2, ensure_ascii=False, allow_nan=False)
-        atomic_write_text(folder / "summary.json", text + "\n")
-        atomic_write_text(folder / "index.html", self.html)
-        return folder / "index.html"
+        atomic_write_text(folder / _SUMMARY, text + "\n")
+        atomic_write_text(folder / _PAGE, self.html)
+        if self.posterior is not None:
+            (folder / _OLD_DRAWS).unlink(missing_ok=True)
+        return folder / _PAGE
 
 
 def _check_folder(folder: Path) -> None:
@@ -121,38 +171,17 @@ def _is_our_text(mark: str) -> Callable[[Path], bool]:
     return ours
 
 
-def _is_our_netcdf(path: Path) -> bool:
-    """Whether a netCDF file bears our version at its root."""
-    if not h5py.is_hdf5(path):
-        return False
-    with h5py.File(path) as file:
-        return "bayesgmm_version" in file.attrs
-
-
 _OURS: dict[str, Callable[[Path], bool]] = {
-    "index.html": _is_our_text('name="generator" content="bayesgmm'),
-    "summary.json": _is_our_text('"generator": "bayesgmm'),
-    "posterior.nc": _is_our_netcdf,
+    _PAGE: _is_our_text('name="generator" content="bayesgmm'),
+    _SUMMARY: _is_our_text('"generator": "bayesgmm'),
+    _DRAWS: holds_draws,
+    _OLD_DRAWS: holds_draws,
 }
-
-
-def _storable(tree: xr.DataTree) -> xr.DataTree:
-    """The tree with attributes that netCDF can hold: no truth values, no None."""
-    copy = tree.copy(deep=False)
-    for node in copy.subtree:
-        node.attrs = {key: _attribute(value) for key, value in node.attrs.items() if value is not None}
-    return copy
-
-
-def _attribute(value: Any) -> Any:
-    if isinstance(value, bool | np.bool_):
-        return int(value)
-    return value if isinstance(value, str | int | float | np.generic | np.ndarray | list | tuple) else str(value)
 
 
 def build_report(
     em: GaussianMixture,
-    posterior: BayesianGaussianMixture,
+    posterior: BayesianGaussianMixture | None = None,
     X: ArrayLike | pd.DataFrame | None = None,
     *,
     name: str,
@@ -161,15 +190,16 @@ def build_report(
     selection: Selection | None = None,
     command: str | None = None,
     left_out: int = 0,
+    missing: str | None = None,
 ) -> Report:
-    """Compare two fits and write the report of them.
+    """Compare two fits and write the report of them, or of EM's alone.
 
     Parameters
     ----------
     em : GaussianMixture
         Fitted.
-    posterior : BayesianGaussianMixture
-        Fitted to the same data with the same settings.
+    posterior : BayesianGaussianMixture, optional
+        Fitted to the same data with the same settings. Without it the report says what EM says.
     X : array-like or DataFrame of shape (N, D), optional
         The data, in which values may be missing (NaN); those the fits were made from by default.
     name : str
@@ -184,6 +214,8 @@ def build_report(
         The shell command that makes this report.
     left_out : int
         How many rows of the source are not among X.
+    missing : str, optional
+        A sentence that says why there is no posterior, if it was asked for.
 
     Returns
     -------
@@ -192,7 +224,8 @@ def build_report(
     Raises
     ------
     InvalidParameterError
-        If the fits cannot be compared (see `bayesgmm.comparison.compare`), or the selection chose another number of groups.
+        If the fits cannot be compared (see `bayesgmm.comparison.compare`), the selection chose another number of groups, or EM has a noise
+        component.
     InvalidDataError
         If labels are not one a row, or too many different ones.
 
@@ -206,32 +239,33 @@ def build_report(
     >>> report = build_report(em, posterior, X, name="Old Faithful")
     >>> print(report.headline[0])
     Old Faithful: 272 rows, 2 columns (eruptions, waiting); 2 groups, full covariance.
+
+    EM alone:
+
+    >>> build_report(em, name="Old Faithful").headline[-1]
+    '1 point in doubt.'
     """
-    comparison = compare(em, posterior, X)
-    choice = None if selection is None else _choice(selection, comparison.em_params.n_components)
-    known = None if labels is None else score_labels(labels, comparison)
+    found = em_alone(em, X) if posterior is None else compare(em, posterior, X)
+    choice = None if selection is None else _choice(selection, found.em_params.n_components)
+    known = None if labels is None else score_labels(labels, found)
     origin = Origin(readable(str(name)), None if source is None else readable(str(source)), command, int(left_out))
-    facts = facts_of(em, posterior, comparison, origin, known)
-    moved, reason = sensitivity(posterior)
+    facts = facts_of(em, posterior, found, origin, known)
+    moved, reason = ([], "") if posterior is None else sensitivity(posterior)
+    kind = family(em.covariance_type).name
     material = Material(
         facts=facts,
-        comparison=comparison,
-        answers=answers(comparison, choice, moved),
+        found=found,
+        answers=answers(found, choice, moved),
         choice=choice,
         known=known,
-        priors=describe_priors(posterior.priors_, comparison.features, family(em.covariance_type).name),
+        figures=draw_all(found, known, choice),
+        priors=[] if posterior is None else describe_priors(posterior.priors_, found.features, kind),
         sensitivity=moved,
         insensitive=reason,
         recipe=recipe(em, posterior, {**facts, "source": source}, choice),
+        missing=missing,
     )
-    return Report(
-        name=origin.name,
-        headline=headline(origin.name, facts, comparison, choice),
-        html=page(material),
-        summary={**facts, **comparison.summary(), **material.summary()},
-        comparison=comparison,
-        datatree=posterior.datatree_,
-    )
+    return Report(origin.name, material, posterior)
 
 
 def _choice(selection: Selection, n_components: int) -> Choice:

@@ -30,7 +30,7 @@ from bayesgmm.validation import check_count, check_weights
 if TYPE_CHECKING:
     from bayesgmm.criticism import Elpd
 
-__all__ = ["select"]
+__all__ = ["select", "with_posteriors"]
 
 FEWEST_TOGETHER, MOST_TOGETHER = 500, 4096
 """Rows from which, and up to which, models are fitted side by side: of fewer, Python is most of the work; more, each shares out itself."""
@@ -126,7 +126,7 @@ def select(
     ]
     # Copies: ties are asked of the rows later, when the caller's arrays may have changed.
     found = Selection(_table(table), fitted, deepcopy(X), deepcopy(sample_weight))
-    return found if posterior is False else _with_posteriors(found, sampling, seed, progressbar=progressbar)
+    return found if posterior is False else with_posteriors(found, sampling, seed, progressbar=progressbar)
 
 
 @dataclass
@@ -247,8 +247,17 @@ def _check_sampling(sampling: Mapping[str, Any], settings: dict[str, Any], sampl
     times_each(check_weights(sample_weight, n_rows), n_rows)
 
 
-def _with_posteriors(found: Selection, sampling: Mapping[str, Any], seed: int, *, progressbar: bool) -> Selection:
-    """Return the selection with the posteriors of its models and what they say of rows left out and of occupied components."""
+def with_posteriors(found: Selection, sampling: Mapping[str, Any], seed: int, *, progressbar: bool) -> Selection:
+    """Return a selection with the posteriors of its models and what they say of rows left out and of occupied components.
+
+    Parameters
+    ----------
+    found : Selection
+    sampling : mapping
+        Settings of the posteriors, as `select` takes them.
+    seed : int
+    progressbar : bool
+    """
     from bayesgmm.criticism import loo
 
     sampled: list[tuple[BayesianGaussianMixture, Elpd] | None] = []

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayesgmm import GaussianMixture
 from bayesgmm.report import Report, build_report
 from tests.test_report import HOSTILE, RIGHT_TO_LEFT, named
 
@@ -324,3 +325,32 @@ def test_tables_open_and_hold_the_figures(page, report):
     assert rows["Parameters by EM and by the posterior"] == len(report.comparison.parameters)
     assert rows["Convergence of every quantity"] == len(report.comparison.convergence)
     assert rows["Points in doubt"] == len(report.comparison.doubtful)
+
+
+@pytest.fixture(scope="module")
+def em_alone(faithful, tmp_path_factory) -> Path:
+    names = [f"{HOSTILE} \"'{RIGHT_TO_LEFT} 12", "a_very_long_name_of_a_column_" * 5]
+    X = faithful.set_axis(names, axis="columns")
+    labels = pd.Series(np.where(X.iloc[:, 1] > 67, RIGHT_TO_LEFT, "<em>short</em>" * 6), name='"kind">')
+    fit = GaussianMixture(2, random_state=1).fit(X)
+    found = build_report(fit, name="faithful", labels=labels, missing=f"There is no posterior: {'it was stopped. ' * 9}")
+    return found.write(tmp_path_factory.mktemp("em"))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_of_em_alone_is_as_sound(driver, em_alone, width, scheme):
+    driver.get(em_alone.as_uri())
+    view(driver, width, scheme)
+    driver.execute_script("document.querySelectorAll('summary').forEach(e => e.click())")
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    sizes = driver.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth])")
+    assert len(sizes) == 4
+    assert all(complete and natural > 0 for complete, natural in sizes)
+    assert [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    levels = driver.execute_script("return [...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))")
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    for selector in (".banner.note", ".answers li.note p", ".answers .big", ".pass .mark", "td.own"):
+        ink, ground = driver.execute_script(CONTRAST, selector)
+        assert contrast(ink, ground) >= 4.5, selector

@@ -32,11 +32,7 @@ PATIENCE = 5.0
 _IN_MEMORY = (".csv", ".tsv")
 
 large_options = together(
-    click.option(
-        "--weights",
-        metavar="NAME",
-        help="How often each row counts: a Parquet table's column, or an .npy file.",
-    ),
+    click.option("--weights", metavar="NAME", help="How often each row counts: a Parquet table's column, or an .npy file."),
     click.option(
         "--scheduler", metavar="ADDRESS", help="A running Dask cluster that reads and fits the data, as tcp://10.0.0.5:8786."
     ),

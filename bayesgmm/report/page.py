@@ -18,6 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from bayesgmm.comparison import Comparison
+from bayesgmm.covariance import family
 from bayesgmm.diagnostics import Check, varying
 from bayesgmm.files import json_records
 from bayesgmm.plots.comparison import MOST_PANELS
@@ -101,7 +102,7 @@ def page(material: Material) -> str:
         names=names,
         script=Markup(script),
         script_hash=_hash(script),
-        shape=_SHAPES.get(facts["model"]["covariance_type"], "groups of one family"),
+        shape=_shape(facts["model"]["covariance_type"]),
         verdicts=_readable(found.verdicts, names),
         concerns=concerns(found),
         numbered=[pair for pair in zip(shown_names(found.features), found.features, strict=True) if pair[0] != pair[1]],
@@ -136,6 +137,17 @@ def _of_both(comparison: Comparison, facts: dict[str, Any], names: tuple[str, ..
         "convergence_summary": list(_convergence_summary(comparison.convergence)),
         "sampler": _records(comparison.sampler.reset_index()),
     }
+
+
+def _shape(covariance_type: str) -> str:
+    """What the groups of a family look like; mclust's letters say what all have in common (E) or each has its own (V)."""
+    name = family(covariance_type).name
+    if name in _SHAPES:
+        return _SHAPES[name]
+    letters = dict(zip(("size", "shape", "direction"), name, strict=True))
+    one, own = (listed(what for what, letter in letters.items() if letter == wanted) for wanted in "EV")
+    kind = "round groups" if letters["shape"] == "I" else "groups along the columns," if letters["direction"] == "I" else "groups"
+    return kind + (f" of one {one}" if one else "") + (f", each with a {own} of its own" if own else "")
 
 
 @cache

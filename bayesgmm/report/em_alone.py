@@ -14,7 +14,6 @@ from bayesgmm.comparison.groups import GroupsUsed, groups_used
 from bayesgmm.comparison.tables import parameter_table
 from bayesgmm.criticism.predictive_checks import predictive_check
 from bayesgmm.diagnostics import Check
-from bayesgmm.em import impute
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.files import json_records, jsonable
@@ -72,11 +71,6 @@ class EMAlone:
         """Responsibilities (N, K)."""
         return self.responsibilities[[f"em_{k}" for k in range(self.em_params.n_components)]].to_numpy()
 
-    @property
-    def filled(self) -> FloatArray:
-        """``X`` (N, D) with its gaps at their conditional means: where pictures show such rows."""
-        return impute(self.X, self.em_params, None, np.random.default_rng())
-
     def verdict(self, name: str) -> Check:
         """Return the verdict of this name."""
         return {check.name: check for check in self.verdicts}[name]
@@ -94,27 +88,6 @@ class EMAlone:
             "groups": self.groups.summary(),
             "predictive": json_records(self.predictive),
         }
-
-    def plot_groups(self, **kwargs: Any) -> Any:
-        """Draw the groups."""
-        from bayesgmm import plots
-
-        labels = self.responsibilities["em_label"].to_numpy()
-        return plots.plot_groups(self.filled, self.em_params, labels=labels, feature_names=self.features, **kwargs)
-
-    def plot_doubt(self, **kwargs: Any) -> Any:
-        """Draw each point in the colour and size of its doubt."""
-        from bayesgmm import plots
-
-        coords = {"component": np.arange(self.em_params.n_components)}
-        doubt = xr.Dataset({"doubt": ("obs", self.responsibilities["em_doubt"])}, coords=coords)
-        return plots.plot_doubt(self.filled, doubt, mixture=self.em_params, feature_names=self.features, **kwargs)
-
-    def plot_predictive(self, **kwargs: Any) -> Any:
-        """Draw the data among simulated data sets."""
-        from bayesgmm import plots
-
-        return plots.plot_predictive(self.X, self.replicates, feature_names=self.features, **kwargs)
 
 
 type Findings = Comparison | EMAlone

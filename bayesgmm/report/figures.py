@@ -21,6 +21,7 @@ from PIL import Image
 
 from bayesgmm import plots
 from bayesgmm.comparison import Comparison
+from bayesgmm.em import impute
 from bayesgmm.partitions import row_summary
 from bayesgmm.plots.selection import plot_choice
 from bayesgmm.report.em_alone import EMAlone, Findings, judge
@@ -83,20 +84,31 @@ def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None) 
 
 def _of_any(found: Findings) -> dict[str, Figure]:
     """Groups, the map of doubt (in an only group no point can be in doubt), and simulated data."""
-    K, sentence = found.em_params.n_components, found.verdict("predictive").sentence
-    outlines = "with the outlines of each group by EM"
+    K, rows, of_rows, draws = found.em_params.n_components, found.X, found.responsibilities, None
+    outlines = "with the outlines of each group by EM."
     if isinstance(found, Comparison):
-        outlines += f" and by the posterior. {found.verdict('agreement').sentence}"
-    said = {
-        "groups": f"The data in {counted(K, 'group')}, {outlines.rstrip('.')}.",
-        "doubt": f"The data, coloured by how doubtful each point's group is. {percent(len(found.doubtful) / len(found.X))} of the points "
-        "are in doubt.",
-        "predictive": f"Density of each column of the data among those of simulated data sets. {sentence}",
-    }
-    figures = {"groups": Figure(_render(lambda: found.plot_groups(ax=_axes()), "png"), said["groups"], False)}
+        outlines = f"with the outlines of each group by EM and by the posterior. {found.verdict('agreement').sentence}"
+        draws = found.posterior_params
+    # Rows with gaps are shown where the mixture expects them.
+    filled = impute(rows, found.em_params, None, np.random.default_rng())
+    labels, doubt = (of_rows[f"{judge(found)}_{name}"].to_numpy() for name in ("label", "doubt"))
+    names: dict[str, Any] = {"feature_names": found.features}
+
+    def groups() -> Any:
+        return plots.plot_groups(filled, found.em_params, draws, labels=labels, ax=_axes(), **names)
+
+    def doubts() -> Any:
+        summary = xr.Dataset({"doubt": ("obs", doubt)}, coords={"component": np.arange(K)})
+        return plots.plot_doubt(filled, summary, mixture=found.em_params, ax=_axes(), **names)
+
+    figures = {"groups": Figure(_render(groups, "png"), f"The data in {counted(K, 'group')}, {outlines}", False)}
     if K > 1:
-        figures["doubt"] = Figure(_render(lambda: found.plot_doubt(ax=_axes()), "png"), said["doubt"], False)
-    figures["predictive"] = Figure(_render(found.plot_predictive, "png8"), said["predictive"], len(found.features) > 1)
+        share = percent(len(found.doubtful) / len(rows))
+        alt = f"The data, coloured by how doubtful each point's group is. {share} of the points are in doubt."
+        figures["doubt"] = Figure(_render(doubts, "png"), alt, False)
+    drawn = _render(lambda: plots.plot_predictive(rows, found.replicates, **names), "png8")
+    alt = f"Density of each column of the data among those of simulated data sets. {found.verdict('predictive').sentence}"
+    figures["predictive"] = Figure(drawn, alt, len(found.features) > 1)
     return figures
 
 
@@ -246,9 +258,7 @@ def _drawable(found: Findings) -> Findings:
     if names == found.features:
         return found
     instead = dict(zip(found.features, names, strict=True))
-    parameters = found.parameters.assign(
-        **{column: found.parameters[column].map(lambda name: instead.get(name, name)) for column in ("feature", "feature_bis")}
-    )
+    parameters = found.parameters.replace({"feature": instead, "feature_bis": instead})
     if isinstance(found, EMAlone):
         return replace(found, features=names, parameters=parameters)
     tree = found.datatree.map_over_datasets(lambda data: _renamed(data, instead))
@@ -257,9 +267,5 @@ def _drawable(found: Findings) -> Findings:
 
 def _renamed(data: xr.Dataset, instead: dict[str, str]) -> xr.Dataset:
     """A group of the draws with its columns named otherwise."""
-    found = {
-        dim: [instead.get(str(name), str(name)) for name in data[dim].values]
-        for dim in ("feature", "feature_bis")
-        if dim in data.coords
-    }
-    return data.assign_coords(found) if found else data
+    dims = [dim for dim in ("feature", "feature_bis") if dim in data.coords]
+    return data.assign_coords({dim: [instead.get(str(name), str(name)) for name in data[dim].values] for dim in dims})

@@ -14,7 +14,7 @@ from bayesgmm.comparison import Comparison
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.partitions import calibration_error, draw_labels
 from bayesgmm.report.em_alone import Findings, judge
-from bayesgmm.typing import ArrayLike, FloatArray, IntArray
+from bayesgmm.typing import ArrayLike, IntArray
 
 __all__ = ["KnownLabels", "check_labels", "score_labels"]
 
@@ -130,7 +130,9 @@ def score_labels(labels: ArrayLike | pd.Series, found: Findings) -> KnownLabels:
     index = {name: float(adjusted_rand_score(truth[rows], table[f"{name}_label"][rows])) for name in ("em", judge(found))}
     counts = np.zeros((len(values), K), dtype=int)
     np.add.at(counts, (truth[rows], groups[rows]), 1)
-    group_of = _pairs(counts, values)
+    # Which group stands for each label, if there are as many of either.
+    order = linear_sum_assignment(-counts)[1] if len(values) == K else np.array([], dtype=int)
+    group_of = {int(k): label for k, label in zip(order, values, strict=False)}
     differs = np.zeros(len(truth), dtype=bool)
     if group_of:
         differs[rows] = np.array([group_of[k] for k in groups[rows]]) != np.array(values)[truth[rows]]
@@ -145,7 +147,7 @@ def score_labels(labels: ArrayLike | pd.Series, found: Findings) -> KnownLabels:
         group_of=group_of,
         differs=differs,
         doubtful=table.index.isin(found.doubtful.index),
-        calibration=_calibration(found.mean_responsibilities[rows], truth[rows], counts) if group_of else None,
+        calibration=calibration_error(found.mean_responsibilities[rows][:, order], truth[rows]) if group_of else None,
     )
 
 
@@ -170,14 +172,6 @@ def _coded(series: pd.Series, n_rows: int, name: str) -> tuple[IntArray, tuple[s
     return np.where(codes >= 0, place[codes], -1), tuple(str(values[i]) for i in order)
 
 
-def _pairs(counts: IntArray, values: tuple[str, ...]) -> dict[int, str]:
-    """Which label each group stands for, if there are as many of either."""
-    if counts.shape[0] != counts.shape[1]:
-        return {}
-    rows, columns = linear_sum_assignment(-counts)
-    return {int(k): values[row] for row, k in zip(rows, columns, strict=True)}
-
-
 def _interval(truth: IntArray, comparison: Comparison) -> tuple[float, float]:
     """Adjusted Rand indices of partitions drawn from the posterior."""
     rows = np.flatnonzero(truth >= 0)
@@ -186,8 +180,3 @@ def _interval(truth: IntArray, comparison: Comparison) -> tuple[float, float]:
     found = [adjusted_rand_score(truth[rows], labels) for labels in draws]
     lower, upper = np.quantile(found, _INTERVAL)
     return float(lower), float(upper)
-
-
-def _calibration(responsibilities: FloatArray, truth: IntArray, counts: IntArray) -> float:
-    """Expected calibration error with each group in the place of its label."""
-    return calibration_error(responsibilities[:, linear_sum_assignment(-counts)[1]], truth)

@@ -7,7 +7,7 @@ import hashlib
 import math
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from bayesgmm.comparison import Comparison
 from bayesgmm.covariance import family
-from bayesgmm.diagnostics import Check, varying
+from bayesgmm.diagnostics import varying
 from bayesgmm.files import json_records
 from bayesgmm.plots.comparison import MOST_PANELS
 from bayesgmm.report.answers import Answer, concerns
@@ -87,56 +87,33 @@ def page(material: Material) -> str:
     ----------
     material : Material
     """
-    facts, found, known = material.facts, material.found, material.known
-    names = (*found.features, *(() if known is None else (known.name, *known.values)))
-    script = _script()
+    facts, found, known, script = material.facts, material.found, material.known, _script()
+    bayes = isinstance(found, Comparison)
     return _template().render(
         facts,
         material=material,
-        bayes=isinstance(found, Comparison),
+        bayes=bayes,
         found=found,
         used=found.groups,
         choice=material.choice,
         known=known,
         figures=material.figures,
-        names=names,
+        names=(*found.features, *(() if known is None else (known.name, *known.values))),
         script=Markup(script),
         script_hash=_hash(script),
         shape=_shape(facts["model"]["covariance_type"]),
-        verdicts=_readable(found.verdicts, names),
+        method=_SAMPLERS.get(facts["posterior"]["inference"], "") if bayes else "",
         concerns=concerns(found),
         numbered=[pair for pair in zip(shown_names(found.features), found.features, strict=True) if pair[0] != pair[1]],
         groups=list(_groups(found)),
         shown_features=list(found.features[:_MOST_COLUMNS]),
-        doubtful=_points(found, found.doubtful.head(_MOST_ROWS), known),
-        n_doubtful=len(found.doubtful),
-        confusion=[] if known is None else _confusion(known),
-        strangers=_strangers(material),
-        components=range(found.em_params.n_components),
+        points=lambda rows: _points(found, rows.head(_MOST_ROWS), known),
+        strangers=None if known is None else found.responsibilities[known.differs].sort_values(f"{judge(found)}_doubt"),
         models=[] if material.choice is None else json_records(material.choice.models),
-        parameters=_records(found.parameters),
-        predictive=_records(found.predictive),
+        most_panels=MOST_PANELS,
+        convergence_summary=list(_convergence_summary(found.convergence)) if isinstance(found, Comparison) else [],
         most=_MOST_LISTED,
-        **(_of_both(found, facts, names, known) if isinstance(found, Comparison) else {}),
     )
-
-
-def _of_both(comparison: Comparison, facts: dict[str, Any], names: tuple[str, ...], known: KnownLabels | None) -> dict[str, Any]:
-    """What only a page with a posterior has."""
-    changed = comparison.changed
-    return {
-        "method": _SAMPLERS.get(facts["posterior"]["inference"], ""),
-        "checks": _readable(comparison.checks, names),
-        "changed": _points(comparison, changed.head(_MOST_ROWS), known),
-        "n_changed": len(changed),
-        "partition": comparison.partition,
-        "occupied": [{"n": n, "probability": float(p)} for n, p in enumerate(comparison.groups.occupied, start=1)],
-        "n_panels": comparison.parameters.groupby(["parameter", "feature", "feature_bis"]).ngroups,
-        "most_panels": MOST_PANELS,
-        "convergence": _records(comparison.convergence),
-        "convergence_summary": list(_convergence_summary(comparison.convergence)),
-        "sampler": _records(comparison.sampler.reset_index()),
-    }
 
 
 def _shape(covariance_type: str) -> str:
@@ -168,6 +145,7 @@ def _template() -> jinja2.Template:
         "within": within,
         "key": _key,
         "apart": _apart,
+        "records": _records,
     }
     return environment.get_template("report.html.jinja")
 
@@ -194,11 +172,6 @@ def _apart(text: str, names: tuple[str, ...]) -> str:
         if any(unicodedata.bidirectional(letter) in ("R", "AL", "RLO", "RLE") for letter in name):
             text = text.replace(name, f"\u2068{name}\u2069")
     return text
-
-
-def _readable(checks: tuple[Check, ...], names: tuple[str, ...]) -> list[Check]:
-    """Checks whose sentences keep their order around names written from right to left."""
-    return [replace(check, sentence=_apart(check.sentence, names)) for check in checks]
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -231,30 +204,6 @@ def _points(found: Findings, rows: pd.DataFrame, known: KnownLabels | None) -> l
         }
         for row, place, best, record in zip(rows.index, places, order, _records(rows), strict=True)
     ]
-
-
-def _confusion(known: KnownLabels) -> list[dict[str, Any]]:
-    """One row a label: how many of its rows are in each group, and which of the groups stands for it."""
-    return [
-        {
-            "label": label,
-            "total": int(row.sum()),
-            "cells": [
-                {"count": int(n), "share": float(n / max(row.sum(), 1)), "own": known.group_of.get(k) == label}
-                for k, n in enumerate(row)
-            ],
-        }
-        for label, row in zip(known.values, known.table.to_numpy(), strict=True)
-    ]
-
-
-def _strangers(material: Material) -> list[dict[str, Any]]:
-    """Rows whose known label is not that of their group, the surest first: those are the ones to look at."""
-    found, known = material.found, material.known
-    if known is None or not known.differs.any():
-        return []
-    rows = found.responsibilities[known.differs].sort_values(f"{judge(found)}_doubt").head(_MOST_ROWS)
-    return _points(found, rows, known)
 
 
 def _convergence_summary(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

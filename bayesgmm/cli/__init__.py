@@ -119,17 +119,12 @@ def _plain_warnings() -> Iterator[None]:
         show = warnings.showwarning
 
         def show_plainly(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            from bayesgmm.exceptions import ReadingNote  # slow to import, and needed only when something is told
+
             if issubclass(category, UserWarning):
-                click.echo(message if _is_note(category) else f"Warning: {message}", err=True)
+                click.echo(message if issubclass(category, ReadingNote) else f"Warning: {message}", err=True)
             else:
                 show(message, category, *rest, **more)
 
         warnings.showwarning = show_plainly
         yield
-
-
-def _is_note(category: type[Warning]) -> bool:
-    """Whether this only tells how a file was read. Asked only when something is told: the exceptions' module is slow to import."""
-    from bayesgmm.exceptions import ReadingNote
-
-    return issubclass(category, ReadingNote)

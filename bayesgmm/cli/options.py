@@ -89,7 +89,9 @@ class Sampling:
 
 def values(settings: dict[str, Any]) -> tuple[Data, Model, Sampling]:
     """Turn click's flat options into values."""
-    return _pick(Data, settings), _pick(Model, settings), _pick(Sampling, settings)
+    kinds: tuple[type[Any], ...] = (Data, Model, Sampling)
+    data, model, sampling = (kind(**{f.name: settings[f.name] for f in fields(kind) if f.name in settings}) for kind in kinds)
+    return data, model, sampling
 
 
 def for_posterior(model: Model, instead: str) -> Model:
@@ -114,10 +116,6 @@ def for_posterior(model: Model, instead: str) -> Model:
 def seeded(model: Model) -> Model:
     """Return the model with a seed: a report says how to make it again, so one that was not given is drawn."""
     return model if model.random_state is not None else replace(model, random_state=secrets.randbelow(2**31))
-
-
-def _pick[T: (Data, Model, Sampling)](kind: type[T], settings: dict[str, Any]) -> T:
-    return kind(**{field.name: settings[field.name] for field in fields(kind) if field.name in settings})
 
 
 class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only

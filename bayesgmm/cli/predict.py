@@ -89,28 +89,22 @@ def write_predictions(params: "MixtureParams", names: list[str], source: str, ou
 def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
     """Yield rows of the columns of these names with the place they come from and the number of the first of them there."""
     from bayesgmm import datasets
+    from bayesgmm.cli.steps import in_numbers
     from bayesgmm.exceptions import InvalidDataError
+    from bayesgmm.files import read_table
+    from bayesgmm.rows import Chunk
     from bayesgmm.rows.files import bounds
     from bayesgmm.rows.open import stream_rows
 
     if source in datasets.names() or Path(source).suffix.lower() in _TABLES:
-        yield from _of_table(source, names)
-        return
-    for chunk in stream_rows(source, None if source.lower().endswith(".npy") else names):
+        chunks = iter([Chunk(in_numbers(read_table(source, names), source).to_numpy(), place=source)])
+    else:
+        chunks = stream_rows(source, None if source.lower().endswith(".npy") else names)
+    for chunk in chunks:
         if chunk.X.shape[1] != len(names):
             raise InvalidDataError(f"{chunk.place} has {chunk.X.shape[1]} columns and the model {len(names)}: {', '.join(names)}")
         for start, stop in bounds(len(chunk.X), len(names), ROWS):
             yield chunk.place, chunk.first + start, chunk.X[start:stop]
-
-
-def _of_table(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
-    from bayesgmm.cli.steps import in_numbers
-    from bayesgmm.files import read_table
-    from bayesgmm.rows.files import bounds
-
-    X = in_numbers(read_table(source, names), source).to_numpy()
-    for start, stop in bounds(len(X), len(names), ROWS):
-        yield source, start, X[start:stop]
 
 
 def _schema(n_components: int) -> Any:

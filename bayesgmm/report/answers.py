@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bayesgmm.comparison import Comparison
-from bayesgmm.comparison.groups import GroupsUsed
 from bayesgmm.comparison.verdicts import causes
 from bayesgmm.diagnostics import Check, draws_kind
 from bayesgmm.diagnostics.sensitivity import THRESHOLD
@@ -51,13 +50,10 @@ def concerns(found: Findings) -> list[Check]:
     found : Comparison or EMAlone
     """
     checks = found.checks if isinstance(found, Comparison) else ()
-    every = {check.name: check for check in (*found.verdicts, *checks)}
-    failed = [check for check in every.values() if not check.passed and check.name not in _NO_FAULT]
-    overall = any(check.name == "convergence" for check in failed)
+    failed = {check.name: check for check in (*found.verdicts, *checks) if not check.passed and check.name not in _NO_FAULT}
     # The overall verdict speaks for the checks that it is made from.
-    parts = {check.name for check in checks} - {"convergence"}
-    kept = [check for check in failed if not (overall and check.name in parts)]
-    return sorted(kept, key=lambda check: check.name not in _FATAL)
+    parts = {check.name for check in checks} - {"convergence"} if "convergence" in failed else ()
+    return sorted((check for name, check in failed.items() if name not in parts), key=lambda check: check.name not in _FATAL)
 
 
 def answers(found: Findings, choice: Choice | None, sensitivity: Sequence[Mapping[str, Any]] = ()) -> tuple[Answer, Answer, Answer]:
@@ -95,10 +91,10 @@ def _priors(sensitivity: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _how_many(found: Findings, choice: Choice | None) -> Answer:
-    used, K = found.groups, len(found.groups.occupied)
-    said = [_origin(K, choice), _use(K, used) if isinstance(found, Comparison) else "", *_one_hill(found)]
-    clear = (choice is None or choice.unanimous) and used.all_used >= _ALL_USED and not list(_one_hill(found))
-    return Answer("How many groups?", counted(K, "group"), tuple(text for text in said if text), "pass" if clear else "note")
+    K, hill = len(found.groups.occupied), list(_one_hill(found))
+    clear = (choice is None or choice.unanimous) and found.groups.all_used >= _ALL_USED and not hill
+    said = (_origin(K, choice), *_use(found, K), *hill)
+    return Answer("How many groups?", counted(K, "group"), said, "pass" if clear else "note")
 
 
 def _origin(K: int, choice: Choice | None) -> str:
@@ -109,26 +105,23 @@ def _origin(K: int, choice: Choice | None) -> str:
     if choice.unanimous:
         agree = "ICL and prediction do" if choice.has_posteriors else "ICL does"
         return f"Chosen among {reach} by BIC, which {agree} not contradict."
-    others = {
-        name: choice.by(key) for name, key in (("ICL", "icl"), ("prediction", "elpd")) if key != "elpd" or choice.has_posteriors
-    }
-    said = ", ".join(f"{name} would take {n}" for name, n in others.items() if n != K)
+    others = {"ICL": "icl"} | ({"prediction": "elpd"} if choice.has_posteriors else {})
+    said = ", ".join(f"{name} would take {n}" for name, criterion in others.items() if (n := choice.by(criterion)) != K)
     return f"Chosen among {reach} by BIC" + (f"; {said}." if said else ", from near ties.")
 
 
-def _use(K: int, used: GroupsUsed) -> str:
-    if K == 1:
-        return ""
-    if used.all_used >= _ALL_USED:
-        return f"The posterior has points in {'both' if K == 2 else f'all {K}'}."
-    return f"The posterior gives {percent(1 - used.all_used)} to fewer groups that have any points."
+def _use(found: Findings, K: int) -> Iterator[str]:
+    used = found.groups.all_used
+    if K > 1 and isinstance(found, Comparison):
+        all_used = f"The posterior has points in {'both' if K == 2 else f'all {K}'}."
+        yield all_used if used >= _ALL_USED else f"The posterior gives {percent(1 - used)} to fewer groups that have any points."
 
 
 def _one_hill(found: Findings) -> Iterator[str]:
-    where = f" in {percent(found.groups.pairs[0][2])} of the draws" if found.groups.pairs and isinstance(found, Comparison) else ""
     for j, k, probability in found.groups.pairs[:1]:
         if probability >= _ONE_HILL:
-            yield f"Groups {j} and {k} may be one: together they have a single peak{where}."
+            draws = f" in {percent(probability)} of the draws" if isinstance(found, Comparison) else ""
+            yield f"Groups {j} and {k} may be one: together they have a single peak{draws}."
 
 
 def _how_sure(found: Findings) -> Answer:
@@ -148,11 +141,11 @@ def _how_sure(found: Findings) -> Answer:
 
 def _causes(comparison: Comparison) -> str:
     overlap, little = causes(comparison.doubtful)
-    if not little:
-        return "because the groups overlap there; more rows would not help"
-    if not overlap:
-        return "because the groups are not known well enough; more rows would help"
-    return f"{overlap:,} because the groups overlap there, {little:,} for want of data"
+    if overlap and little:
+        return f"{overlap:,} because the groups overlap there, {little:,} for want of data"
+    return "because the groups " + (
+        "are not known well enough; more rows would help" if little else "overlap there; more rows would not help"
+    )
 
 
 def _trust(found: Findings) -> Answer:

@@ -209,10 +209,5 @@ def _points(found: Findings, rows: pd.DataFrame, known: KnownLabels | None) -> l
 def _convergence_summary(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The worst of each kind of labels."""
     for labels, rows in varying(table).groupby("labels", sort=False):
-        yield {
-            "labels": labels,
-            "n": len(rows),
-            "r_hat": rows["r_hat"].max(skipna=False),
-            "ess_bulk": rows["ess_bulk"].min(skipna=False),
-            "ess_tail": rows["ess_tail"].min(skipna=False),
-        }
+        worst = {"r_hat": "max", "ess_bulk": "min", "ess_tail": "min"}
+        yield {"labels": labels, "n": len(rows)} | {name: rows[name].agg(how, skipna=False) for name, how in worst.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from bayesgmm.priors.model import draw_mixtures
 from bayesgmm.report.typography import number
 
 __all__ = ["describe_priors", "sensitivity"]
+
+type Row = tuple[str, str, str]
 
 _TAILS = (0.025, 0.5, 0.975)
 _MOST_COLUMNS = 12
@@ -40,41 +43,30 @@ def describe_priors(
     list of dict
         Keys ``of``, ``column`` and ``belief``.
     """
-    if isinstance(priors, ResolvedConjugatePriors):
-        return _conjugate(priors)
     if priors is None:
         return []
-    rows = [_row("weights", "", _dirichlet(priors.concentration))]
-    shown = list(enumerate(features))[:_MOST_COLUMNS]
+    rows = _conjugate(priors) if isinstance(priors, ResolvedConjugatePriors) else _beliefs(priors, features, covariance_type)
+    return [dict(zip(("of", "column", "belief"), row, strict=True)) for row in rows]
+
+
+def _beliefs(priors: ResolvedPriors, features: tuple[str, ...], covariance_type: str) -> Iterator[Row]:
+    yield "weights", "", _dirichlet(priors.concentration)
     # Along the columns, the means are sums of independent normal numbers.
     loc = priors.frame.center + priors.means_loc @ priors.frame.factor.T
     scale = np.sqrt(priors.means_scale**2 @ (priors.frame.factor**2).T)
-    rows += [_row("means", name, _normal(loc[:, d], scale[:, d])) for d, name in shown]
-    rows += _spreads(priors, features, covariance_type)
+    ends = np.stack([loc, loc - 1.96 * scale, loc + 1.96 * scale])
+    for d, name in enumerate(features[:_MOST_COLUMNS]):
+        said = [[number(value) for value in group] for group in ends[..., d].T]
+        yield "means", name, _each([f"normal about {mean}, 95% between {lower} and {upper}" for mean, lower, upper in said])
+    yield from _spreads(priors, features, covariance_type)
     if covariance_type in ("full", "tied") and len(features) > 1:
         etas = priors.correlations.etas
         about = _lkj(etas) if priors.frame.is_identity else "about those of all rows, a group's may be any"
-        name = " or ".join(f"LKJ({eta:.4g})" for eta in etas)
-        rows.append(_row("correlations", "", f"{name}: {about}"))
-    return rows
-
-
-def _row(of: str, column: str, belief: str) -> dict[str, str]:
-    return {"of": of, "column": column, "belief": belief}
+        yield "correlations", "", f"{' or '.join(f'LKJ({eta:.4g})' for eta in etas)}: {about}"
 
 
 def _dirichlet(concentration: np.ndarray) -> str:
-    values = ", ".join(f"{value:.4g}" for value in concentration)
-    return f"Dirichlet({values})"
-
-
-def _normal(loc: np.ndarray, scale: np.ndarray) -> str:
-    """Centre and 95 % range; of each group where they differ."""
-    ends = [
-        f"normal about {number(m)}, 95% between {number(m - 1.96 * s)} and {number(m + 1.96 * s)}"
-        for m, s in zip(loc, scale, strict=True)
-    ]
-    return _each(ends)
+    return f"Dirichlet({', '.join(f'{value:.4g}' for value in concentration)})"
 
 
 def _each(said: list[str]) -> str:
@@ -82,7 +74,7 @@ def _each(said: list[str]) -> str:
     return said[0] if len(set(said)) == 1 else "; ".join(f"group {k}: {text}" for k, text in enumerate(said))
 
 
-def _spreads(priors: ResolvedPriors, features: tuple[str, ...], covariance_type: str) -> list[dict[str, str]]:
+def _spreads(priors: ResolvedPriors, features: tuple[str, ...], covariance_type: str) -> Iterator[Row]:
     """Median and 95 % range of standard deviations, for each column that has its own."""
     name, rounding = type(priors.sds).__name__, np.zeros(len(features))
     if priors.frame.is_identity:
@@ -98,11 +90,10 @@ def _spreads(priors: ResolvedPriors, features: tuple[str, ...], covariance_type:
             drawn = drawn.reshape(-1, 1, len(features))
         lower, middle, upper = np.quantile(drawn, _TAILS, axis=0)
     table = np.vectorize(_spread, otypes=[object])(name, rounding, lower, middle, upper)
-    if "feature" not in priors.sds_dims:
-        return [_row("standard deviations", "", _each(list(np.atleast_1d(table))))]
-    table = np.atleast_2d(table)
-    shown = list(enumerate(features))[:_MOST_COLUMNS]
-    return [_row("standard deviations", column, _each(list(table[:, d]))) for d, column in shown]
+    names = features[:_MOST_COLUMNS] if "feature" in priors.sds_dims else ("",)
+    table = np.atleast_2d(table) if names != ("",) else np.atleast_1d(table)[:, None]
+    for name, said in zip(names, table.T, strict=False):
+        yield "standard deviations", name, _each(list(said))
 
 
 def _spread(name: str, rounding: float, lower: float, middle: float, upper: float) -> str:
@@ -119,17 +110,12 @@ def _lkj(etas: tuple[float, ...]) -> str:
     return "correlations near zero a little more probable" if etas[0] > 1 else "correlations near ±1 more probable"
 
 
-def _conjugate(priors: ResolvedConjugatePriors) -> list[dict[str, str]]:
+def _conjugate(priors: ResolvedConjugatePriors) -> Iterator[Row]:
     centre = ", ".join(number(value) for value in priors.means_loc)
-    return [
-        _row("weights", "", _dirichlet(priors.concentration)),
-        _row("means", "", f"normal about ({centre}), worth {priors.shrinkage:.4g} rows"),
-        _row("covariances", "", f"inverse Wishart with {priors.df:.4g} degrees of freedom, {_learned(priors)}"),
-    ]
-
-
-def _learned(priors: ResolvedConjugatePriors) -> str:
-    return "of a given scale" if priors.scale_df is None else "of a scale that is learned from the data"
+    scale = "a given scale" if priors.scale_df is None else "a scale that is learned from the data"
+    yield "weights", "", _dirichlet(priors.concentration)
+    yield "means", "", f"normal about ({centre}), worth {priors.shrinkage:.4g} rows"
+    yield "covariances", "", f"inverse Wishart with {priors.df:.4g} degrees of freedom, of {scale}"
 
 
 def sensitivity(posterior: BayesianGaussianMixture) -> tuple[list[dict[str, Any]], str]:

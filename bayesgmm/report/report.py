@@ -135,10 +135,6 @@ class Report:
         """
         folder = Path(directory)
         _check_folder(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(error.errno, f"Cannot write ({error.strerror})", str(folder)) from error
         if self.posterior is not None:
             save_draws(self.posterior, folder / _DRAWS)
         elif (folder / _DRAWS).exists():

@@ -226,8 +226,7 @@ def _families(names: Iterable[str]) -> list[str]:
     """Fonts that figures with these names need, as far as they are installed; the usual one alone for most names."""
     names, chosen = list(names), [_FAMILY]
     for family in _OTHERS:
-        missing = _lacks(names, chosen)
-        if missing and missing & _letters(family):
+        if _lacks(names, chosen) & _letters(family):
             chosen.append(family)
     return chosen
 

@@ -160,16 +160,14 @@ def _coded(series: pd.Series, n_rows: int, name: str) -> tuple[IntArray, tuple[s
     """Labels as numbers (N,), -1 where missing, and their names in order."""
     if len(series) != n_rows:
         raise InvalidDataError(f"There are {len(series)} labels ({name}) for {n_rows} rows: give one for each row.")
-    codes, values = pd.factorize(series.to_numpy(dtype=object), use_na_sentinel=True)
+    codes, values = pd.factorize(series.map(str, na_action="ignore").to_numpy(dtype=object), sort=True)
     if not len(values):
         raise InvalidDataError(f"The labels ({name}) are all missing.")
     if len(values) > MOST_LABELS:
         raise InvalidDataError(
             f"{name} has {len(values)} different values, too many for labels (at most {MOST_LABELS}): give a column that names groups."
         )
-    order = sorted(range(len(values)), key=lambda i: str(values[i]))
-    place = np.argsort(order)
-    return np.where(codes >= 0, place[codes], -1), tuple(str(values[i]) for i in order)
+    return codes, tuple(values)
 
 
 def _interval(truth: IntArray, comparison: Comparison) -> tuple[float, float]:

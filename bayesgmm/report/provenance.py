@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -80,7 +79,8 @@ def facts_of(
         "model": {"n_components": int(em.n_components), "covariance_type": str(em.covariance_type)},
         "em": _em(em),
         "posterior": None if posterior is None else _posterior(posterior),
-        "versions": {"python": platform.python_version(), "bayesgmm": __version__, **_versions()},
+        "versions": {"python": platform.python_version(), "bayesgmm": __version__}
+        | {name: metadata.version(name) for name in _PACKAGES},
     }
 
 
@@ -115,17 +115,13 @@ def _em(em: GaussianMixture) -> dict[str, Any]:
 
 
 def _posterior(posterior: BayesianGaussianMixture) -> dict[str, Any]:
-    attrs = posterior.datatree_.attrs
-    chains, draws = posterior.params_.batch_shape
-    return {
-        "sampler": str(attrs.get("sampler", "unknown")),
-        "inference": str(attrs.get("inference", "nuts")),
-        "prior": str(attrs.get("prior", "unknown")),
+    attrs, (chains, draws) = posterior.datatree_.attrs, posterior.params_.batch_shape
+    said = {"sampler": "unknown", "inference": "nuts", "prior": "unknown", "relabelled": "unknown"}
+    return {name: str(attrs.get(name, otherwise)) for name, otherwise in said.items()} | {
         "chains": int(chains),
         "draws": int(draws),
         "tune": jsonable(attrs.get("tuning_steps")),
         "sampling_time": jsonable(attrs.get("sampling_time")),
-        "relabelled": str(attrs.get("relabelled", "unknown")),
         "priors": None if posterior.priors is None else repr(posterior.priors),
         "random_state": _seed(posterior),
     }
@@ -135,15 +131,6 @@ def _seed(fit: Fit) -> int | None:
     """The seed if it is a number; generators can't be written down."""
     seed = fit.random_state
     return int(seed) if isinstance(seed, int | np.integer) else None
-
-
-def _versions() -> dict[str, str]:
-    """Versions of the packages that the numbers depend on, as far as they are installed."""
-    found = {}
-    for name in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def recipe(
@@ -160,43 +147,36 @@ def recipe(
     choice : Choice, optional
         Of the number of groups, if there was one.
     """
-    return "\n".join(_lines(em, posterior, facts, choice))
-
-
-def _lines(
-    em: GaussianMixture, posterior: BayesianGaussianMixture | None, facts: dict[str, Any], choice: Choice | None
-) -> Iterator[str]:
     data, known, source = facts["data"], facts["known_labels"], facts["source"]
     report = ["em", *(["X=X"] if posterior is None else ["posterior", "X"]), f"name={facts['name']!r}"]
-    yield "import bayesgmm as bg"
     if source is None:
-        yield ""
-        yield f"# X: your table with the columns {shortened(listed(data['features'], conjunction=', '), _LONGEST)!r}"
+        lines = ["", f"# X: your table with the columns {shortened(listed(data['features'], conjunction=', '), _LONGEST)!r}"]
+        report += ["labels=labels"] if known else []
     else:
-        yield "from bayesgmm.files import read_table"
-        yield ""
-        columns = [*data["features"], *([known["name"]] if known else [])]
-        yield f"table = read_table({source!r}, columns={columns!r})"
+        names = [*data["features"], *([known["name"]] if known else [])]
+        dropping = (".dropna(how='all')" if data["n_missing"] else ".dropna()") if data["n_left_out"] else ""
         features = f"table[{data['features']!r}]" if known else "table"
-        yield f"X = {features}{_dropping(data)}"
+        lines = ["from bayesgmm.files import read_table", "", f"table = read_table({source!r}, columns={names!r})"]
+        lines.append(f"X = {features}{dropping}")
         report.append(f"source={source!r}")
-        if data["n_left_out"]:
-            report.append("left_out=len(table) - len(X)")
-    if known:
-        report.append(f"labels=table.loc[X.index, {known['name']!r}]" if source is not None else "labels=labels")
+        report += ["left_out=len(table) - len(X)"] if data["n_left_out"] else []
+        report += [f"labels=table.loc[X.index, {known['name']!r}]"] if known else []
     if choice is None:
-        yield _call("em = bg.GaussianMixture", [repr(int(em.n_components)), *_settings(em)], ".fit(X)")
-        if posterior is not None and facts["posterior"]["prior"] == "unknown":
-            yield "# draws: the posterior that was sampled elsewhere"
-            yield "posterior = bg.BayesianGaussianMixture.from_draws(draws, X, init=em)"
-        elif posterior is not None:
-            arguments = [repr(int(posterior.n_components)), *_settings(posterior), "init=em"]
-            yield _call("posterior = bg.BayesianGaussianMixture", arguments, ".fit(X)")
+        lines += _fitting(em, posterior, facts)
     else:
-        yield from _selecting(em, posterior, choice)
+        lines += _selecting(em, posterior, choice)
         report.append("selection=selection")
-    yield _call("report = bg.report.build_report", report)
-    yield "report.write('report')"
+    return "\n".join(["import bayesgmm as bg", *lines, _call("report = bg.report.build_report", report), "report.write('report')"])
+
+
+def _fitting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, facts: dict[str, Any]) -> Iterator[str]:
+    yield _call("em = bg.GaussianMixture", [repr(int(em.n_components)), *_settings(em)], ".fit(X)")
+    if posterior is not None and facts["posterior"]["prior"] == "unknown":
+        yield "# draws: the posterior that was sampled elsewhere"
+        yield "posterior = bg.BayesianGaussianMixture.from_draws(draws, X, init=em)"
+    elif posterior is not None:
+        arguments = [repr(int(posterior.n_components)), *_settings(posterior), "init=em"]
+        yield _call("posterior = bg.BayesianGaussianMixture", arguments, ".fit(X)")
 
 
 def _selecting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, choice: Choice) -> Iterator[str]:
@@ -214,12 +194,6 @@ def _selecting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, c
     yield "em = selection.models[chosen]"
     if posterior is not None:
         yield "posterior = selection.posteriors[chosen]"
-
-
-def _dropping(data: dict[str, Any]) -> str:
-    if not data["n_left_out"]:
-        return ""
-    return ".dropna(how='all')" if data["n_missing"] else ".dropna()"
 
 
 def _settings(fit: Fit, without: tuple[str, ...] = (), *, as_dict: bool = False) -> list[str]:

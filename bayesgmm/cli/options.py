@@ -66,6 +66,10 @@ class Model:
     n_init: int | None = None
     random_state: int | None = None
 
+    def search(self) -> dict[str, Any]:
+        """How EM searches, as its estimator takes it."""
+        return {"n_init": self.n_init or "auto", "random_state": self.random_state}
+
 
 @dataclass(frozen=True)
 class Sampling:

@@ -173,8 +173,7 @@ def _as_csv(names: Iterable[str]) -> str:
 
 def new_em(model: Model) -> GaussianMixture:
     """Return the estimator that is to be fitted by EM."""
-    kind, n_init = model.covariance_type, model.n_init or "auto"
-    return GaussianMixture(model.components, covariance_type=kind, n_init=n_init, random_state=model.random_state)
+    return GaussianMixture(model.components, covariance_type=model.covariance_type, **model.search())
 
 
 def fit_em(X: pd.DataFrame, model: Model, progress: Progress) -> GaussianMixture:
@@ -189,14 +188,8 @@ def fit_posterior(
 ) -> BayesianGaussianMixture:
     """Sample the posterior, from EM's solution."""
     with progress.step("Sampling from the posterior"):
-        return BayesianGaussianMixture(
-            model.components,
-            covariance_type=model.covariance_type,
-            init=em,
-            random_state=model.random_state,
-            progressbar=not progress.quiet,
-            **sampling.chosen(),
-        ).fit(X)
+        settings = {"random_state": model.random_state, "progressbar": not progress.quiet, **sampling.chosen()}
+        return BayesianGaussianMixture(model.components, covariance_type=model.covariance_type, init=em, **settings).fit(X)
 
 
 def fit_first(X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Progress) -> tuple[GaussianMixture, Selection | None]:
@@ -204,14 +197,7 @@ def fit_first(X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Pr
     if len(counts) == 1:
         return fit_em(X, model, progress), None
     with progress.step(f"Fitting {', '.join(map(str, counts))} groups by EM"):
-        selection = select(
-            X,
-            counts,
-            model.covariance_type,
-            random_state=model.random_state,
-            progressbar=not progress.quiet,
-            n_init=model.n_init or "auto",
-        )
+        selection = select(X, counts, model.covariance_type, progressbar=not progress.quiet, **model.search())
         choice = choose(selection)
     progress.say(" ".join(choice.sentences))
     return choice.em, selection

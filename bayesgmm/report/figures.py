@@ -68,8 +68,8 @@ def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None) 
         figures = _of_any(found) | (_of_both(found) if isinstance(found, Comparison) else {})
         if choice is not None:
             models = choice.models
-            best = f"BIC is least for {counted(choice.by('bic'), 'group')}, ICL for {counted(choice.by('icl'), 'group')}."
-            alt = f"Criteria by number of groups. {best}"
+            bic, icl = (counted(choice.by(criterion), "group") for criterion in ("bic", "icl"))
+            alt = f"Criteria by number of groups. BIC is least for {bic}, ICL for {icl}."
             figures["choice"] = Figure(_render(lambda: plot_choice(models), "svg"), alt, choice.has_posteriors)
         if known is not None and known.calibration is not None:
             drawn = _render(lambda: _reliability(found, known), "svg")
@@ -115,21 +115,16 @@ def _of_any(found: Findings) -> dict[str, Figure]:
 def _of_both(comparison: Comparison) -> dict[str, Figure]:
     """Parameters, points in doubt, and chains: what only a posterior has."""
     tree, doubtful = comparison.datatree, comparison.doubtful
+    alt = "Each parameter by EM beside its posterior mean and 95% interval; the table below has the numbers. "
     # Points, curves and traces by the hundred are larger as a drawing than as its picture.
-    few = len(comparison.parameters) <= _MOST_DRAWN
-    said = {
-        "forest": "Each parameter by EM beside its posterior mean and 95% interval; the table below has the numbers. "
-        f"{comparison.verdict('parameters').sentence}",
-        "trace": "Distribution and course of the draws of each chain; the convergence table has the numbers.",
-        "rank": "Ranks of each chain's draws among all draws; lines near zero say that the chains agree.",
-    }
-    figures = {
-        "forest": Figure(_render(comparison.plot_forest, "svg" if few else "png8"), said["forest"], True),
-        "trace": Figure(_render(lambda: plots.plot_trace(tree), "png8"), said["trace"], True),
-    }
+    drawn = _render(comparison.plot_forest, "svg" if len(comparison.parameters) <= _MOST_DRAWN else "png8")
+    figures = {"forest": Figure(drawn, alt + comparison.verdict("parameters").sentence, True)}
+    alt = "Distribution and course of the draws of each chain; the convergence table has the numbers."
+    figures["trace"] = Figure(_render(lambda: plots.plot_trace(tree), "png8"), alt, True)
     # Ranks compare chains; one chain has nothing to be compared with.
     if comparison.posterior_params.batch_shape[0] > 1:
-        figures["rank"] = Figure(_render(lambda: plots.plot_rank(tree), "png8"), said["rank"], True)
+        alt = "Ranks of each chain's draws among all draws; lines near zero say that the chains agree."
+        figures["rank"] = Figure(_render(lambda: plots.plot_rank(tree), "png8"), alt, True)
     if len(doubtful):
         shown, best = min(len(doubtful), _MOST_BARS), 1 - float(doubtful["posterior_doubt"].iloc[0])
         alt = (
@@ -179,8 +174,7 @@ def _render(draw: Callable[[], Any], kind: str) -> str:
     before = set(plt.get_fignums())
     try:
         draw()
-        figure = plt.figure(max(set(plt.get_fignums()) - before))
-        return data_uri(figure, kind)
+        return data_uri(plt.figure(max(set(plt.get_fignums()) - before)), kind)
     finally:
         for number_of_figure in set(plt.get_fignums()) - before:
             plt.close(number_of_figure)
@@ -194,8 +188,8 @@ def data_uri(figure: matplotlib.figure.Figure, kind: str) -> str:
     # Transparent, so that the page's own light or dark ground shows through.
     figure.savefig(out, format=kind, dpi=_DPI, transparent=True, metadata=metadata)
     content = _few_colours(out) if few else out.getvalue()
-    media = {"svg": "image/svg+xml", "png": "image/png"}[kind]
-    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
+    media = {"svg": "svg+xml"}.get(kind, kind)
+    return f"data:image/{media};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _few_colours(png: io.BytesIO) -> bytes:

@@ -456,8 +456,11 @@ class TestReport:
         assert "--method em" in found["command"]
         assert "osterior" not in Path(page).read_text()
 
-    def test_em_alone_takes_no_settings_of_a_sampler(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        words = ["report", "faithful", "-k", "2", "-o", "out", "--method", "em", "--draws", "100"]
+    @pytest.mark.parametrize("command", [["report", "--method", "em"], ["fit"]])
+    def test_em_alone_takes_no_settings_of_a_sampler(
+        self, here: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+    ) -> None:
+        words = [*command, "faithful", "-k", "2", "-o", "out", "--draws", "100"]
         assert fails(capsys, *words) == "Error: --draws is for the posterior, which --method em leaves out."
         assert entries(here) == []
 

@@ -152,10 +152,12 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
 
     chosen = {name: settings.pop(name) for name in ("weights", "scheduler", "checkpoint", "resume")}
     data, model, sampling = values(settings)
-    if save_draws is not None and method == "em":
-        raise click.UsageError("EM has no draws to save: --save-draws goes with --method posterior.")
     if method == "posterior":
         model = for_posterior(model, "bayesgmm fit --method em")
+    elif save_draws is not None:
+        raise click.UsageError("EM has no draws to save: --save-draws goes with --method posterior.")
+    else:
+        sampling.refuse()
     for path in filter(None, (output, save_draws)):
         check_writable(path)
     progress = Progress(quiet)
@@ -184,10 +186,9 @@ cli.add_command(predict)
 
 
 def _pending() -> str:
-    since = f"{datetime.now(UTC):%H:%M} UTC on {datetime.now(UTC):%Y-%m-%d}"
     return (
-        f"The posterior is being computed since {since}. When it is there, this page has it: reload it then. "
-        "If no bayesgmm runs any more, it was cut off; the command below starts again."
+        f"The posterior is being computed since {datetime.now(UTC):%H:%M UTC on %Y-%m-%d}. When it is there, this page has it: reload "
+        "it then. If no bayesgmm runs any more, it was cut off; the command below starts again."
     )
 
 

@@ -24,7 +24,6 @@ from bayesgmm.cli.options import (
     seeded,
     values,
 )
-from bayesgmm.cli.predict import predict
 
 if TYPE_CHECKING:
     from bayesgmm.cli.steps import Progress
@@ -172,6 +171,32 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
         click.echo(line)
 
 
+@cli.command(short_help="Say of each row which group it is in, and how surely.")
+@click.argument("model", metavar="MODEL")
+@click.argument("source", metavar="DATA")
+@click.option("--output", "-o", required=True, metavar="FILE", help="Parquet file, with a row for each row of the data.")
+@_quiet_option
+def predict(model: str, source: str, output: str, quiet: bool) -> None:
+    """Write for each row of DATA what MODEL says of it.
+
+    MODEL is what `bayesgmm fit` wrote; a posterior is represented by its means, without what is uncertain about them. DATA is a .csv,
+    .tsv, .parquet or .npy file, a folder of Parquet files or a quoted pattern such as 'data/*.parquet', or the name of a data set that
+    ships with bayesgmm. Of a table the columns that were fitted are used, by their names.
+
+    FILE receives, in the order of the data (files in the order of their names): component, the most probable one, counted from 0;
+    probability_0, probability_1, ... of each component; log_density of the row under the mixture. The data are read in chunks, and the
+    file appears when it is complete.
+    """
+    from bayesgmm.cli.predict import check_output, read_model, write_predictions
+    from bayesgmm.cli.steps import Progress
+
+    check_output(output, model, source)
+    params, names = read_model(model)
+    n_rows = write_predictions(params, names, source, output, Progress(quiet))
+    click.echo(output)
+    click.echo(f"{n_rows} rows, {params.n_components} components")
+
+
 @cli.command("datasets")
 def list_datasets() -> None:
     """List the data sets that ship with bayesgmm."""
@@ -180,9 +205,6 @@ def list_datasets() -> None:
     for name in datasets.names():
         table = datasets.load(name)
         click.echo(f"{name:<10} {len(table):>4} rows: {', '.join(table.columns)}")
-
-
-cli.add_command(predict)
 
 
 def _pending() -> str:

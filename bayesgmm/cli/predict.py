@@ -1,19 +1,29 @@
-"""``bayesgmm predict``: what a model that ``bayesgmm fit`` wrote says of each row, chunk by chunk."""
+"""What a model that ``bayesgmm fit`` wrote says of each row, chunk by chunk."""
 
 import json
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-if TYPE_CHECKING:
-    from bayesgmm.cli.steps import Progress
-    from bayesgmm.params import MixtureParams
-    from bayesgmm.typing import FloatArray
+from bayesgmm import datasets
+from bayesgmm.cli.steps import Progress, in_numbers
+from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.expectation import responsibility_moments
+from bayesgmm.files import arrow_path, atomic_write, check_writable, read_table
+from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
+from bayesgmm.rows.files import bounds
+from bayesgmm.rows.open import stream_rows
+from bayesgmm.rows.parquet import parquet_files
+from bayesgmm.typing import FloatArray
 
-__all__ = ["predict", "read_model", "write_predictions"]
+__all__ = ["check_output", "read_model", "write_predictions"]
 
 ROWS = 2**17
 """Rows that are predicted at a time: their predictions, in two formats, take several times the memory of the rows themselves."""
@@ -21,35 +31,8 @@ _TABLES = (".csv", ".tsv")
 _KEYS = ("bayesgmm_version", "feature_names", "weights", "means", "covariances")
 
 
-@click.command(short_help="Say of each row which group it is in, and how surely.")
-@click.argument("model", metavar="MODEL")
-@click.argument("source", metavar="DATA")
-@click.option("--output", "-o", required=True, metavar="FILE", help="Parquet file, with a row for each row of the data.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
-def predict(model: str, source: str, output: str, quiet: bool) -> None:
-    """Write for each row of DATA what MODEL says of it.
-
-    MODEL is what `bayesgmm fit` wrote; a posterior is represented by its means, without what is uncertain about them. DATA is a .csv,
-    .tsv, .parquet or .npy file, a folder of Parquet files or a quoted pattern such as 'data/*.parquet', or the name of a data set that
-    ships with bayesgmm. Of a table the columns that were fitted are used, by their names.
-
-    FILE receives, in the order of the data (files in the order of their names): component, the most probable one, counted from 0;
-    probability_0, probability_1, ... of each component; log_density of the row under the mixture. The data are read in chunks, and the
-    file appears when it is complete.
-    """
-    from bayesgmm.cli.steps import Progress
-
-    _check_output(output, model, source)
-    params, names = read_model(model)
-    n_rows = write_predictions(params, names, source, output, Progress(quiet))
-    click.echo(output)
-    click.echo(f"{n_rows} rows, {params.n_components} components")
-
-
-def _check_output(output: str, model: str, source: str) -> None:
-    from bayesgmm.files import check_writable
-    from bayesgmm.rows.parquet import parquet_files
-
+def check_output(output: str, model: str, source: str) -> None:
+    """Refuse a name that predictions cannot be written to."""
     if Path(output).suffix.lower() != ".parquet":
         raise click.UsageError(f"--output {output}: predictions are written as Parquet, so the name must end in .parquet.")
     check_writable(output)
@@ -58,7 +41,7 @@ def _check_output(output: str, model: str, source: str) -> None:
             raise click.UsageError(f"--output {output} is one of the files that are read: give another name.")
 
 
-def write_predictions(params: "MixtureParams", names: list[str], source: str, output: str, progress: "Progress") -> int:
+def write_predictions(params: MixtureParams, names: list[str], source: str, output: str, progress: Progress) -> int:
     """Write the predictions of all rows, and return how many there are.
 
     Raises
@@ -66,10 +49,6 @@ def write_predictions(params: "MixtureParams", names: list[str], source: str, ou
     InvalidDataError
         If the data cannot be read, or lack a column, or hold infinite values; nothing is then left at ``output`` that was not there.
     """
-    import pyarrow.parquet as pq
-
-    from bayesgmm.files import arrow_path, atomic_write
-
     n_rows = 0
     with progress.step(f"Predicting {source}"), progress.line() as (show, overwrites):
         pieces = _pieces(source, names)
@@ -78,24 +57,16 @@ def write_predictions(params: "MixtureParams", names: list[str], source: str, ou
             atomic_write(output) as temporary,
             pq.ParquetWriter(arrow_path(temporary, "wb"), _schema(params.n_components)) as writer,
         ):
-            for place, start, X in chain(first, pieces):
-                writer.write_table(_predictions(params, X, place, start))
-                n_rows += len(X)
+            for chunk in chain(first, pieces):
+                writer.write_table(_predictions(params, chunk))
+                n_rows += len(chunk.X)
                 if overwrites:
                     show(f"{n_rows} rows")
     return n_rows
 
 
-def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArray"]]:
-    """Yield rows of the columns of these names with the place they come from and the number of the first of them there."""
-    from bayesgmm import datasets
-    from bayesgmm.cli.steps import in_numbers
-    from bayesgmm.exceptions import InvalidDataError
-    from bayesgmm.files import read_table
-    from bayesgmm.rows import Chunk
-    from bayesgmm.rows.files import bounds
-    from bayesgmm.rows.open import stream_rows
-
+def _pieces(source: str, names: list[str]) -> Iterator[Chunk]:
+    """Yield rows of the columns of these names with the place they come from."""
     if source in datasets.names() or Path(source).suffix.lower() in _TABLES:
         chunks = iter([Chunk(in_numbers(read_table(source, names), source).to_numpy(), place=source)])
     else:
@@ -104,45 +75,28 @@ def _pieces(source: str, names: list[str]) -> Iterator[tuple[str, int, "FloatArr
         if chunk.X.shape[1] != len(names):
             raise InvalidDataError(f"{chunk.place} has {chunk.X.shape[1]} columns and the model {len(names)}: {', '.join(names)}")
         for start, stop in bounds(len(chunk.X), len(names), ROWS):
-            yield chunk.place, chunk.first + start, chunk.X[start:stop]
+            yield Chunk(chunk.X[start:stop], place=chunk.place, first=chunk.first + start)
 
 
 def _schema(n_components: int) -> Any:
-    import pyarrow as pa
-
     probabilities = [(f"probability_{k}", pa.float64()) for k in range(n_components)]
     return pa.schema([("component", pa.int32()), *probabilities, ("log_density", pa.float64())])
 
 
-def _predictions(params: "MixtureParams", X: "FloatArray", place: str, start: int) -> Any:
+def _predictions(params: MixtureParams, chunk: Chunk) -> pa.Table:
     """Return a table of the rows' predictions."""
-    import numpy as np
-    import pyarrow as pa
-
-    from bayesgmm.expectation import responsibility_moments
-    from bayesgmm.rows import Chunk
-
-    _refuse_infinite(X, place, start)
-    arrays = params.reshape(-1).arrays()
-    moments = responsibility_moments(Chunk(X), *arrays, diagonal=params.is_diagonal)
+    if np.isinf(chunk.X).any():
+        row, column = (int(i[0]) for i in np.nonzero(np.isinf(chunk.X)))
+        raise InvalidDataError(
+            f"{chunk.place} has an infinite value in row {chunk.first + row}, column {column} (both counted from 0): replace or drop such "
+            "rows first"
+        )
+    moments = responsibility_moments(chunk, *params.reshape(-1).arrays(), diagonal=params.is_diagonal)
     columns: list[np.ndarray] = [moments.mean.argmax(axis=1).astype(np.int32), *moments.mean.T, moments.log_density]
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=_schema(params.n_components))
 
 
-def _refuse_infinite(X: "FloatArray", place: str, start: int) -> None:
-    import numpy as np
-
-    from bayesgmm.exceptions import InvalidDataError
-
-    if not np.isinf(X).any():
-        return
-    row, column = (int(i[0]) for i in np.nonzero(np.isinf(X)))
-    raise InvalidDataError(
-        f"{place} has an infinite value in row {start + row}, column {column} (both counted from 0): replace or drop such rows first"
-    )
-
-
-def read_model(path: str) -> "tuple[MixtureParams, list[str]]":
+def read_model(path: str) -> tuple[MixtureParams, list[str]]:
     """Read a model that ``bayesgmm fit`` wrote, of a posterior the means over its draws, and the names of its columns.
 
     Raises
@@ -150,8 +104,6 @@ def read_model(path: str) -> "tuple[MixtureParams, list[str]]":
     InvalidDataError
         If there is no such file, or it holds something else.
     """
-    from bayesgmm.exceptions import InvalidDataError
-
     if not Path(path).is_file():
         raise InvalidDataError(f"There is no file {path!r}; bayesgmm fit writes one.")
     try:
@@ -161,10 +113,8 @@ def read_model(path: str) -> "tuple[MixtureParams, list[str]]":
         raise InvalidDataError(f"{path} does not hold a model of bayesgmm: {why}; bayesgmm fit writes one.") from None
 
 
-def _parsed(text: bytes) -> "tuple[MixtureParams, list[str]]":
+def _parsed(text: bytes) -> tuple[MixtureParams, list[str]]:
     """Return the mixture and its columns, or raise ValueError that says what is wrong."""
-    from bayesgmm.params import MixtureParams
-
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -183,9 +133,7 @@ def _parsed(text: bytes) -> "tuple[MixtureParams, list[str]]":
     return MixtureParams.from_covariances(**arrays), names
 
 
-def _numbers(values: Any, name: str) -> "FloatArray":
-    import numpy as np
-
+def _numbers(values: Any, name: str) -> FloatArray:
     try:
         array = np.asarray(values, dtype=float)
     except (ValueError, TypeError, OverflowError):

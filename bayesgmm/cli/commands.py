@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bayesgmm import __version__
-from bayesgmm.cli.large import Large, fit_large, is_large, large_options
 from bayesgmm.cli.options import (
     Data,
+    Large,
     Model,
     Sampling,
     components_option,
@@ -19,6 +19,7 @@ from bayesgmm.cli.options import (
     data_options,
     for_posterior,
     label_option,
+    large_options,
     model_options,
     sampling_options,
     seeded,
@@ -146,6 +147,7 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     EM also takes data larger than memory: Parquet files, a folder of them, a quoted pattern such as 'data/*.parquet', or
     an .npy file. These are read in chunks.
     """
+    from bayesgmm.cli.large import fit_large, is_large
     from bayesgmm.cli.steps import Progress, found
     from bayesgmm.files import atomic_write_text, check_writable
 

@@ -8,22 +8,22 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from bayesgmm.cli.options import Data, Model, together
+from bayesgmm import datasets
+from bayesgmm.cli.options import Data, Large, Model
+from bayesgmm.cli.steps import Progress, describe_em, describe_job, leave_out, new_em
+from bayesgmm.em import Iteration
+from bayesgmm.estimators import GaussianMixture
+from bayesgmm.exceptions import BayesGMMError, InvalidParameterError
+from bayesgmm.files import check_writable
+from bayesgmm.rows import Rows, open_rows
+from bayesgmm.tables.uninformative import Extent
 
-if TYPE_CHECKING:
-    from bayesgmm.cli.steps import Progress
-    from bayesgmm.em import Iteration
-    from bayesgmm.estimators import GaussianMixture
-    from bayesgmm.rows import Rows
-    from bayesgmm.tables.uninformative import Extent
-
-__all__ = ["Large", "fit_large", "is_large", "large_options"]
+__all__ = ["fit_large", "is_large"]
 
 OFTEN = 1.0
 """Seconds between two lines about iterations where lines cannot be overwritten."""
@@ -31,39 +31,9 @@ PATIENCE = 5.0
 """Seconds in which a scheduler must answer, and have a worker."""
 _IN_MEMORY = (".csv", ".tsv")
 
-large_options = together(
-    click.option("--weights", metavar="NAME", help="How often each row counts: a Parquet table's column, or an .npy file."),
-    click.option(
-        "--scheduler", metavar="ADDRESS", help="A running Dask cluster that reads and fits the data, as tcp://10.0.0.5:8786."
-    ),
-    click.option("--checkpoint", metavar="FILE", help="Keep in this file, every few iterations, where the fit is."),
-    click.option("--resume", metavar="FILE", help="Go on from such a file."),
-)
-
-
-@dataclass(frozen=True)
-class Large:
-    """What only data in chunks can be fitted with."""
-
-    weights: str | None = None
-    scheduler: str | None = None
-    checkpoint: str | None = None
-    resume: str | None = None
-
-    def refuse(self, source: str) -> None:
-        """Raise click.UsageError if anything is asked for that a table in memory has not."""
-        given = [f"--{name}" for name, value in vars(self).items() if value is not None]
-        if given:
-            raise click.UsageError(
-                f"{', '.join(given)} goes with data that are read in chunks (.parquet, .npy, folders and patterns, by EM, "
-                f"with their missing values): {source} is read into memory."
-            )
-
 
 def is_large(data: Data, method: str) -> bool:
     """Whether data are fitted in chunks. One Parquet file alone is read into memory where that is what the other options need."""
-    from bayesgmm import datasets
-
     path = Path(data.source)
     if data.source in datasets.names() or path.suffix.lower() in _IN_MEMORY:
         return False
@@ -72,7 +42,7 @@ def is_large(data: Data, method: str) -> bool:
     return path.suffix.lower() == ".npy" or path.is_dir() or glob.has_magic(data.source)
 
 
-def fit_large(data: Data, model: Model, large: Large, method: str, progress: "Progress") -> dict[str, Any]:
+def fit_large(data: Data, model: Model, large: Large, method: str, progress: Progress) -> dict[str, Any]:
     """Fit by EM without ever holding all rows, and describe the fit, JSON-ready.
 
     Raises
@@ -82,10 +52,6 @@ def fit_large(data: Data, model: Model, large: Large, method: str, progress: "Pr
     InvalidDataError, InvalidParameterError
         As from :meth:`bayesgmm.GaussianMixture.fit`.
     """
-    from bayesgmm.cli.steps import describe_em, describe_job
-    from bayesgmm.files import check_writable
-    from bayesgmm.rows import open_rows
-
     _check_possible(data, method)
     if large.checkpoint is not None:
         check_writable(large.checkpoint)
@@ -111,11 +77,8 @@ def _check_possible(data: Data, method: str) -> None:
         )
 
 
-def _measurements(rows: "Rows", data: Data, large: Large) -> "Rows":
+def _measurements(rows: Rows, data: Data, large: Large) -> Rows:
     """Return the rows without columns that tell no groups apart, unless these were asked for by name."""
-    from bayesgmm.cli.steps import leave_out
-    from bayesgmm.rows import open_rows
-
     aside = leave_out(_extents(rows), data, named=rows.names is not None)
     if not aside or rows.names is None:
         return rows
@@ -123,10 +86,8 @@ def _measurements(rows: "Rows", data: Data, large: Large) -> "Rows":
     return open_rows(data.source, columns=left, sample_weight=large.weights)
 
 
-def _extents(rows: "Rows") -> "list[Extent]":
+def _extents(rows: Rows) -> list[Extent]:
     """What the first pass over the rows tells of their columns; consecutive numbers are known by their range, mean and spread."""
-    from bayesgmm.tables.uninformative import Extent
-
     summary, n = rows.summary, len(rows)
     columns = zip(rows.feature_names, summary.lowest, summary.highest, summary.seen, summary.mean, summary.square, strict=True)
     found = []
@@ -138,7 +99,7 @@ def _extents(rows: "Rows") -> "list[Extent]":
     return found
 
 
-def _about(rows: "Rows") -> str:
+def _about(rows: Rows) -> str:
     """Say how many rows and columns there are, and what is missing."""
     summary, names = rows.summary, rows.feature_names
     left_out = sum(summary.read) - len(rows)
@@ -150,9 +111,7 @@ def _about(rows: "Rows") -> str:
     return f"{text}; values are missing in {counts}: their rows are fitted with what they have"
 
 
-def _fitted(rows: "Rows", model: Model, large: Large, progress: "Progress") -> "GaussianMixture":
-    from bayesgmm.cli.steps import new_em
-
+def _fitted(rows: Rows, model: Model, large: Large, progress: Progress) -> GaussianMixture:
     em = new_em(model)
     with progress.step(f"Fitting by EM, K = {model.components}"), _told(progress) as tell:
         try:
@@ -164,12 +123,12 @@ def _fitted(rows: "Rows", model: Model, large: Large, progress: "Progress") -> "
 
 
 @contextmanager
-def _told(progress: "Progress") -> Iterator[Callable[["Iteration"], None]]:
+def _told(progress: Progress) -> Iterator[Callable[[Iteration], None]]:
     """Yield what tells of iterations: in one line that changes on a terminal, otherwise in lines, not more of them than can be read."""
     last = -OFTEN
     with progress.line() as (show, overwrites):
 
-        def tell(iteration: "Iteration") -> None:
+        def tell(iteration: Iteration) -> None:
             nonlocal last
             now = time.perf_counter()
             if overwrites or iteration.number == 1 or now - last >= OFTEN:
@@ -195,8 +154,6 @@ def _connected(address: str) -> Iterator[None]:
     BayesGMMError
         If the scheduler goes away while the block runs.
     """
-    from bayesgmm.exceptions import BayesGMMError, InvalidParameterError
-
     try:
         from distributed import Client
         from distributed.comm.core import CommClosedError
@@ -222,8 +179,6 @@ def _connected(address: str) -> Iterator[None]:
 def _check_answers(address: str) -> None:
     """Greet the scheduler first: Dask's own client would wait without end for a port that is open and says nothing."""
     from distributed.comm.addressing import parse_address, parse_host_port
-
-    from bayesgmm.exceptions import InvalidParameterError
 
     try:
         scheme, location = parse_address(address)

@@ -19,6 +19,7 @@ __all__ = [
     "POSTERIOR_COVARIANCE_TYPES",
     "SAMPLERS",
     "Data",
+    "Large",
     "Model",
     "Sampling",
     "components_option",
@@ -26,6 +27,7 @@ __all__ = [
     "data_options",
     "for_posterior",
     "label_option",
+    "large_options",
     "model_options",
     "sampling_options",
     "seeded",
@@ -89,6 +91,25 @@ class Sampling:
         """Raise click.UsageError if anything was given: nothing is sampled."""
         if given := ", ".join(f"--{name}" for name in self.chosen()):
             raise click.UsageError(f"{given} is for the posterior, which --method em leaves out.")
+
+
+@dataclass(frozen=True)
+class Large:
+    """What only data in chunks can be fitted with."""
+
+    weights: str | None = None
+    scheduler: str | None = None
+    checkpoint: str | None = None
+    resume: str | None = None
+
+    def refuse(self, source: str) -> None:
+        """Raise click.UsageError if anything is asked for that a table in memory has not."""
+        given = [f"--{name}" for name, value in vars(self).items() if value is not None]
+        if given:
+            raise click.UsageError(
+                f"{', '.join(given)} goes with data that are read in chunks (.parquet, .npy, folders and patterns, by EM, "
+                f"with their missing values): {source} is read into memory."
+            )
 
 
 def values(settings: dict[str, Any]) -> tuple[Data, Model, Sampling]:
@@ -206,4 +227,12 @@ sampling_options = together(
     click.option("--chains", type=_AT_LEAST_ONE, metavar="N", help="Chains; the checks want four."),
     click.option("--cores", type=_AT_LEAST_ONE, metavar="N", help="Processor cores to use."),
     click.option("--sampler", type=click.Choice(SAMPLERS), help="What draws from the posterior; by default nuts."),
+)
+large_options = together(
+    click.option("--weights", metavar="NAME", help="How often each row counts: a Parquet table's column, or an .npy file."),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="A running Dask cluster that reads and fits the data, as tcp://10.0.0.5:8786."
+    ),
+    click.option("--checkpoint", metavar="FILE", help="Keep in this file, every few iterations, where the fit is."),
+    click.option("--resume", metavar="FILE", help="Go on from such a file."),
 )

@@ -21,8 +21,7 @@ from bayesgmm.exceptions import InvalidDataError, ReadingNote
 from bayesgmm.files import place_of, read_table, readable
 from bayesgmm.selection import Selection, choose, select
 from bayesgmm.selection.grid import with_posteriors
-from bayesgmm.tables.numeric import Wrong, as_numbers, has_booleans, warn_of_booleans
-from bayesgmm.tables.numeric import TEXT
+from bayesgmm.tables.numeric import TEXT, Wrong, as_numbers, has_booleans, warn_of_booleans
 from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, numbering
 from bayesgmm.text import counted
 

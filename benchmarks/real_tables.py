@@ -1,7 +1,8 @@
 """Posteriors of tables of five to fifty columns: least effective draws per second of processor time of the whole fit.
 
-``python -m benchmarks --only tables``. EM, the choice of starts, warm-up, sampling, labels and verdict all count. The peer is nutpie's NUTS on
-the same compiled density (``sampler="nuts"``), with as many draws after the same EM fit; it is left out where it takes many minutes.
+``python -m benchmarks --only tables``. EM, the choice of starts, warm-up, sampling, labels and verdict all count. The peer is nutpie's
+NUTS on the same compiled density (``sampler="nuts"``), with as many draws after the same EM fit, and left out where it takes many
+minutes.
 """
 
 from __future__ import annotations

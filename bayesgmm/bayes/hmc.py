@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp, softmax
 
 from bayesgmm.bayes import _compiled_hmc as _compiled
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.bayes.initial_points import InitialPoints
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
 from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.kernels.threads import n_threads
@@ -49,19 +51,23 @@ _TRUSTED, _LEAD = 0.15, 2.0
 the slowest movements, and labels alone have most of these."""
 _ROUND = 0.2  # seconds between two looks at the clock and at Ctrl-C
 _MOST_NUMBERS = 2_000_000  # uniform numbers that a chain is given at once
+_FREEDOM = 5.0
+"""Degrees of freedom of the t distributions that are jumped to: with tails heavier than a normal's, no place is left for good."""
+_LEAST_SHARE = 0.05
+_MOST_TO_JUMP_IN = 150
 _STEP = float(np.cbrt(np.finfo(float).eps))
 _LEAST_CURVATURE = 0.1
 
 
-def sample_hmc(density: LogPosterior, starts: FloatArray, settings: SamplerSettings) -> Draws:
+def sample_hmc(density: LogPosterior, initial: InitialPoints, settings: SamplerSettings) -> Draws:
     """Draw from a posterior.
 
     Parameters
     ----------
     density : LogPosterior
         If values are missing, or rows weighted, no labels are drawn.
-    starts : array of shape (chains, n_dim)
-        Modes of the posterior, one for each chain; a chain starts about its mode as far as the rows, with known labels, would allow.
+    initial : InitialPoints
+        A chain starts about its mode as far as the rows, with known labels, would allow. Between several modes chains jump.
     settings : SamplerSettings
 
     Returns
@@ -75,9 +81,14 @@ def sample_hmc(density: LogPosterior, starts: FloatArray, settings: SamplerSetti
         Unless ``keep_interrupted`` is set and there are draws to keep.
     """
     began = time.perf_counter()
-    metrics = {start.tobytes(): _metric(density, start) for start in np.unique(starts, axis=0)}
+    starts, jumps = initial.points, Jumps.between(initial)
+    # Chains that travel between modes need steps that all of them allow.
+    visited = None if jumps is None else jumps.centers
+    metrics = {
+        start.tobytes(): _metric(density, start[None] if visited is None else visited) for start in np.unique(starts, axis=0)
+    }
     seeds = np.random.SeedSequence(settings.seed).spawn(len(starts))
-    chains = [_Chain(density, start, metrics[start.tobytes()], seed) for start, seed in zip(starts, seeds, strict=True)]
+    chains = [_Chain(density, start, metrics[start.tobytes()], jumps, seed) for start, seed in zip(starts, seeds, strict=True)]
     with ThreadPoolExecutor(settings.cores or n_threads()) as pool, counter("Sampling", shown=settings.progressbar) as tell:
         run = _Run(chains, pool, None if settings.max_time is None else began + settings.max_time)
         try:
@@ -97,6 +108,8 @@ def sample_hmc(density: LogPosterior, starts: FloatArray, settings: SamplerSetti
         "n_steps": (numbers[..., 3] + numbers[..., 6]).astype(int),
     }
     details = {"cycles_per_draw": thin, "length_given_labels": road.labels, "length_given_rows": road.rows, **run.cut_short}
+    if jumps is not None:
+        details["jumps_accepted"] = float(np.mean([chain.jumped / chain.tried for chain in chains]))
     return Draws(density.space.constrain(q), statistics, "bayesgmm", time.perf_counter() - began, settings.tune, details)
 
 
@@ -115,8 +128,17 @@ class _Metric(NamedTuple):
     order: IntArray
 
 
-def _metric(density: LogPosterior, mode: FloatArray) -> _Metric:
-    """Return the metric of the components at a mode, given labels if there are any, otherwise given the rows.
+def _metric(density: LogPosterior, modes: FloatArray) -> _Metric:
+    """Return the metric of the components, the average of that at each of the modes (M, n)."""
+    blocks = density.space.blocks()
+    at_each = [_curvatures(density, mode, blocks) for mode in modes]
+    factors = [_root_of_inverse(np.mean(curvatures, axis=0)) for curvatures in zip(*at_each, strict=True)]
+    bounds = np.cumsum([0, *map(len, blocks)])
+    return _Metric(np.concatenate([factor.ravel() for factor in factors]), bounds, np.concatenate(blocks))
+
+
+def _curvatures(density: LogPosterior, mode: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
+    """Return the curvature of each block at a mode, all eigenvalues positive, given labels if there are any, otherwise given the rows.
 
     Second derivatives are central differences of gradients, in all blocks at once: given labels these know nothing of each other, but for
     what a joint prior of the standard deviations ties together.
@@ -126,7 +148,6 @@ def _metric(density: LogPosterior, mode: FloatArray) -> _Metric:
         user = density.given_labels()
         _draw_labels(density, mode, np.empty(0), user)
     gradient = np.empty((2, len(mode)))
-    blocks = density.space.blocks()
     curvatures = [np.zeros((len(block), len(block))) for block in blocks]
     for i in range(max(map(len, blocks))):
         here = np.array([block[i] for block in blocks if len(block) > i])
@@ -138,15 +159,18 @@ def _metric(density: LogPosterior, mode: FloatArray) -> _Metric:
         for block, curvature in zip(blocks, curvatures, strict=True):
             if len(block) > i:
                 curvature[:, i] = (gradient[1] - gradient[0])[block] / (up - down)[block[i]]
-    factors = [_root_of_inverse(curvature) for curvature in curvatures]
-    bounds = np.cumsum([0, *map(len, blocks)])
-    return _Metric(np.concatenate([factor.ravel() for factor in factors]), bounds, np.concatenate(blocks))
+    return [_positive(curvature) for curvature in curvatures]
+
+
+def _positive(curvature: FloatArray) -> FloatArray:
+    """Return a symmetric matrix with its eigenvalues made positive."""
+    values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
+    return (vectors * np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T
 
 
 def _root_of_inverse(curvature: FloatArray) -> FloatArray:
-    """Return the Cholesky factor of the inverse of a matrix whose eigenvalues are made positive."""
-    values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
-    inverse = (vectors / np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T
+    """Return the Cholesky factor of the inverse of a positive matrix."""
+    inverse = np.linalg.inv(curvature)
     factor: FloatArray = np.linalg.cholesky(0.5 * (inverse + inverse.T))
     return factor
 
@@ -158,12 +182,60 @@ def _draw_labels(density: LogPosterior, q: FloatArray, uniforms: FloatArray, lab
     _compiled.draw_labels(EVALUATE, q, density.X, density.user_data, uniforms, np.empty((len(density.X), K)), numbers)
 
 
-class _Chain:
-    """One chain: where it is, its step sizes, and three streams of random numbers, so that how many are drawn at once does not matter."""
+@dataclass(frozen=True, eq=False)
+class Jumps:
+    """Jumps between modes that no trajectory passes between: a draw from a mixture of t distributions about them, accepted or not.
 
-    def __init__(self, density: LogPosterior, mode: FloatArray, metric: _Metric, seed: np.random.SeedSequence) -> None:
-        self.density, self.metric = density, metric
-        self.momenta, self.uniforms, self.label_uniforms = map(np.random.default_rng, seed.spawn(3))
+    An independence sampler (Tierney 1994, Annals of Statistics 22, 1701-1762, section 2.3.3), which leaves the posterior as it is.
+
+    Parameters
+    ----------
+    centers : array of shape (M, n)
+    factors, inverses : arrays of shape (M, n, n)
+        Square roots of the covariances, and their inverses.
+    log_weights, log_dets : arrays of shape (M,)
+    """
+
+    centers: FloatArray
+    factors: FloatArray
+    inverses: FloatArray
+    log_weights: FloatArray
+    log_dets: FloatArray
+
+    @classmethod
+    def between(cls, initial: InitialPoints) -> Jumps | None:
+        """Return jumps between credible modes; None if there is one only, or if there are too many dimensions to hit another."""
+        if len(initial.modes) < 2 or len(initial.modes[0].center) > _MOST_TO_JUMP_IN:
+            return None
+        factors = np.stack([mode.factor for mode in initial.modes])
+        weights = np.maximum(softmax(initial.log_masses), _LEAST_SHARE)
+        centers = np.stack([mode.center for mode in initial.modes])
+        log_dets = np.linalg.slogdet(factors)[1]
+        return cls(centers, factors, np.linalg.inv(factors), np.log(weights / weights.sum()), log_dets)
+
+    def draw(self, rng: np.random.Generator) -> FloatArray:
+        """Return a place (n,) to jump to."""
+        m = int(rng.choice(len(self.centers), p=np.exp(self.log_weights)))
+        z = rng.standard_normal(self.centers.shape[1]) / np.sqrt(rng.chisquare(_FREEDOM) / _FREEDOM)
+        place: FloatArray = self.centers[m] + self.factors[m] @ z
+        return place
+
+    def log_density(self, q: FloatArray) -> float:
+        """Return the log-density of jumping to q (n,), up to a constant."""
+        z = np.einsum("mij,mj->mi", self.inverses, q - self.centers)
+        heights = -0.5 * (_FREEDOM + len(q)) * np.log1p(np.square(z).sum(1) / _FREEDOM)
+        return float(logsumexp(self.log_weights - self.log_dets + heights))
+
+
+class _Chain:
+    """One chain: where it is, its step sizes, and streams of random numbers, so that how many are drawn at once does not matter."""
+
+    def __init__(
+        self, density: LogPosterior, mode: FloatArray, metric: _Metric, jumps: Jumps | None, seed: np.random.SeedSequence
+    ) -> None:
+        self.density, self.metric, self.jumps = density, metric, jumps
+        self.tried = self.jumped = 0
+        self.momenta, self.uniforms, self.label_uniforms, self.places = map(np.random.default_rng, seed.spawn(4))
         self.q = self._about(mode)
         self.X = density.X if density.can_draw_labels else np.empty((0, density.space.n_features))
         self.labelled = density.given_labels()
@@ -185,7 +257,25 @@ class _Chain:
         return mode + q if np.isfinite(self.density(mode + q)[0]) else mode.copy()
 
     def run(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
-        """Return draws (draws, n_dim) and their numbers (draws, 7), ``thin`` cycles apart."""
+        """Return draws (draws, n_dim) and their numbers (draws, 7), ``thin`` cycles apart, with a jump before each if there are any."""
+        if self.jumps is None:
+            return self._cycles(road, draws, thin, adapting=adapting)
+        parts = []
+        for _ in range(draws):
+            self._jump(self.jumps)
+            parts.append(self._cycles(road, 1, thin, adapting=adapting))
+        return np.concatenate([q for q, _ in parts]), np.concatenate([numbers for _, numbers in parts])
+
+    def _jump(self, jumps: Jumps) -> None:
+        place = jumps.draw(self.places)
+        gain = self.density(place)[0] - self.density(self.q)[0] + jumps.log_density(self.q) - jumps.log_density(place)
+        self.tried += 1
+        if np.log(self.places.random()) < gain:
+            self.q, self.jumped = place, self.jumped + 1
+            if self.density.can_draw_labels:
+                _draw_labels(self.density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
+
+    def _cycles(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
         n_cycles, n = draws * thin, len(self.q)
         out, numbers = np.empty((draws, n)), np.zeros((draws, 7))
         labels = self.label_uniforms.random((n_cycles, len(self.X))) if road.labels > 0 else np.empty((n_cycles, 0))

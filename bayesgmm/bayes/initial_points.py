@@ -1,33 +1,59 @@
-"""Where chains start: in the modes that EM found, by the posterior mass about them."""
+"""Where chains start: in modes of the posterior that EM's maxima and other partitions lead to, by the mass about them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import softmax
+from sklearn.cluster import kmeans_plusplus
 
-from bayesgmm.bayes.laplace import climb, log_mass
-from bayesgmm.bayes.log_posterior import LogDensity
+from bayesgmm.bayes.laplace import Normal, climb, log_mass, normal_about
+from bayesgmm.bayes.log_posterior import LogDensity, LogPosterior
 from bayesgmm.params import MixtureParams
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["initial_points"]
+__all__ = ["InitialPoints", "initial_points"]
 
 CREDIBLE = 5.0
 """Nats below the heaviest mode at which another still has posterior mass worth a chain: 1/150. A chain in a lower one would stand for a
 quarter of the draws and for next to nothing of the posterior."""
 _HOPELESS = 50.0
 """Nats below the highest start at which another is not looked at."""
+_PARTITIONS = 24
+_AFFORDED = 1e9
+"""Multiplications for all climbs from other partitions: a fraction of a second."""
+_STEPS_OF_A_CLIMB = 200
 
 
-def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixtureParams], chains: int, seed: int) -> FloatArray:
+@dataclass(frozen=True, eq=False)
+class InitialPoints:
+    """Where chains start, and the modes that are worth a visit.
+
+    Parameters
+    ----------
+    points : array of shape (chains, n_dim)
+        Modes on the unconstrained space; chains that start in one mode stand together, the heaviest mode first.
+    modes : tuple of Normal
+        The credible modes with their curvature, the heaviest first; one only, or none where steps are expensive, if there is no choice.
+    log_masses : array of shape (modes,)
+        Laplace's approximations of the log of the mass about each, up to the posterior's constant.
+    """
+
+    points: FloatArray
+    modes: tuple[Normal, ...]
+    log_masses: FloatArray
+
+
+def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixtureParams], chains: int, seed: int) -> InitialPoints:
     """Choose a mode for each chain to start in.
 
-    Every maximum of the likelihood is followed to the posterior's own mode, whose mass is that of Laplace's approximation. The first chain
-    starts in the heaviest mode. If another mode is credible, the last chain starts in the heaviest of these, so that a posterior with
-    several modes shows itself; the chains between choose by mass. Of a mode that no chain starts in, nothing would be seen: chains hardly
-    ever cross from one to another. Of rows in chunks, each step of a climb would be a pass over them, and heights alone decide.
+    Every maximum of the likelihood is followed to the posterior's own mode, whose mass is that of Laplace's approximation; so are other
+    partitions of the rows, as many as time allows: what is low in likelihood may be broad, and EM keeps its highest maxima only. The first
+    chain starts in the heaviest mode. If another mode is credible, the last chain starts in the heaviest of these, so that a posterior with
+    several modes shows itself; the chains between choose by mass. Of rows in chunks, each step of a climb would be a pass over them, and
+    heights alone decide.
 
     Parameters
     ----------
@@ -41,14 +67,16 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
 
     Returns
     -------
-    array of shape (chains, n_dim)
-        The modes on the unconstrained space; chains that start in one mode stand together, the heaviest mode first.
+    InitialPoints
 
     Notes
     -----
     Laplace's approximation: Tierney and Kadane (1986), Journal of the American Statistical Association 81, 82-86.
     """
+    rng = np.random.default_rng(seed)
     points = [density.space.unconstrain(mode) for mode in modes]
+    if isinstance(density, LogPosterior) and density.can_draw_labels:
+        points += _from_partitions(density, modes[0], points[0], rng)
     heights = np.array([density(point)[0] for point in points])
     heights[~np.isfinite(heights)] = -np.inf
     best = heights.max()
@@ -61,11 +89,36 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
         if not any(mixture.resembles(other, X) for _, other in distinct):
             distinct.append((top, mixture))
     if len(distinct) == 1:
-        return np.tile(distinct[0][0], (chains, 1))
-    masses = np.array([density(top)[0] if density.is_expensive else log_mass(density, top) for top, _ in distinct])
+        return InitialPoints(np.tile(distinct[0][0], (chains, 1)), (), np.zeros(0))
+    normals = [] if density.is_expensive else [normal_about(density, top) for top, _ in distinct]
+    masses = np.array([log_mass(density, normal) for normal in normals] if normals else [density(top)[0] for top, _ in distinct])
     order = [int(m) for m in np.argsort(-masses, kind="stable") if masses.max() - masses[m] < CREDIBLE]
-    starts = [distinct[m][0] for m in order]
-    if chains == 1 or len(order) == 1:
-        return np.tile(starts[0], (chains, 1))
-    between = np.random.default_rng(seed).choice(len(order), chains - 2, p=softmax(masses[order]))
-    return np.stack([starts[i] for i in sorted([0, 1, *(int(i) for i in between)])])
+    chosen = [0] * chains
+    if chains > 1 and len(order) > 1:
+        chosen = sorted([0, 1, *(int(i) for i in rng.choice(len(order), chains - 2, p=softmax(masses[order])))])
+    starts = np.stack([distinct[order[i]][0] for i in chosen])
+    return InitialPoints(starts, tuple(normals[m] for m in order) if normals else (), masses[order])
+
+
+def _from_partitions(density: LogPosterior, best: MixtureParams, point: FloatArray, rng: np.random.Generator) -> list[FloatArray]:
+    """Return, for other partitions of the rows than EM's, the mode of the posterior given their labels."""
+    N, D, K = *density.X.shape, density.space.n_components
+    cost = N * K * (1.5 * D * D + 20) * _STEPS_OF_A_CLIMB
+    n = min(_PARTITIONS, int(_AFFORDED / cost)) if K > 1 else 0
+    labels = best.responsibilities(density.X).argmax(-1)
+    partitions = (_other_partition(density.X, labels, K, i, rng) for i in range(n))
+    return [climb(density.with_labels(partition), point) for partition in partitions]
+
+
+def _other_partition(X: FloatArray, labels: IntArray, K: int, i: int, rng: np.random.Generator) -> IntArray:
+    """Return labels (N,): of the rows nearest to K scattered ones; or EM's with the outer rows of a group given to another."""
+    if i % 2:
+        seeds, _ = kmeans_plusplus(X, K, random_state=int(rng.integers(2**31)))
+        nearest: IntArray = np.square(X[:, None] - seeds).sum(-1).argmin(-1)
+        return nearest
+    group, other = rng.permutation(K)[:2]
+    mine = np.flatnonzero(labels == group)
+    distance = np.square(X[mine] - X[mine].mean(0)).sum(1) if len(mine) else np.zeros(0)
+    out = labels.copy()
+    out[mine[distance > np.quantile(distance, rng.uniform(0.3, 0.9))] if len(mine) else mine] = other
+    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "laplace",
     "log_densities",
     "log_mass",
+    "normal_about",
     "pareto_smoothed",
     "resample",
     "sample_laplace",
@@ -203,14 +205,11 @@ def laplace(density: LogDensity, starts: FloatArray) -> Normal:
     heights = np.array([density(mode)[0] for mode in modes])
     if not np.isfinite(heights).any():
         raise InvalidDataError("the posterior's mode was not found from EM's solution; use sampler='hmc'")
-    mode = modes[int(np.nanargmax(heights))]
-    # The inverse's square root from the curvature's: C = L L', so C^-1 = L^-T L^-1.
-    lower = np.linalg.cholesky(_positive(-hessian(density, mode)))
-    return Normal(mode, np.ascontiguousarray(solve_triangular(lower, np.eye(len(mode)), lower=True).T))
+    return normal_about(density, modes[int(np.nanargmax(heights))])
 
 
-def climb(density: LogDensity, start: FloatArray) -> FloatArray:
-    """Return the end (n_dim,) of a quasi-Newton climb of the log-posterior from a start (n_dim,): L-BFGS."""
+def climb(density: Callable[[FloatArray], tuple[float, FloatArray]], start: FloatArray) -> FloatArray:
+    """Return the end (n_dim,) of a quasi-Newton climb of a log-density, given with its gradient, from a start (n_dim,): L-BFGS."""
 
     def descend(q: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = density(q)
@@ -223,10 +222,17 @@ def climb(density: LogDensity, start: FloatArray) -> FloatArray:
     return found
 
 
-def log_mass(density: LogDensity, mode: FloatArray) -> float:
-    """Return the log of the posterior mass about a mode (n_dim,), up to the posterior's constant, by Laplace's approximation."""
-    value, curvature = density(mode)[0], _positive(-hessian(density, mode))
-    return float(value - 0.5 * np.linalg.slogdet(curvature)[1] + 0.5 * len(mode) * np.log(2 * np.pi))
+def normal_about(density: LogDensity, mode: FloatArray) -> Normal:
+    """Return the normal distribution with a mode (n_dim,) of the log-posterior and its curvature there."""
+    # The inverse's square root from the curvature's: C = L L', so C^-1 = L^-T L^-1.
+    lower = np.linalg.cholesky(_positive(-hessian(density, mode)))
+    return Normal(mode, np.ascontiguousarray(solve_triangular(lower, np.eye(len(mode)), lower=True).T))
+
+
+def log_mass(density: LogDensity, normal: Normal) -> float:
+    """Return the log of the posterior mass about a normal's center, up to the posterior's constant, by Laplace's approximation."""
+    n = len(normal.center)
+    return float(density(normal.center)[0] + np.linalg.slogdet(normal.factor)[1] + 0.5 * n * np.log(2 * np.pi))
 
 
 def find_mode(density: LogDensity, start: FloatArray) -> FloatArray:

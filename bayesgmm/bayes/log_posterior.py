@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any, ClassVar, Protocol
 
@@ -18,7 +20,7 @@ from bayesgmm.kernels.compile import Pointer, plain
 from bayesgmm.kernels.score import GIVEN_SCORE, SCORE, SCORE_OF_PARTS
 from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.rows import Chunk, Rows
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["ChunkedLogPosterior", "LogDensity", "LogPosterior", "log_prior"]
 
@@ -106,6 +108,18 @@ class LogPosterior:
         """Return the flat array of the posterior given labels; it ends with counts (K,), means (K, D) and scatters (K, D, D), all zero."""
         K, D = self.space.n_components, self.space.n_features
         return _packed(self.space, SCORE_GIVEN_LABELS, np.zeros(K * (1 + D + D * D)), np.empty(0))
+
+    def with_labels(self, labels: IntArray) -> Callable[[FloatArray], tuple[float, FloatArray]]:
+        """Return the log-posterior given labels (N,), and its gradient, as a function of q (n_dim,)."""
+        K, D = self.space.n_components, self.space.n_features
+        chosen = np.eye(K)[labels]
+        counts = chosen.sum(0)
+        means = chosen.T @ self.X / np.maximum(counts, 1)[:, None]
+        about = self.X - means[labels]
+        scatters = np.einsum("nk,nd,ne->kde", chosen, about, about, optimize=True)
+        user = self.given_labels()
+        user[len(user) - K * (1 + D + D * D) :] = np.concatenate([counts, means.ravel(), scatters.ravel()])
+        return partial(_evaluate, user_data=user)
 
     def at_each(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return log-densities (S,) and gradients (S, n_dim) at the rows of q (S, n_dim), in threads."""

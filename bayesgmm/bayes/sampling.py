@@ -80,9 +80,10 @@ def sample(
     space = Space(inside, family)
     X = frame.standardise((rows if rows.is_in_memory else rows.some(ROWS_COMPARED)).values)
     density = LogPosterior(X, space, rows.weights) if rows.is_in_memory else ChunkedLogPosterior(rows, space, frame)
-    starts = initial_points(density, X, [frame.params_in(mode) for mode in modes], settings.chains, settings.seed)
+    initial = initial_points(density, X, [frame.params_in(mode) for mode in modes], settings.chains, settings.seed)
+    starts = initial.points
     if isinstance(density, LogPosterior) and sampler == "hmc":
-        draws = sample_hmc(density, starts, settings)
+        draws = sample_hmc(density, initial, settings)
     elif sampler == "nuts":
         draws = sample_nuts(density, starts, settings)
     elif sampler == "laplace":

@@ -213,9 +213,11 @@ class _Part:
 
 def _parts(rows: MemoryRows, params: MixtureParams) -> Iterator[_Part]:
     """Yield complete rows as one part, rows with gaps pattern by pattern; rows without any value say nothing."""
-    for pattern in rows.chunk.patterns:
-        if len(pattern.columns):
-            yield _Part(np.arange(len(rows))[pattern.rows], pattern.columns, pattern.X, params)
+    seen, which = np.unique(~np.isnan(rows.values), axis=0, return_inverse=True)
+    for number, has in enumerate(seen):
+        columns, numbers = np.flatnonzero(has), np.flatnonzero(which.reshape(-1) == number)
+        if len(columns):
+            yield _Part(numbers, columns, np.ascontiguousarray(rows.values[np.ix_(numbers, columns)]), params)
 
 
 def _add_complete(out: FloatArray, part: _Part, coordinates: Coordinates, family: Family, weights: FloatArray | None) -> None:

@@ -19,9 +19,8 @@ from bayesgmm.em._compiled_run import EMPTY, maximised, moments_at
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, assemble, moments_of
 from bayesgmm.em.penalties import Moments
 from bayesgmm.em.run import NO_WEIGHTS, EMRun, as_row, compiled_rows, from_row, m_step_of
-from bayesgmm.expectation import expectation
+from bayesgmm.expectation import expectation, statistics_pass
 from bayesgmm.kernels.compile import plain
-from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
@@ -159,7 +158,7 @@ class _Compiled(_Climbed):
     @cached_property
     def _data(self) -> tuple[Any, ...]:
         weight = NO_WEIGHTS[0] if self.rows.weights is None else plain(self.rows.weights)
-        return plain(self.rows.values), weight, STATISTICS, self.settings.family.diagonal
+        return plain(self.rows.values), weight, statistics_pass(self.rows.has_gaps), self.settings.family.diagonal
 
     @cached_property
     def _m_step(self) -> tuple[Any, ...]:

@@ -4,7 +4,8 @@ Whitened by a component, ``z = W (x - mu)`` with ``W = L^-1``, what a row lacks 
 Whatever stands in the gaps, z less its projection on these columns is the expectation of z given what was seen, the projection itself the
 conditional covariance, and the squared length of the rest the marginal density's. So a block of rows is whitened as if it were complete,
 and then an orthonormal basis of a few columns closes the gaps of each row. A row that has less than it lacks is projected on what it
-has instead, the rows of L: the smaller basis serves. Nothing is lost where a covariance is near singular, as none is formed.
+has instead, the rows of L: the smaller basis serves. No covariance is formed, and where one is near singular rounding takes no more of
+such rows than of complete ones.
 
 Bases are made for all patterns of a block at once, one pattern beside the other, so that the inner loops run over patterns: a pattern of
 its own costs a row little more than its gaps do. Diagonal factors need none: a gap is a zero in z and a one in its square. Rows may come

@@ -177,6 +177,20 @@ def test_nearly_collinear_columns_keep_their_digits(small, rng):
     assert np.delete(off, np.s_[7::8]).max() < max(complete.max(), 1e-12)
 
 
+def test_units_change_nothing_but_the_density(rng):
+    """Units so unlike that their squares are no numbers any more."""
+    params = random_mixture(rng, 2, 5)
+    X = params.sample(100, rng)[0]
+    X[rng.random(X.shape) < 0.4] = np.nan
+    units = np.array([1e-150, 1.0, 1e150, 1e-100, 1e100])
+    other = MixtureParams(params.weights, params.means * units, params.scale_tril * units[:, None])
+    gone = (np.isnan(X) * np.log(units)).sum(1) - np.log(units).sum()
+    np.testing.assert_allclose(other.log_density(X * units), params.log_density(X) + gone, rtol=1e-12, atol=1e-10)
+    one, same = (ex.expectation(MemoryRows(Y), *p.arrays()) for Y, p in ((X, params), (X * units, other)))
+    for a, b in zip(one[1:], same[1:], strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", ["full", "diag"])
 def test_fits_give_the_same_bits_for_any_number_of_threads(kind, rng):
     X = random_mixture(rng, 3, 5).sample(9000, rng)[0]

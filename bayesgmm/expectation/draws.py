@@ -231,7 +231,7 @@ def predictions(
         known = n_values[rows, None]
         tail = np.where(known > 0, chdtrc(np.maximum(known, 1), squared), 1.0)
         out.votes[rows] = votes / T
-        out.log_density.value[rows] = np.logaddexp.reduce(logs, axis=1) - np.log(T)
+        out.log_density.value[rows] = np.where(known[:, 0] > 0, np.logaddexp.reduce(logs, axis=1) - np.log(T), 0.0)
         out.tail.value[rows] = tail.mean(axis=1)
         for estimate, values in ((out.log_density, logs), (out.tail, tail)):
             estimate.lower[rows], estimate.upper[rows] = central_interval(values, prob)

@@ -77,7 +77,9 @@ class Room(NamedTuple):
     z: np.ndarray
     joint: np.ndarray
     sources: np.ndarray
-    """What vectors are made of (K, D, 2 D): the columns of W, then the rows of L."""
+    """What vectors are made of (K, D, 2 D): the columns of W times the diagonal of L, then the rows of L by it; neither has units."""
+    log_diagonals: np.ndarray
+    """(K, D): of the factors."""
     vectors: np.ndarray
     """Flat: those of a block are (K, P, V)."""
     constants: np.ndarray
@@ -103,15 +105,19 @@ def _room(whiten, scale_tril, block, z, joint, diagonal):
     ends, vectors = np.zeros((2, levels + 1), np.int64), np.empty((2, _whole_steps(B * levels)), np.int64)
     gaps = Gaps(rows[0], rows[1], rows[2], rows[3], rows[4], ends[0], ends[1], vectors[0], vectors[1], np.zeros(5, np.int64))
     sources = np.empty((0 if diagonal else K, D, 2 * D))
+    log_diagonals = np.empty((K, D))
+    for k in range(K):
+        for j in range(D):
+            log_diagonals[k, j] = math.log(scale_tril[k, j, j])
     for k in range(len(sources)):
         for i in range(D):
             for j in range(D):
-                sources[k, i, j] = whiten[k, i, j]
-                sources[k, i, D + j] = scale_tril[k, j, i] if i <= j else 0.0
+                sources[k, i, j] = whiten[k, i, j] * scale_tril[k, j, j]
+                sources[k, i, D + j] = scale_tril[k, j, i] / scale_tril[k, j, j] if i <= j else 0.0
     memory = np.empty(z.shape[0] * z.shape[1] * vectors.shape[1])
     absent, scratch = np.empty((D if diagonal else 0, B)), np.empty((D + 1, size))
     constants, folded = np.empty((K, B)), np.empty_like(whiten)
-    return Room(gaps, block, z, joint, sources, memory, constants, absent, folded, scratch, np.empty(size, np.int64))
+    return Room(gaps, block, z, joint, sources, log_diagonals, memory, constants, absent, folded, scratch, np.empty(size, np.int64))
 
 
 @compiled()
@@ -305,13 +311,17 @@ def _project(vectors, gaps, size, z, before, t, at):
 
 
 @compiled()
-def _fill_constants(gaps, scale_tril, constants):
-    """Turn the logs of the volumes of one component's vectors into what the constants of marginal densities have more."""
-    log_det = 0.0
-    for d in range(len(scale_tril)):
-        log_det += math.log(scale_tril[d, d])
+def _fill_constants(X, start, gaps, log_diagonal, constants):
+    """Turn the logs of the volumes of one component's vectors into what the constants of marginal densities have more.
+
+    The log-determinant of a marginal covariance is that of L less that of what is missing given the rest; vectors that span what is there
+    have it the other way round, and with the diagonal of L taken out of both they need the same.
+    """
     for p in range(gaps.sizes[2]):
-        constants[p] = gaps.lacks[p] * _HALF_LOG_2_PI + gaps.from_seen[p] * log_det - constants[p]
+        row, more = X[start + gaps.order[gaps.first_row[p]]], 0.0
+        for d in range(len(row)):
+            more += 0.0 if row[d] == row[d] else log_diagonal[d] + _HALF_LOG_2_PI
+        constants[p] = more - constants[p]
 
 
 @compiled()
@@ -363,13 +373,13 @@ def _load_diagonal(X, start, size, centre, block, absent):
 
 
 @compiled(fastmath=FASTMATH)
-def _blank(absent, scale_tril, filled, z, joint):
+def _blank(absent, log_diagonal, filled, z, joint):
     """Let gaps of rows whitened by a diagonal factor be zero, and give the log joint densities (B,) what their constants have more."""
     prefer_wide_vectors()
     for i in range(filled):
         joint[i] = 0.0
     for d in range(len(absent)):
-        a, x, more = absent[d], z[d], math.log(scale_tril[d, d]) + _HALF_LOG_2_PI
+        a, x, more = absent[d], z[d], log_diagonal[d] + _HALF_LOG_2_PI
         for i in range(filled):
             x[i] -= a[i] * x[i]
             joint[i] += a[i] * more
@@ -387,7 +397,7 @@ def _add_absent(absent, filled, r, second):
 
 
 @compiled()
-def _whiten_gapped(X, start, size, centre, whiten, scale_tril, diagonal, room):
+def _whiten_gapped(X, start, size, centre, whiten, diagonal, room):
     """Whiten rows ``start .. start + size`` and close their gaps; returns the size filled up to whole steps.
 
     ``room.joint`` is left with what the log joint densities have more than is in the constant and in z.
@@ -400,7 +410,7 @@ def _whiten_gapped(X, start, size, centre, whiten, scale_tril, diagonal, room):
         filled = _load_diagonal(X, start, size, centre, block, room.absent)
         _whiten(block, whiten, filled, diagonal, z)
         for k in range(len(z)):
-            _blank(room.absent, scale_tril[k], filled, z[k], joint[k])
+            _blank(room.absent, room.log_diagonals[k], filled, z[k], joint[k])
         return filled
     if not _has_gaps(X[start : start + size]):
         for i in range(size):
@@ -417,7 +427,7 @@ def _whiten_gapped(X, start, size, centre, whiten, scale_tril, diagonal, room):
     _, complete, n_patterns, _, _ = gaps.sizes
     for k in range(0 if is_known else len(z)):
         _orthonormal(room.sources[k], gaps, vectors[k], room.constants[k])
-        _fill_constants(gaps, scale_tril[k], room.constants[k])
+        _fill_constants(X, start, gaps, room.log_diagonals[k], room.constants[k])
     if n_patterns == 1 and complete == 0:
         for k in range(len(z)):
             if not is_known:
@@ -465,7 +475,7 @@ def gapped_statistics(X, sample_weight, log_weights, means, scale_tril, diagonal
     total = 0.0
     for row in range(0, N, B):
         size = min(B, N - row)
-        filled = _whiten_gapped(X, row, size, centre, whiten, scale_tril, diagonal, room)
+        filled = _whiten_gapped(X, row, size, centre, whiten, diagonal, room)
         _log_joint(filled, constant, z, joint)
         _add(room.joint, filled, joint)
         _exponentiate(joint, filled, top, sums, inverse)
@@ -513,7 +523,7 @@ def evaluate_gapped(X, start, stop, prepared, diagonal, log_joint, responsibilit
     total = 0.0
     for row in range(start, stop, B):
         size = min(B, stop - row)
-        filled = _whiten_gapped(X, row, size, centre, whiten, scale_tril, diagonal, room)
+        filled = _whiten_gapped(X, row, size, centre, whiten, diagonal, room)
         places = room.gaps.order[:size]
         for i in range(size):
             places[i] += row - start
@@ -561,7 +571,7 @@ def fill_gaps(X, start, stop, prepared, means, uniform, normal, out):
     noise = np.zeros(D)
     for begin in range(start, stop, B):
         size = min(B, stop - begin)
-        filled = _whiten_gapped(X, begin, size, centre, whiten, scale_tril, False, room)
+        filled = _whiten_gapped(X, begin, size, centre, whiten, False, room)
         _log_joint(filled, constant, z, joint)
         _add(room.joint, filled, joint)
         _exponentiate(joint, filled, top, sums, inverse)

@@ -1,4 +1,4 @@
-"""What EM's weights, gaps and refits cost beside the plain iteration, and many models beside R's mclust."""
+"""What EM's weights and refits cost beside the plain iteration, and many models beside R's mclust."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ from typing import Any
 import numpy as np
 
 import bayesgmm as bg
-from bayesgmm.covariance import family, names
-from bayesgmm.em.m_step import Mixture, Settings
-from bayesgmm.em.run import run_em
-from bayesgmm.rows import MemoryRows
+from bayesgmm.covariance import names
 from bayesgmm.selection import Selection, select
 from benchmarks.em import problem
 from benchmarks.mclust import NOT_INSTALLED, installed, run_r
 from benchmarks.timing import Row, alternate, clock
 
 WEIGHTED = [(200_000, 2, 3), (200_000, 10, 10)]
-GAPS = (100_000, 10, 5)
-PATTERNS = 10
-MISSING = 0.05
 ITERATIONS = 10
 REPLICATES = 999
 MOST_FOR_WEIGHTS = 0.834  # of the speed without, so that a fit takes at most 1.2 times as long
@@ -46,7 +40,7 @@ cat(seconds(function() MclustBootstrap(fit, nboot = 999, type = "bs", verbose = 
 
 def rows(quick: bool = False) -> list[Row]:
     """The rows with a peer of our own, then those beside mclust."""
-    return [*(_weighted(*shape) for shape in WEIGHTED[: 1 if quick else 2]), _gaps(), *_mclust(1 if quick else 3)]
+    return [*(_weighted(*shape) for shape in WEIGHTED[: 1 if quick else 2]), *_mclust(1 if quick else 3)]
 
 
 def _weighted(N: int, D: int, K: int) -> Row:
@@ -60,42 +54,6 @@ def _weighted(N: int, D: int, K: int) -> Row:
     return Row(
         work, mine, peer, "ourselves without", MOST_FOR_WEIGHTS, note=f"{mine / peer:.2f} times as long; at most 1.2 allowed"
     )
-
-
-def _gaps() -> Row:
-    """An iteration on rows with gaps against one on complete rows."""
-    N, D, K = GAPS
-    X, weights, means = problem(N, D, K)
-    holes = with_gaps(X)
-    gaps = MemoryRows(holes)
-    share = np.isnan(holes).mean()
-    mine, peer = (partial(_iterate, rows, weights, means) for rows in (gaps, MemoryRows(X)))
-    with_holes, complete = (seconds / ITERATIONS for seconds in alternate(mine, peer, 9))
-    return Row(
-        f"EM iteration with {share:.0%} of the values missing in {PATTERNS} patterns, N={N:,} D={D} K={K}",
-        with_holes,
-        complete,
-        "ourselves, nothing missing",
-        1 / 4,
-        note=f"{with_holes / complete:.2f} times as long; at most 4 allowed",
-    )
-
-
-def with_gaps(X: np.ndarray) -> np.ndarray:
-    """Return X with 5 % of its values missing: one pattern is complete, each other lacks a column of its own."""
-    N, D = X.shape
-    one = round(MISSING * N * D / (PATTERNS - 1))  # rows of each pattern that lacks something
-    order = np.random.default_rng(1).permutation(N)
-    holes = X.copy()
-    for d in range(PATTERNS - 1):
-        holes[order[d * one : (d + 1) * one], d] = np.nan
-    return holes
-
-
-def _iterate(rows: MemoryRows, weights: np.ndarray, means: np.ndarray) -> None:
-    K, D = means.shape
-    settings = Settings(family("full"), tol=0.0, max_iter=ITERATIONS, smallest=np.ones(D), reg_covar=1e-6)
-    run_em(rows, Mixture(np.log(weights), means, np.tile(np.eye(D), (K, 1, 1))), settings)
 
 
 def _mclust(repeats: int) -> list[Row]:

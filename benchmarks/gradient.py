@@ -35,7 +35,7 @@ def growth() -> Curves:
     with threadpool_limits(1):
         for N in (100, 1_000, 10_000, 100_000):
             ours, theirs, q = _pair(N, 2, 3)
-            curves["bayesgmm"].append((N, min(_from_compiled_code(ours, q, 0.1)() for _ in range(3))))
+            curves["bayesgmm"].append((N, min(from_compiled_code(ours, q, 0.1)() for _ in range(3))))
             curves["pm.Mixture of pm.MvNormal"].append((N, min(per_call(lambda: theirs(q), 0.1)() for _ in range(2))))  # noqa: B023
     return Curves("value and gradient, D = 2, K = 3, one thread", curves)
 
@@ -58,7 +58,7 @@ def _row(N: int, D: int, K: int) -> Row:
     (value, gradient), (peer_value, peer_gradient) = ours(q), theirs(q)
     np.testing.assert_allclose(value, peer_value, rtol=1e-8)
     np.testing.assert_allclose(gradient, peer_gradient, rtol=1e-6, atol=1e-6)
-    clocks = _from_compiled_code(ours, q), per_call(lambda: ours(q)), per_call(lambda: theirs(q))
+    clocks = from_compiled_code(ours, q), per_call(lambda: ours(q)), per_call(lambda: theirs(q))
     times = [[clock() for clock in clocks] for _ in range(5)]
     mine, from_python, peer = (statistics.median(t) for t in zip(*times, strict=True))
     return Row(
@@ -80,7 +80,7 @@ def _repeat(q: np.ndarray, user_data: np.ndarray, gradient: np.ndarray, times: i
     return total / times
 
 
-def _from_compiled_code(density: LogPosterior, q: np.ndarray, seconds: float = 0.3) -> Callable[[], float]:
+def from_compiled_code(density: LogPosterior, q: np.ndarray, seconds: float = 0.3) -> Callable[[], float]:
     """Seconds of one call by compiled code, as nutpie calls the density: from Python, half of a short call would be the calling."""
     gradient = np.empty_like(q)
     work = partial(_repeat, q, density.user_data, gradient)

@@ -11,6 +11,7 @@ import bayesgmm as bg
 from bayesgmm.covariance import family, names
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.expectation import expectation
+from bayesgmm.kernels import threads
 from bayesgmm.rows import MemoryRows
 from benchmarks.awkward import case, result_of
 
@@ -138,12 +139,13 @@ def test_rows_with_gaps_are_summed_in_pieces(rng, monkeypatch):
     mixture = np.log([0.4, 0.6]), rng.normal(size=(2, 3)), np.stack([np.eye(3), 2.0 * np.eye(3)])
     weight = rng.integers(1, 4, 60).astype(float)
     whole = expectation(MemoryRows(X, weight), *mixture)
-    monkeypatch.setattr("bayesgmm.rows.base.chunk_size", lambda _: 7)
-    rows = MemoryRows(X, weight)
-    assert len(rows.chunk.pieces) > 5
-    assert max(len(piece.order) for piece in rows.chunk.pieces) < 14
-    for one, other in zip(expectation(rows, *mixture), whole, strict=True):
+    monkeypatch.setattr("bayesgmm.expectation.estep.chunk_size", lambda _: 7)
+    pieces = []
+    run_shared = threads.run_shared
+    monkeypatch.setattr("bayesgmm.expectation.estep.run_shared", lambda task, n: pieces.append(n) or run_shared(task, n))
+    for one, other in zip(expectation(MemoryRows(X, weight), *mixture), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert pieces == [9]
 
 
 def test_noise_starts_where_the_user_says(rng, monkeypatch):

@@ -18,6 +18,7 @@ from bayesgmm.bayes import _compiled_log_posterior
 from bayesgmm.bayes.log_posterior import LogPosterior, _constant
 from bayesgmm.bayes.unconstrained_space import Space, spiral
 from bayesgmm.covariance import family
+from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.kernels.score import SCORE
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors, lkj_log_constant
@@ -230,6 +231,6 @@ def test_the_flat_array_is_read_as_it_was_written():
     numbers = [3, 2, 1, 0, 5, 7, -0.5, 0.25]
     arrays = [np.arange(float(n)) + 10 * n for n in range(len(fields) - len(numbers))]
     problem = _compiled_log_posterior.Problem(*numbers, *arrays)
-    read = _compiled_log_posterior.unpack(_compiled_log_posterior.pack(problem, SCORE))
+    read = _compiled_log_posterior.unpack(_compiled_log_posterior.pack(problem, STATISTICS, SCORE))
     for name, one, other in zip(fields, problem, read, strict=True):
         np.testing.assert_array_equal(other, one, err_msg=name)

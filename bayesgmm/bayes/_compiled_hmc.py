@@ -103,7 +103,7 @@ def draw_labels(evaluate, q, X, user, uniforms, responsibilities, numbers):
     diagonal = problem.n_matrices == 0
     N = X.shape[0]
     prepared = prepare(point.log_weights, means, scale_tril, diagonal)
-    total = evaluate(X, FIRST_ROW, N, prepared, diagonal, np.empty((0, K)), responsibilities, np.empty(0))
+    total = evaluate(X, FIRST_ROW, N, prepared, diagonal, np.empty((0, K)), responsibilities, np.empty(0), np.empty(0))
     counts, centres = np.zeros(K), np.zeros((K, D))
     scatters = np.zeros((K, D, D))
     x = np.empty(D)

@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
 
 FIRST_ADDRESS = Problem._fields.index("alpha")
-"""After the numbers: the addresses of STATISTICS, of the score and of the log-posterior itself, in the bits of three doubles."""
+"""After the numbers: the addresses of the E-step, of the score and of the log-posterior itself, in the bits of three doubles."""
 BOUNDS = FIRST_ADDRESS + 3
 """After the addresses: where each array begins, and where the last one ends, which is the length of the whole."""
 LENGTH = BOUNDS + len(Problem._fields) - FIRST_ADDRESS
@@ -179,10 +179,10 @@ class Point(NamedTuple):
     scale_tril: np.ndarray
 
 
-def pack(problem, score):
-    """Return the flat array of a problem whose rows the compiled function ``score`` passes over."""
+def pack(problem, e_step, score):
+    """Return the flat array of a problem whose rows the compiled function ``score`` passes over by the E-step."""
     arrays = [np.ravel(array).astype(float) for array in problem[FIRST_ADDRESS:]]
-    addresses = np.array([function.address for function in (STATISTICS, score, LOG_POSTERIOR)]).view(float)
+    addresses = np.array([function.address for function in (e_step, score, LOG_POSTERIOR)]).view(float)
     bounds = HEADER + np.cumsum([0, *map(len, arrays)])
     return np.concatenate([problem[:FIRST_ADDRESS], addresses, bounds, *arrays])
 

@@ -14,12 +14,13 @@ from scipy.special import gammaln
 from bayesgmm.bayes import _compiled_log_posterior as _compiled
 from bayesgmm.bayes._compiled_hmc import SCORE_GIVEN_LABELS
 from bayesgmm.bayes.unconstrained_space import Space, spiral
-from bayesgmm.expectation import Statistics, expectations, score
+from bayesgmm.expectation import Statistics, expectations, score, statistics_pass
 from bayesgmm.frame import Frame
 from bayesgmm.kernels.compile import Pointer, plain
-from bayesgmm.kernels.score import GIVEN_SCORE, SCORE, SCORE_OF_PARTS
+from bayesgmm.kernels.score import GIVEN_SCORE, SCORE
 from bayesgmm.kernels.threads import chunks, ordered_map
-from bayesgmm.rows import Chunk, Rows
+from bayesgmm.rows import Rows
+from bayesgmm.rows.missing import has_missing, order_by_gaps
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["ChunkedLogPosterior", "LogDensity", "LogPosterior", "log_prior"]
@@ -71,18 +72,11 @@ class LogPosterior:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "X", plain(self.X))
-        weight = np.empty(0) if self.sample_weight is None else self.sample_weight
-        chunk = Chunk(self.X)
-        if chunk.is_complete:
-            user_data = _packed(self.space, SCORE, self.X, weight)
-        else:  # sorted by the columns that they have; a row without any value says nothing
-            patterns = [part for part in chunk.patterns if len(part.columns)]
-            pieces = [np.concatenate([[len(part.X), len(part.columns)], part.columns, part.X.ravel()]) for part in patterns]
-            kept = np.concatenate([part.rows for part in patterns])
-            user_data = _packed(
-                self.space, SCORE_OF_PARTS, np.concatenate(pieces), weight if self.sample_weight is None else weight[kept]
-            )
-        object.__setattr__(self, "user_data", user_data)
+        X, weight = self.X, np.empty(0) if self.sample_weight is None else self.sample_weight
+        if has_missing(X):
+            order = order_by_gaps(X, len(X))
+            X, weight = X[order], weight[order] if len(weight) else weight
+        object.__setattr__(self, "user_data", _packed(self.space, SCORE, X, weight))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be packed anew where it is unpickled: the flat array holds addresses of this process."""
@@ -215,6 +209,7 @@ def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: Flo
     K, D, priors, nothing = space.n_components, space.n_features, space.priors, np.empty(0)
     by_feature = space.family.has_scales_by_column
     frame, rounding = priors.frame, np.zeros((D, D)) if priors.rounding is None else priors.rounding
+    e_step = statistics_pass(compiled_score is SCORE and has_missing(rows))
     problem = _compiled.Problem(
         D=D,
         K=K,
@@ -237,7 +232,7 @@ def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: Flo
         weight=weight,
         rows=rows,
     )
-    packed: FloatArray = _compiled.pack(problem, compiled_score)
+    packed: FloatArray = _compiled.pack(problem, e_step, compiled_score)
     return packed
 
 

@@ -296,7 +296,7 @@ def _numba_log_density(op: MixtureLogDensity, node: Apply | None = None, **kwarg
         prepared = estep.prepare(np.ascontiguousarray(log_weights), means, np.ascontiguousarray(scale_tril), diagonal)
         out = np.empty(X.shape[0])
         table = np.empty((0, means.shape[0]))
-        estep.evaluate_rows(X, 0, X.shape[0], prepared, diagonal, table, table, out)
+        estep.evaluate_rows(X, 0, X.shape[0], prepared, diagonal, table, table, out, np.empty(0))
         return out
 
     return log_density, _kernel_version()

@@ -1,4 +1,4 @@
-"""EM on complete data, compiled: a run per call, on the calling thread, so that threads can share out starts, models or replicates.
+"""EM compiled: a run per call, on the calling thread, so that threads can share out starts, models or replicates.
 
 Fits to small data make thousands of short iterations, and between two E-steps of the kernel there must be no Python. The E-step and the
 family's M-step are called where they lie (:class:`bayesgmm.kernels.compile.Pointer`): the run is compiled once for all families,

@@ -85,13 +85,15 @@ def add_information(rows: MemoryRows, params: MixtureParams, family: Family, coo
     """
     score = np.zeros(coordinates.size)
     empirical, spread, complete = np.zeros((3, len(score), len(score)))
+    excess = np.zeros_like(params.scale_tril)
     for part in _parts(rows, params):
         for numbers, scores, r, by_component in part.blocks(coordinates):
             weight = np.ones(len(scores)) if rows.weights is None else rows.weights[numbers]
             score += weight @ scores
             empirical += scores.T @ (weight[:, None] * scores)
             _add_spread(spread, params, coordinates, weight[:, None] * r, by_component)
-        _add_complete(complete, part, coordinates, family, rows.weights)
+        _add_complete(complete, excess, part, coordinates, family, rows.weights)
+    _add_curvature(complete, excess, params, coordinates)
     return Information(score, complete + empirical - spread, empirical)
 
 
@@ -183,7 +185,7 @@ class _Part:
 
         With ``dS_p = dL_p L_o' + L_o dL_p'`` and ``d2S_pq = dL_p dL_q' + dL_q dL_p'``, a row's second derivatives are
         ``tr(S^-1 dS_p S^-1 dS_q) / 2 + tr((u u' - S^-1) d2S_pq) / 2 - u' dS_p S^-1 dS_q u``. Coordinates that are logs add the first
-        derivative once more.
+        derivative once more. What is linear in ``u u' - S^-1`` is left out here: :func:`_add_curvature` adds it for all rows at once.
         """
         D, root, whiten = self.params.n_features, self.factors[k], self.whiten[k]
         precision = whiten.T @ whiten
@@ -192,16 +194,12 @@ class _Part:
         change = coordinates.basis(self.params.scale_tril[k])[:, self.columns]
         slopes = change @ root.T
         slopes = slopes + np.swapaxes(slopes, 1, 2)
-        excess = square - count * precision
         C = len(change)
         inner = precision @ slopes
-        curvature = (excess @ change).reshape(C, -1) @ change.reshape(C, -1).T
-        curvature += np.diag(0.5 * coordinates.logs * (excess * slopes).sum((1, 2)))
-        curvature += 0.5 * count * inner.reshape(C, -1) @ np.swapaxes(inner, 1, 2).reshape(C, -1).T
-        curvature -= (square @ slopes).reshape(C, -1) @ np.swapaxes(inner, 1, 2).reshape(C, -1).T
+        half = (square - 0.5 * count * precision) @ slopes
         out = np.zeros((D + C, D + C))
         out[np.ix_(self.columns, self.columns)] = count * precision
-        out[D:, D:] = -curvature
+        out[D:, D:] = half.reshape(C, -1) @ np.swapaxes(inner, 1, 2).reshape(C, -1).T
         out[D:, self.columns] = inner @ total
         out[self.columns, D:] = out[D:, self.columns].T
         return out
@@ -209,13 +207,20 @@ class _Part:
 
 def _parts(rows: MemoryRows, params: MixtureParams) -> Iterator[_Part]:
     """Yield complete rows as one part, rows with gaps pattern by pattern; rows without any value say nothing."""
-    for pattern in rows.chunk.patterns:
-        if len(pattern.columns):
-            yield _Part(np.arange(len(rows))[pattern.rows], pattern.columns, pattern.X, params)
+    seen, which = np.unique(~np.isnan(rows.values), axis=0, return_inverse=True)
+    for number, has in enumerate(seen):
+        columns, numbers = np.flatnonzero(has), np.flatnonzero(which.reshape(-1) == number)
+        if len(columns):
+            yield _Part(numbers, columns, np.ascontiguousarray(rows.values[np.ix_(numbers, columns)]), params)
 
 
-def _add_complete(out: FloatArray, part: _Part, coordinates: Coordinates, family: Family, weights: FloatArray | None) -> None:
-    """Add the expected information of a part's rows completed by their components."""
+def _add_complete(
+    out: FloatArray, excess: FloatArray, part: _Part, coordinates: Coordinates, family: Family, weights: FloatArray | None
+) -> None:
+    """Add the expected information of a part's rows completed by their components, but for what follows from ``excess`` (K, D, D).
+
+    That is the sum of ``r (u u' - S^-1)``, to which the part adds its own.
+    """
     weight = None if weights is None else np.ascontiguousarray(weights[part.rows])
     statistics = expectation(MemoryRows(part.X, weight), *part.mixture.arrays(), diagonal=family.diagonal)
     w = part.params.weights[:-1]
@@ -223,6 +228,19 @@ def _add_complete(out: FloatArray, part: _Part, coordinates: Coordinates, family
     for k in range(part.params.n_components):
         places = coordinates.component(k)
         out[np.ix_(places, places)] += part.own_information(k, statistics, coordinates)
+        own = statistics.second[k] - statistics.counts[k] * np.eye(len(part.columns))
+        excess[k][np.ix_(part.columns, part.columns)] += part.whiten[k].T @ own @ part.whiten[k]
+
+
+def _add_curvature(out: FloatArray, excess: FloatArray, params: MixtureParams, coordinates: Coordinates) -> None:
+    """Add the information that is linear in the sum of ``r (u u' - S^-1)`` (K, D, D) over all rows."""
+    D = params.n_features
+    for k, (own, factor) in enumerate(zip(excess, params.scale_tril, strict=True)):
+        change = coordinates.basis(factor)
+        C, first = len(change), 2.0 * (own * (change @ factor.T)).sum((1, 2))
+        curvature = (own @ change).reshape(C, -1) @ change.reshape(C, -1).T + np.diag(0.5 * coordinates.logs * first)
+        covariances = coordinates.component(k)[D:]
+        out[np.ix_(covariances, covariances)] -= curvature
 
 
 type ErrorKind = Literal["sandwich", "observed", "empirical"]

@@ -18,13 +18,14 @@ from scipy.special import log_ndtr
 from sklearn import config_context
 from sklearn.cluster import KMeans
 
+from bayesgmm import expectation
 from bayesgmm.covariance import family
 from bayesgmm.em._compiled_run import EMPTY
 from bayesgmm.em.degeneracy import sds_of_digits, smallest_sds
 from bayesgmm.em.hierarchical import hierarchical_labels
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, from_responsibilities, mixture_of, moments_in
 from bayesgmm.em.run import run_each
-from bayesgmm.expectation import conditional_moments, evaluate
+from bayesgmm.expectation import evaluate
 from bayesgmm.frame import factor_of, total_moments
 from bayesgmm.rows import Chunk, MemoryRows, Rows
 from bayesgmm.typing import FloatArray, IntArray
@@ -124,10 +125,7 @@ def filled(chunk: Chunk, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
         Its mean and covariance.
     """
     mean, covariance = moments
-    out = chunk.X.copy()
-    for found in conditional_moments(chunk, np.zeros(1), mean[None], factor_of(covariance)[None]):
-        out[np.ix_(found.rows, found.missing)] = found.means[:, 0]
-    return out
+    return expectation.filled(chunk.X, np.zeros(1), mean[None], factor_of(covariance)[None])
 
 
 def starting_points(

@@ -18,8 +18,8 @@ from bayesgmm.em._compiled_run import EMPTY, maximised, moments_at
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, assemble, moments_of
 from bayesgmm.em.penalties import Moments
 from bayesgmm.em.run import NO_WEIGHTS, EMRun, as_row, compiled_rows, e_step, from_row, m_step_of
+from bayesgmm.expectation import statistics_pass
 from bayesgmm.kernels.compile import plain
-from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 
@@ -145,7 +145,8 @@ class _Compiled(_Climbed):
 
     def __post_init__(self) -> None:
         weight = NO_WEIGHTS[0] if self.rows.weights is None else plain(self.rows.weights)
-        self._data = plain(self.rows.values), weight, STATISTICS, self.settings.family.diagonal
+        pass_over = statistics_pass(self.rows.has_gaps)
+        self._data = plain(self.rows.values), weight, pass_over, self.settings.family.diagonal
         self._m_step = *m_step_of(self.settings), self.settings.floor
         self._row = as_row(self.base)
 

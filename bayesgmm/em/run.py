@@ -11,18 +11,19 @@ import numpy as np
 from bayesgmm.em import _compiled_run as _compiled
 from bayesgmm.em._compiled_run import CONFIRM, FALL, LONGEST, LONGEST_FIRST
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, m_step
-from bayesgmm.expectation import Statistics, expectation
+from bayesgmm.expectation import Statistics, expectation, statistics_pass
 from bayesgmm.kernels.compile import plain
-from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.kernels.threads import beside_others
 from bayesgmm.rows import Rows
 from bayesgmm.rows.base import chunk_size
+from bayesgmm.rows.missing import has_missing
 from bayesgmm.typing import FloatArray
 
 # Of the compiled runs, as the plain functions that they were compiled from.
 seems_still: Callable[[float, float, float, float, float], bool] = _compiled.seems_still.py_func
 iterations_worth: Callable[[float, float, float], float] = _compiled.iterations_worth.py_func
 _PAUSE = 5e7  # multiplications between two moments at which an interrupt is heard: a tenth of a second
+_GAPS = 5  # times as long as complete rows take those with gaps, as a rule
 _MEMORY = 1e7  # numbers that runs made together may take
 NO_WEIGHTS = np.empty((1, 0))
 
@@ -115,9 +116,8 @@ def e_step(rows: Rows, mixture: Mixture, settings: Settings) -> tuple[Statistics
 
 
 def compiled_rows(rows: Rows, settings: Settings) -> FloatArray | None:
-    """Return the rows (N, D) if a run on them is made by one call: complete, and so few that threads would not share them out."""
-    X = rows.complete if settings.is_plain else None
-    return X if X is not None and len(X) <= chunk_size(len(X)) else None
+    """Return the rows (N, D) if a run on them is made by one call: in memory, and so few that threads would not share them out."""
+    return rows.values if settings.is_plain and rows.is_in_memory and len(rows) <= chunk_size(len(rows)) else None
 
 
 def run_each(rows: Rows, starts: Sequence[Mixture], settings: Settings) -> Iterator[EMRun]:
@@ -140,7 +140,7 @@ def compiled_runs(
     ``sample_weight`` is (N,), or (runs, N) with weights of its own for each run.
     ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do.
     """
-    X = plain(X)
+    X, has_gaps = plain(X), has_missing(X)
     K, D = starts[0].means.shape
     weights = NO_WEIGHTS if sample_weight is None else plain(np.atleast_2d(sample_weight))
     memory = np.zeros((len(starts), _compiled.ROWS, K * (1 + D + D * D)))
@@ -149,8 +149,9 @@ def compiled_runs(
     states = np.tile([_compiled.RUNNING, 0.0, 0.0, LONGEST_FIRST, 0.0, 0.0], (len(starts), 1))
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
     rule = settings.accelerate and settings.extrapolates, settings.accelerate, aitken
-    numbers = settings.ridge, settings.floor, float(settings.tol)
-    at_once = max(1, int(_PAUSE / (len(X) * K * (4 + D * D))))
+    numbers = float(settings.ridge), float(settings.floor), float(settings.tol)
+    pass_over = statistics_pass(has_gaps)
+    at_once = max(1, int(_PAUSE / (len(X) * K * (4 + D * D) * (_GAPS if has_gaps else 1))))
     step = len(starts) if at_once >= settings.max_iter else 1
     for i in range(0, len(starts), step):
         some = slice(i, i + step)
@@ -158,7 +159,7 @@ def compiled_runs(
             states[some, 5] = np.minimum(states[some, 1] + at_once, settings.max_iter)
             own = weights if len(weights) == 1 else weights[some]
             with beside_others():
-                _compiled.runs(X, own, STATISTICS, *m_step_of(settings), *numbers, rule, memory[some], traces[some], states[some])
+                _compiled.runs(X, own, pass_over, *m_step_of(settings), *numbers, rule, memory[some], traces[some], states[some])
     return [
         EMRun(from_row(row, K, D), trace[: int(state[1]) + 1].copy(), _compiled.STATUS[int(state[0])], float(state[4]))
         for row, trace, state in zip(memory[:, _compiled.CURRENT], traces, states, strict=True)
@@ -206,7 +207,7 @@ class RunState:
 
 
 class Stepper:
-    """A run step by step, for E-steps that threads, chunks or patterns of missing values make, and for priors and noise.
+    """A run step by step, for E-steps that threads or chunks make, and for priors and noise.
 
     Its rules are the compiled functions of :mod:`bayesgmm.em._compiled_run`, where the loop of small runs is.
     """

@@ -218,8 +218,8 @@ class Search:
 
     def _moved_on(self, best: Ended, effort: float, rng: np.random.Generator) -> tuple[Ended, int]:
         """Return the best maximum that moves lead to, and how many from there led nowhere."""
-        slow = self.settings.penalty is not None or self.sample.rows.has_gaps  # where an iteration takes a hundred times as long
-        each = _MOVES_A_COMPONENT / 2 if slow else _MOVES_A_COMPONENT
+        # Under a prior an iteration takes far longer.
+        each = _MOVES_A_COMPONENT / (1 if self.settings.penalty is None else 2)
         K, D = best.run.mixture.means.shape
         patience = max(1, round(effort * (_MOVES + each * K) * min(max(1.0, D / _FEW_COLUMNS), _MOST_TIMES)))
         failed, moves = 0, Moves(best.run.mixture, self.sample, self.loose)
@@ -260,7 +260,7 @@ class Search:
         ended: list[Ended] = []
         for end in self._distinct(best, _OPTIMA):
             ended.append(self._carried_on(replace(end, rows=self.rows), self.settings, self._run))
-            if self.rows.complete is None and ended[-1].is_sound:  # a pass over other rows may take minutes
+            if not self.rows.is_in_memory and ended[-1].is_sound:  # a pass over other rows may take minutes
                 break
         return self.in_order(ended)
 

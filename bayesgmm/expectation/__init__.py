@@ -17,33 +17,33 @@ from bayesgmm.expectation.draws import (
     responsibility_summary,
 )
 from bayesgmm.expectation.estep import (
-    Conditional,
     Score,
     Statistics,
-    conditional_moments,
     evaluate,
     expectation,
     expectations,
+    filled,
     score,
+    statistics_pass,
 )
 
 __all__ = [
-    "Conditional",
     "DrawMoments",
     "Estimate",
     "Predictions",
     "ResponsibilitySummary",
     "Score",
     "Statistics",
-    "conditional_moments",
     "cross_sums",
     "evaluate",
     "expectation",
     "expectations",
+    "filled",
     "log_density_draws",
     "predictions",
     "responsibility_draws",
     "responsibility_moments",
     "responsibility_summary",
     "score",
+    "statistics_pass",
 ]

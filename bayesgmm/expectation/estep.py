@@ -1,28 +1,27 @@
 """The E-step: what one mixture expects of rows, as sufficient statistics or row by row.
 
-A row with the values o observed has the marginal density of those columns, and given a component the rest of it is normal with moments
-that are linear in what was seen. So the E-step of complete rows, run on every pattern's observed columns, says everything: its
-statistics are carried over to all columns by matrices of the parameters alone (Ghahramani and Jordan 1994, Advances in Neural
-Information Processing Systems 6, 120-127).
+A row with missing values has the marginal density of the columns that it has, and given a component the rest of it is normal with moments
+that are linear in what was seen; statistics are their expectations (Ghahramani and Jordan 1994, Advances in Neural Information Processing
+Systems 6, 120-127). Rows in any order go through one compiled pass, whatever each of them lacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm.kernels import estep
-from bayesgmm.kernels.missing import gapped_statistics
+from bayesgmm.kernels.compile import Pointer
+from bayesgmm.kernels.missing import EVALUATE_GAPPED, GAPPED_STATISTICS, fill_gaps
 from bayesgmm.kernels.score import score_from_statistics
 from bayesgmm.kernels.threads import chunks, ordered_map, run_shared
 from bayesgmm.rows.base import Chunk, Rows, chunk_size
-from bayesgmm.rows.missing import Pattern
-from bayesgmm.typing import FloatArray, IntArray
+from bayesgmm.typing import FloatArray
 
-__all__ = ["Conditional", "Mixtures", "Statistics", "conditional_moments", "evaluate", "expectation", "expectations", "marginals"]
+__all__ = ["Mixtures", "Statistics", "evaluate", "evaluation_pass", "expectation", "expectations", "filled", "statistics_pass"]
 
 Mixtures = Sequence[tuple[FloatArray, FloatArray, FloatArray]]
 """Log weights (K,), means (K, D) and Cholesky factors (K, D, D) of some mixtures."""
@@ -107,24 +106,30 @@ def _statistics(chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_
     weight = _NO_WEIGHTS if chunk.weight is None else writable(chunk.weight)
     X, K, D = chunk.X, *means.shape
     size = chunk_size(len(chunk))
-    n = -(-len(chunk) // size) if chunk.is_complete else len(chunk.pieces)
-    if n <= 1 and chunk.is_complete:
-        return Statistics(*estep.statistics(X, weight, log_weights, means, scale_tril, diagonal)[:4])
+    n = -(-len(chunk) // size)
+    e_step = statistics_pass(not chunk.is_complete)
+    if n <= 1:
+        return Statistics(*e_step.function(X, weight, log_weights, means, scale_tril, diagonal)[:4])
     totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))
     mixture = log_weights, means, scale_tril
 
-    def of_complete(start: int, stop: int) -> None:
-        sums = totals, counts, first, second
-        estep.statistics_chunks(estep.STATISTICS, X, weight, size, start, stop, *mixture, diagonal, *sums)
+    e_step = statistics_pass(not chunk.is_complete)
 
-    def of_gapped(start: int, stop: int) -> None:
-        for i in range(start, stop):
-            order, *values = chunk.pieces[i]
-            own = weight if len(weight) == 0 else weight[order]
-            totals[i] = gapped_statistics(estep.STATISTICS, *values, own, mixture, diagonal, counts[i], first[i], second[i])
+    def task(start: int, stop: int) -> None:
+        estep.statistics_chunks(e_step, X, weight, size, start, stop, *mixture, diagonal, totals, counts, first, second)
 
-    run_shared(of_complete if chunk.is_complete else of_gapped, n)
+    run_shared(task, n)
     return Statistics(float(totals.sum()), counts.sum(0), first.sum(0), second.sum(0))
+
+
+def statistics_pass(has_gaps: bool) -> Pointer:
+    """Return the compiled E-step of rows of which some lack values, or of complete ones."""
+    return GAPPED_STATISTICS if has_gaps else estep.STATISTICS
+
+
+def evaluation_pass(chunk: Chunk) -> Pointer:
+    """Return the compiled evaluation of a chunk's rows."""
+    return estep.EVALUATE if chunk.is_complete else EVALUATE_GAPPED
 
 
 def writable(array: FloatArray) -> FloatArray:
@@ -163,100 +168,57 @@ def evaluate(
     log_density : array of shape (N,)
         ``log p(x_i)``.
     """
-    mixture = log_weights, means, scale_tril
-    if chunk.is_complete:
-        return _evaluate_complete(chunk.X, mixture, diagonal, joint, responsibilities)
-    table, log_density = np.empty((len(chunk) if joint or responsibilities else 0, len(means))), np.empty(len(chunk))
-    for part in chunk.patterns:
-        if len(part.columns) == 0:
-            log_density[part.rows] = 0.0
-            rows = log_weights if joint else np.exp(log_weights)
-        else:
-            own = marginals(part, *mixture)
-            rows, log_density[part.rows] = _evaluate_complete(part.X, own, diagonal, joint, responsibilities)
-        if len(table):
-            table[part.rows] = rows
-    return table, log_density
-
-
-def _evaluate_complete(
-    X: FloatArray, mixture: tuple[FloatArray, FloatArray, FloatArray], diagonal: bool, joint: bool, responsibilities: bool
-) -> tuple[FloatArray, FloatArray]:
-    log_weights, means, scale_tril = map(writable, mixture)
+    log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
     prepared = estep.prepare(log_weights, means, scale_tril, diagonal)
-    N, K = len(X), len(means)
+    N, K = len(chunk), len(means)
     empty = np.empty((0, K))
     table = np.empty((N, K)) if joint or responsibilities else empty
-    log_density = np.empty(N)
+    log_density, evaluated = np.empty(N), evaluation_pass(chunk).function
 
     def task(start: int, stop: int) -> float:
         rows = slice(start, stop)
-        outputs = (table[rows] if joint else empty, table[rows] if responsibilities else empty, log_density[rows])
-        return estep.evaluate_rows(X, start, stop, prepared, diagonal, *outputs)
+        outputs = (table[rows] if joint else empty, table[rows] if responsibilities else empty, log_density[rows], empty[:, 0])
+        return evaluated(chunk.X, start, stop, prepared, diagonal, *outputs)
 
     for _ in ordered_map(task, chunks(N, chunk_size(N))):
         pass
     return table, log_density
 
 
-class Conditional(NamedTuple):
-    """What the rows of one pattern and the components say about the columns that the rows lack."""
+def filled(
+    X: FloatArray,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    rng: np.random.Generator | None = None,
+) -> FloatArray:
+    """Return rows X (N, D) with what they lack at its conditional mean under a mixture, or drawn from what it could be.
 
-    rows: IntArray
-    """(n,): their numbers."""
-    missing: IntArray
-    """(m,)"""
-    responsibilities: FloatArray
-    """(n, K)"""
-    means: FloatArray
-    """(n, K, m)"""
-    factors: FloatArray
-    """(K, m, D): square roots of the conditional covariances, which are the same for all rows."""
-
-
-def conditional_moments(chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> Iterator[Conditional]:
-    """Yield, for every pattern that lacks something, what is expected of the missing columns; rows without any value lack all of them."""
-    D = means.shape[1]
-    for part in chunk.patterns:
-        missing = np.setdiff1d(np.arange(D), part.columns)
-        if len(missing) == 0:
-            continue
-        assert not isinstance(part.rows, slice), "complete rows lack nothing"
-        n, K = len(part.X), len(means)
-        if len(part.columns) == 0:
-            r = np.broadcast_to(np.exp(log_weights), (n, K))
-            yield Conditional(part.rows, missing, r, np.broadcast_to(means, (n, K, D)), scale_tril)
-            continue
-        factors, back = _marginal(scale_tril, part.columns)
-        centres = np.ascontiguousarray(means[:, part.columns])
-        r, _ = _evaluate_complete(part.X, (log_weights, centres, factors), False, False, True)
-        z = np.linalg.solve(factors, np.swapaxes(part.X[None] - centres[:, None], -1, -2))  # (K, d, n)
-        towards = scale_tril[:, missing] @ back
-        conditional = means[:, missing][:, None] + np.swapaxes(towards @ z, -1, -2)  # (K, n, m)
-        # The part of z that was not seen is the projection off the columns of `back`: its own square root.
-        unseen = np.eye(D) - back @ np.swapaxes(back, -1, -2)
-        yield Conditional(part.rows, missing, r, np.swapaxes(conditional, 0, 1), scale_tril[:, missing] @ unseen)
-
-
-def marginals(
-    part: Pattern, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the mixture, or the batch of them, of a pattern's columns alone."""
-    if len(part.columns) == means.shape[-1]:
-        return log_weights, means, scale_tril
-    return log_weights, np.ascontiguousarray(means[..., part.columns]), _marginal(scale_tril, part.columns)[0]
-
-
-def _marginal(scale_tril: FloatArray, columns: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return Cholesky factors (K, d, d) of the covariances of some columns, and the way back from their whitened coordinates.
-
-    With L_o the rows of L for those columns, L_o' = Q R gives the factor R' and Q (K, D, d): whitened by all columns, a row is expected
-    at Q z_o given its observed part z_o, with covariance I - Q Q'. No covariance is formed, so nothing is lost where it is near singular.
+    Parameters
+    ----------
+    X : array of shape (N, D)
+        NaN stands for a missing value.
+    log_weights, means, scale_tril
+        As in :func:`expectation`.
+    rng : Generator, optional
+        To draw by.
     """
-    q, r = np.linalg.qr(np.swapaxes(scale_tril[..., columns, :], -1, -2))
-    sign = np.sign(np.diagonal(r, axis1=-2, axis2=-1))
-    back = q * sign[..., None, :]
-    return np.ascontiguousarray(np.swapaxes(r * sign[..., None], -1, -2)), back
+    log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
+    prepared = estep.prepare(log_weights, means, scale_tril, False)
+    gappy = np.isnan(X).any(axis=1)
+    here = np.ascontiguousarray(X[gappy], dtype=float)
+    uniform, normal, filling = np.empty(0), np.empty((0, here.shape[1])), here.copy()
+    if rng is not None:
+        uniform, normal = rng.random(len(here)), rng.standard_normal(here.shape)
+
+    def task(start: int, stop: int) -> None:
+        fill_gaps(here, start, stop, prepared, means, uniform, normal, filling)
+
+    for _ in ordered_map(task, chunks(len(here), chunk_size(len(here)))):
+        pass
+    out = X.copy()
+    out[gappy] = filling
+    return out
 
 
 class Score(NamedTuple):

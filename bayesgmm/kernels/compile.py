@@ -66,15 +66,15 @@ class Pointer:
     """
 
     def __init__(self, function: Any, result: Any, arguments: tuple[Any, ...]) -> None:
-        self.function, self._arguments = function, arguments
+        self.function, self.result, self.arguments = function, result, arguments
         self._numba_type_ = types.FunctionType(typing.signature(result, *arguments))
         """What it is to numba, which asks for this name."""
 
     @cached_property
     def address(self) -> int:
         """Where the function begins, in this process."""
-        self.function.compile(self._arguments)
-        result = self.function.overloads[self._arguments]
+        self.function.compile(self.arguments)
+        result = self.function.overloads[self.arguments]
         if types.unliteral(result.signature) != self._numba_type_.signature:  # a call would then read what is not there
             raise TypeError(f"{self.function.__name__} is {result.signature}, not {self._numba_type_.signature} as was declared")
         return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))

@@ -1,7 +1,7 @@
 """The E-step over many mixtures at once (the draws of a posterior), without ever holding draws x rows x components.
 
-Each function takes the pass over rows, :data:`bayesgmm.kernels.estep.EVALUATE`, as its first argument: called where it lies, it is
-not compiled into every one of them again.
+Each function takes the pass over rows as its first argument, :data:`bayesgmm.kernels.estep.EVALUATE` or, where values are missing,
+:data:`bayesgmm.kernels.missing.EVALUATE_GAPPED`: called where it lies, it is not compiled into every one of them again.
 """
 
 import numpy as np
@@ -56,7 +56,7 @@ def moments_rows(
     density = np.empty(n)
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        draw_log[t] += evaluate(X, start, stop, prepared, diagonal, empty, r, density)
+        draw_log[t] += evaluate(X, start, stop, prepared, diagonal, empty, r, density, np.empty(0))
         draw_entropy[t] += _add_moments(r, start, scratch, total, square, entropy)
         for i in range(n):
             log_mean[start + i] = np.logaddexp(log_mean[start + i], density[i])
@@ -72,7 +72,7 @@ def cross_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagona
     r = np.empty((n, K))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
+        evaluate(X, start, stop, prepared, diagonal, empty, r, np.empty(0), np.empty(0))
         for i in range(n):
             for j in range(K):
                 for m in range(M):
@@ -87,7 +87,7 @@ def densities_draws(evaluate, X, first, last, log_weights, means, scale_tril, di
     empty = np.empty((0, K))
     for t in range(first, last):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate(X, FIRST_ROW, N, prepared, diagonal, empty, empty, out[t])
+        evaluate(X, FIRST_ROW, N, prepared, diagonal, empty, empty, out[t], np.empty(0))
 
 
 @compiled(fastmath=FASTMATH)
@@ -98,7 +98,7 @@ def responsibilities_draws(evaluate, X, first, last, log_weights, means, scale_t
     empty = np.empty((0, K))
     for t in range(first, last):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate(X, FIRST_ROW, N, prepared, diagonal, empty, out[t], np.empty(0))
+        evaluate(X, FIRST_ROW, N, prepared, diagonal, empty, out[t], np.empty(0), np.empty(0))
 
 
 @compiled(fastmath=FASTMATH)
@@ -113,7 +113,7 @@ def block_draws(evaluate, X, start, stop, log_weights, means, scale_tril, diagon
     r, scratch = np.empty((n, K)), np.empty((n, K))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate(X, start, stop, prepared, diagonal, empty, r, np.empty(0))
+        evaluate(X, start, stop, prepared, diagonal, empty, r, np.empty(0), np.empty(0))
         _add_moments(r, 0, scratch, total, square, entropy)
         for i in range(n):
             for k in range(K):
@@ -121,26 +121,23 @@ def block_draws(evaluate, X, start, stop, log_weights, means, scale_tril, diagon
 
 
 @compiled(fastmath=FASTMATH)
-def nearest_rows(evaluate, X, start, stop, log_weights, offsets, means, scale_tril, diagonal, log_density, squared, votes):
+def nearest_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, log_density, squared, votes):
     """Evaluate rows ``start .. stop`` under every draw.
 
     ``log_density`` and ``squared`` (n, T) get the log-density and the squared Mahalanobis distance to the component that is nearest by
-    it; ``votes`` (n, K) counts the draws under which a component is the most probable. ``offsets (T, K)`` is ``log w - log det L`` less
-    the normal density's constant: what is left of a log joint density is minus half the squared distance.
+    it; ``votes`` (n, K) counts the draws under which a component is the most probable.
     """
     T, K, _ = means.shape
     n = stop - start
-    joint, density, empty = np.empty((n, K)), np.empty(n), np.empty((0, K))
+    joint, density, distance, empty = np.empty((n, K)), np.empty(n), np.empty(n), np.empty((0, K))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate(X, start, stop, prepared, diagonal, joint, empty, density)
+        evaluate(X, start, stop, prepared, diagonal, joint, empty, density, distance)
         for i in range(n):
-            best, nearest = 0, np.inf
+            best = 0
             for k in range(K):
                 if joint[i, k] > joint[i, best]:
                     best = k
-                if log_weights[t, k] > -np.inf:  # a component without weight is not there to be near
-                    nearest = min(nearest, 2.0 * (offsets[t, k] - joint[i, k]))
             votes[i, best] += 1.0
-            squared[i, t] = max(nearest, 0.0)
+            squared[i, t] = distance[i]
             log_density[i, t] = density[i]

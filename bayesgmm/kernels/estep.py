@@ -70,7 +70,7 @@ def prepare(log_weights, means, scale_tril, diagonal):
     ``constant (K,)`` is the x-free part of the log joint density, ``centre (D,)`` the mixture's mean, and ``whiten (K, P, D + 1)`` holds
     L_k^-1 and, in its last column, ``-L_k^-1 (mu_k - centre)``, filled up with rows of zeros. So rows are taken about a point that all
     components share, which cancels far offsets of the data, and one matrix product then whitens them for every component. Under
-    ``diagonal`` everything off the factors' diagonals counts as zero.
+    ``diagonal`` everything off the factors' diagonals counts as zero. The factors themselves come last.
     """
     K, D, _ = scale_tril.shape
     P = padded(D)
@@ -98,7 +98,7 @@ def prepare(log_weights, means, scale_tril, diagonal):
             for j in range(i + 1):
                 whiten[k, i, D] -= whiten[k, i, j] * (means[k, j] - centre[j])
         constant[k] = log_weights[k] - log_det - 0.5 * D * math.log(2.0 * math.pi)
-    return constant, whiten, centre
+    return constant, whiten, centre, scale_tril
 
 
 @compiled(fastmath=FASTMATH)
@@ -191,11 +191,10 @@ def _whiten(block, whiten, size, diagonal, z):
 
 
 @compiled(fastmath=FASTMATH)
-def _log_joint(block, size, constant, whiten, diagonal, z, joint):
-    """Fill ``z (K, P, B)`` with whitened rows and ``joint (K, B)`` with log w_k N(x | mu_k, Sigma_k)."""
+def _log_joint(size, constant, z, joint):
+    """Fill ``joint (K, B)`` with log w_k N(x | mu_k, Sigma_k) of whitened rows ``z (K, P, B)``."""
     prefer_wide_vectors()
     P = z.shape[1]
-    _whiten(block, whiten, size, diagonal, z)
     for k in range(len(constant)):
         row, c = joint[k], constant[k]
         if P == 1:
@@ -306,7 +305,7 @@ def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
     """
     prefer_wide_vectors()
     never_inline()
-    constant, whiten, centre = prepare(log_weights, means, scale_tril, diagonal)
+    constant, whiten, centre, _ = prepare(log_weights, means, scale_tril, diagonal)
     N = X.shape[0]
     K, D = means.shape
     counts, first, second = np.zeros(K), np.zeros((K, D)), np.zeros((K, D, D))
@@ -317,7 +316,8 @@ def statistics(X, sample_weight, log_weights, means, scale_tril, diagonal):
     for row in range(0, N, B):
         size = min(B, N - row)
         filled = _load_block(X, row, size, centre, block)
-        _log_joint(block, filled, constant, whiten, diagonal, z, joint)
+        _whiten(block, whiten, filled, diagonal, z)
+        _log_joint(filled, constant, z, joint)
         _exponentiate(joint, filled, top, sums, inverse)
         if weighted:
             total += _weigh(sample_weight[row : row + size], size, top, sums, inverse)
@@ -351,41 +351,68 @@ def statistics_chunks(
 
 
 @compiled(fastmath=FASTMATH)
-def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilities, log_density):
+def evaluate_rows(X, start, stop, prepared, diagonal, log_joint, responsibilities, log_density, nearest):
     """Evaluate rows ``start .. stop`` into outputs whose first row belongs to row ``start``; returns their log-likelihood.
 
-    ``log_joint (n, K)``, ``responsibilities (n, K)`` and ``log_density (n,)`` are filled, each unless it is empty.
+    ``log_joint (n, K)``, ``responsibilities (n, K)``, ``log_density (n,)`` and ``nearest (n,)``, the squared Mahalanobis distances to the
+    nearest components, are filled, each unless it is empty.
     """
     prefer_wide_vectors()
     never_inline()
-    constant, whiten, centre = prepared
+    constant, whiten, centre, _ = prepared
     K, D = len(constant), X.shape[1]
     block, z, joint, top, sums, inverse = workspace(K, D, stop - start)
     B = len(top)
+    places = np.empty(B, np.int64)
     total = 0.0
     for row in range(start, stop, B):
         size = min(B, stop - row)
-        filled = _load_block(X, row, size, centre, block)
-        _log_joint(block, filled, constant, whiten, diagonal, z, joint)
-        if log_joint.shape[0] > 0:
-            for k in range(K):
-                for i in range(size):
-                    log_joint[row - start + i, k] = joint[k, i]
-        _exponentiate(joint, filled, top, sums, inverse)
-        _scale(joint, filled, inverse)
-        _add_logs(top, sums, filled)
-        if responsibilities.shape[0] > 0:
-            for k in range(K):
-                for i in range(size):
-                    responsibilities[row - start + i, k] = joint[k, i]
-        if log_density.shape[0] > 0:
-            for i in range(size):
-                log_density[row - start + i] = top[i]
         for i in range(size):
-            total += top[i]
+            places[i] = row - start + i
+        filled = _load_block(X, row, size, centre, block)
+        _whiten(block, whiten, filled, diagonal, z)
+        _log_joint(filled, constant, z, joint)
+        _write_nearest(constant, joint, places[:size], nearest)
+        total += _write(joint, filled, places[:size], top, sums, inverse, log_joint, responsibilities, log_density)
     return total
 
 
-_PREPARED = types.Tuple((VECTOR, STACK, VECTOR))
-_ARGUMENTS = (MATRIX, types.int64, types.int64, _PREPARED, types.boolean, MATRIX, MATRIX, VECTOR)
+@compiled(fastmath=FASTMATH)
+def _write_nearest(constant, joint, places, nearest):
+    """Write the squared distances to the nearest components, which are what log joint densities have less than their constants."""
+    if len(nearest) == 0:
+        return
+    for i in range(len(places)):
+        least = np.inf
+        for k in range(len(joint)):
+            if constant[k] > -np.inf:  # a component without weight is not there to be near
+                least = min(least, 2.0 * (constant[k] - joint[k, i]))
+        nearest[places[i]] = max(least, 0.0)
+
+
+@compiled(fastmath=FASTMATH)
+def _write(joint, filled, places, top, sums, inverse, log_joint, responsibilities, log_density):
+    """Write what follows from a block's log joint densities, which are overwritten, to the rows' places; returns their log-likelihood."""
+    prefer_wide_vectors()
+    size, K, total = len(places), len(joint), 0.0
+    if len(log_joint) > 0:
+        for k in range(K):
+            for i in range(size):
+                log_joint[places[i], k] = joint[k, i]
+    _exponentiate(joint, filled, top, sums, inverse)
+    _scale(joint, filled, inverse)
+    _add_logs(top, sums, filled)
+    if len(responsibilities) > 0:
+        for k in range(K):
+            for i in range(size):
+                responsibilities[places[i], k] = joint[k, i]
+    for i in range(size):
+        total += top[i]
+        if len(log_density) > 0:
+            log_density[places[i]] = top[i]
+    return total
+
+
+_PREPARED = types.Tuple((VECTOR, STACK, VECTOR, STACK))
+_ARGUMENTS = (MATRIX, types.int64, types.int64, _PREPARED, types.boolean, MATRIX, MATRIX, VECTOR, VECTOR)
 EVALUATE = Pointer(evaluate_rows, types.float64, _ARGUMENTS)

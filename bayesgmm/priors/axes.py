@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.expectation import conditional_moments
+from bayesgmm.expectation import expectation, filled
 from bayesgmm.frame import Frame, total_moments
-from bayesgmm.rows import Chunk, Rows
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 from bayesgmm.underflow import guard
 
@@ -58,14 +56,15 @@ def invariant_frame(rows: Rows) -> Frame:
     sd = np.sqrt(np.diag(covariance))
     _refuse_collinear(covariance, sd, len(rows))
     white = Frame(center, sd[:, None] * np.linalg.cholesky(covariance / np.outer(sd, sd)))
-    second, third = np.zeros_like(covariance), []
-    for Z, unseen, weight in _whitened(rows.some(_MOST_ROWS).chunk, white):
-        squares = (Z**2).sum(1) + np.trace(unseen)
-        weight = weight / np.maximum(squares, np.finfo(float).tiny ** 0.5)
-        second += (weight[:, None] * Z).T @ Z + weight.sum() * unseen
-        third.append((weight, Z))
+    some = rows.some(_MOST_ROWS)
+    normal = np.zeros(1), white.center[None], white.factor[None]
+    Z = white.standardise(filled(some.values, *normal))
+    squares = (Z**2).sum(1) + np.isnan(some.values).sum(1)  # whitened, what a row lacks has a variance of one in as many directions
+    weight = (1.0 if some.weights is None else some.weights) / np.maximum(squares, np.finfo(float).tiny ** 0.5)
+    # Of one component second moments are about its centre, with what is left of the variance of what rows lack.
+    second = expectation(some.weighted(weight), *normal).second[0]
     axes = np.linalg.eigh(0.5 * (second + second.T))[1][:, ::-1]
-    skew = sum(((weight[:, None] * (Z @ axes) ** 3).sum(0) for weight, Z in third), np.zeros(len(center)))
+    skew = (weight[:, None] * (Z @ axes) ** 3).sum(0)
     return Frame(center, white.factor @ (axes * np.where(skew < 0, -1.0, 1.0)))
 
 
@@ -80,18 +79,6 @@ def _refuse_collinear(covariance: FloatArray, sd: FloatArray, n_rows: int) -> No
         raise InvalidDataError(
             f"{why} not vary in {D} directions, which a prior of correlations needs: leave out columns, or take covariance_type='diag'."
         )
-
-
-def _whitened(chunk: Chunk, white: Frame) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
-    """Yield rows (n, D) in a frame, what covariance (D, D) is left of what they lack given what they have, and weights (n,)."""
-    weight = np.ones(len(chunk)) if chunk.weight is None else chunk.weight
-    complete = ~np.isnan(chunk.X).any(1)
-    yield white.standardise(chunk.X[complete]), np.zeros_like(white.factor), weight[complete]
-    for found in conditional_moments(chunk, np.zeros(1), white.center[None], white.factor[None]):
-        filled = chunk.X[found.rows]
-        filled[:, found.missing] = found.means[:, 0]
-        unseen = white.inverse[:, found.missing] @ found.factors[0]
-        yield white.standardise(filled), unseen @ unseen.T, weight[found.rows]
 
 
 guard(globals())

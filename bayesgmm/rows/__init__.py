@@ -2,14 +2,12 @@
 
 from bayesgmm.rows.base import Chunk, MemoryRows, NoRows, Rows, as_chunk
 from bayesgmm.rows.check import rows_to_fit, rows_to_predict
-from bayesgmm.rows.missing import Pattern
 from bayesgmm.rows.open import is_chunked, open_rows, stream_rows
 
 __all__ = [
     "Chunk",
     "MemoryRows",
     "NoRows",
-    "Pattern",
     "Rows",
     "as_chunk",
     "is_chunked",

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.rows.missing import Pattern, Piece, patterns_of, pieces_of
+from bayesgmm.rows.missing import has_missing, order_by_gaps
 from bayesgmm.rows.summary import Summary, fingerprint
 from bayesgmm.tables.numeric import default_names, numbers_in
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
@@ -87,19 +87,9 @@ class Chunk:
         return self.X.shape[1]
 
     @cached_property
-    def patterns(self) -> tuple[Pattern, ...]:
-        """The rows sorted by what they lack; complete rows are one pattern."""
-        return patterns_of(self.X)
-
-    @property
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
-        return isinstance(self.patterns[0].rows, slice)
-
-    @cached_property
-    def pieces(self) -> tuple[Piece, ...]:
-        """Rows with missing values as compiled passes take them: as many pieces as of complete rows, and as large."""
-        return pieces_of(self.patterns, self.n_features, chunk_size(len(self)))
+        return not has_missing(self.X)
 
 
 def as_chunk(X: ArrayLike | Chunk) -> Chunk:
@@ -376,7 +366,7 @@ class MemoryRows(Rows):
         return self.distinct()
 
     def distinct(self) -> MemoryRows:
-        """Return the distinct rows, sorted, and how often each counts.
+        """Return the distinct rows, sorted, those with the same gaps together, and how often each counts.
 
         A row of weight two is then the same as a row given twice, to the last bit, and the order of rows does not matter. Of more than
         50,000 rows only those of weight zero are left out: sorting would cost as much as some iterations.
@@ -388,6 +378,9 @@ class MemoryRows(Rows):
             X, which = np.unique(X, axis=0, return_inverse=True)  # NaN equals NaN here: rows are compared bit by bit
             counts = np.bincount(which.reshape(-1), weights=weight, minlength=len(X)).astype(float)
             weight = None if (counts == 1).all() else counts
+        if self.has_gaps:
+            order = order_by_gaps(X, chunk_size(len(X)))
+            X, weight = X[order], None if weight is None else weight[order]
         found = MemoryRows(X, weight, self.names)
         found._is_distinct = True
         return found

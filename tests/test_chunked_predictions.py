@@ -229,7 +229,7 @@ def test_only_a_checkpoint_is_overwritten(X, path):
 def test_a_checkpoint_of_an_older_version_is_refused_and_may_be_replaced(X, tmp_path):
     kept = tmp_path / "c.npz"
     np.savez(kept, head=np.array(json.dumps({"format": "bayesgmm.Checkpoint", "version": 1, "about": {}})))
-    with pytest.raises(InvalidDataError, match=r"another version of bayesgmm \(format 1, this one reads 3\)"):
+    with pytest.raises(InvalidDataError, match=r"another version of bayesgmm \(format 1, this one reads 4\)"):
         GaussianMixture(3).fit(X, resume=kept)
     GaussianMixture(3, random_state=1).fit(X, checkpoint=kept)
     assert Checkpoint.read(kept).about["n_components"] == 3

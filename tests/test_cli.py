@@ -173,7 +173,7 @@ class TestBadInput:
                 "No column of table.csv is left to fit: 'a' (1 in every row), 'b' (2 in every row); --columns",
             ),
             ("a,b\n1,2\n2,inf\n3,4\n5,6\n", "b"),
-            ("a,b\n1,\n,2\n", "'a', 'b'"),
+            ("a,b\n1,\n,2\n", "'a' and 'b'"),
             (
                 "a,b\n1,2\n2,x\n",
                 "These columns do not hold numbers: b; choose columns that do: --columns a. Column 'b' has 'x' in line 3, which is text",

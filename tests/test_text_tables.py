@@ -327,7 +327,7 @@ def test_bytes_of_a_name_that_are_no_utf_8_are_read_as_latin_1():
     name = os.fsdecode(b"K\xf6ln.csv")
     assert readable(name) == readable("Köln.csv") == "Köln.csv"
     assert Data(name).name == "Köln"
-    command = command_line(Data(name), (2,), Model(2, random_state=1), Sampling())
+    command = command_line(Data(name), (2,), Model(2, random_state=1), Sampling(), "both")
     command.encode()
     words = subprocess.run(["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, check=True).stdout.split(b"\n")
     assert words[2] == b"K\xf6ln.csv"

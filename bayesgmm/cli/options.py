@@ -38,7 +38,7 @@ __all__ = [
 # Names known elsewhere, written out because those modules import NumPy; tests hold them together.
 POSTERIOR_COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 MCLUST_NAMES = ("EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV")
-SAMPLERS = ("nuts", "laplace", "gibbs", "pymc")
+SAMPLERS = ("hmc", "nuts", "laplace", "gibbs", "pymc")
 COVARIANCE_TYPES = (*POSTERIOR_COVARIANCE_TYPES, *MCLUST_NAMES)
 
 
@@ -226,7 +226,7 @@ sampling_options = together(
     click.option("--tune", type=_AT_LEAST_ONE, metavar="N", help="Steps per chain that tune the sampler first."),
     click.option("--chains", type=_AT_LEAST_ONE, metavar="N", help="Chains; the checks want four."),
     click.option("--cores", type=_AT_LEAST_ONE, metavar="N", help="Processor cores to use."),
-    click.option("--sampler", type=click.Choice(SAMPLERS), help="What draws from the posterior; by default nuts."),
+    click.option("--sampler", type=click.Choice(SAMPLERS), help="What draws from the posterior; by default hmc."),
 )
 large_options = together(
     click.option("--weights", metavar="NAME", help="How often each row counts: a Parquet table's column, or an .npy file."),

@@ -81,8 +81,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         Chains that run at once; by default as many as there are cores.
     sampler : {"hmc", "nuts", "laplace", "gibbs", "pymc"}
         "hmc" is Hamiltonian Monte Carlo on a compiled log-density, in turn given the rows and given labels that are drawn for them, with
-        trajectories that are fitted to the problem while the chains warm up; rows have to be in memory. "nuts" runs nutpie's NUTS on the
-        same density: slower, for rows in chunks too, and a second opinion. "laplace" draws from the normal approximation at the
+        trajectories that are fitted to the problem while the chains warm up. "nuts" runs nutpie's NUTS on the same density: slower, a
+        second opinion, and what rows in chunks get in place of "hmc". "laplace" draws from the normal approximation at the
         posterior's mode and weighs the draws to the posterior: independent draws in a fraction of a second, with ``attrs["pareto_k"]`` of
         ``datatree_`` to say whether they can be relied on. "gibbs" is a Gibbs sampler under conjugate priors, which are not the model's: a
         check on the others. "pymc" hands the model of :func:`bayesgmm.build_model` to ``pymc.sample``: the same posterior as "hmc",
@@ -207,7 +207,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         ----------
         X : array-like of shape (N, D), or data in chunks
             NaN stands for a missing value: such a row has the marginal density of what it has. Data that do not fit into memory are given
-            as in :meth:`GaussianMixture.fit`; ``sampler`` is then "laplace" or "nuts", for which every step of a chain is a pass over them.
+            as in :meth:`GaussianMixture.fit`; the sampler is then "laplace" or "nuts", for which every step of a chain is a pass over them.
         y : None
             Not used.
         sample_weight : array-like of shape (N,), optional
@@ -244,6 +244,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
         priors, conjugate = self._priors(rows)
         em = self._em(rows)
+        # Labels of rows in chunks would have to be kept somewhere; NUTS needs none.
+        sampler = "nuts" if self.sampler == "hmc" and not rows.is_in_memory else self.sampler
         # Imported here so that an EM fit never waits for PyMC.
         from bayesgmm.bayes.sampling import sample
 
@@ -253,11 +255,11 @@ class BayesianGaussianMixture(MixtureEstimator):
             priors,
             [em.params_, *(params for _, params in getattr(em, "optima_", ()))],
             self.settings_for(int(seed_sequence(self.random_state).generate_state(1)[0])),
-            sampler=self.sampler,
+            sampler=sampler,
             conjugate=conjugate,
             options=self.sampler_options,
         )
-        return self.take(draws, SAMPLERS[self.sampler], rows, em, priors if conjugate is None else conjugate)
+        return self.take(draws, SAMPLERS[sampler], rows, em, priors if conjugate is None else conjugate)
 
     def settings_for(self, seed: int, *, progressbar: bool | None = None) -> SamplerSettings:
         """Return what a sampler needs to know beside rows and model.

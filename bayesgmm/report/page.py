@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,7 +25,7 @@ from bayesgmm.report.answers import Answer, concerns
 from bayesgmm.report.em_alone import Findings, judge
 from bayesgmm.report.figures import Figure, shown_names
 from bayesgmm.report.labels import KnownLabels
-from bayesgmm.report.typography import number, percent, within
+from bayesgmm.report.typography import apart, number, percent, within
 from bayesgmm.selection import Choice
 from bayesgmm.text import counted, listed
 
@@ -144,7 +143,7 @@ def _template() -> jinja2.Template:
         "listed": listed,
         "within": within,
         "key": _key,
-        "apart": _apart,
+        "apart": apart,
         "records": _records,
     }
     return environment.get_template("report.html.jinja")
@@ -164,14 +163,6 @@ def _hash(script: str) -> str:
 def _key(value: Any) -> str:
     """What a cell is sorted by; empty for what is not a number, which goes last."""
     return "" if value is None or not math.isfinite(value) else repr(float(value))
-
-
-def _apart(text: str, names: tuple[str, ...]) -> str:
-    """Text with the names that are written from right to left set apart, so that they leave the words around them in order."""
-    for name in names:
-        if any(unicodedata.bidirectional(letter) in ("R", "AL", "RLO", "RLE") for letter in name):
-            text = text.replace(name, f"\u2068{name}\u2069")
-    return text
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

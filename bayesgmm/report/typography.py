@@ -1,12 +1,13 @@
-"""Numbers as a page writes them: with a minus sign and a dash, thousands set apart, and no more digits than they deserve."""
+"""Numbers and names as a page writes them: with a minus sign, a dash and no more digits than they deserve; names in any script."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 
 import numpy as np
 
-__all__ = ["for_console", "number", "percent", "within"]
+__all__ = ["apart", "for_console", "number", "percent", "within"]
 
 
 def number(value: float | None) -> str:
@@ -66,3 +67,11 @@ def percent(value: float | None) -> str:
 def for_console(text: str) -> str:
     """Return a number for a terminal, which may know no other characters than ASCII's."""
     return text.replace("−", "-").replace("–", "-")
+
+
+def apart(text: str, names: tuple[str, ...]) -> str:
+    """Return text in which names that are written from right to left are set apart, so that they leave the words around them in order."""
+    for name in names:
+        if any(unicodedata.bidirectional(letter) in ("R", "AL", "RLO", "RLE") for letter in name):
+            text = text.replace(name, f"\u2068{name}\u2069")
+    return text

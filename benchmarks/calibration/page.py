@@ -27,7 +27,7 @@ from bayesgmm.files import atomic_write_text
 from bayesgmm.plots import plot_reliability
 from bayesgmm.plots.style import colour, marker, tidy
 from bayesgmm.report.figures import Figure, data_uri, plain_style
-from bayesgmm.report.typography import number, percent
+from bayesgmm.report.typography import apart, number, percent
 from bayesgmm.text import counted
 from bayesgmm.typing import FloatArray
 from benchmarks.calibration.coverage import ALL_LIMITS, CELL_LIMITS, LEVEL, PARTS, Coverage
@@ -94,10 +94,11 @@ def page(found: Studies) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "percent": percent, "counted": counted}
+    environment.filters |= {"number": number, "percent": percent, "counted": counted, "apart": apart}
     return environment.get_template("page.html.jinja").render(
         generator=f"{_GENERATOR} {__version__}",
         version=__version__,
+        names=(),
         sbc=found.sbc,
         checks=found.checks,
         concerns=[check for check in found.checks if not check.passed],

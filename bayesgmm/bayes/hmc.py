@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from bayesgmm.bayes import _compiled_hmc as _compiled
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
@@ -215,16 +215,17 @@ class Jumps:
 
     def draw(self, rng: np.random.Generator) -> FloatArray:
         """Return a place (n,) to jump to."""
-        m = int(rng.choice(len(self.centers), p=np.exp(self.log_weights)))
+        m = min(int(np.searchsorted(np.cumsum(np.exp(self.log_weights)), rng.random())), len(self.centers) - 1)
         z = rng.standard_normal(self.centers.shape[1]) / np.sqrt(rng.chisquare(_FREEDOM) / _FREEDOM)
         place: FloatArray = self.centers[m] + self.factors[m] @ z
         return place
 
     def log_density(self, q: FloatArray) -> float:
         """Return the log-density of jumping to q (n,), up to a constant."""
-        z = np.einsum("mij,mj->mi", self.inverses, q - self.centers)
-        heights = -0.5 * (_FREEDOM + len(q)) * np.log1p(np.square(z).sum(1) / _FREEDOM)
-        return float(logsumexp(self.log_weights - self.log_dets + heights))
+        z = self.inverses @ (q - self.centers)[..., None]
+        heights = self.log_weights - self.log_dets - 0.5 * (_FREEDOM + len(q)) * np.log1p(np.square(z).sum((1, 2)) / _FREEDOM)
+        top = heights.max()
+        return float(top + np.log(np.exp(heights - top).sum()))
 
 
 class _Chain:

@@ -15,6 +15,8 @@ from bayesgmm.kernels.compile import FASTMATH, Pointer, compiled
 from bayesgmm.kernels.estep import FIRST_ROW, MATRIX, STACK, STATISTICS, VECTOR, prepare
 from bayesgmm.kernels.score import score_from_statistics
 
+MOST_STEPS = 64
+"""Steps of a trajectory: where even these do not take it to its length, another road may, or many shorter trajectories."""
 LARGEST_ERROR = 1000.0
 """Error of the energy from which on a trajectory is called divergent: Stan's and nutpie's."""
 
@@ -205,7 +207,7 @@ def trajectory(log_posterior, user, q, metric, momentum, uniforms, length, step,
     for i in range(n):
         start -= 0.5 * p[i] * p[i]
         p[i] += 0.5 * step * force[i]
-    n_steps = max(1, round(length * (0.5 + uniforms[0]) / step))
+    n_steps = min(max(1, round(length * (0.5 + uniforms[0]) / step)), MOST_STEPS)
     report[0], report[1], report[2] = 0.0, 0.0, n_steps
     new_value = energy = value
     for s in range(n_steps):

@@ -46,9 +46,9 @@ _ENOUGH = 0.25
 _MOST_CYCLES = 10
 _WELL, _SLOW = 0.3, 0.1
 """Effective draws a cycle from which on no other road is tried, and below which the longest is tried too."""
-_TRUSTED, _LEAD = 0.15, 2.0
-"""Effective draws a cycle that labels alone have to give, and how much more for their cost than with the rows: a short trial does not see
-the slowest movements, and labels alone have most of these."""
+_TRUSTED, _LEAD, _FAR_LEAD = 0.15, 2.0, 5.0
+"""How many times as much labels alone have to give for their cost as the road with the rows, if they give so many effective draws a cycle
+and if they give fewer: a short trial does not see the slowest movements, and labels alone have most of these."""
 _ROUND = 0.2  # seconds between two looks at the clock and at Ctrl-C
 _MOST_NUMBERS = 2_000_000  # uniform numbers that a chain is given at once
 _FREEDOM = 5.0
@@ -368,8 +368,12 @@ def _warm_up(run: _Run, tune: int) -> tuple[Road, int]:
         if tried[middle].share < _SLOW:
             tried[far] = _Trial.of(run, far, tune // 8)
         road = max(tried, key=lambda one: tried[one].gain)
-        if road == short and labels and (tried[short].share < _TRUSTED or tried[short].gain < _LEAD * tried[middle].gain):
-            road = middle
+        if road == short and labels:
+            road = (
+                short
+                if tried[short].gain > tried[middle].gain * (_LEAD if tried[short].share > _TRUSTED else _FAR_LEAD)
+                else middle
+            )
     run.go(road, tune // 4, adapting=True)
     for chain in run.chains:
         chain.steps[:, 0] = np.exp(chain.steps[:, 3])

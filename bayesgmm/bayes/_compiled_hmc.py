@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 
 from bayesgmm.bayes._compiled_log_posterior import carry, place, unpack
-from bayesgmm.kernels.compile import FASTMATH, Pointer, compiled
+from bayesgmm.kernels.compile import FASTMATH, Pointer, compiled, never_inline
 from bayesgmm.kernels.estep import FIRST_ROW, MATRIX, STACK, STATISTICS, VECTOR, prepare
 from bayesgmm.kernels.score import score_from_statistics
 
@@ -97,6 +97,7 @@ def draw_labels(evaluate, q, X, user, uniforms, responsibilities, numbers):
     Returns the log-likelihood of the rows at q. With ``uniforms`` empty every row counts in all groups, by its responsibilities.
     """
     problem = unpack(user)
+    never_inline()
     K, D = problem.K, problem.D
     point, _ = place(q, problem)
     means, scale_tril = point.means, point.scale_tril
@@ -198,6 +199,7 @@ def trajectory(log_posterior, user, q, metric, momentum, uniforms, length, step,
     float
         The log-density at q, where the chain is now.
     """
+    never_inline()
     n = q.shape[0]
     p, end = momentum, q.copy()
     gradient, velocity, force = np.empty(n), np.empty(n), np.empty(n)

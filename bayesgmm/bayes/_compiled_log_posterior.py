@@ -213,7 +213,7 @@ def matrix_position(n_matrices, k):
     return k if n_matrices > 1 else 0
 
 
-@njit(inline="always")
+@compiled()
 def place(q, problem):
     """Return the Point at q and the log-density of weights, correlations and their Jacobians, without the weights' constants."""
     K, D = problem.K, problem.D

@@ -1,4 +1,4 @@
-"""The unconstrained space on which NUTS moves: the one PyMC gives the model of ``build_model``.
+"""The unconstrained space on which chains move: the one PyMC gives the model of ``build_model``.
 
 One vector q holds, in this order, the weights (K - 1 numbers, PyMC's simplex transform), the means (K, D), the logs of the
 standard deviations (in the family's shape) and, where there are correlations, D (D - 1) / 2 numbers for each Cholesky factor of a

@@ -26,7 +26,7 @@ IMPORTANCE_ESS = 100.0
 EMPTY = 0.05
 # The probability that two rows are of one group has this standard deviation where draws are of more than one mind.
 _UNDECIDED = 0.1
-# A working NUTS chain moves at nearly every draw.
+# A working chain moves at nearly every draw.
 _MOVING = 0.05
 # From this R-hat up the chains are not merely short: they sit in different places.
 _APART = 1.1

@@ -1,6 +1,6 @@
 """How rows relate to mixtures: the package's only E-step, and what it says row by row.
 
-EM, the gradient for NUTS, responsibilities, densities and relabelling go through here. Mixtures come in as ``log_weights (K,)``,
+EM, the gradient for samplers, responsibilities, densities and relabelling go through here. Mixtures come in as ``log_weights (K,)``,
 ``means (K, D)`` and ``scale_tril (K, D, D)``, lower Cholesky factors of the covariances; a batch of T of them has a leading T.
 """
 

@@ -1,7 +1,7 @@
 """Who owns the cores: threads over rows, never inside a sampler's chains.
 
 Work is cut into chunks whose size does not depend on the number of threads, and results are combined in the chunks' order, so that the
-same data give the same bits on any machine. The kernels release the GIL. Chains of the sampler run in nutpie's own threads and call
+same data give the same bits on any machine. The kernels release the GIL. Chains of a sampler run in threads of their own and call
 the kernels directly, without this module. While either is at work BLAS and OpenMP stay on one thread
 (`libraries_on_one_thread`): their idle threads spin for tens of milliseconds after every piece of work large enough to wake them, which
 a second chain paid with a third of its speed, and k-means on small data with most of its time.

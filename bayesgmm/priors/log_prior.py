@@ -1,7 +1,7 @@
 """The log-density of mixtures under priors, term by term: one home for EM's mode, for Laplace, for Gibbs sampling and for sensitivity.
 
 A density depends on the measure. Terms are those of the parameters themselves; what the Jacobians of other measures add is said where it
-is added. (The compiled density of NUTS and the PyMC model state the same terms once more, and tests hold them to each other.)
+is added. (The compiled density of the samplers and the PyMC model state the same terms once more, and tests hold them to each other.)
 """
 
 from __future__ import annotations

@@ -121,13 +121,18 @@ def test_draws_that_are_not_finite_fail(rng, value, group, name):
     assert not found["ess_bulk"].passed
 
 
-def test_one_divergence_fails(rng):
+def test_more_divergences_than_one_in_a_thousand_draws_fail(rng):
     groups = sound(rng)
-    groups["sample_stats"]["diverging"][1, 5] = True
+    groups["sample_stats"]["diverging"][1, 5:7] = True
     found = checks(groups)
-    assert found["divergences"].value == 1
+    assert found["divergences"].passed
+    assert found["divergences"].sentence == "2 divergences in 2,000 draws: too few to matter."
+    assert found["convergence"].passed
+    groups["sample_stats"]["diverging"][1, 7] = True
+    found = checks(groups)
+    assert found["divergences"].value == 3
     assert not found["divergences"].passed
-    assert "1 divergence in 2,000 draws" in found["convergence"].sentence
+    assert "3 divergences in 2,000 draws" in found["convergence"].sentence
 
 
 def test_tree_depth_warns_without_failing_the_verdict(rng):

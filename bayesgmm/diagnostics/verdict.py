@@ -19,6 +19,8 @@ __all__ = ["Check", "diagnose", "pareto_k_limit", "verdict"]
 R_HAT = 1.01
 ESS_PER_CHAIN = 100
 E_BFMI = 0.3
+DIVERGENT = 0.001
+"""Share of the draws. On 80 simulated problems 11 fits had failed for less than that, or for as little; longer runs agreed with all 11."""
 MCSE = 0.1
 PARETO_K = 0.7
 IMPORTANCE_ESS = 100.0
@@ -72,7 +74,7 @@ def diagnose(datatree: xr.DataTree) -> tuple[Check, ...]:
     """Check whether the chains of a posterior have converged; the first check is the overall verdict.
 
     Held to: R-hat < 1.01, bulk and tail ESS of at least 100 a chain, a Monte Carlo error of the mean of at most a tenth
-    of the posterior standard deviation, no divergences, E-BFMI of at least 0.3, no draw at the greatest tree depth, and
+    of the posterior standard deviation, divergences in at most one draw of a thousand, E-BFMI of at least 0.3, no draw at the greatest tree depth, and
     no component with less than one row's worth of weight in more than 5 % of the draws. Whatever cannot be computed
     counts as failed; only a quantity that does not vary, the entropy of groups that do not overlap, is left out, and named.
     The last two say something of speed and of the model, and do not fail the verdict. The sampler's own labels are reported
@@ -246,8 +248,10 @@ def _sampler_checks(sampler: pd.DataFrame) -> Iterator[Check]:
     """Checks of the sampler's own statistics, as far as they are there."""
     if "divergences" in sampler:
         count, total = int(sampler["divergences"].sum()), int(sampler["draws"].sum())
-        sentence = f"{counted(count, 'divergence')} in {total:,} draws: part of the posterior may not have been reached."
-        yield Check("divergences", float(count), 0.0, count == 0, sentence if count else "No divergences.")
+        most = DIVERGENT * total
+        harm = "part of the posterior may not have been reached" if count > most else "too few to matter"
+        sentence = f"{counted(count, 'divergence')} in {total:,} draws: {harm}."
+        yield Check("divergences", float(count), most, count <= most, sentence if count else "No divergences.")
     if "max_depth_hits" in sampler:
         count, total = int(sampler["max_depth_hits"].sum()), int(sampler["draws"].sum())
         sentence = f"{count:,} of {total:,} draws reached the greatest tree depth: slow sampling, but valid draws."

@@ -71,7 +71,7 @@ def test_an_atom_in_a_continuous_column_leaves_a_small_step(n: int, share: float
     (step,) = resolution(x[:, None])
     rest = np.unique(x)
     assert 0 < step <= np.diff(rest).mean()
-    assert (np.diff(rest) <= step).mean() >= 0.25
+    assert (np.diff(rest) <= step * (1 + 1e-9)).mean() >= 0.25  # a step is told to eleven digits
 
 
 @quick

@@ -74,8 +74,8 @@ def diagnose(datatree: xr.DataTree) -> tuple[Check, ...]:
     """Check whether the chains of a posterior have converged; the first check is the overall verdict.
 
     Held to: R-hat < 1.01, bulk and tail ESS of at least 100 a chain, a Monte Carlo error of the mean of at most a tenth
-    of the posterior standard deviation, divergences in at most one draw of a thousand, E-BFMI of at least 0.3, no draw at the greatest tree depth, and
-    no component with less than one row's worth of weight in more than 5 % of the draws. Whatever cannot be computed
+    of the posterior standard deviation, divergences in at most one draw of a thousand, E-BFMI of at least 0.3, no draw at the greatest
+    tree depth, and no component with less than one row's worth of weight in more than 5 % of the draws. Whatever cannot be computed
     counts as failed; only a quantity that does not vary, the entropy of groups that do not overlap, is left out, and named.
     The last two say something of speed and of the model, and do not fail the verdict. The sampler's own labels are reported
     and held to nothing: they may swap without harm (see the module's text).

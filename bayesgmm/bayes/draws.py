@@ -12,7 +12,7 @@ from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 
-__all__ = ["NUTPIE_NAMES", "SAMPLERS", "STATISTICS", "Draws", "Sampler", "SamplerSettings", "sampler_statistics"]
+__all__ = ["FEWEST", "NUTPIE_NAMES", "SAMPLERS", "STATISTICS", "Draws", "Sampler", "SamplerSettings", "sampler_statistics"]
 
 STATISTICS = (
     "lp",
@@ -25,6 +25,8 @@ STATISTICS = (
     "n_steps",
 )
 """Names of the sampler's statistics: PyMC's."""
+FEWEST = 4
+"""Draws of a chain that can be judged at all: with fewer, an interrupted chain is dropped."""
 
 
 @dataclass(frozen=True)

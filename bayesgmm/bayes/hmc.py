@@ -24,7 +24,7 @@ from scipy.special import softmax
 
 from bayesgmm.bayes import _compiled_hmc as _compiled
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
-from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.bayes.draws import FEWEST, Draws, SamplerSettings
 from bayesgmm.bayes.initial_points import InitialPoints
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
 from bayesgmm.kernels.estep import EVALUATE
@@ -39,8 +39,6 @@ QUARTER = np.pi / 2
 """A quarter of the period of a normal distribution in its own metric: the end of such a trajectory does not depend on its beginning."""
 ACCEPTED = 0.8
 """Share of trajectories that steps are adapted to (Betancourt, Byrne and Girolami 2014, arXiv:1411.6669: 0.6 to 0.9)."""
-FEWEST = 4
-"""Draws of a chain that can be judged at all."""
 _ENOUGH = 0.25
 """Effective draws, of each that is kept, below which more cycles are run between them."""
 _MOST_CYCLES = 10
@@ -369,11 +367,8 @@ def _warm_up(run: _Run, tune: int) -> tuple[Road, int]:
             tried[far] = _Trial.of(run, far, tune // 8)
         road = max(tried, key=lambda one: tried[one].gain)
         if road == short and labels:
-            road = (
-                short
-                if tried[short].gain > tried[middle].gain * (_LEAD if tried[short].share > _TRUSTED else _FAR_LEAD)
-                else middle
-            )
+            lead = _LEAD if tried[short].share > _TRUSTED else _FAR_LEAD
+            road = short if tried[short].gain > lead * tried[middle].gain else middle
     run.go(road, tune // 4, adapting=True)
     for chain in run.chains:
         chain.steps[:, 0] = np.exp(chain.steps[:, 3])

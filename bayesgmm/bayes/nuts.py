@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bayesgmm.bayes.draws import NUTPIE_NAMES, STATISTICS, Draws, SamplerSettings, sampler_statistics
+from bayesgmm.bayes.draws import FEWEST, NUTPIE_NAMES, STATISTICS, Draws, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.log_posterior import LogDensity, LogPosterior
 from bayesgmm.typing import FloatArray
 
@@ -53,8 +53,6 @@ with imported_later("arviz"):
 
 __all__ = ["imported_later", "sample_nuts"]
 
-FEWEST = 4
-"""Draws of a chain that can be judged at all."""
 MOST_LOW_RANK = 80
 """Parameters beyond which the mass matrix is diagonal: nutpie's low-rank one then costs more than all gradients (9 of 10 seconds with 134,
 29 of 30 with 181), and along the axes of the priors' frame it saves few steps."""

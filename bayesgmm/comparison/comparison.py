@@ -13,7 +13,8 @@ from bayesgmm.comparison import verdicts
 from bayesgmm.comparison.groups import EMPartition, GroupsUsed, em_partition, groups_used
 from bayesgmm.comparison.tables import match, parameter_table, responsibility_table
 from bayesgmm.criticism.predictive_checks import predictive_check
-from bayesgmm.diagnostics import Check, convergence_table, sampler_table, verdict
+from bayesgmm.diagnostics import Check, convergence_table, sampler_table
+from bayesgmm.diagnostics.verdict import verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError

@@ -20,7 +20,8 @@ R_HAT = 1.01
 ESS_PER_CHAIN = 100
 E_BFMI = 0.3
 DIVERGENT = 0.001
-"""Share of the draws. On 80 simulated problems 11 fits had failed for less than that, or for as little; longer runs agreed with all 11."""
+"""Share of the draws. On 80 simulated problems a rule with this share (and milder ones for the rest) freed 11 of 27 failed fits, and
+longer runs agreed with all 11."""
 MCSE = 0.1
 PARETO_K = 0.7
 IMPORTANCE_ESS = 100.0

@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm.bayes.draws import SAMPLERS, STATISTICS, Draws, Sampler, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_statistics
 from bayesgmm.covariance import WITH_PRIORS, family, names
-from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack, verdict
+from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack
+from bayesgmm.diagnostics.verdict import verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
@@ -93,8 +94,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     init : GaussianMixture, optional
         A fitted EM estimate whose labels the draws take; one that is not fitted, and by default one with the settings of this estimator,
         is fitted first. A fitted one stays fitted in scikit-learn's ``clone``, and so in its searches and cross-validation. Chains start
-        in its ``optima_``: the first in the highest, the last in the highest of the others, if it is credible, and those between by the
-        optima's heights.
+        in modes of the posterior that its ``optima_``, and other partitions of complete rows, lead to: the first in the heaviest, the last
+        in the heaviest of the others, if it is credible, and those between by their mass.
     random_state : int, Generator, RandomState or None
     progressbar : bool
     keep_interrupted : bool

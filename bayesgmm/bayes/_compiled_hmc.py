@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numba import types
 
+from bayesgmm.bayes._compiled_coordinates import log_density, whitened
 from bayesgmm.bayes._compiled_log_posterior import carry, place, unpack
 from bayesgmm.kernels.compile import FASTMATH, Pointer, compiled, never_inline
 from bayesgmm.kernels.estep import FIRST_ROW, MATRIX, STACK, STATISTICS, VECTOR, prepare
@@ -178,7 +179,7 @@ def _multiply(metric, x, transposed, out):
 
 
 @compiled()
-def trajectory(log_posterior, user, q, metric, momentum, uniforms, length, step, report):
+def trajectory(log_posterior, user, q, roots, metric, momentum, uniforms, length, step, report):
     """Run one Hamiltonian trajectory under the density of ``user`` and move q to its end, if that is accepted.
 
     Neal (2011), MCMC using Hamiltonian dynamics, Handbook of Markov Chain Monte Carlo, section 5.3. The length is drawn anew, uniformly
@@ -187,6 +188,8 @@ def trajectory(log_posterior, user, q, metric, momentum, uniforms, length, step,
 
     Parameters
     ----------
+    roots : array of shape (covariances, D, D)
+        What covariances are seen from on the way.
     momentum : array of shape (n,)
         Standard normal; changed.
     uniforms : array of shape (2,)
@@ -201,9 +204,10 @@ def trajectory(log_posterior, user, q, metric, momentum, uniforms, length, step,
     """
     never_inline()
     n = q.shape[0]
-    p, end = momentum, q.copy()
+    p, x, end = momentum, np.empty(n), np.empty(n)
     gradient, velocity, force = np.empty(n), np.empty(n), np.empty(n)
-    value = log_posterior(end, user, gradient)
+    whitened(q, user, roots, x)
+    value = log_density(log_posterior, user, x, roots, end, gradient)
     _multiply(metric, gradient, True, force)
     start = value
     for i in range(n):
@@ -215,8 +219,8 @@ def trajectory(log_posterior, user, q, metric, momentum, uniforms, length, step,
     for s in range(n_steps):
         _multiply(metric, p, False, velocity)
         for i in range(n):
-            end[i] += step * velocity[i]
-        new_value = energy = log_posterior(end, user, gradient)
+            x[i] += step * velocity[i]
+        new_value = energy = log_density(log_posterior, user, x, roots, end, gradient)
         _multiply(metric, gradient, True, force)
         kick = step if s < n_steps - 1 else 0.5 * step
         for i in range(n):
@@ -248,7 +252,7 @@ def _adapt(state, accepted, target):
 
 @compiled()
 def cycles(
-    log_posterior, evaluate, q, X, users, metric, lengths, steps, target, momenta, uniforms, label_uniforms, thin, out, statistics
+    log_posterior, evaluate, q, X, users, roots, metric, lengths, steps, target, momenta, uniforms, label_uniforms, thin, out, statistics
 ):
     """Run cycles: a trajectory given labels, one given the rows, and new labels for them.
 
@@ -285,7 +289,7 @@ def cycles(
             if lengths[j] > 0.0:
                 user = rows if j == 1 else labelled
                 height = trajectory(
-                    log_posterior, user, q, metric, momenta[t, j], uniforms[t, j], lengths[j], steps[j, 0], report[j]
+                    log_posterior, user, q, roots, metric, momenta[t, j], uniforms[t, j], lengths[j], steps[j, 0], report[j]
                 )
                 if target > 0.0:
                     _adapt(steps[j], report[j, 0], target)

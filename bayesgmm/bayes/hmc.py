@@ -23,6 +23,7 @@ import numpy as np
 from scipy.special import softmax
 
 from bayesgmm.bayes import _compiled_hmc as _compiled
+from bayesgmm.bayes._compiled_coordinates import log_density, unwhitened, whitened
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.draws import FEWEST, Draws, SamplerSettings
 from bayesgmm.bayes.initial_points import InitialPoints
@@ -82,11 +83,11 @@ def sample_hmc(density: LogPosterior, initial: InitialPoints, settings: SamplerS
     starts, jumps = initial.points, Jumps.between(initial)
     # Chains that travel between modes need steps that all of them allow.
     visited = None if jumps is None else jumps.centers
-    metrics = {
-        start.tobytes(): _metric(density, start[None] if visited is None else visited) for start in np.unique(starts, axis=0)
+    geometries = {
+        start.tobytes(): _Geometry.of(density, start[None] if visited is None else visited) for start in np.unique(starts, axis=0)
     }
     seeds = np.random.SeedSequence(settings.seed).spawn(len(starts))
-    chains = [_Chain(density, start, metrics[start.tobytes()], jumps, seed) for start, seed in zip(starts, seeds, strict=True)]
+    chains = [_Chain(density, start, geometries[start.tobytes()], jumps, seed) for start, seed in zip(starts, seeds, strict=True)]
     with ThreadPoolExecutor(settings.cores or n_threads()) as pool, counter("Sampling", shown=settings.progressbar) as tell:
         run = _Run(chains, pool, None if settings.max_time is None else began + settings.max_time)
         try:
@@ -126,16 +127,24 @@ class _Metric(NamedTuple):
     order: IntArray
 
 
-def _metric(density: LogPosterior, modes: FloatArray) -> _Metric:
-    """Return the metric of the components, the average of that at each of the modes (M, n)."""
-    blocks = density.space.blocks()
-    at_each = [_curvatures(density, mode, blocks) for mode in modes]
-    factors = [_root_of_inverse(np.mean(curvatures, axis=0)) for curvatures in zip(*at_each, strict=True)]
-    bounds = np.cumsum([0, *map(len, blocks)])
-    return _Metric(np.concatenate([factor.ravel() for factor in factors]), bounds, np.concatenate(blocks))
+class _Geometry(NamedTuple):
+    """The covariances that others are seen from (covariances, D, D), and the metric in the coordinates that these give."""
+
+    roots: FloatArray
+    metric: _Metric
+
+    @classmethod
+    def of(cls, density: LogPosterior, modes: FloatArray) -> _Geometry:
+        """Return that of the first of the modes (M, n), with the average of the metrics of the components at each of them."""
+        space, blocks = density.space, density.space.blocks()
+        roots = space.scale_tril(modes[0])
+        at_each = [_curvatures(density, mode, roots, blocks) for mode in modes]
+        factors = [_root_of_inverse(np.mean(curvatures, axis=0)) for curvatures in zip(*at_each, strict=True)]
+        bounds = np.cumsum([0, *map(len, blocks)])
+        return cls(roots, _Metric(np.concatenate([factor.ravel() for factor in factors]), bounds, np.concatenate(blocks)))
 
 
-def _curvatures(density: LogPosterior, mode: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
+def _curvatures(density: LogPosterior, mode: FloatArray, roots: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
     """Return the curvature of each block at a mode, all eigenvalues positive, given labels if there are any, otherwise given the rows.
 
     Second derivatives are central differences of gradients, in all blocks at once: given labels these know nothing of each other, but for
@@ -145,15 +154,16 @@ def _curvatures(density: LogPosterior, mode: FloatArray, blocks: list[IntArray])
     if density.can_draw_labels:
         user = density.given_labels()
         _draw_labels(density, mode, np.empty(0), user)
-    gradient = np.empty((2, len(mode)))
+    x, q, gradient = np.empty(len(mode)), np.empty(len(mode)), np.empty((2, len(mode)))
+    whitened(mode, user, roots, x)
     curvatures = [np.zeros((len(block), len(block))) for block in blocks]
     for i in range(max(map(len, blocks))):
         here = np.array([block[i] for block in blocks if len(block) > i])
-        up, down = mode.copy(), mode.copy()
-        up[here] += _STEP * np.maximum(1.0, np.abs(mode[here]))
-        down[here] -= _STEP * np.maximum(1.0, np.abs(mode[here]))
-        for q, out in zip((up, down), gradient, strict=True):
-            LOG_POSTERIOR.function(q, user, out)
+        up, down = x.copy(), x.copy()
+        up[here] += _STEP * np.maximum(1.0, np.abs(x[here]))
+        down[here] -= _STEP * np.maximum(1.0, np.abs(x[here]))
+        for place, out in zip((up, down), gradient, strict=True):
+            log_density(LOG_POSTERIOR, user, place, roots, q, out)
         for block, curvature in zip(blocks, curvatures, strict=True):
             if len(block) > i:
                 curvature[:, i] = (gradient[1] - gradient[0])[block] / (up - down)[block[i]]
@@ -230,9 +240,9 @@ class _Chain:
     """One chain: where it is, its step sizes, and streams of random numbers, so that how many are drawn at once does not matter."""
 
     def __init__(
-        self, density: LogPosterior, mode: FloatArray, metric: _Metric, jumps: Jumps | None, seed: np.random.SeedSequence
+        self, density: LogPosterior, mode: FloatArray, geometry: _Geometry, jumps: Jumps | None, seed: np.random.SeedSequence
     ) -> None:
-        self.density, self.metric, self.jumps = density, metric, jumps
+        self.density, self.geometry, self.jumps = density, geometry, jumps
         self.tried = self.jumped = 0
         self.momenta, self.uniforms, self.label_uniforms, self.places = map(np.random.default_rng, seed.spawn(4))
         self.q = self._about(mode)
@@ -246,14 +256,16 @@ class _Chain:
 
     def _about(self, mode: FloatArray) -> FloatArray:
         """Return a draw from the normal distribution with the metric's covariance about a mode, or the mode, if the draw has no density."""
-        q, start = np.zeros(len(mode)), 0
-        z = self.momenta.standard_normal(len(mode))
-        factors, at = self.metric.factors, 0
-        for stop in self.metric.bounds[1:]:
+        user, (roots, metric) = self.density.user_data, self.geometry
+        x, q, z = np.empty(len(mode)), np.empty(len(mode)), self.momenta.standard_normal(len(mode))
+        whitened(mode, user, roots, x)
+        start = at = 0
+        for stop in metric.bounds[1:]:
             n = stop - start
-            q[self.metric.order[start:stop]] = factors[at : at + n * n].reshape(n, n) @ z[start:stop]
+            x[metric.order[start:stop]] += metric.factors[at : at + n * n].reshape(n, n) @ z[start:stop]
             start, at = stop, at + n * n
-        return mode + q if np.isfinite(self.density(mode + q)[0]) else mode.copy()
+        unwhitened(x, user, roots, q)
+        return q if np.isfinite(self.density(q)[0]) else mode.copy()
 
     def run(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
         """Return draws (draws, n_dim) and their numbers (draws, 7), ``thin`` cycles apart, with a jump before each if there are any."""
@@ -284,7 +296,7 @@ class _Chain:
             self.q,
             self.X,
             (self.density.user_data, self.labelled),
-            self.metric,
+            *self.geometry,
             np.array(road),
             self.steps,
             ACCEPTED if adapting else 0.0,

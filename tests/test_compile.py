@@ -92,3 +92,24 @@ def test_a_broken_file_is_thrown_away(module):
     again = module()
     assert again.double(3.0) == 6.0
     assert np.isfinite(module().double(1.0))
+
+
+PAIRS = """
+from typing import NamedTuple
+from bayesgmm.kernels.compile import compiled
+
+class {name}(NamedTuple):
+    first: float
+    second: float
+
+@compiled()
+def total(pair):
+    return pair.first + pair.second
+"""
+
+
+def test_an_index_that_names_a_class_of_another_version_is_thrown_away(module):
+    old = module(PAIRS.format(name="Pair"))
+    assert old.total(old.Pair(1.0, 2.0)) == 3.0
+    new = module(PAIRS.format(name="Two"))
+    assert new.total(new.Two(1.0, 3.0)) == 4.0

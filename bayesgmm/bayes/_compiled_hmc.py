@@ -150,13 +150,29 @@ def draw_labels(evaluate, q, X, user, uniforms, responsibilities, numbers):
 
 
 @compiled(fastmath=FASTMATH)
-def _multiply(metric, x, transposed, out):
-    """Fill ``out`` with the metric's block-diagonal lower triangular factor times x, or with its transpose times x.
+def _stretch(directions, stretches, x):
+    """Multiply what of x (n,) lies along each of the directions (R, n) by its stretch."""
+    for r in range(directions.shape[0]):
+        row, s = directions[r], 0.0
+        for i in range(x.shape[0]):
+            s += row[i] * x[i]
+        s *= stretches[r] - 1.0
+        for i in range(x.shape[0]):
+            x[i] += s * row[i]
 
-    The factor leads from blocks, one after the other, to the coordinates in ``order``; its transpose leads back.
+
+@compiled(fastmath=FASTMATH)
+def _multiply(metric, x, transposed, out):
+    """Fill ``out`` with a square root of the inverse metric times x, or with its transpose times x.
+
+    The root, a :class:`~bayesgmm.bayes.metric.Metric`, leads from blocks, one after the other, to the coordinates in ``order``; its
+    transpose leads back.
     """
-    factors, bounds, order = metric
+    factors, bounds, order, directions, stretches = metric
     at = 0
+    if not transposed and stretches.shape[0] > 0:
+        x = x.copy()
+        _stretch(directions, stretches, x)
     for b in range(bounds.shape[0] - 1):
         start = bounds[b]
         n = bounds[b + 1] - start
@@ -176,6 +192,8 @@ def _multiply(metric, x, transposed, out):
                 for j in range(i + 1):
                     s += row[j] * x[start + j]
                 out[order[start + i]] = s
+    if transposed:
+        _stretch(directions, stretches, out)
 
 
 @compiled()
@@ -252,7 +270,22 @@ def _adapt(state, accepted, target):
 
 @compiled()
 def cycles(
-    log_posterior, evaluate, q, X, users, roots, metric, lengths, steps, target, momenta, uniforms, label_uniforms, thin, out, statistics
+    log_posterior,
+    evaluate,
+    q,
+    X,
+    users,
+    roots,
+    metrics,
+    lengths,
+    steps,
+    target,
+    momenta,
+    uniforms,
+    label_uniforms,
+    thin,
+    out,
+    statistics,
 ):
     """Run cycles: a trajectory given labels, one given the rows, and new labels for them.
 
@@ -264,6 +297,10 @@ def cycles(
         Where the chain is; changed.
     users : tuple of two flat arrays
         The posterior given the rows, and given labels drawn at q, whose numbers change.
+    roots : array of shape (covariances, D, D)
+        What covariances are seen from.
+    metrics : tuple of two metrics
+        Of trajectories given labels and given the rows.
     lengths : array of shape (2,)
         Of trajectories given labels and given the rows; zero for none.
     steps : array of shape (2, 5)
@@ -289,7 +326,7 @@ def cycles(
             if lengths[j] > 0.0:
                 user = rows if j == 1 else labelled
                 height = trajectory(
-                    log_posterior, user, q, roots, metric, momenta[t, j], uniforms[t, j], lengths[j], steps[j, 0], report[j]
+                    log_posterior, user, q, roots, metrics[j], momenta[t, j], uniforms[t, j], lengths[j], steps[j, 0], report[j]
                 )
                 if target > 0.0:
                     _adapt(steps[j], report[j, 0], target)

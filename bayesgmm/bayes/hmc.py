@@ -7,8 +7,8 @@ stand apart it is all that is needed. Where they overlap, labels hold the compon
 labels are summed out, then moves them. Which of the two a posterior needs, and how long trajectories have to be, is measured while the
 chains warm up.
 
-Both move in the metric that the components have given labels, block by block: from the second derivatives at the posterior's mode, to which
-the rows are only passed over once.
+Both move in the metric that the components have given labels, block by block (:mod:`bayesgmm.bayes.metric`); given the rows it is stretched
+along the few directions in which labels in doubt make the posterior wider.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import softmax
 
 from bayesgmm.bayes import _compiled_hmc as _compiled
-from bayesgmm.bayes._compiled_coordinates import log_density, unwhitened, whitened
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.draws import FEWEST, Draws, SamplerSettings
 from bayesgmm.bayes.initial_points import InitialPoints
+from bayesgmm.bayes.jumps import Jumps
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
+from bayesgmm.bayes.metric import Geometry, draw_labels
 from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
 from bayesgmm.progress import counter
-from bayesgmm.typing import FloatArray, IntArray
+from bayesgmm.typing import FloatArray
 
 __all__ = ["sample_hmc"]
 
@@ -40,9 +40,11 @@ QUARTER = np.pi / 2
 """A quarter of the period of a normal distribution in its own metric: the end of such a trajectory does not depend on its beginning."""
 ACCEPTED = 0.8
 """Share of trajectories that steps are adapted to (Betancourt, Byrne and Girolami 2014, arXiv:1411.6669: 0.6 to 0.9)."""
-_ENOUGH = 0.25
-"""Effective draws, of each that is kept, below which more cycles are run between them."""
-_MOST_CYCLES = 10
+_ENOUGH = 0.2
+"""Effective draws, of each that is kept, below which every other one is left out and as many cycles are run again."""
+_MOST_CYCLES = 8
+_APART = 1.2
+"""R-hat from which on chains are not slow: they are in different places, and more cycles would not bring them together."""
 _WELL, _SLOW = 0.3, 0.1
 """Effective draws a cycle from which on no other road is tried, and below which the longest is tried too."""
 _TRUSTED, _LEAD, _FAR_LEAD = 0.15, 2.0, 5.0
@@ -50,12 +52,6 @@ _TRUSTED, _LEAD, _FAR_LEAD = 0.15, 2.0, 5.0
 and if they give fewer: a short trial does not see the slowest movements, and labels alone have most of these."""
 _ROUND = 0.2  # seconds between two looks at the clock and at Ctrl-C
 _MOST_NUMBERS = 2_000_000  # uniform numbers that a chain is given at once
-_FREEDOM = 5.0
-"""Degrees of freedom of the t distributions that are jumped to: with tails heavier than a normal's, no place is left for good."""
-_LEAST_SHARE = 0.05
-_MOST_TO_JUMP_IN = 150
-_STEP = float(np.cbrt(np.finfo(float).eps))
-_LEAST_CURVATURE = 0.1
 
 
 def sample_hmc(density: LogPosterior, initial: InitialPoints, settings: SamplerSettings) -> Draws:
@@ -84,17 +80,17 @@ def sample_hmc(density: LogPosterior, initial: InitialPoints, settings: SamplerS
     # Chains that travel between modes need steps that all of them allow.
     visited = None if jumps is None else jumps.centers
     geometries = {
-        start.tobytes(): _Geometry.of(density, start[None] if visited is None else visited) for start in np.unique(starts, axis=0)
+        start.tobytes(): Geometry.at(density, start[None] if visited is None else visited) for start in np.unique(starts, axis=0)
     }
     seeds = np.random.SeedSequence(settings.seed).spawn(len(starts))
     chains = [_Chain(density, start, geometries[start.tobytes()], jumps, seed) for start, seed in zip(starts, seeds, strict=True)]
     with ThreadPoolExecutor(settings.cores or n_threads()) as pool, counter("Sampling", shown=settings.progressbar) as tell:
         run = _Run(chains, pool, None if settings.max_time is None else began + settings.max_time)
         try:
-            road, thin = _warm_up(run, settings.tune)
+            road = _warm_up(run, settings.tune)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("sampling was interrupted during the warm-up: there are no draws to keep") from error
-        q, numbers = run.go(road, settings.draws, thin, tell=tell, keep_interrupted=settings.keep_interrupted)
+        q, numbers, thin = _draw(run, road, settings, tell)
     heights = numbers[..., 0]
     if road.labels > 0:
         heights = heights + log_prior(q.reshape(-1, q.shape[-1]), density.space).reshape(heights.shape)
@@ -119,128 +115,11 @@ class Road(NamedTuple):
     rows: float
 
 
-class _Metric(NamedTuple):
-    """Square roots of the inverse metric, block after block, where each begins, and which coordinates it is of."""
-
-    factors: FloatArray
-    bounds: IntArray
-    order: IntArray
-
-
-class _Geometry(NamedTuple):
-    """The covariances that others are seen from (covariances, D, D), and the metric in the coordinates that these give."""
-
-    roots: FloatArray
-    metric: _Metric
-
-    @classmethod
-    def of(cls, density: LogPosterior, modes: FloatArray) -> _Geometry:
-        """Return that of the first of the modes (M, n), with the average of the metrics of the components at each of them."""
-        space, blocks = density.space, density.space.blocks()
-        roots = space.scale_tril(modes[0])
-        at_each = [_curvatures(density, mode, roots, blocks) for mode in modes]
-        factors = [_root_of_inverse(np.mean(curvatures, axis=0)) for curvatures in zip(*at_each, strict=True)]
-        bounds = np.cumsum([0, *map(len, blocks)])
-        return cls(roots, _Metric(np.concatenate([factor.ravel() for factor in factors]), bounds, np.concatenate(blocks)))
-
-
-def _curvatures(density: LogPosterior, mode: FloatArray, roots: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
-    """Return the curvature of each block at a mode, all eigenvalues positive, given labels if there are any, otherwise given the rows.
-
-    Second derivatives are central differences of gradients, in all blocks at once: given labels these know nothing of each other, but for
-    what a joint prior of the standard deviations ties together.
-    """
-    user = density.user_data
-    if density.can_draw_labels:
-        user = density.given_labels()
-        _draw_labels(density, mode, np.empty(0), user)
-    x, q, gradient = np.empty(len(mode)), np.empty(len(mode)), np.empty((2, len(mode)))
-    whitened(mode, user, roots, x)
-    curvatures = [np.zeros((len(block), len(block))) for block in blocks]
-    for i in range(max(map(len, blocks))):
-        here = np.array([block[i] for block in blocks if len(block) > i])
-        up, down = x.copy(), x.copy()
-        up[here] += _STEP * np.maximum(1.0, np.abs(x[here]))
-        down[here] -= _STEP * np.maximum(1.0, np.abs(x[here]))
-        for place, out in zip((up, down), gradient, strict=True):
-            log_density(LOG_POSTERIOR, user, place, roots, q, out)
-        for block, curvature in zip(blocks, curvatures, strict=True):
-            if len(block) > i:
-                curvature[:, i] = (gradient[1] - gradient[0])[block] / (up - down)[block[i]]
-    return [_positive(curvature) for curvature in curvatures]
-
-
-def _positive(curvature: FloatArray) -> FloatArray:
-    """Return a symmetric matrix with its eigenvalues made positive."""
-    values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
-    return (vectors * np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T
-
-
-def _root_of_inverse(curvature: FloatArray) -> FloatArray:
-    """Return the Cholesky factor of the inverse of a positive matrix."""
-    inverse = np.linalg.inv(curvature)
-    factor: FloatArray = np.linalg.cholesky(0.5 * (inverse + inverse.T))
-    return factor
-
-
-def _draw_labels(density: LogPosterior, q: FloatArray, uniforms: FloatArray, labelled: FloatArray) -> None:
-    """Draw labels at q, and write what they say of the groups into the flat array of the posterior given labels."""
-    K, D = density.space.n_components, density.space.n_features
-    numbers = labelled[len(labelled) - K * (1 + D + D * D) :]
-    _compiled.draw_labels(EVALUATE, q, density.X, density.user_data, uniforms, np.empty((len(density.X), K)), numbers)
-
-
-@dataclass(frozen=True, eq=False)
-class Jumps:
-    """Jumps between modes that no trajectory passes between: a draw from a mixture of t distributions about them, accepted or not.
-
-    An independence sampler (Tierney 1994, Annals of Statistics 22, 1701-1762, section 2.3.3), which leaves the posterior as it is.
-
-    Parameters
-    ----------
-    centers : array of shape (M, n)
-    factors, inverses : arrays of shape (M, n, n)
-        Square roots of the covariances, and their inverses.
-    log_weights, log_dets : arrays of shape (M,)
-    """
-
-    centers: FloatArray
-    factors: FloatArray
-    inverses: FloatArray
-    log_weights: FloatArray
-    log_dets: FloatArray
-
-    @classmethod
-    def between(cls, initial: InitialPoints) -> Jumps | None:
-        """Return jumps between credible modes; None if there is one only, or if there are too many dimensions to hit another."""
-        if len(initial.modes) < 2 or len(initial.modes[0].center) > _MOST_TO_JUMP_IN:
-            return None
-        factors = np.stack([mode.factor for mode in initial.modes])
-        weights = np.maximum(softmax(initial.log_masses), _LEAST_SHARE)
-        centers = np.stack([mode.center for mode in initial.modes])
-        log_dets = np.linalg.slogdet(factors)[1]
-        return cls(centers, factors, np.linalg.inv(factors), np.log(weights / weights.sum()), log_dets)
-
-    def draw(self, rng: np.random.Generator) -> FloatArray:
-        """Return a place (n,) to jump to."""
-        m = min(int(np.searchsorted(np.cumsum(np.exp(self.log_weights)), rng.random())), len(self.centers) - 1)
-        z = rng.standard_normal(self.centers.shape[1]) / np.sqrt(rng.chisquare(_FREEDOM) / _FREEDOM)
-        place: FloatArray = self.centers[m] + self.factors[m] @ z
-        return place
-
-    def log_density(self, q: FloatArray) -> float:
-        """Return the log-density of jumping to q (n,), up to a constant."""
-        z = self.inverses @ (q - self.centers)[..., None]
-        heights = self.log_weights - self.log_dets - 0.5 * (_FREEDOM + len(q)) * np.log1p(np.square(z).sum((1, 2)) / _FREEDOM)
-        top = heights.max()
-        return float(top + np.log(np.exp(heights - top).sum()))
-
-
 class _Chain:
     """One chain: where it is, its step sizes, and streams of random numbers, so that how many are drawn at once does not matter."""
 
     def __init__(
-        self, density: LogPosterior, mode: FloatArray, geometry: _Geometry, jumps: Jumps | None, seed: np.random.SeedSequence
+        self, density: LogPosterior, mode: FloatArray, geometry: Geometry, jumps: Jumps | None, seed: np.random.SeedSequence
     ) -> None:
         self.density, self.geometry, self.jumps = density, geometry, jumps
         self.tried = self.jumped = 0
@@ -249,23 +128,20 @@ class _Chain:
         self.X = density.X if density.can_draw_labels else np.empty((0, density.space.n_features))
         self.labelled = density.given_labels()
         if density.can_draw_labels:
-            _draw_labels(density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
+            draw_labels(density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
         # As steps shrink with the number of dimensions: Beskos, Pillai, Roberts, Sanz-Serna and Stuart 2013, Bernoulli 19, 1501-1534.
         first = len(mode) ** -0.25
         self.steps = np.array([[first, 0.0, 0.0, np.log(first), np.log(2.0 * first)]] * 2)
 
     def _about(self, mode: FloatArray) -> FloatArray:
         """Return a draw from the normal distribution with the metric's covariance about a mode, or the mode, if the draw has no density."""
-        user, (roots, metric) = self.density.user_data, self.geometry
-        x, q, z = np.empty(len(mode)), np.empty(len(mode)), self.momenta.standard_normal(len(mode))
-        whitened(mode, user, roots, x)
-        start = at = 0
-        for stop in metric.bounds[1:]:
-            n = stop - start
-            x[metric.order[start:stop]] += metric.factors[at : at + n * n].reshape(n, n) @ z[start:stop]
-            start, at = stop, at + n * n
-        unwhitened(x, user, roots, q)
+        q = self.geometry.about(mode, self.momenta.standard_normal(len(mode)))
         return q if np.isfinite(self.density(q)[0]) else mode.copy()
+
+    def learn(self, geometry: Geometry) -> None:
+        """Move in another geometry; the steps given the rows are adapted to it from here on."""
+        self.geometry, first = geometry, self.steps[1, 0]
+        self.steps[1] = [first, 0.0, 0.0, np.log(first), np.log(2.0 * first)]
 
     def run(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
         """Return draws (draws, n_dim) and their numbers (draws, 7), ``thin`` cycles apart, with a jump before each if there are any."""
@@ -284,7 +160,7 @@ class _Chain:
         if np.log(self.places.random()) < gain:
             self.q, self.jumped = place, self.jumped + 1
             if self.density.can_draw_labels:
-                _draw_labels(self.density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
+                draw_labels(self.density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
 
     def _cycles(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
         n_cycles, n = draws * thin, len(self.q)
@@ -296,7 +172,8 @@ class _Chain:
             self.q,
             self.X,
             (self.density.user_data, self.labelled),
-            *self.geometry,
+            self.geometry.roots,
+            (self.geometry.given_labels, self.geometry.given_rows),
             np.array(road),
             self.steps,
             ACCEPTED if adapting else 0.0,
@@ -349,6 +226,21 @@ class _Run:
         q, numbers = (np.stack([np.concatenate([part[c][i] for part in rounds]) for c in range(len(self.chains))]) for i in (0, 1))
         return q, numbers
 
+    def learn(self, road: Road, draws: int) -> None:
+        """Give chains that started in one mode the metric that their draws show; steps are adapted on the way."""
+        q, _ = self.go(road, draws, adapting=True)
+        geometries = [chain.geometry for chain in self.chains]
+        for geometry in set(geometries):
+            mine = [c for c, other in enumerate(geometries) if other is geometry]
+            learned = geometry.learned(q[mine].reshape(-1, q.shape[-1]))
+            for c in mine:
+                self.chains[c].learn(learned)
+
+    def has_time_for(self, n_cycles: int) -> bool:
+        """Whether so many cycles end before the deadline, and nothing has cut sampling short."""
+        end = time.perf_counter() + n_cycles * self._seconds_per_cycle
+        return not self.cut_short and (self.deadline is None or end < self.deadline)
+
     def _draws_at_once(self, thin: int, left: int) -> int:
         """Return how many draws make a round, by the time that the last one took and by the memory for their random numbers."""
         chain = self.chains[0]
@@ -362,10 +254,11 @@ class _Run:
         return late
 
 
-def _warm_up(run: _Run, tune: int) -> tuple[Road, int]:
-    """Bring chains to where the posterior is, adapt their steps, and return the road that gives most for its cost, and its thinning.
+def _warm_up(run: _Run, tune: int) -> Road:
+    """Bring chains to where the posterior is, adapt their steps, and return the road that gives most for its cost.
 
-    The cheapest road goes first. If it moves well there is nothing to look for; otherwise a longer one is tried, or two.
+    The cheapest road goes first. If it moves well there is nothing to look for; otherwise a longer one is tried, or two, in a metric that
+    is learned on the way.
     """
     labels = QUARTER if run.chains[0].density.can_draw_labels else 0.0
     short, middle, far = Road(labels, 0.0 if labels else QUARTER), Road(labels, 3 * QUARTER), Road(labels, 9 * QUARTER)
@@ -374,17 +267,48 @@ def _warm_up(run: _Run, tune: int) -> tuple[Road, int]:
     road = short
     if tried[short].share < _WELL:
         run.go(middle, tune // 8, adapting=True)
-        tried[middle] = _Trial.of(run, middle, tune // 8)
+        run.learn(middle, tune // 4)
+        tried[middle] = _Trial.of(run, middle, tune // 4)
         if tried[middle].share < _SLOW:
-            tried[far] = _Trial.of(run, far, tune // 8)
+            tried[far] = _Trial.of(run, far, tune // 4)
         road = max(tried, key=lambda one: tried[one].gain)
         if road == short and labels:
             lead = _LEAD if tried[short].share > _TRUSTED else _FAR_LEAD
             road = short if tried[short].gain > lead * tried[middle].gain else middle
-    run.go(road, tune // 4, adapting=True)
     for chain in run.chains:
         chain.steps[:, 0] = np.exp(chain.steps[:, 3])
-    return road, int(np.clip(np.ceil(_ENOUGH / tried[road].share), 1, _MOST_CYCLES))
+    return road
+
+
+def _draw(run: _Run, road: Road, settings: SamplerSettings, tell: Callable[[int, int], None] | None) -> tuple[FloatArray, FloatArray, int]:
+    """Return draws (chains, draws, n_dim), their numbers (chains, draws, 7), and how many cycles apart they are.
+
+    That is one cycle, unless too few of the draws are effective. Then every other one is left out and as many cycles are run again, as often
+    as it takes, while there is time.
+    """
+    space, thin = run.chains[0].density.space, 1
+    q, numbers = run.go(road, settings.draws, tell=tell, keep_interrupted=settings.keep_interrupted)
+    while 2 * thin <= _MOST_CYCLES and run.has_time_for(settings.draws * thin) and _mix_slowly(space.constrain(q), numbers[..., 0]):
+        half, fewer = q[:, 1::2], _in_pairs(numbers)
+        left = settings.draws - half.shape[1]
+        try:
+            more = run.go(road, left, 2 * thin, tell=tell)
+        except KeyboardInterrupt:
+            if not settings.keep_interrupted:
+                raise
+            run.cut_short["interrupted"] = 1
+            break
+        q, numbers, thin = np.concatenate([half, more[0]], axis=1), np.concatenate([fewer, more[1]], axis=1), 2 * thin
+    return q, numbers, thin
+
+
+def _in_pairs(numbers: FloatArray) -> FloatArray:
+    """Return the numbers of every second draw (chains, draws / 2, 7): its height, and what both of a pair were accepted and cost."""
+    first, second = numbers[:, : numbers.shape[1] - 1 : 2], numbers[:, 1::2]
+    both = first + second
+    both[..., 0] = second[..., 0]
+    both[..., [1, 4]] /= 2.0
+    return both
 
 
 @dataclass(frozen=True)
@@ -412,12 +336,26 @@ class _Trial:
         return cls(_least_ess(space.constrain(q), numbers[..., 0]) / q[..., 0].size, float(cost))
 
 
-def _least_ess(params: MixtureParams, heights: FloatArray) -> float:
-    """Return the least effective number of draws, of the log-density and of parameters sorted by size, which labels do not matter to."""
-    from arviz_stats.base import array_stats
-
+def _label_free(params: MixtureParams, heights: FloatArray) -> FloatArray:
+    """Return the log-density and parameters sorted by size (chains, draws, M), which labels do not matter to."""
     values = [params.weights, np.moveaxis(params.means, -2, -1), np.moveaxis(np.log(params.sds), -2, -1)]
     flat = [np.sort(value, axis=-1).reshape(*heights.shape, -1) for value in values]
     draws = np.concatenate([heights[..., None], *flat], axis=-1)
-    draws = draws[..., np.ptp(draws, axis=(0, 1)) > 1e-12]
-    return float(np.nanmin(array_stats.ess(draws, method="bulk", chain_axis=0, draw_axis=1)))
+    varying: FloatArray = draws[..., np.ptp(draws, axis=(0, 1)) > 1e-12]
+    return varying
+
+
+def _least_ess(params: MixtureParams, heights: FloatArray) -> float:
+    """Return the least effective number of draws."""
+    from arviz_stats.base import array_stats
+
+    return float(np.nanmin(array_stats.ess(_label_free(params, heights), method="bulk", chain_axis=0, draw_axis=1)))
+
+
+def _mix_slowly(params: MixtureParams, heights: FloatArray) -> bool:
+    """Whether more cycles between draws would make more of them: too few are effective, but chains are of one mind."""
+    from arviz_stats.base import array_stats
+
+    if _least_ess(params, heights) > _ENOUGH * heights.size:
+        return False
+    return bool(np.nanmax(array_stats.rhat(_label_free(params, heights), chain_axis=0, draw_axis=1)) < _APART)

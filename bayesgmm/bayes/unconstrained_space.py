@@ -103,7 +103,9 @@ class Space:
         """Return the Cholesky factors (matrices, D, D) of the free covariances at q (n_dim,), in the frame of the priors."""
         sds, corr = np.split(q, np.cumsum(self.sizes)[1:-1])[1:]
         factors = self._correlation_factors(corr, ())[: self.n_matrices]
-        return factors * np.exp(sds).reshape(len(factors), -1, 1) if len(factors) else np.empty((0, self.n_features, self.n_features))
+        return (
+            factors * np.exp(sds).reshape(len(factors), -1, 1) if len(factors) else np.empty((0, self.n_features, self.n_features))
+        )
 
     def unconstrain(self, params: MixtureParams) -> FloatArray:
         """Return the vectors q ``(..., n_dim)`` of mixtures that belong to the family."""

@@ -25,6 +25,9 @@ from numba.extending import intrinsic
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 """Fast-math flags of the kernels: sums may be reordered and fused, but NaN and infinity keep their meaning."""
 
+_UNREADABLE = (EOFError, pickle.UnpicklingError, AttributeError, ImportError)
+"""What an index raises that is broken, or that names a class of another version of this package."""
+
 _warned = False
 
 
@@ -149,7 +152,7 @@ class _Cache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except (OSError, EOFError, pickle.UnpicklingError):
+        except (OSError, *_UNREADABLE):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -157,7 +160,7 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             _warn_once(str(error))
-        except (EOFError, pickle.UnpicklingError):  # an index that cannot be read is thrown away, not repaired
+        except _UNREADABLE:  # an index that cannot be read is thrown away, not repaired
             self.flush()
 
 

@@ -46,10 +46,10 @@ _MOST_CYCLES = 8
 _APART = 1.2
 """R-hat from which on chains are not slow: they are in different places, and more cycles would not bring them together."""
 _WELL, _SLOW = 0.3, 0.1
-"""Effective draws a cycle from which on no other road is tried, and below which the longest is tried too."""
-_TRUSTED, _LEAD, _FAR_LEAD = 0.15, 2.0, 5.0
-"""How many times as much labels alone have to give for their cost as the road with the rows, if they give so many effective draws a cycle
-and if they give fewer: a short trial does not see the slowest movements, and labels alone have most of these."""
+"""Effective draws a cycle from which on no other road is tried, and below which the longest is tried too, and labels alone are not trusted:
+a short trial does not see the slowest movements, and labels alone have most of these."""
+_LEAD = 3.0
+"""How many times as much labels alone have to give for their cost as the road with the rows, for the same reason."""
 _ROUND = 0.2  # seconds between two looks at the clock and at Ctrl-C
 _MOST_NUMBERS = 2_000_000  # uniform numbers that a chain is given at once
 
@@ -226,15 +226,20 @@ class _Run:
         q, numbers = (np.stack([np.concatenate([part[c][i] for part in rounds]) for c in range(len(self.chains))]) for i in (0, 1))
         return q, numbers
 
-    def learn(self, road: Road, draws: int) -> None:
-        """Give chains that started in one mode the metric that their draws show; steps are adapted on the way."""
-        q, _ = self.go(road, draws, adapting=True)
-        geometries = [chain.geometry for chain in self.chains]
-        for geometry in set(geometries):
-            mine = [c for c, other in enumerate(geometries) if other is geometry]
+    def learn(self, q: FloatArray) -> list[tuple[Geometry, FloatArray]]:
+        """Give chains that started in one mode the metric that their draws q show, and return what they had."""
+        former = [(chain.geometry, chain.steps.copy()) for chain in self.chains]
+        for geometry in {geometry for geometry, _ in former}:
+            mine = [c for c, (other, _) in enumerate(former) if other is geometry]
             learned = geometry.learned(q[mine].reshape(-1, q.shape[-1]))
             for c in mine:
                 self.chains[c].learn(learned)
+        return former
+
+    def unlearn(self, former: list[tuple[Geometry, FloatArray]]) -> None:
+        """Give chains back what they had."""
+        for chain, (geometry, steps) in zip(self.chains, former, strict=True):
+            chain.geometry, chain.steps = geometry, steps
 
     def has_time_for(self, n_cycles: int) -> bool:
         """Whether so many cycles end before the deadline, and nothing has cut sampling short."""
@@ -267,24 +272,31 @@ def _warm_up(run: _Run, tune: int) -> Road:
     road = short
     if tried[short].share < _WELL:
         run.go(middle, tune // 8, adapting=True)
-        run.learn(middle, tune // 4)
         tried[middle] = _Trial.of(run, middle, tune // 4)
+        if tried[middle].share < _WELL:
+            former = run.learn(tried[middle].q)
+            stretched = _Trial.of(run, middle, tune // 4)
+            if stretched.gain > tried[middle].gain:
+                tried[middle] = stretched
+            else:  # chains that have not settled yet, or stand in several modes, show what is none of the posterior's
+                run.unlearn(former)
         if tried[middle].share < _SLOW:
             tried[far] = _Trial.of(run, far, tune // 4)
-        road = max(tried, key=lambda one: tried[one].gain)
-        if road == short and labels:
-            lead = _LEAD if tried[short].share > _TRUSTED else _FAR_LEAD
-            road = short if tried[short].gain > lead * tried[middle].gain else middle
+        road = max(set(tried) - {short}, key=lambda one: tried[one].gain)
+        if tried[short].gain > (_LEAD if labels else 1.0) * tried[road].gain and tried[short].share > _SLOW:
+            road = short
     for chain in run.chains:
         chain.steps[:, 0] = np.exp(chain.steps[:, 3])
     return road
 
 
-def _draw(run: _Run, road: Road, settings: SamplerSettings, tell: Callable[[int, int], None] | None) -> tuple[FloatArray, FloatArray, int]:
+def _draw(
+    run: _Run, road: Road, settings: SamplerSettings, tell: Callable[[int, int], None] | None
+) -> tuple[FloatArray, FloatArray, int]:
     """Return draws (chains, draws, n_dim), their numbers (chains, draws, 7), and how many cycles apart they are.
 
-    That is one cycle, unless too few of the draws are effective. Then every other one is left out and as many cycles are run again, as often
-    as it takes, while there is time.
+    That is one cycle, unless too few of the draws are effective. Then every other one is left out and as many cycles are run again, while
+    there is time.
     """
     space, thin = run.chains[0].density.space, 1
     q, numbers = run.go(road, settings.draws, tell=tell, keep_interrupted=settings.keep_interrupted)
@@ -313,8 +325,9 @@ def _in_pairs(numbers: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a road gave: effective draws a cycle, and what a cycle cost."""
+    """What a road gave: draws (chains, draws, n_dim), effective ones a cycle, and what a cycle costs."""
 
+    q: FloatArray
     share: float
     cost: float
 
@@ -326,14 +339,22 @@ class _Trial:
     def of(cls, run: _Run, road: Road, n_cycles: int) -> _Trial:
         """Run a road for some cycles; its cost is counted and not clocked, so that the same seed takes the same road on any machine."""
         q, numbers = run.go(road, max(n_cycles, FEWEST), adapting=True)
-        space, N = run.chains[0].density.space, len(run.chains[0].density.X)
-        K, D = space.n_components, space.n_features if space.n_matrices else 1
-        per_row = N * K * space.n_features / D
-        # Multiplications: of a pass over the rows, without and with gradient; of sums of labelled rows, one by one; of a gradient's rest.
-        evaluation, gradient, sums = per_row * (D * D / 2 + 20), per_row * (1.5 * D * D + 20), 3 * per_row / K * (D * D + 20)
-        rest = 60 * K * D * D * space.n_features + 30_000
-        cost = numbers[..., 3].mean() * rest + numbers[..., 6].mean() * (gradient + rest) + (road.labels > 0) * (evaluation + sums)
-        return cls(_least_ess(space.constrain(q), numbers[..., 0]) / q[..., 0].size, float(cost))
+        return cls(
+            q, _least_ess(run.chains[0].density.space.constrain(q), numbers[..., 0]) / q[..., 0].size, _cost(run.chains, road)
+        )
+
+
+def _cost(chains: list[_Chain], road: Road) -> float:
+    """Return the multiplications of a cycle, with the steps that chains have been adapted to."""
+    space, N = chains[0].density.space, len(chains[0].density.X)
+    K, D = space.n_components, space.n_features if space.n_matrices else 1
+    per_row = N * K * space.n_features / D
+    # Of a pass over the rows with gradient; of one that draws labels, and sums up labelled rows, one by one; of the rest of a gradient.
+    gradient, labels = per_row * (1.5 * D * D + 20), per_row * (D * D + 20) + per_row / K * (6 * D * D + 60)
+    rest = 60 * K * D * D * space.n_features + 30_000
+    steps = np.exp([chain.steps[:, 3] for chain in chains])
+    n_steps = np.minimum(np.ceil(road / steps), _compiled.MOST_STEPS).mean(0)
+    return float(n_steps @ [rest, gradient + rest] + (road.labels > 0) * labels)
 
 
 def _label_free(params: MixtureParams, heights: FloatArray) -> FloatArray:

@@ -14,8 +14,9 @@ import bayesgmm as bg
 from bayesgmm.bayes import _compiled_hmc
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.draws import SamplerSettings
-from bayesgmm.bayes.hmc import Jumps, sample_hmc
+from bayesgmm.bayes.hmc import _mix_slowly, sample_hmc
 from bayesgmm.bayes.initial_points import InitialPoints, initial_points
+from bayesgmm.bayes.jumps import Jumps
 from bayesgmm.bayes.laplace import Normal
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
 from bayesgmm.bayes.unconstrained_space import Space
@@ -209,6 +210,54 @@ def test_time_that_is_up_ends_the_draws_and_is_said(density, starts):
     X = bg.datasets.load_faithful()
     with pytest.warns(ConvergenceWarning, match=r"sampling had no more time \(max_time\); [\d,]+ draws of 4 chains were kept"):
         bg.BayesianGaussianMixture(2, draws=1_000_000, max_time=1.0, random_state=1, progressbar=False).fit(X)
+
+
+class TestWorthOfDraws:
+    """Where draws are worth little, there are more cycles between those that are kept."""
+
+    @pytest.fixture
+    @staticmethod
+    def slow(monkeypatch):
+        """Whatever is drawn is said to be worth little, for the first two times."""
+        answers = iter([True, True, False])
+        monkeypatch.setattr("bayesgmm.bayes.hmc._mix_slowly", lambda *_: next(answers))
+
+    @pytest.mark.usefixtures("slow")
+    def test_the_draws_are_every_fourth_of_a_long_run(self, density, starts):
+        found = run(density, starts, draws=40)
+        assert found.details["cycles_per_draw"] == 4
+        assert found.params.batch_shape == (4, 40)
+        q = density.space.unconstrain(found.params).reshape(-1, density.space.n_dim)
+        np.testing.assert_allclose(found.statistics["lp"].ravel(), density.at_each(q)[0], rtol=1e-9)
+
+    @pytest.mark.usefixtures("slow")
+    def test_they_are_the_same_draws_as_those_of_the_long_run(self, density, starts, monkeypatch):
+        found = run(density, starts, draws=40)
+        monkeypatch.setattr("bayesgmm.bayes.hmc._mix_slowly", lambda *_: False)
+        long = run(density, starts, draws=160)
+        np.testing.assert_array_equal(found.params.means, long.params.means[:, 3::4])
+        np.testing.assert_array_equal(found.statistics["lp"], long.statistics["lp"][:, 3::4])
+        steps = long.statistics["n_steps"].reshape(4, 40, 4).sum(-1)
+        np.testing.assert_array_equal(found.statistics["n_steps"], steps)
+        rate = long.statistics["acceptance_rate"].reshape(4, 40, 4).mean(-1)
+        np.testing.assert_allclose(found.statistics["acceptance_rate"], rate, rtol=1e-12)
+
+    def test_slow_is_told_from_apart(self):
+        rng = np.random.default_rng(5)
+        noise = rng.normal(size=(4, 500, 2))
+        slow = np.empty_like(noise)
+        slow[:, 0] = noise[:, 0]
+        for t in range(1, 500):  # autocorrelation 0.9: one in nineteen is effective
+            slow[:, t] = 0.9 * slow[:, t - 1] + np.sqrt(0.19) * noise[:, t]
+
+        def asked(means):
+            weights = np.full((4, 500, 2), 0.5)
+            params = MixtureParams(weights, 10.0 * np.arange(2)[:, None] + means[..., None], np.ones((4, 500, 2, 1, 1)))
+            return _mix_slowly(params, means[..., 0])
+
+        assert not asked(noise)
+        assert asked(slow)
+        assert not asked(slow + 9.0 * np.arange(4)[:, None, None])  # no number of cycles would bring these together
 
 
 @pytest.mark.parametrize("sampler", ["nuts", "laplace"])

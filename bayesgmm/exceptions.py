@@ -83,7 +83,7 @@ class DataAdvice(UserWarning):
 
 
 class SizeAdvice(UserWarning):
-    """What was asked for will take long on so many rows, and there is something quicker.
+    """What was asked for will take long, and there is something quicker.
 
     Examples
     --------

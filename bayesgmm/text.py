@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["counted", "listed", "shortened"]
+__all__ = ["counted", "duration", "listed", "shortened"]
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
@@ -25,6 +25,20 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     ('1 group', '1,200 rows', '2 axes')
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as one says it, to two digits.
+
+    Examples
+    --------
+    >>> [duration(seconds) for seconds in (0.2, 45.2, 88.0, 100.0, 1234.0, 7000.0, 30_000.0, 200_000.0)]
+    ['1 second', '45 seconds', '88 seconds', '1.7 minutes', '21 minutes', '1.9 hours', '8.3 hours', '2.3 days']
+    """
+    if seconds < 89.5:
+        return counted(max(1, round(seconds)), "second")
+    size, unit = (60, "minute") if seconds < 90 * 60 else (3600, "hour") if seconds < 36 * 3600 else (86400, "day")
+    return f"{float(f'{seconds / size:.2g}'):,g} {unit}s"
 
 
 def listed(items: Iterable[Any], most: int | None = None, *, separator: str = ", ", conjunction: str = " and ") -> str:

@@ -24,6 +24,7 @@ import numpy as np
 from bayesgmm.bayes import _compiled_hmc as _compiled
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.draws import FEWEST, Draws, SamplerSettings
+from bayesgmm.bayes.forecast import Forecast, Pace
 from bayesgmm.bayes.initial_points import InitialPoints
 from bayesgmm.bayes.jumps import Jumps
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
@@ -31,7 +32,7 @@ from bayesgmm.bayes.metric import Geometry, draw_labels
 from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
-from bayesgmm.progress import counter
+from bayesgmm.progress import Tell, counter
 from bayesgmm.typing import FloatArray
 
 __all__ = ["sample_hmc"]
@@ -54,7 +55,13 @@ _ROUND = 0.2  # seconds between two looks at the clock and at Ctrl-C
 _MOST_NUMBERS = 2_000_000  # uniform numbers that a chain is given at once
 
 
-def sample_hmc(density: LogPosterior, initial: InitialPoints, settings: SamplerSettings) -> Draws:
+def sample_hmc(
+    density: LogPosterior,
+    initial: InitialPoints,
+    settings: SamplerSettings,
+    *,
+    on_forecast: Callable[[Forecast], object] | None = None,
+) -> Draws:
     """Draw from a posterior.
 
     Parameters
@@ -64,11 +71,14 @@ def sample_hmc(density: LogPosterior, initial: InitialPoints, settings: SamplerS
     initial : InitialPoints
         A chain starts about its mode as far as the rows, with known labels, would allow. Between several modes chains jump.
     settings : SamplerSettings
+    on_forecast : callable, optional
+        Is told after every round, some times a second, how long sampling will take.
 
     Returns
     -------
     Draws
-        ``details`` has the cycles for each draw, the lengths of both trajectories, and whether sampling was cut short.
+        ``details`` has the cycles for each draw, the lengths of both trajectories, and whether sampling was cut short: then also whether it
+        was so in the warm-up, and the seconds that all draws would have taken, or would have at least.
 
     Raises
     ------
@@ -85,12 +95,12 @@ def sample_hmc(density: LogPosterior, initial: InitialPoints, settings: SamplerS
     seeds = np.random.SeedSequence(settings.seed).spawn(len(starts))
     chains = [_Chain(density, start, geometries[start.tobytes()], jumps, seed) for start, seed in zip(starts, seeds, strict=True)]
     with ThreadPoolExecutor(settings.cores or n_threads()) as pool, counter("Sampling", shown=settings.progressbar) as tell:
-        run = _Run(chains, pool, None if settings.max_time is None else began + settings.max_time)
+        run = _Run(chains, pool, settings, began, tell, on_forecast)
         try:
             road = _warm_up(run, settings.tune)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("sampling was interrupted during the warm-up: there are no draws to keep") from error
-        q, numbers, thin = _draw(run, road, settings, tell)
+        q, numbers, thin = _draw(run, road)
     heights = numbers[..., 0]
     if road.labels > 0:
         heights = heights + log_prior(q.reshape(-1, q.shape[-1]), density.space).reshape(heights.shape)
@@ -190,22 +200,25 @@ class _Chain:
 class _Run:
     """All chains of a fit, a short round at a time: between rounds there is time for the clock, for Ctrl-C and for the progress bar."""
 
-    def __init__(self, chains: list[_Chain], pool: ThreadPoolExecutor, deadline: float | None) -> None:
-        self.chains, self.pool, self.deadline = chains, pool, deadline
-        self.cut_short: dict[str, int] = {}
+    def __init__(
+        self,
+        chains: list[_Chain],
+        pool: ThreadPoolExecutor,
+        settings: SamplerSettings,
+        began: float,
+        tell: Tell | None,
+        on_forecast: Callable[[Forecast], object] | None,
+    ) -> None:
+        self.chains, self.pool, self.settings = chains, pool, settings
+        self.cut_short: dict[str, float] = {}
         """Why there are fewer draws than were asked for, if there are."""
+        # The rest of the warm-up is for roads that are only tried if the first is not good enough.
+        self._pace = Pace(settings.tune // 2, settings.draws, began)
+        self._deadline = np.inf if settings.max_time is None else began + settings.max_time
+        self._tell, self._on_forecast = tell, on_forecast
         self._seconds_per_cycle = 0.01
 
-    def go(
-        self,
-        road: Road,
-        draws: int,
-        thin: int = 1,
-        *,
-        adapting: bool = False,
-        tell: Callable[[int, int], None] | None = None,
-        keep_interrupted: bool = False,
-    ) -> tuple[FloatArray, FloatArray]:
+    def go(self, road: Road, draws: int, thin: int = 1, *, adapting: bool = False) -> tuple[FloatArray, FloatArray]:
         """Return draws (chains, draws, n_dim) and their numbers (chains, draws, 7), fewer than asked for if they are cut short."""
         rounds: list[list[tuple[FloatArray, FloatArray]]] = []
         done = 0
@@ -215,12 +228,13 @@ class _Run:
                 clock = time.perf_counter()
                 waiting = [self.pool.submit(chain.run, road, n, thin, adapting=adapting) for chain in self.chains]
                 rounds.append([future.result() for future in waiting])
-                self._seconds_per_cycle = (time.perf_counter() - clock) / (n * thin)
+                seconds = time.perf_counter() - clock
+                self._seconds_per_cycle = seconds / (n * thin)
                 done += n
-                if tell is not None:
-                    tell(done, draws)
+                self._pace.lap(road, seconds, n, thin, adapting=adapting)
+                self._report()
         except KeyboardInterrupt:
-            if not (keep_interrupted and done >= FEWEST):
+            if not (self.settings.keep_interrupted and done >= FEWEST) or adapting:
                 raise
             self.cut_short["interrupted"] = 1
         q, numbers = (np.stack([np.concatenate([part[c][i] for part in rounds]) for c in range(len(self.chains))]) for i in (0, 1))
@@ -244,7 +258,11 @@ class _Run:
     def has_time_for(self, n_cycles: int) -> bool:
         """Whether so many cycles end before the deadline, and nothing has cut sampling short."""
         end = time.perf_counter() + n_cycles * self._seconds_per_cycle
-        return not self.cut_short and (self.deadline is None or end < self.deadline)
+        return not self.cut_short and end < self._deadline
+
+    def leave_out(self, draws: int) -> None:
+        """Take note that so many of the draws are left out and will be drawn again, twice as many cycles apart."""
+        self._pace.done -= draws
 
     def _draws_at_once(self, thin: int, left: int) -> int:
         """Return how many draws make a round, by the time that the last one took and by the memory for their random numbers."""
@@ -253,10 +271,22 @@ class _Run:
         return int(np.clip(min(_ROUND / self._seconds_per_cycle, most) / thin, 1, left))
 
     def _is_late(self, *, adapting: bool) -> bool:
-        late = self.deadline is not None and time.perf_counter() > self.deadline
-        if late and not adapting:
-            self.cut_short["out_of_time"] = 1
-        return late
+        if time.perf_counter() <= self._deadline:
+            return False
+        self.cut_short["out_of_time_in_warm_up" if adapting else "out_of_time"] = 1
+        if (forecast := self._pace.forecast()) is not None:
+            self.cut_short["least_seconds_for_all" if forecast.is_least else "seconds_for_all"] = forecast.total
+        return True
+
+    def _report(self) -> None:
+        pace = self._pace
+        forecast = pace.forecast()
+        if self._tell is not None:
+            most = self._deadline - time.perf_counter()
+            left = None if forecast is None else max(0.0, min(forecast.left, most))
+            self._tell(min(pace.warmed_up, pace.tune) + pace.done, pace.tune + pace.draws, left)
+        if forecast is not None and self._on_forecast is not None:
+            self._on_forecast(forecast)
 
 
 def _warm_up(run: _Run, tune: int) -> Road:
@@ -290,23 +320,21 @@ def _warm_up(run: _Run, tune: int) -> Road:
     return road
 
 
-def _draw(
-    run: _Run, road: Road, settings: SamplerSettings, tell: Callable[[int, int], None] | None
-) -> tuple[FloatArray, FloatArray, int]:
+def _draw(run: _Run, road: Road) -> tuple[FloatArray, FloatArray, int]:
     """Return draws (chains, draws, n_dim), their numbers (chains, draws, 7), and how many cycles apart they are.
 
     That is one cycle, unless too few of the draws are effective. Then every other one is left out and as many cycles are run again, while
     there is time.
     """
-    space, thin = run.chains[0].density.space, 1
-    q, numbers = run.go(road, settings.draws, tell=tell, keep_interrupted=settings.keep_interrupted)
-    while 2 * thin <= _MOST_CYCLES and run.has_time_for(settings.draws * thin) and _mix_slowly(space.constrain(q), numbers[..., 0]):
+    space, draws, thin = run.chains[0].density.space, run.settings.draws, 1
+    q, numbers = run.go(road, draws)
+    while 2 * thin <= _MOST_CYCLES and run.has_time_for(draws * thin) and _mix_slowly(space.constrain(q), numbers[..., 0]):
         half, fewer = q[:, 1::2], _in_pairs(numbers)
-        left = settings.draws - half.shape[1]
+        run.leave_out(draws - half.shape[1])
         try:
-            more = run.go(road, left, 2 * thin, tell=tell)
+            more = run.go(road, draws - half.shape[1], 2 * thin)
         except KeyboardInterrupt:
-            if not settings.keep_interrupted:
+            if not run.settings.keep_interrupted:
                 raise
             run.cut_short["interrupted"] = 1
             break

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.bayes.forecast import Forecast
 from bayesgmm.bayes.gibbs import sample_gibbs
 from bayesgmm.bayes.hmc import sample_hmc
 from bayesgmm.bayes.initial_points import initial_points
@@ -40,6 +41,7 @@ def sample(
     sampler: str = "hmc",
     conjugate: ResolvedConjugatePriors | None = None,
     options: Mapping[str, Any] | None = None,
+    on_forecast: Callable[[Forecast], object] | None = None,
 ) -> Draws:
     """Draw from the posterior of a mixture given rows.
 
@@ -60,6 +62,8 @@ def sample(
         The prior of "gibbs"; ``priors`` then only help to choose where chains start.
     options : mapping, optional
         Arguments of ``pm.sample``, for "pymc".
+    on_forecast : callable, optional
+        Is told by "hmc", after every round, how long sampling will take.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def sample(
     initial = initial_points(density, X, [frame.params_in(mode) for mode in modes], settings.chains, settings.seed)
     starts = initial.points
     if isinstance(density, LogPosterior) and sampler == "hmc":
-        draws = sample_hmc(density, initial, settings)
+        draws = sample_hmc(density, initial, settings, on_forecast=on_forecast)
     elif sampler == "nuts":
         draws = sample_nuts(density, starts, settings)
     elif sampler == "laplace":

@@ -82,6 +82,7 @@ class Sampling:
     chains: int | None = None
     cores: int | None = None
     sampler: str | None = None
+    max_time: float | None = None
 
     def chosen(self) -> dict[str, Any]:
         """The settings that were given."""
@@ -89,7 +90,7 @@ class Sampling:
 
     def refuse(self) -> None:
         """Raise click.UsageError if anything was given: nothing is sampled."""
-        if given := ", ".join(f"--{name}" for name in self.chosen()):
+        if given := ", ".join(f"--{name.replace('_', '-')}" for name in self.chosen()):
             raise click.UsageError(f"{given} is for the posterior, which --method em leaves out.")
 
 
@@ -227,6 +228,12 @@ sampling_options = together(
     click.option("--chains", type=_AT_LEAST_ONE, metavar="N", help="Chains; the checks want four."),
     click.option("--cores", type=_AT_LEAST_ONE, metavar="N", help="Processor cores to use."),
     click.option("--sampler", type=click.Choice(SAMPLERS), help="What draws from the posterior; by default hmc."),
+    click.option(
+        "--max-time",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="End sampling after so long, with the draws that there are.",
+    ),
 )
 large_options = together(
     click.option("--weights", metavar="NAME", help="How often each row counts: a Parquet table's column, or an .npy file."),

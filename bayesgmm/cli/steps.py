@@ -234,7 +234,11 @@ def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Samp
     }
     words = ["bayesgmm", "report", data.source]
     for name, value in options.items():
-        words += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        if value is None:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(f"{value:g}" if isinstance(value, float) else str(value))
     return " ".join(map(_word, words))
 
 

@@ -1,4 +1,4 @@
-"""Advice before the work begins: on data so large that chains are not the best, on values that repeat, and on units that disagree."""
+"""Advice on what will take long, on values that repeat, and on units that disagree: before the work begins, or soon after."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bayesgmm.bayes.forecast import Forecast
 from bayesgmm.exceptions import DataAdvice, SizeAdvice, warn
 from bayesgmm.params import MixtureParams
 from bayesgmm.resolution import Repeats, advice_on_repeats
+from bayesgmm.text import counted, duration
 from bayesgmm.typing import FloatArray
 
-__all__ = ["LARGE", "advise_on_size", "advise_on_units", "advise_on_values"]
+__all__ = ["LARGE", "LONG", "TimeAdvice", "advise_on_size", "advise_on_units", "advise_on_values", "quicker"]
 
 LARGE = 200_000
 """Rows from which on Laplace's approximation is advised: a pass over them then takes milliseconds, and chains need many thousands."""
+LONG = 60.0
+"""Seconds of sampling from which on it is said beforehand how long it will take."""
+_FAR_OFF = 2.0
+"""How many times as long, or as short, as was said first sampling has to become for it to be said again."""
+_LIMITS = (60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400)
+_WORTHWHILE = 0.2
+"""Share of the draws that a limit of time has to leave for it to be proposed."""
 _DRAWS_LOOKED_AT = 50
 _FAR_BELOW = 2.0
 """Nats a row by which draws may be less probable than a single normal distribution: far more than what a poor sampler leaves."""
@@ -29,6 +38,61 @@ def advise_on_size(n_rows: int) -> None:
         "distribution, and sampler='laplace' draws from it in a small part of the time and checks itself (attrs['pareto_k'] of datatree_)",
         SizeAdvice,
     )
+
+
+class TimeAdvice:
+    """Warns that sampling will take long, as soon as it is known, and once more if it comes to be known that this was far off.
+
+    Parameters
+    ----------
+    covariance_type : str
+    n_parameters, n_rows : int
+    max_time : float or None
+        Seconds that sampling may take.
+    """
+
+    def __init__(self, covariance_type: str, n_parameters: int, n_rows: int, max_time: float | None) -> None:
+        self.covariance_type, self.n_parameters, self.n_rows, self.max_time = covariance_type, n_parameters, n_rows, max_time
+        self._said = 0.0
+        self._is_known = False
+
+    def __call__(self, forecast: Forecast) -> None:
+        """Take note of a forecast, and warn if there is reason to."""
+        if self._is_known or (forecast.is_least and self._said):
+            return
+        self._is_known = not forecast.is_least
+        total = forecast.total if self.max_time is None else min(forecast.total, self.max_time)
+        is_news = not self._said / _FAR_OFF < total < self._said * _FAR_OFF if self._said else total >= LONG
+        if is_news:
+            self._said = total
+            warn(self._sentence(forecast, total), SizeAdvice)
+
+    def _sentence(self, forecast: Forecast, total: float) -> str:
+        how_long = f"at least {duration(total)}" if forecast.is_least else f"about {duration(total)}"
+        past = "" if forecast.is_least else f", {duration(forecast.past)} of which are over"
+        about = f"{counted(self.n_parameters, 'parameter')}, {counted(self.n_rows, 'row')}"
+        return f"Sampling will take {how_long}{past}: {about}. {self._what_could_be_had(forecast)}{quicker(self.covariance_type)}"
+
+    def _what_could_be_had(self, forecast: Forecast) -> str:
+        limits = (
+            limit
+            for limit in _LIMITS
+            if forecast.draws_within(limit) >= _WORTHWHILE * forecast.draws and 4 * limit < 3 * forecast.total
+        )
+        limit = next(limits, None) if self.max_time is None else self.max_time
+        kept = 0 if limit is None else forecast.draws_within(limit)
+        if limit is None or kept == forecast.draws:
+            return ""
+        number = f"at most {kept:,}" if forecast.is_least else f"about {kept:,}"
+        return (
+            f"max_time={limit:g} {'ends' if self.max_time else 'would end'} it with {number} of {forecast.draws:,} draws a chain. "
+        )
+
+
+def quicker(covariance_type: str) -> str:
+    """Return a sentence on what takes less time than chains of such a model."""
+    simpler = "covariance_type='diag', " if covariance_type == "full" else ""
+    return f"Quicker are {simpler}sampler='laplace' and GaussianMixture"
 
 
 def advise_on_units(params: MixtureParams, rows: FloatArray) -> None:

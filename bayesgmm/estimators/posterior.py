@@ -23,7 +23,7 @@ from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
 from bayesgmm.estimators._posterior_tree import posterior_tree
-from bayesgmm.estimators._size import advise_on_size, advise_on_units, advise_on_values
+from bayesgmm.estimators._size import TimeAdvice, advise_on_size, advise_on_units, advise_on_values, quicker
 from bayesgmm.estimators._starts import is_fit
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
@@ -36,7 +36,7 @@ from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
 from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.rows.check import check_rows
-from bayesgmm.text import counted
+from bayesgmm.text import counted, duration
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
 from bayesgmm.validation import check_same_columns
 
@@ -46,11 +46,18 @@ DRAWS_OF_A_MEAN = 200
 """Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
 
 
-def _cut_short(shape: tuple[int, ...], details: Mapping[str, Any]) -> str:
-    """Say why there are fewer draws than were asked for, and how many; "" if there are not."""
-    why = {"interrupted": "was interrupted", "out_of_time": "had no more time (max_time)"}
-    said = next((words for name, words in why.items() if name in details), None)
-    return "" if said is None else f"sampling {said}; {shape[1]:,} draws of {counted(shape[0], 'chain')} were kept. "
+def _cut_short(shape: tuple[int, ...], details: Mapping[str, Any], covariance_type: str) -> str:
+    """Say why there are fewer draws than were asked for, how many, and what could be had; "" if there are not."""
+    chains, draws = shape
+    kept = f"{draws:,} draws of {counted(chains, 'chain')} were kept"
+    if "interrupted" in details:
+        return f"sampling was interrupted; {kept}. "
+    if "out_of_time" not in details:
+        return ""
+    even = ", not even for its warm-up" if "out_of_time_in_warm_up" in details else ""
+    known = {"seconds_for_all": "about", "least_seconds_for_all": "at least"}
+    needed = next((f"; all would take {word} {duration(details[name])}" for name, word in known.items() if name in details), "")
+    return f"sampling had no more time (max_time){even}; {kept}{needed}. {quicker(covariance_type)}. "
 
 
 def _draws_from(source: Any, params: MixtureParams) -> tuple[Draws, Sampler]:
@@ -103,8 +110,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         Whether an interrupt (Ctrl-C) while chains run ends the fit with the draws so far, of the chains that are at least half as long
         as the longest, instead of leaving the estimator as it was. For ``sampler="hmc"`` and ``"nuts"``.
     max_time : float, optional
-        Seconds that sampling may take, warm-up included. What has been drawn by then is kept, and a warning says how much that is. For
-        ``sampler="hmc"``.
+        Seconds that sampling may take, warm-up included. What has been drawn by then is kept, and a warning says how much that is, how
+        long all of it would take, and what is quicker. For ``sampler="hmc"``.
 
     Attributes
     ----------
@@ -131,6 +138,9 @@ class BayesianGaussianMixture(MixtureEstimator):
     DataAdvice
         From :meth:`fit`, before it samples, if one value fills a large share of a column or a column has few distinct values. What
         the rounding of a column adds to every group is part of the model: see ``smallest_sd`` of :class:`Priors`.
+    SizeAdvice
+        From :meth:`fit`, with ``sampler="hmc"`` soon after it begins to sample, if that will take more than a minute: how long, and what
+        is quicker. Before that, if there are very many rows.
 
     Notes
     -----
@@ -260,6 +270,9 @@ class BayesianGaussianMixture(MixtureEstimator):
             sampler=sampler,
             conjugate=conjugate,
             options=self.sampler_options,
+            on_forecast=TimeAdvice(
+                self.family_.name, self.family_.n_parameters(self.n_components, rows.n_features), len(rows), self.max_time
+            ),
         )
         return self.take(draws, SAMPLERS[sampler], rows, em, priors if conjugate is None else conjugate)
 
@@ -405,7 +418,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
-        kept = _cut_short(raw.batch_shape, draws.details)
+        kept = _cut_short(raw.batch_shape, draws.details, self.family_.name)
         if kept or not check.passed:
             warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning)
         return self

@@ -55,6 +55,7 @@ def test_the_density_changes_by_the_volume_alone(seed, K, D, name, log_condition
         )
 
 
+@pytest.mark.filterwarnings("ignore:60 rows in 3 columns tell little of 19 parameters:bayesgmm.exceptions.DataAdvice")
 def test_along_the_columns_it_depends_on_them():
     """The test above can fail."""
     rng = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""Advice on what will take long, on values that repeat, and on units that disagree: before the work begins, or soon after."""
+"""Advice on what will take long, on what rows cannot tell, on values that repeat, and on units that disagree."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesgmm.bayes.forecast import Forecast
+from bayesgmm.covariance import Family, family
 from bayesgmm.exceptions import DataAdvice, SizeAdvice, warn
 from bayesgmm.params import MixtureParams
 from bayesgmm.resolution import Repeats, advice_on_repeats
+from bayesgmm.rows import Rows
 from bayesgmm.text import counted, duration
 from bayesgmm.typing import FloatArray
 
-__all__ = ["LARGE", "LONG", "TimeAdvice", "advise_on_size", "advise_on_units", "advise_on_values", "quicker"]
+__all__ = [
+    "LARGE",
+    "LONG",
+    "TimeAdvice",
+    "advise_on_parameters",
+    "advise_on_size",
+    "advise_on_units",
+    "advise_on_values",
+    "quicker",
+]
 
 LARGE = 200_000
 """Rows from which on Laplace's approximation is advised: a pass over them then takes milliseconds, and chains need many thousands."""
@@ -24,6 +35,9 @@ _FAR_OFF = 2.0
 _LIMITS = (60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400)
 _WORTHWHILE = 0.2
 """Share of the draws that a limit of time has to leave for it to be proposed."""
+_ROWS_PER_DIRECTION = 2.0
+"""Rows of a component, for each column, below which the least variance in its covariance comes out by chance at less than a tenth of what
+it is: at ``(1 - sqrt(D / n))^2`` of it (Marchenko and Pastur 1967, Mathematics of the USSR-Sbornik 1, 457-483)."""
 _DRAWS_LOOKED_AT = 50
 _FAR_BELOW = 2.0
 """Nats a row by which draws may be less probable than a single normal distribution: far more than what a poor sampler leaves."""
@@ -93,6 +107,44 @@ def quicker(covariance_type: str) -> str:
     """Return a sentence on what takes less time than chains of such a model."""
     simpler = "covariance_type='diag', " if covariance_type == "full" else ""
     return f"Quicker are {simpler}sampler='laplace' and GaussianMixture"
+
+
+def advise_on_parameters(counts: FloatArray, rows: Rows, of: Family, left_to: str) -> None:
+    """Warn if components have so few rows that these do not determine their covariances, and say what would help.
+
+    Parameters
+    ----------
+    counts : array of shape (K,)
+        Expected numbers of rows.
+    rows : Rows
+    of : Family
+        If each component, or all together, have a covariance of any shape; of other families nothing is said.
+    left_to : str
+        What decides where rows do not: "chance" or "the prior".
+    """
+    if of.name not in ("full", "tied") or rows.n_features == 1:
+        return
+    K, D = len(counts), rows.n_features
+    seen = rows.summary.seen.mean() / rows.total  # rows with gaps say less
+    enough, together = round(_ROWS_PER_DIRECTION * D), seen * rows.total - (K - 1)
+    each = seen * counts if of.name == "full" and K > 1 else np.array([together])
+    if each.min() >= enough:
+        return
+    if len(each) > 1:
+        n = int((each < enough).sum())
+        who = f"{n} of {K} components {'has' if n == 1 else 'have'} fewer than {enough} rows (the smallest about {each.min():.0f})"
+        why = f"{who}, which is two for each direction of a covariance, and so few leave its shape to {left_to}"
+    else:
+        why = f"there are fewer than two rows for each direction of a covariance, which leaves its shape to {left_to}"
+    simpler = ["tied", "diag"] if len(each) > 1 and together >= enough else ["diag"]
+    types = " or ".join(f"{name!r} ({counted(family(name).n_parameters(K, D), 'parameter')})" for name in simpler)
+    fewer = "fewer columns or components" if len(each) > 1 else "fewer columns"
+    priors = "priors" if left_to == "chance" else "priors that say more"
+    warn(
+        f"{counted(round(rows.total), 'row')} in {counted(D, 'column')} tell little of {of.n_parameters(K, D):,} parameters: {why}. "
+        f"What helps: covariance_type={types}, {fewer}, or {priors}",
+        DataAdvice,
+    )
 
 
 def advise_on_units(params: MixtureParams, rows: FloatArray) -> None:

@@ -21,7 +21,7 @@ from bayesgmm.estimators._by_hand import ByHand
 from bayesgmm.estimators._checkpoint import checkpoint_of
 from bayesgmm.estimators._errors import SamplingErrors
 from bayesgmm.estimators._prediction import Predictor
-from bayesgmm.estimators._size import advise_on_values
+from bayesgmm.estimators._size import advise_on_parameters, advise_on_values
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
 from bayesgmm.estimators.criteria import Criteria
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
@@ -427,6 +427,10 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             # Shared covariances do not collapse on a value of most rows: they make groups of the others.
             found = repeats(rows.values, self.feature_names_, rows.weights)
             advise_on_values([column for column in found if fit.status == "collapsed" or column.is_mostly_one_value])
+        if (
+            self.n_init == "auto" and self.priors is None and fit.status == "converged"
+        ):  # otherwise it was said that they are degenerate
+            advise_on_parameters(fit.params.weights * (1.0 - fit.noise_weight) * rows.total, rows, self.family_, "chance")
         return self
 
     @property

@@ -23,7 +23,7 @@ from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
 from bayesgmm.estimators._posterior_tree import posterior_tree
-from bayesgmm.estimators._size import TimeAdvice, advise_on_size, advise_on_units, advise_on_values, quicker
+from bayesgmm.estimators._size import TimeAdvice, advise_on_parameters, advise_on_size, advise_on_units, advise_on_values, quicker
 from bayesgmm.estimators._starts import is_fit
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
@@ -136,7 +136,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         From :meth:`fit`, once, if the draws cannot be relied on or sampling was interrupted; the
         message is the verdict of :meth:`diagnose`.
     DataAdvice
-        From :meth:`fit`, before it samples, if one value fills a large share of a column or a column has few distinct values. What
+        From :meth:`fit`, before it samples, if components have fewer than two rows for each direction of their covariance, and if one value
+        fills a large share of a column or a column has few distinct values. What
         the rounding of a column adds to every group is part of the model: see ``smallest_sd`` of :class:`Priors`.
     SizeAdvice
         From :meth:`fit`, with ``sampler="hmc"`` soon after it begins to sample, if that will take more than a minute: how long, and what
@@ -256,6 +257,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
         priors, conjugate = self._priors(rows)
         em = self._em(rows)
+        advise_on_parameters(em.params_.weights * rows.total, rows, self.family_, "the prior")
         # Labels of rows in chunks would have to be kept somewhere; NUTS needs none.
         sampler = "nuts" if self.sampler == "hmc" and not rows.is_in_memory else self.sampler
         # Imported here so that an EM fit never waits for PyMC.

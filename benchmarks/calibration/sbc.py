@@ -25,7 +25,7 @@ from bayesgmm.covariance import Family, family
 from bayesgmm.diagnostics import Check, label_free
 from bayesgmm.em import resample, standard_errors
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import LogNormal, Priors, ResolvedPriors
@@ -114,6 +114,7 @@ DESIGNS = (
     Design("3 groups in 2 columns", 3, 2, 150),
     Design("2 groups in 5 columns", 2, 5, 150),
     Design("2 groups in 5 columns, in a frame that mixes them", 2, 5, 150, priors=_IN_FRAME),
+    Design("4 groups in 5 columns", 4, 5, 300),
 )
 """What must come out calibrated."""
 
@@ -187,7 +188,8 @@ def run_replicate(design: Design, seed: np.random.SeedSequence) -> Outcome:
     truth, X = design.simulate(np.random.default_rng(simulation))
     start, chains = (int(number) for number in sampler.generate_state(2))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what EM's answer is worth is what is measured here
+        for category in (ConvergenceWarning, DataAdvice):  # what answers are worth is what is measured here
+            warnings.simplefilter("ignore", category)
         em = GaussianMixture(design.n_components, covariance_type=_FAMILY, random_state=start).fit(X)
     posterior, free, ess, converged = _fit_posterior(design, X, em, chains)
     assert isinstance(posterior.priors_, ResolvedPriors)
@@ -210,10 +212,11 @@ def _fit_posterior(
     How long chains are run depends on the data and the sampler, never on the truth, so that ranks stay uniform.
     """
     weight = None if design.copies == 1 else np.full(len(X), design.copies)
-    settings: dict[str, Any] = {"tune": 500, "chains": _CHAINS, "cores": 1, "random_state": seed, "progressbar": False}
+    settings: dict[str, Any] = {"chains": _CHAINS, "cores": 1, "random_state": seed, "progressbar": False}
     priors = design.priors if design.fitted is None else design.fitted
     for draws in _LENGTHS:
         with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore", DataAdvice)
             warnings.simplefilter("always", ConvergenceWarning)
             posterior = BayesianGaussianMixture(
                 design.n_components, covariance_type=_FAMILY, priors=priors, draws=draws, init=em, **settings
@@ -224,7 +227,7 @@ def _fit_posterior(
         ess = float(array_stats.ess(moving, method="bulk", chain_axis=0, draw_axis=1).min())
         if ess >= N_DRAWS:
             break
-    return posterior, free, ess, not caught
+    return posterior, free, ess, not any(issubclass(one.category, ConvergenceWarning) for one in caught)
 
 
 def rank(draws: FloatArray, truth: float, rng: np.random.Generator) -> int:

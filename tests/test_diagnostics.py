@@ -121,18 +121,36 @@ def test_draws_that_are_not_finite_fail(rng, value, group, name):
     assert not found["ess_bulk"].passed
 
 
-def test_more_divergences_than_one_in_a_thousand_draws_fail(rng):
+def test_more_divergences_than_one_in_a_thousand_trajectories_ask_for_care_and_more_than_two_fail(rng):
     groups = sound(rng)
     groups["sample_stats"]["diverging"][1, 5:7] = True
     found = checks(groups)
     assert found["divergences"].passed
-    assert found["divergences"].sentence == "2 divergences in 2,000 draws: too few to matter."
-    assert found["convergence"].passed
+    assert found["divergences"].sentence == "2 divergences in 2,000 trajectories: too few to matter."
+    assert found["convergence"].sentence.startswith("Converged: ")
     groups["sample_stats"]["diverging"][1, 7] = True
     found = checks(groups)
     assert found["divergences"].value == 3
     assert not found["divergences"].passed
-    assert "3 divergences in 2,000 draws" in found["convergence"].sentence
+    assert found["convergence"].with_care
+    assert "3 divergences in 2,000 trajectories" in found["convergence"].sentence
+    groups["sample_stats"]["diverging"][2, 7:9] = True
+    found = checks(groups)
+    assert not found["convergence"].passed
+    assert "5 divergences in 2,000 trajectories" in found["convergence"].sentence
+
+
+def test_divergences_are_counted_against_all_trajectories_between_draws(rng):
+    groups = sound(rng)
+    groups["sample_stats"]["diverging"][1, :12] = True
+    assert not checks(groups)["divergences"].passed
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs.update(cycles_per_draw=3, length_given_labels=1.6, length_given_rows=4.7)
+    assert sampler_table(tree)["trajectories"].tolist() == [6 * DRAWS] * CHAINS
+    assert {check.name: check for check in diagnose(tree)}["divergences"].passed
+    tree.attrs["length_given_rows"] = 0.0
+    assert sampler_table(tree)["trajectories"].tolist() == [3 * DRAWS] * CHAINS
+    assert not {check.name: check for check in diagnose(tree)}["divergences"].passed
 
 
 def test_tree_depth_warns_without_failing_the_verdict(rng):

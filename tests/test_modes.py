@@ -17,7 +17,7 @@ from bayesgmm.bayes.nuts import sample_nuts
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import diagnose, stack
-from bayesgmm.diagnostics.chains import find_modes
+from bayesgmm.diagnostics.chains import find_modes, named_chains
 from bayesgmm.exceptions import InvalidDataError
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
@@ -164,7 +164,8 @@ def test_a_posterior_of_two_modes_says_so(split):
     assert len(modes.chains) == 2
     assert sum(map(len, modes.chains)) == 4
     sentence = diagnose(split.datatree_)[0].sentence
-    assert "chain 3" in sentence
+    assert next(names for names in modes.chains if "0" in names) != next(names for names in modes.chains if "3" in names)
+    assert all(named_chains(names) in sentence for names in modes.chains)
     assert "moved" in sentence
     assert "stacking()" in sentence
 

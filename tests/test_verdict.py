@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
-from bayesgmm.diagnostics import convergence_table, diagnose, label_free
+from bayesgmm.diagnostics import convergence_table, diagnose, label_free, sampler_table
+from bayesgmm.diagnostics import verdict as checks_of
 from bayesgmm.diagnostics.chains import find_modes, find_switching
 from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
@@ -181,6 +182,90 @@ def test_chains_that_wander_have_not_converged(X, rng):
     check = verdict(tree(X, MixtureParams(params.weights, params.means + drift, params.scale_tril)))
     assert not check.passed
     assert check.sentence.startswith(("Not converged: ", "Different modes: "))
+
+
+def slow(rng, ess, shape=(CHAINS, DRAWS)):
+    """Standard normal draws with the autocorrelations of an AR(1) process that makes them worth so many in all."""
+    ratio = ess / np.prod(shape)
+    rho = (1 - ratio) / (1 + ratio)
+    noise = np.sqrt(1 - rho**2) * rng.normal(size=shape)
+    out = np.empty(shape)
+    out[:, 0] = rng.normal(size=shape[0])
+    for t in range(1, shape[1]):
+        out[:, t] = rho * out[:, t - 1] + noise[:, t]
+    return out
+
+
+def moving_slowly(rng, ess, sd=0.1):
+    """Draws whose first mean moves slowly, the rest independently."""
+    params = draws_about(rng)
+    means = params.means.copy()
+    means[..., 0, 0] = sd * slow(rng, ess)
+    return MixtureParams(params.weights, means, params.scale_tril)
+
+
+@pytest.mark.parametrize(("ess", "outcome"), [(1600, "Converged: "), (330, "Converged, with care: "), (60, "Not converged: ")])
+def test_how_much_chains_are_worth_decides_between_yes_with_care_and_no(X, ess, outcome):
+    """Of ten sets of chains each; one or two may be on the other side of a threshold by chance."""
+    found = [verdict(tree(X, moving_slowly(np.random.default_rng(seed), ess))) for seed in range(10)]
+    assert sum(check.sentence.startswith(outcome) for check in found) >= 8
+    for check in found:
+        assert check.passed == check.sentence.startswith("Converged")
+        assert check.with_care == check.sentence.startswith("Converged, with care: ")
+
+
+def test_care_says_what_is_rough_and_by_how_much_and_what_would_settle_it(X):
+    found = next(
+        found for seed in range(10) if verdict(found := tree(X, moving_slowly(np.random.default_rng(seed), 330))).with_care
+    )
+    sentence = verdict(found).sentence
+    assert "the mean of a in group 0" in sentence
+    failed = [one for one in diagnose(found)[1:] if not one.passed]
+    assert failed
+    assert all(one.name.startswith(("r_hat", "ess")) for one in failed)
+    # The error said is the standard error of that mean, which independent sets of such chains show.
+    means = [moving_slowly(np.random.default_rng(100 + seed), 330).means[..., 0, 0].mean() for seed in range(200)]
+    said = float(sentence.partition("Means are good to ")[2].split()[0])
+    assert 0.7 < said / (np.std(means) / 0.1) < 2
+    draws = int(sentence.partition("draws=")[2].split()[0])
+    assert DRAWS < draws <= 2000
+    longer = xr.Dataset(
+        {"log_likelihood": (("chain", "draw"), slow(np.random.default_rng(1), 330 * draws / DRAWS, (CHAINS, draws)))}
+    )
+    assert verdict(xr.DataTree.from_dict({"label_free": longer})).sentence.startswith("Converged: ")
+
+
+@pytest.mark.parametrize("shift", [1.0, 2.0, 4.0, 20.0])
+@pytest.mark.parametrize("ess", [330, 1600])
+def test_care_is_never_given_to_chains_in_different_places(X, ess, shift):
+    for seed in range(5):
+        params = moving_slowly(np.random.default_rng(seed), ess)
+        means = params.means.copy()
+        means[2, :, 0, 0] += shift * 0.1
+        assert not verdict(tree(X, MixtureParams(params.weights, means, params.scale_tril))).passed
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("visits", [1, 2])
+def test_care_is_never_given_to_a_mode_that_was_visited_once_or_twice(X, rng, share, visits):
+    params, other = draws_about(rng), draws_about(rng, *MERGED[:2], sds=MERGED[2])
+    arrays = [np.array(array) for array in (params.weights, params.means, params.scale_tril)]
+    for visit in range(visits):
+        first = int(rng.integers(0, DRAWS * (1 - share)))
+        stay = slice(first, first + int(share * DRAWS))
+        for array, there in zip(arrays, (other.weights, other.means, other.scale_tril), strict=True):
+            array[2 * visit, stay] = there[2 * visit, stay]
+    assert not verdict(tree(X, MixtureParams(*arrays))).passed
+
+
+def test_care_needs_the_draws_themselves(X):
+    """From tables alone it cannot be told whether chains are of one mode."""
+    found = next(
+        found for seed in range(10) if verdict(found := tree(X, moving_slowly(np.random.default_rng(seed), 330))).with_care
+    )
+    tables = convergence_table(found), sampler_table(found)
+    assert checks_of(*tables, CHAINS, found)[0].passed
+    assert not checks_of(*tables, CHAINS)[0].passed
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -21,7 +21,7 @@ CREDIBLE = 5.0
 quarter of the draws and for next to nothing of the posterior."""
 _HOPELESS = 50.0
 """Nats below the highest start at which another is not looked at."""
-_PARTITIONS = 24
+_PARTITIONS = 36
 _AFFORDED = 1e9
 """Multiplications for all climbs from other partitions: a fraction of a second."""
 _STEPS_OF_A_CLIMB = 200
@@ -111,14 +111,28 @@ def _from_partitions(density: LogPosterior, best: MixtureParams, point: FloatArr
 
 
 def _other_partition(X: FloatArray, labels: IntArray, K: int, i: int, rng: np.random.Generator) -> IntArray:
-    """Return labels (N,): of the rows nearest to K scattered ones; or EM's with the outer rows of a group given to another."""
-    if i % 2:
+    """Return labels (N,): of the rows nearest to K scattered ones; or EM's with a clump set apart, or with a group's outer rows moved."""
+    if i % 3 == 0:
         seeds, _ = kmeans_plusplus(X, K, random_state=int(rng.integers(2**31)))
         nearest: IntArray = np.square(X[:, None] - seeds).sum(-1).argmin(-1)
         return nearest
+    if i % 3 == 1:
+        return _with_clump(X, labels, K, rng)
     group, other = rng.permutation(K)[:2]
     mine = np.flatnonzero(labels == group)
     distance = np.square(X[mine] - X[mine].mean(0)).sum(1) if len(mine) else np.zeros(0)
     out = labels.copy()
     out[mine[distance > np.quantile(distance, rng.uniform(0.3, 0.9))] if len(mine) else mine] = other
+    return out
+
+
+def _with_clump(X: FloatArray, labels: IntArray, K: int, rng: np.random.Generator) -> IntArray:
+    """Return labels (N,) with one group emptied but for some rows, nearest to one of them or farthest from it.
+
+    A group of few rows may hold most of the mass though EM calls it degenerate and leaves it out of its maxima.
+    """
+    distance = np.square(X - X[rng.integers(len(X))]).sum(1) * rng.choice([-1, 1])
+    group, other = rng.permutation(K)[:2]
+    out = np.where(labels == group, other, labels)
+    out[np.argsort(distance)[: int(rng.integers(2, max(4, len(X) // 3)))]] = group
     return out

@@ -1,6 +1,7 @@
 """Tables of convergence, one row a scalar quantity or one row a chain, and which draws may be asked about it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,9 +105,9 @@ def sampler_table(datatree: xr.DataTree) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index ``chain``; ``draws``, ``moved`` (share of draws that differ from the one before), ``divergences``
-        (count), ``max_depth_hits`` (draws that reached the greatest tree depth), ``tree_depth`` (mean),
-        ``acceptance_rate`` (mean), ``step_size`` (last), ``e_bfmi`` (Betancourt 2016, arXiv:1604.00695).
+        Index ``chain``; ``draws``, ``trajectories`` (run for these draws: "hmc" has several to a draw), ``moved`` (share of draws that
+        differ from the one before), ``divergences`` (draws with one), ``max_depth_hits`` (draws that reached the greatest tree
+        depth), ``tree_depth`` (mean), ``acceptance_rate`` (mean), ``step_size`` (last), ``e_bfmi`` (Betancourt 2016, arXiv:1604.00695).
 
     Examples
     --------
@@ -121,7 +122,15 @@ def sampler_table(datatree: xr.DataTree) -> pd.DataFrame:
     stats = xr.merge([datatree[group].to_dataset() for group in groups], compat="override", join="override")
     stats = stats.transpose("chain", "draw", ...)
     index = pd.Index(stats["chain"].values if "chain" in stats.coords else range(stats.sizes["chain"]), name="chain")
-    return pd.DataFrame({"draws": stats.sizes["draw"], **dict(_sampler_columns(stats))}, index=index)
+    draws = stats.sizes["draw"]
+    counts = {"draws": draws, "trajectories": draws * _trajectories_a_draw(datatree.attrs)}
+    return pd.DataFrame({**counts, **dict(_sampler_columns(stats))}, index=index)
+
+
+def _trajectories_a_draw(attrs: Mapping[Hashable, Any]) -> int:
+    """How many trajectories lead from a draw to the next: two in a cycle of "hmc", or one where it needs no other."""
+    lengths = [attrs[name] for name in ("length_given_labels", "length_given_rows") if name in attrs]
+    return int(attrs.get("cycles_per_draw", 1)) * max(1, sum(length > 0 for length in lengths))
 
 
 def draws_kind(datatree: xr.DataTree) -> str:

@@ -10,6 +10,7 @@ __all__ = [
     "BayesGMMError",
     "ConvergenceWarning",
     "DataAdvice",
+    "DrawsAdvice",
     "InvalidDataError",
     "InvalidParameterError",
     "LikelihoodDecreaseError",
@@ -79,6 +80,16 @@ class DataAdvice(UserWarning):
     --------
     >>> issubclass(DataAdvice, UserWarning)
     True
+    """
+
+
+class DrawsAdvice(UserWarning):
+    """The chains of a posterior agree but for the last digits, and more draws would settle those.
+
+    Examples
+    --------
+    >>> issubclass(DrawsAdvice, ConvergenceWarning)
+    False
     """
 
 

@@ -153,6 +153,7 @@ def test_every_chain_stays_where_it_was_put(three):
 def test_chains_that_jump_agree_on_two_modes(three):
     fit = bg.BayesianGaussianMixture(2, random_state=3, progressbar=False).fit(three)
     assert fit.diagnose()[0].passed
+    assert "started in 2 different modes; they jumped between modes" in fit.diagnose()[0].sentence
     heavy = np.take_along_axis(fit.params_.means[..., 0], fit.params_.weights.argmax(-1)[..., None], -1)[..., 0]
     error = float(az.mcse((heavy > 0).astype(float)))
     assert error < 0.05
@@ -168,6 +169,7 @@ def test_a_posterior_of_two_modes_says_so(split):
     assert all(named_chains(names) in sentence for names in modes.chains)
     assert "moved" in sentence
     assert "stacking()" in sentence
+    assert "started in 2 different modes; they do not jump" in sentence
 
 
 def test_equal_modes_share_the_weight(split):

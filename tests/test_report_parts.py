@@ -93,6 +93,19 @@ class TestAnswers:
         found = concerns(failing(comparison, "predictive", "convergence", "ess_bulk"))
         assert [check.name for check in found] == ["convergence", "predictive"]
 
+    def test_draws_that_passed_with_care_are_to_be_taken_with_care(self, comparison):
+        said = "Converged, with care: R-hat is 1.020."
+
+        def rough(checks):
+            changed = {"convergence": {"with_care": True, "sentence": said}, "r_hat_label_free": {"passed": False}}
+            return tuple(replace(check, **changed.get(check.name, {})) for check in checks)
+
+        planted = replace(comparison, verdicts=rough(comparison.verdicts), checks=rough(comparison.checks))
+        assert [check.name for check in concerns(planted)] == ["convergence"]
+        trust = self.ask(planted)[2]
+        assert (trust.answer, trust.sentences[0]) == ("With care", said)
+        assert [check.name for check in concerns(failing(planted, "predictive"))] == ["predictive", "convergence"]
+
     def test_a_prior_that_shows_is_said(self, comparison):
         rows = [{"part": p, "prior": v} for p, v in (("weights", 0.01), ("means", 0.2), ("sds", 0.05), ("corr", None))]
         *_, trust = answers(comparison, None, rows)

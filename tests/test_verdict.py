@@ -1,6 +1,7 @@
 """The verdict names failures that were planted by hand, and says of sound draws that they are sound."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import bayesgmm as bg
 from bayesgmm.diagnostics import convergence_table, diagnose, label_free, sampler_table
 from bayesgmm.diagnostics import verdict as checks_of
 from bayesgmm.diagnostics.chains import find_modes, find_switching
-from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, DrawsAdvice, InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 
 CHAINS, DRAWS, N = 4, 400, 60
@@ -344,6 +345,23 @@ def test_a_fit_warns_once_with_its_verdict_and_returns_all_checks(faithful):
     assert len(caught) == 1
     assert model.diagnose()[0].sentence in str(caught[0].message)
     assert caught[0].filename == __file__
+
+
+def test_a_fit_whose_draws_are_rough_says_how_many_would_settle_it(faithful):
+    """Few draws are worth too little; which seed has enough for care is found by trying."""
+    for seed in range(20):
+        model = bg.BayesianGaussianMixture(2, draws=110, tune=200, random_state=seed, progressbar=False)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(faithful)
+        check = model.diagnose()[0]
+        categories = {True: [DrawsAdvice], False: [] if check.passed else [ConvergenceWarning]}[check.with_care]
+        assert [one.category for one in caught] == categories
+        assert all(check.sentence in str(one.message) and one.filename == __file__ for one in caught)
+        if check.with_care:
+            assert "draws=" in check.sentence
+            return
+    pytest.fail("no seed had draws to be used with care")
 
 
 def test_a_sound_fit_has_converged_with_all_quantities(posterior_faithful):

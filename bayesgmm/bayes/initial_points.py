@@ -45,6 +45,11 @@ class InitialPoints:
     modes: tuple[Normal, ...]
     log_masses: FloatArray
 
+    @property
+    def n_started_in(self) -> int:
+        """In how many modes chains start."""
+        return len(np.unique(self.points, axis=0))
+
 
 def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixtureParams], chains: int, seed: int) -> InitialPoints:
     """Choose a mode for each chain to start in.

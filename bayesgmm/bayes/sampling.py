@@ -107,7 +107,8 @@ def sample(
         statistics["lp"] = statistics["lp"] - shift
     if "energy" in statistics:
         statistics["energy"] = statistics["energy"] + shift
-    return replace(draws, params=frame.params_out(draws.params), statistics=statistics, frame=frame, priors=inside)
+    details = {"modes_started_in": initial.n_started_in, **draws.details}
+    return replace(draws, params=frame.params_out(draws.params), statistics=statistics, details=details, frame=frame, priors=inside)
 
 
 def frame_volume(frame: Frame, seen: FloatArray) -> float:

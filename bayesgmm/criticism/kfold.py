@@ -15,7 +15,7 @@ from bayesgmm.criticism.elpd import Elpd, pointwise
 from bayesgmm.criticism.loo import Estimator
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.fitting import one_seed
-from bayesgmm.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, DrawsAdvice, InvalidDataError, InvalidParameterError
 from bayesgmm.progress import steps
 from bayesgmm.rows.check import index_of
 from bayesgmm.text import listed
@@ -137,6 +137,7 @@ def _held_out(model: Estimator, X: ArrayLike, weight: FloatArray | None, kept: I
         fit.set_params(progressbar=False, init=None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
+        warnings.simplefilter("ignore", DrawsAdvice)  # what a fold predicts does not hang on last digits
         fit.fit(_safe_indexing(X, kept), sample_weight=None if weight is None else weight[kept])
     others = [one for one in caught if not issubclass(one.category, ConvergenceWarning)]
     for one in others:

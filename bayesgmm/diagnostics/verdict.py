@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import isfinite, nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -167,7 +168,8 @@ def verdict(
     )
     n_draws = 0 if datatree is None or "label_free" not in datatree.children else datatree["label_free"].sizes["draw"]
     care = _care(checks, convergence, sampler, n_chains, n_draws, modes)
-    return (_overall(checks, sampler, n_chains, modes, switching, _slow_pair(convergence, n_chains), care), *checks)
+    overall = _overall(checks, sampler, n_chains, modes, switching, _slow_pair(convergence, n_chains), care)
+    return (overall if datatree is None else _with_starts(overall, datatree.attrs), *checks)
 
 
 def pareto_k_limit(n_draws: int) -> float:
@@ -312,6 +314,15 @@ def _empty(datatree: xr.DataTree | None) -> Iterator[Check]:
     if share > EMPTY:
         sentence = f"A component is empty in {share:.0%} of the draws: the data may not need all {free.sizes['rank']}."
     yield Check("empty_components", share, EMPTY, share <= EMPTY, sentence)
+
+
+def _with_starts(overall: Check, attrs: Mapping[Hashable, Any]) -> Check:
+    """Add where chains started, if there was a choice: chains that agree from several modes are worth more than from one."""
+    n = int(attrs.get("modes_started_in", 1))
+    if n < 2:
+        return overall
+    ways = "they jumped between modes" if "jumps_accepted" in attrs else "they do not jump between modes"
+    return replace(overall, sentence=f"{overall.sentence} The chains started in {n} different modes; {ways}.")
 
 
 def _care(

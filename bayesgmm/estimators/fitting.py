@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.estimators import GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidParameterError
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, DrawsAdvice, InvalidParameterError
 from bayesgmm.random import seed_sequence
 from bayesgmm.typing import RandomState
 
@@ -21,7 +21,7 @@ __all__ = ["check_settings", "one_seed", "quiet"]
 def quiet() -> Iterator[None]:
     """Leave out the warning that EM ended badly: it would be one of many, and the fits remember it. Not to be entered in threads."""
     with warnings.catch_warnings():
-        for category in (ConvergenceWarning, DataAdvice):
+        for category in (ConvergenceWarning, DataAdvice, DrawsAdvice):
             warnings.simplefilter("ignore", category)
         yield
 

@@ -26,7 +26,7 @@ from bayesgmm.estimators._posterior_tree import posterior_tree
 from bayesgmm.estimators._size import TimeAdvice, advise_on_parameters, advise_on_size, advise_on_units, advise_on_values, quicker
 from bayesgmm.estimators._starts import is_fit
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, InvalidDataError, InvalidParameterError, warn
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, DrawsAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.frame import total_moments
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels import align
@@ -135,6 +135,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     ConvergenceWarning
         From :meth:`fit`, once, if the draws cannot be relied on or sampling was interrupted; the
         message is the verdict of :meth:`diagnose`.
+    DrawsAdvice
+        From :meth:`fit`, once, if the draws are to be used with care: the message says what is rough, and how many draws would settle it.
     DataAdvice
         From :meth:`fit`, before it samples, if components have fewer than two rows for each direction of their covariance, and if one value
         fills a large share of a column or a column has few distinct values. What
@@ -353,7 +355,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         -----
         DataAdvice
             If the rows are far less probable under the draws than under a single normal distribution, as in other units.
-        ConvergenceWarning
+        ConvergenceWarning, DrawsAdvice
             As from :meth:`fit`.
 
         Examples
@@ -421,8 +423,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
         kept = _cut_short(raw.batch_shape, draws.details, self.family_.name)
-        if kept or not check.passed:
-            warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", ConvergenceWarning)
+        if kept or not check.passed or check.with_care:
+            category = DrawsAdvice if check.with_care and not kept else ConvergenceWarning
+            warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", category)
         return self
 
     def diagnose(self) -> tuple[Check, ...]:

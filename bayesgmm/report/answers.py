@@ -43,17 +43,24 @@ class Answer:
 
 
 def concerns(found: Findings) -> list[Check]:
-    """Return the checks that failed and bear on whether the answers can be believed, the gravest first.
+    """Return the checks that failed, or passed with care, and bear on whether the answers can be believed, the gravest first.
 
     Parameters
     ----------
     found : Comparison or EMAlone
     """
     checks = found.checks if isinstance(found, Comparison) else ()
-    failed = {check.name: check for check in (*found.verdicts, *checks) if not check.passed and check.name not in _NO_FAULT}
+    every = (*found.verdicts, *checks)
+    failed = {check.name: check for check in every if (check.with_care or not check.passed) and check.name not in _NO_FAULT}
     # The overall verdict speaks for the checks that it is made from.
     parts = {check.name for check in checks} - {"convergence"} if "convergence" in failed else ()
-    return sorted((check for name, check in failed.items() if name not in parts), key=lambda check: check.name not in _FATAL)
+    return sorted(
+        (check for name, check in failed.items() if name not in parts), key=lambda check: (not _is_fatal(check), check.passed)
+    )
+
+
+def _is_fatal(check: Check) -> bool:
+    return check.name in _FATAL and not check.passed
 
 
 def answers(found: Findings, choice: Choice | None, sensitivity: Sequence[Mapping[str, Any]] = ()) -> tuple[Answer, Answer, Answer]:
@@ -151,7 +158,7 @@ def _causes(comparison: Comparison) -> str:
 def _trust(found: Findings) -> Answer:
     failed, question = concerns(found), "May it be trusted?"
     if failed:
-        answer = "No" if failed[0].name in _FATAL else "With care"
+        answer = "No" if _is_fatal(failed[0]) else "With care"
         return Answer(question, answer, (failed[0].sentence, *_more(len(failed) - 1)), "warn")
     if isinstance(found, EMAlone):
         said = (

@@ -26,6 +26,7 @@ from benchmarks import (
     samplers,
     scale,
     selecting,
+    trust,
 )
 from benchmarks.results import draw, environment, write_table
 from benchmarks.timing import Curves, Row
@@ -46,10 +47,11 @@ PARTS = {
     "planted": planted.rows,  # thousands of fits, and of their judges
     "awkward": awkward.rows,
     "maxima": maxima.rows,
+    "trust": trust.rows,  # two thousand posteriors, and four hundred references
     "large": large.rows,
     "scale": scale.rows,  # gigabytes of files, a cluster, Spark
 }
-ASKED_FOR = ("planted", "awkward", "maxima", "large", "scale")
+ASKED_FOR = ("planted", "awkward", "maxima", "trust", "large", "scale")
 """Parts that run only when they are named (`make bench-search`, `make bench-scale`)."""
 GROWTH = {
     "em": em.growth,

@@ -94,6 +94,8 @@ def write_table(parts: list[tuple[dict[str, Any], list[Row]]], path: Path) -> No
         "microseconds beside the pass over the rows: on 272 rows that is half of it. A warm process spends nearly all its time importing",
         "(SciPy's statistics for scikit-learn, pandas for xarray, numba).",
         "",
+        "How often the verdict on a posterior errs has [a page of its own](trust.md).",
+        "",
         "![Seconds against N](growth.png)",
         "",
     ]

@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.trust [--from 0] [--to 400] [--store FILE]`` (an hour and a half); a problem that is in the file already is not
 fitted again, so a run that was interrupted goes on where it was, and parts may run side by side with files of their own.
-``--tell FILE ...`` only tells what is in files. ``--only trust`` of ``python -m benchmarks`` runs ten problems for a look.
+``--tell FILE ...`` only tells what is in files: trust.md was written so. ``python -m benchmarks --only trust --quick`` runs one problem
+of each kind for a look.
 
 Whether a fit was right is told by what needs no labels: the probabilities that 24 pairs of rows are of one group, the weights in order of
 size, and the mean log-likelihood. They are held to those of a reference (:mod:`benchmarks.modes`) that knows of more modes than the fit
@@ -40,7 +41,6 @@ MOST_FALSE_TRUST, MOST_FALSE_ALARM, LEAST_OF_ONE_MIND = 0.01, 0.05, 0.95
 _HEIGHT_AGREED = 0.25  # posterior standard deviations of the log-likelihood
 _ROWS_A_GROUP = 8  # for each column
 _DRAWS = 1000
-_PART = 10  # problems of the look that `python -m benchmarks` takes
 
 type Rng = np.random.Generator
 
@@ -229,50 +229,61 @@ def fit(X: np.ndarray, K: int, pairs: np.ndarray, seed: int) -> Fit:
 
 
 def tell(cases: Sequence[Case]) -> Iterator[str]:
-    """The three shares with their counts, by kind, and every problem that failed."""
-    n_fits = sum(len(case.fits) for case in cases)
-    passed = sum(fit.passed for case in cases for fit in case.fits)
-    care = sum(fit.passed and "with care" in fit.sentence for case in cases for fit in case.fits)
-    yield f"{len(cases)} problems, {n_fits} fits: {passed} passed ({passed / n_fits:.1%}), {care} of them with care."
-    for name, of in (("false trust", "falsely_trusted"), ("false alarm", "false_alarms")):
+    """The three shares with their counts, as a page in Markdown: all together, by kind, and every problem that failed."""
+    fits = [fit for case in cases for fit in case.fits]
+    care = sum(fit.passed and "with care" in fit.sentence for fit in fits)
+    yield f"{len(cases)} problems, {len(fits)} fits, of which {share(sum(fit.passed for fit in fits), len(fits))} passed, {care} with care."
+    yield ""
+    yield "| | fits | | to reach | problems |"
+    yield "|---|--:|--:|--:|--:|"
+    for name, of, most in (
+        ("false trust", "falsely_trusted", MOST_FALSE_TRUST),
+        ("false alarm", "false_alarms", MOST_FALSE_ALARM),
+    ):
         seeds = [getattr(case, of) for case in cases]
-        count, touched = sum(map(len, seeds)), sum(map(bool, seeds))
-        yield f"{name}: {count} of {n_fits} fits ({count / n_fits:.2%}), in {touched} of {len(cases)} problems"
+        count = sum(map(len, seeds))
+        yield f"| {name} | {count} | {count / len(fits):.2%} | {most:.0%} | {share(sum(map(bool, seeds)), len(cases))} |"
     same = sum(case.of_one_mind for case in cases)
-    yield f"of one mind: {same} of {len(cases)} problems ({same / len(cases):.1%})"
+    yield f"| five seeds of one mind | | {same / len(cases):.1%} | {LEAST_OF_ONE_MIND:.0%} | {same} |"
+    yield ""
+    yield "| kind | problems | fits refused | false trust | false alarm | of one mind |"
+    yield "|---|--:|--:|--:|--:|--:|"
     for kind in KINDS:
         own = [case for case in cases if case.kind == kind]
-        if own:
-            counts = [sum(len(getattr(case, of)) for case in own) for of in ("falsely_trusted", "false_alarms")]
-            refused = sum(not fit.passed for case in own for fit in case.fits)
-            yield (
-                f"  {kind}: {len(own)} problems, {refused} fits refused, false trust {counts[0]}, false alarm {counts[1]}, "
-                f"{sum(case.of_one_mind for case in own)} of one mind"
-            )
-    for case in cases:
-        yield from _failed(case)
+        refused = sum(not fit.passed for case in own for fit in case.fits)
+        trust, alarm = (sum(len(getattr(case, of)) for case in own) for of in ("falsely_trusted", "false_alarms"))
+        yield f"| {kind} | {len(own)} | {refused} | {trust} | {alarm} | {sum(case.of_one_mind for case in own)} |"
+    yield ""
+    yield "```text"
+    yield from (line for case in cases for line in _failed(case))
+    yield "```"
+
+
+def share(count: int, total: int) -> str:
+    return f"{count} ({count / max(total, 1):.1%})"
 
 
 def _failed(case: Case) -> Iterator[str]:
     if not (case.falsely_trusted or case.false_alarms or not case.of_one_mind):
         return
-    yield f"problem {case.number} ({case.kind}, {case.N} x {case.D}, K = {case.K}):"
+    yield f"problem {case.number} ({case.kind}, {case.N} x {case.D}, K = {case.K}; {case.how})"
     for seed, one in enumerate(case.fits):
-        what = "FALSE TRUST" if seed in case.falsely_trusted else "false alarm" if seed in case.false_alarms else ""
+        what = "FALSE TRUST: " if seed in case.falsely_trusted else "false alarm: " if seed in case.false_alarms else ""
         off, ended = one.summary.gap(case.reference), "passed" if one.passed else "refused"
-        yield f"    random_state={seed} {ended}, off by {off:.3f} {what}: {one.sentence[:150]}"
+        yield f"    random_state={seed} {ended}, off by {off:.3f}. {what}{one.sentence[:110]}"
 
 
 def rows(quick: bool = False) -> list[Row]:
-    """Three shares, of so few problems only to see that the study runs; the whole one has a page of its own."""
-    cases = [study(number) for number in range(2 if quick else _PART)]
+    """Three shares."""
+    cases = [study(number) for number in range(len(KINDS) if quick else PROBLEMS)]
     n_fits = sum(len(case.fits) for case in cases)
-    what = f"verdicts on {n_fits} fits to {len(cases)} problems"
     trust, alarm = (sum(len(getattr(case, of)) for case in cases) / n_fits for of in ("falsely_trusted", "false_alarms"))
     split = 1 - sum(case.of_one_mind for case in cases) / len(cases)
     return [
-        Row(f"{what}: {name}", 100 * share, floor=100 * most, absolute=True, unit="%")
-        for name, share, most in (
+        Row(
+            f"verdicts on {n_fits} fits to {len(cases)} problems: {name}", 100 * part, None, "", 100 * most, absolute=True, unit="%"
+        )
+        for name, part, most in (
             ("false trust", trust, MOST_FALSE_TRUST),
             ("false alarm", alarm, MOST_FALSE_ALARM),
             ("problems on which seeds differ", split, 1 - LEAST_OF_ONE_MIND),

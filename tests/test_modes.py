@@ -135,6 +135,22 @@ def test_other_partitions_lead_to_modes_that_em_did_not_name(three):
     assert sorted(np.round(means).tolist()) == [[-10.0, 5.0], [-5.0, 10.0]]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_clump_of_rows_that_em_calls_degenerate_is_found(seed):
+    """Twenty wrong rows in one place, of 400: two groups and the clump in the tail of one, or both in one group and the clump alone."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(400, 2)) + 6.0 * (rng.random(400) < 0.4)[:, None]
+    X[:20] = [12.0, -9.0]
+    means = np.array([X[20:][X[20:].sum(1) < 6].mean(0), X[20:][X[20:].sum(1) >= 6].mean(0)])
+    two = MixtureParams.from_covariances(np.array([0.6, 0.4]), means, np.tile(np.eye(2), (2, 1, 1)))
+    density = density_of(X)
+    found = initial_points(density, X, [two], 4, seed)
+    first = density.space.constrain(found.points[0])
+    k = int(first.weights.argmin())
+    assert first.weights[k] == pytest.approx(0.05, abs=0.01)
+    np.testing.assert_allclose(first.means[k], X[0], atol=0.1)
+
+
 def test_every_chain_stays_where_it_was_put(three):
     density = density_of(three)
     starts = np.stack([density.space.unconstrain(mode) for mode in (LEFT, LEFT, RIGHT)])

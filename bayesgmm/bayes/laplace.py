@@ -208,7 +208,7 @@ def laplace(density: LogDensity, starts: FloatArray) -> Normal:
     return normal_about(density, modes[int(np.nanargmax(heights))])
 
 
-def climb(density: Callable[[FloatArray], tuple[float, FloatArray]], start: FloatArray) -> FloatArray:
+def climb(density: Callable[[FloatArray], tuple[float, FloatArray]], start: FloatArray, most_steps: int = 2000) -> FloatArray:
     """Return the end (n_dim,) of a quasi-Newton climb of a log-density, given with its gradient, from a start (n_dim,): L-BFGS."""
 
     def descend(q: FloatArray) -> tuple[float, FloatArray]:
@@ -217,7 +217,7 @@ def climb(density: Callable[[FloatArray], tuple[float, FloatArray]], start: Floa
             return _IMPOSSIBLE, np.zeros(len(q))
         return -value, -gradient
 
-    options = {"maxiter": 2000, "gtol": 1e-7, "ftol": 1e-14}
+    options = {"maxiter": most_steps, "gtol": 1e-7, "ftol": 1e-14}
     found: FloatArray = minimize(descend, start, jac=True, method="L-BFGS-B", options=options).x
     return found
 

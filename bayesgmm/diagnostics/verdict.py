@@ -355,9 +355,9 @@ def _care_sentence(found: Precision, n_chains: int, n_draws: int, divergent: Che
     )
     rough = [] if divergent is None else [divergent.sentence.partition(":")[0]]
     if found.r_hat >= R_HAT:
-        rough.append(f"R-hat is {found.r_hat:.3f} (it should be below {R_HAT})")
+        rough.append(f"R-hat is {np.ceil(1000 * found.r_hat) / 1000:.3f} (it should be below {R_HAT})")
     if found.ess < needed:
-        rough.append(f"the draws are worth {found.ess:,.0f} (it should be {needed:,})")
+        rough.append(f"the draws are worth {found.ess:,.0f} independent ones (it should be {needed:,})")
     more = found.draws_needed(n_draws, R_HAT, needed)
     remedy = f"; draws={more} would probably settle it." if more > n_draws else "."
     return (

@@ -161,9 +161,11 @@ def test_gaps_cost_certainty(rng):
     np.testing.assert_allclose(here.means, refits.means, rtol=0.3)
 
 
-def test_blocks_of_rows_change_nothing(rng, monkeypatch):
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_blocks_of_rows_change_nothing(missing, rng, monkeypatch):
     params = random_mixture(rng, 3, 2)
     X, weight = params.sample(100, rng)[0], rng.uniform(size=100)
+    X[rng.random(X.shape) < missing] = np.nan
     whole = information(X, params, family("full"), weight)
     monkeypatch.setattr("bayesgmm.em.fisher_information._NUMBERS", 500)
     for one, other in zip(information(X, params, family("full"), weight), whole, strict=True):

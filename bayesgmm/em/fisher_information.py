@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ import numpy as np
 from bayesgmm.covariance import Family, diagonals
 from bayesgmm.em.coordinates import Coordinates
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
-from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import MemoryRows
@@ -52,9 +52,8 @@ def row_scores(rows: MemoryRows, params: MixtureParams, family: Family) -> Float
     if not np.isfinite(vector).all():
         raise InvalidParameterError("params: a component has a weight of zero, where the log-likelihood has no gradient")
     out = np.zeros((len(rows), coordinates.size))
-    for part in _parts(rows, params):
-        for numbers, scores, _, _ in part.blocks(coordinates):
-            out[numbers] = scores
+    for block in _blocks(rows, params, coordinates):
+        out[block.numbers] = block.scores(coordinates)[0]
     return out
 
 
@@ -86,13 +85,13 @@ def add_information(rows: MemoryRows, params: MixtureParams, family: Family, coo
     score = np.zeros(coordinates.size)
     empirical, spread, complete = np.zeros((3, len(score), len(score)))
     excess = np.zeros_like(params.scale_tril)
-    for part in _parts(rows, params):
-        for numbers, scores, r, by_component in part.blocks(coordinates):
-            weight = np.ones(len(scores)) if rows.weights is None else rows.weights[numbers]
-            score += weight @ scores
-            empirical += scores.T @ (weight[:, None] * scores)
-            _add_spread(spread, params, coordinates, weight[:, None] * r, by_component)
-        _add_complete(complete, excess, part, coordinates, family, rows.weights)
+    for block in _blocks(rows, params, coordinates):
+        scores, by_component = block.scores(coordinates)
+        weight = np.ones(len(scores)) if rows.weights is None else rows.weights[block.numbers]
+        score += weight @ scores
+        empirical += scores.T @ (weight[:, None] * scores)
+        _add_spread(spread, params, coordinates, weight[:, None] * block.responsibilities, by_component)
+        _add_complete(complete, excess, block, coordinates, weight)
     _add_curvature(complete, excess, params, coordinates)
     return Information(score, complete + empirical - spread, empirical)
 
@@ -113,123 +112,178 @@ def _add_spread(
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """Rows that have the same columns, and the mixture's marginal density there.
+class _Block:
+    """Some rows, those with the same gaps side by side, under the marginal densities of what they have.
+
+    What a row lacks is left in: whatever is said of a covariance S of the columns that it has is a matrix (D, D) with zeros for the others.
 
     Parameters
     ----------
-    rows : int array of shape (n,)
-        Their numbers.
-    columns : int array of shape (d,)
-        Which columns they have.
-    X : array of shape (n, d)
     params : MixtureParams
         The whole mixture.
+    numbers : int array of shape (n,)
+        Which rows they are.
+    starts : int array of shape (G + 1,)
+        Where each pattern of gaps begins, and where the last one ends.
+    whiten : array of shape (K, G, D, D)
+        Inverses of the Cholesky factors of S.
+    u : array of shape (K, n, D)
+        ``S^-1 (x - mu)``.
+    responsibilities : array of shape (n, K)
     """
 
-    rows: IntArray
-    columns: IntArray
-    X: FloatArray
     params: MixtureParams
+    numbers: IntArray
+    starts: IntArray
+    whiten: FloatArray
+    u: FloatArray
+    responsibilities: FloatArray
+
+    @classmethod
+    def of(cls, X: FloatArray, numbers: IntArray, params: MixtureParams) -> _Block:
+        """Return the block of rows X (n, D), sorted by what they lack."""
+        seen, (K, D) = ~np.isnan(X), params.means.shape
+        starts = np.flatnonzero(np.r_[True, (seen[1:] != seen[:-1]).any(1), True])
+        whiten, u = np.zeros((K, len(starts) - 1, D, D)), np.zeros((K, len(X), D))
+        for g, (start, stop) in enumerate(pairwise(starts)):
+            columns = np.flatnonzero(seen[start])
+            inverse = np.linalg.inv((params if len(columns) == D else params.marginal(columns)).scale_tril)
+            away = X[start:stop, columns] - params.means[:, None, columns]
+            whiten[:, g, columns[:, None], columns] = inverse
+            u[:, start:stop, columns] = away @ np.swapaxes(inverse, 1, 2) @ inverse
+        return cls(params, numbers, starts, whiten, u, params.responsibilities(X))
 
     @cached_property
-    def factors(self) -> FloatArray:
-        """Rows of the Cholesky factors (K, d, D) that belong to these columns."""
-        return self.params.scale_tril[:, self.columns]
+    def pattern(self) -> IntArray:
+        """Which pattern of gaps each row has (n,)."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
-    @cached_property
-    def mixture(self) -> MixtureParams:
-        """The marginal mixture of these columns."""
-        return self.params if len(self.columns) == self.params.n_features else self.params.marginal(self.columns)
+    def scores(self, coordinates: Coordinates) -> tuple[FloatArray, list[FloatArray]]:
+        """Return the scores (n, P) of the rows, and those (n, D + C) that they would have if they were known to be of each component.
 
-    @cached_property
-    def whiten(self) -> FloatArray:
-        """Inverses (K, d, d) of the marginal mixture's Cholesky factors."""
-        return np.linalg.inv(self.mixture.scale_tril)
-
-    def blocks(self, coordinates: Coordinates) -> Iterator[tuple[IntArray, FloatArray, FloatArray, list[FloatArray]]]:
-        """Yield for blocks of rows: which, scores (n, P), responsibilities (n, K), and each component's own scores (n, D + C).
-
-        A component's own scores are those of rows known to be its own, with respect to its mean and covariance.
+        The latter are with respect to the component's mean and covariance.
         """
-        K, w = self.params.n_components, self.params.weights
-        size = max(1, int(_NUMBERS / (coordinates.size + K * len(coordinates.component(0)))))
-        for start in range(0, len(self.X), size):
-            block = np.ascontiguousarray(self.X[start : start + size])
-            r = self.mixture.responsibilities(block)
-            own = [self._own_scores(block, k, coordinates) for k in range(K)]
-            scores = np.zeros((len(block), coordinates.size))
-            scores[:, : K - 1] = r[:, :-1] - w[:-1]
-            for k in range(K):
-                scores[:, coordinates.component(k)] += r[:, k : k + 1] * own[k]
-            yield self.rows[start : start + size], scores, r, own
+        K, r = self.params.n_components, self.responsibilities
+        own = [self._own_scores(k, coordinates) for k in range(K)]
+        scores = np.zeros((len(r), coordinates.size))
+        scores[:, : K - 1] = r[:, :-1] - self.params.weights[:-1]
+        for k in range(K):
+            scores[:, coordinates.component(k)] += r[:, k : k + 1] * own[k]
+        return scores, own
 
-    def _own_scores(self, block: FloatArray, k: int, coordinates: Coordinates) -> FloatArray:
+    def _own_scores(self, k: int, coordinates: Coordinates) -> FloatArray:
         """Return the gradient (n, D + C) of the log of a normal density with respect to its mean and its covariance's coordinates.
 
-        With ``S = L_o L_o'`` the covariance of the columns o and ``u = S^-1 (x_o - mu_o)`` these are u for the mean and
-        ``u (L_o' u)' - S^-1 L_o`` for the factor's rows o; other rows have no say.
+        These are u for the mean and ``u (L' u)' - S^-1 L`` for the factor L.
         """
-        root, whiten = self.factors[k], self.whiten[k]
-        n, D = len(block), self.params.n_features
-        u, slope = np.zeros((n, D)), np.zeros((D, D))
-        u[:, self.columns] = (block - self.mixture.means[k]) @ whiten.T @ whiten
-        slope[self.columns] = whiten.T @ (whiten @ root)
-        v = u[:, self.columns] @ root
+        factor, u, whiten = self.params.scale_tril[k], self.u[k], self.whiten[k]
+        slopes = np.swapaxes(whiten, 1, 2) @ (whiten @ factor)
         rows, columns = coordinates.rows, coordinates.columns
-        entries = (u[:, rows] * v[:, columns] - slope[rows, columns]) * coordinates.chain(self.params.scale_tril[k])
-        return np.concatenate([u, coordinates.fold(entries)], axis=1)
+        entries = u[:, rows] * (u @ factor)[:, columns] - slopes[:, rows, columns][self.pattern]
+        return np.concatenate([u, coordinates.fold(entries * coordinates.chain(factor))], axis=1)
 
-    def own_information(self, k: int, statistics: Statistics, coordinates: Coordinates) -> FloatArray:
-        """Return minus the Hessian (D + C, D + C) of component k's normal log-likelihood, its rows weighted by responsibilities.
+    def moments(self, k: int, weight: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return, of each pattern, the sums of r (G,), of r y (G, 2 D) and of r y y' (G, 2 D, 2 D), rows weighted by ``weight`` (n,).
 
-        With ``dS_p = dL_p L_o' + L_o dL_p'`` and ``d2S_pq = dL_p dL_q' + dL_q dL_p'``, a row's second derivatives are
-        ``tr(S^-1 dS_p S^-1 dS_q) / 2 + tr((u u' - S^-1) d2S_pq) / 2 - u' dS_p S^-1 dS_q u``. Coordinates that are logs add the first
-        derivative once more. What is linear in ``u u' - S^-1`` is left out here: :func:`_add_curvature` adds it for all rows at once.
+        y is u and ``L' u``, which is short where u is long.
         """
-        D, root, whiten = self.params.n_features, self.factors[k], self.whiten[k]
-        precision = whiten.T @ whiten
-        count, total = statistics.counts[k], whiten.T @ statistics.first[k]  # of r u
-        square = whiten.T @ statistics.second[k] @ whiten  # of r u u'
-        change = coordinates.basis(self.params.scale_tril[k])[:, self.columns]
-        slopes = change @ root.T
-        slopes = slopes + np.swapaxes(slopes, 1, 2)
-        C = len(change)
-        inner = precision @ slopes
-        half = (square - 0.5 * count * precision) @ slopes
-        out = np.zeros((D + C, D + C))
-        out[np.ix_(self.columns, self.columns)] = count * precision
-        out[D:, D:] = half.reshape(C, -1) @ np.swapaxes(inner, 1, 2).reshape(C, -1).T
-        out[D:, self.columns] = inner @ total
-        out[self.columns, D:] = out[D:, self.columns].T
-        return out
+        r = weight * self.responsibilities[:, k]
+        y = np.concatenate([self.u[k], self.u[k] @ self.params.scale_tril[k]], axis=1)
+        weighted, starts = r[:, None] * y, self.starts[:-1]
+        squares = np.stack([weighted[start:stop].T @ y[start:stop] for start, stop in pairwise(self.starts)])
+        return np.add.reduceat(r, starts), np.add.reduceat(weighted, starts), squares
 
 
-def _parts(rows: MemoryRows, params: MixtureParams) -> Iterator[_Part]:
-    """Yield complete rows as one part, rows with gaps pattern by pattern; rows without any value say nothing."""
+def _blocks(rows: MemoryRows, params: MixtureParams, coordinates: Coordinates) -> Iterator[_Block]:
+    """Yield all rows, those with the same gaps one after the other, without those that have no value: they say nothing."""
     seen, which = np.unique(~np.isnan(rows.values), axis=0, return_inverse=True)
-    for number, has in enumerate(seen):
-        columns, numbers = np.flatnonzero(has), np.flatnonzero(which.reshape(-1) == number)
-        if len(columns):
-            yield _Part(numbers, columns, np.ascontiguousarray(rows.values[np.ix_(numbers, columns)]), params)
+    which = which.reshape(-1)
+    order = np.argsort(which, kind="stable")
+    order = order[seen.any(1)[which[order]]]
+    patterns = which[order]
+    K, D = params.means.shape
+    most = max(1, int(_NUMBERS / (coordinates.size + K * len(coordinates.component(0)))))
+    most_patterns = max(1, int(_NUMBERS / ((K + 16) * D * D)))
+    start = 0
+    while start < len(order):
+        last = np.searchsorted(patterns, patterns[start] + most_patterns)
+        numbers = order[start : min(start + most, int(last))]
+        yield _Block.of(rows.values[numbers], numbers, params)
+        start += len(numbers)
 
 
-def _add_complete(
-    out: FloatArray, excess: FloatArray, part: _Part, coordinates: Coordinates, family: Family, weights: FloatArray | None
-) -> None:
-    """Add the expected information of a part's rows completed by their components, but for what follows from ``excess`` (K, D, D).
+def _add_complete(out: FloatArray, excess: FloatArray, block: _Block, coordinates: Coordinates, weight: FloatArray) -> None:
+    """Add the expected information of a block's rows completed by their components, but for what follows from ``excess`` (K, D, D).
 
-    That is the sum of ``r (u u' - S^-1)``, to which the part adds its own.
+    That is the sum of ``r (u u' - S^-1)``, to which the block adds its own.
     """
-    weight = None if weights is None else np.ascontiguousarray(weights[part.rows])
-    statistics = expectation(MemoryRows(part.X, weight), *part.mixture.arrays(), diagonal=family.diagonal)
-    w = part.params.weights[:-1]
-    out[: len(w), : len(w)] += statistics.counts.sum() * (np.diag(w) - np.outer(w, w))
-    for k in range(part.params.n_components):
+    w = block.params.weights[:-1]
+    out[: len(w), : len(w)] += weight.sum() * (np.diag(w) - np.outer(w, w))
+    for k in range(block.params.n_components):
         places = coordinates.component(k)
-        out[np.ix_(places, places)] += part.own_information(k, statistics, coordinates)
-        own = statistics.second[k] - statistics.counts[k] * np.eye(len(part.columns))
-        excess[k][np.ix_(part.columns, part.columns)] += part.whiten[k].T @ own @ part.whiten[k]
+        information, more = _own_information(block, k, coordinates, weight)
+        out[np.ix_(places, places)] += information
+        excess[k] += more
+
+
+def _own_information(block: _Block, k: int, coordinates: Coordinates, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return minus the Hessian (D + C, D + C) of component k's normal log-likelihood, its rows weighted by responsibilities; and excess.
+
+    With ``dS_p = dL_p L' + L dL_p'`` and ``d2S_pq = dL_p dL_q' + dL_q dL_p'``, a row's second derivatives are
+    ``tr(S^-1 dS_p S^-1 dS_q) / 2 + tr((u u' - S^-1) d2S_pq) / 2 - u' dS_p S^-1 dS_q u``. Coordinates that are logs add the first
+    derivative once more. What is linear in ``u u' - S^-1``, the excess, is left out here: :func:`_add_curvature` adds it for all rows.
+    """
+    factor, whiten, D = block.params.scale_tril[k], block.whiten[k], block.params.n_features
+    counts, totals, squares = block.moments(k, weight)
+    both = np.concatenate([whiten, whiten @ factor], axis=2)
+    precisions = np.swapaxes(both, 1, 2) @ both
+    expected = counts[:, None, None] * precisions
+    chain = coordinates.chain(factor)
+    mixed = coordinates.fold((_mean_terms(totals, precisions, coordinates) * chain[:, None]).T)
+    entries = _covariance_terms(squares - 0.5 * expected, precisions, coordinates) * np.outer(chain, chain)
+    out = np.empty((D + mixed.shape[1],) * 2)
+    out[:D, :D] = expected[:, :D, :D].sum(0)
+    out[:D, D:], out[D:, :D] = mixed, mixed.T
+    out[D:, D:] = coordinates.fold(coordinates.fold(entries).T)
+    return out, (squares - expected)[:, :D, :D].sum(0)
+
+
+def _mean_terms(totals: FloatArray, precisions: FloatArray, coordinates: Coordinates) -> FloatArray:
+    """Return the sum of ``S^-1 dS_p u`` over all patterns, for every entry p of the factor: (E, D).
+
+    For the entry (a, b), with l the columns of L, ``dS_p = e_a l_b' + l_b e_a'``.
+
+    Parameters
+    ----------
+    totals : array of shape (G, 2 D)
+        Sums of u and ``L' u``.
+    precisions : array of shape (G, 2 D, 2 D)
+        ``(1 L)' S^-1 (1 L)``, in four blocks.
+    coordinates : Coordinates
+    """
+    (G, D), rows, columns = (len(totals), coordinates.n_features), coordinates.rows, coordinates.columns
+    first = (totals[:, D:].T @ precisions[:, :D, :D].reshape(G, -1)).reshape(D, D, D)  # by b and a
+    second = (totals[:, :D].T @ precisions[:, D:, :D].reshape(G, -1)).reshape(D, D, D)  # by a and b
+    return first[columns, rows] + second[rows, columns]
+
+
+def _covariance_terms(M: FloatArray, precisions: FloatArray, coordinates: Coordinates) -> FloatArray:
+    """Return the sum of ``tr(M dS_p S^-1 dS_q)`` over all patterns, for all entries p and q of the factor: (E, E).
+
+    ``M``, like ``precisions``, is given as ``(1 L)' M (1 L)``. For the entries (a, b) and (c, d) the trace has four terms, each an entry of
+    a block of the one by an entry of a block of the other, and their sum over patterns is one product of matrices for each row of L.
+    """
+    rows, columns, (G, D) = coordinates.rows, coordinates.columns, (len(M), coordinates.n_features)
+    M, ML, LML = M[:, :D, :D], M[:, :D, D:], M[:, D:, D:]
+    P, PL, LPL = precisions[:, :D, :D], precisions[:, :D, D:], precisions[:, D:, D:]
+    straight, crossed = np.empty((2, len(rows), len(rows)))
+    for a in range(D):
+        its = np.flatnonzero(rows == a)
+        b = columns[its]
+        same = (M[:, a].T @ LPL[:, b].reshape(G, -1) + P[:, a].T @ LML[:, b].reshape(G, -1)).reshape(D, len(b), D)
+        straight[its] = same[rows, :, columns].T
+        crossed[its] = (ML[:, a].T @ PL[:, :, b].reshape(G, -1)).reshape(D, D, len(b))[columns, rows].T
+    return straight + crossed + crossed.T
 
 
 def _add_curvature(out: FloatArray, excess: FloatArray, params: MixtureParams, coordinates: Coordinates) -> None:

@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 
 from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import BayesianGaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import Priors
 from bayesgmm.text import counted
@@ -121,7 +121,8 @@ def run_cell(
     X = X if spoil is None else spoil(X, rng)
     of_rows = None if priors is None else priors(X)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what the answers are worth is what is measured here
+        for category in (ConvergenceWarning, DataAdvice):  # what the answers are worth is what is measured here
+            warnings.simplefilter("ignore", category)
         fit = BayesianGaussianMixture(cell.n_components, priors=of_rows, random_state=start, **_SAMPLER).fit(X)
     draws = fit.params_.reshape(-1)
     away = np.linalg.norm(draws.means.mean(0)[:, None] - truth.means, axis=-1)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayesgmm.exceptions import ConvergenceWarning
+from bayesgmm.exceptions import ConvergenceWarning, DataAdvice
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import brier_score, calibration_error, log_score, match_to_truth
 from bayesgmm.text import counted
@@ -85,7 +85,8 @@ def run_small_sample(design: SmallSample, seed: np.random.SeedSequence) -> Fresh
     X, _ = design.truth.sample(design.n_rows, rng)
     fresh, groups = design.truth.sample(_FRESH, rng)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what the answers are worth is what is measured here
+        for category in (ConvergenceWarning, DataAdvice):  # what the answers are worth is what is measured here
+            warnings.simplefilter("ignore", category)
         em = GaussianMixture(design.truth.n_components, random_state=start).fit(X)
         posterior = BayesianGaussianMixture(design.truth.n_components, init=em, random_state=start, **_SAMPLER).fit(X)
     tables = (em.predict_proba(fresh), posterior.predict_proba(fresh), design.truth.responsibilities(fresh))

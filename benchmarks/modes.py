@@ -1,10 +1,10 @@
 """A posterior from all of its modes that many scattered starts lead to: a reference that rests on no chain of the fit that it judges.
 
 Scattered starts (rows split by random planes, small clumps set apart, nearest of random rows, draws of the prior) are climbed from to the
-posterior's modes, several times as many as the package looks at. About these, importance sampling from a mixture of t distributions that is
-fitted to its own draws for some rounds (Cappe, Douc, Guillin, Marin and Robert 2008, Statistics and Computing 18, 447-459) gives the
-posterior with every mode at its weight, and says itself whether it can be relied on (Pareto k). Where it cannot, because
-modes are far from normal, chains that start in all of these modes, and jump between them, are run for long.
+posterior's modes, and so are those that the package finds itself, from another seed and with more effort. About these, importance sampling
+from a mixture of t distributions that is fitted to its own draws for some rounds (Cappe, Douc, Guillin, Marin and Robert 2008, Statistics
+and Computing 18, 447-459) gives the posterior with every mode at its weight, and says itself whether it can be relied on (Pareto k). Where
+it cannot, because modes are far from normal, chains that start in all of these modes, and jump between them, are run for long.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from itertools import permutations
 import numpy as np
 from scipy.special import gammaln, logsumexp, softmax
 
+import bayesgmm as bg
 from bayesgmm.bayes.draws import SamplerSettings
 from bayesgmm.bayes.hmc import sample_hmc
-from bayesgmm.bayes.initial_points import InitialPoints
+from bayesgmm.bayes.initial_points import InitialPoints, initial_points
 from bayesgmm.bayes.laplace import Normal, climb, log_densities, log_mass, normal_about, pareto_smoothed, resample
 from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.unconstrained_space import Space
@@ -32,7 +33,8 @@ from bayesgmm.priors.model import draw_mixtures
 from bayesgmm.rows import MemoryRows
 
 STARTS = 48
-_HOPELESS = 60.0  # nats below the highest start
+_HOPELESS = 60.0  # nats below the highest start, after some steps
+_FIRST_STEPS = 50
 _MOST_MODES = 12
 _WORTH = 9.0  # nats below the heaviest mode: one in eight thousand
 _DRAWS, _ROUNDS = 4000, 4
@@ -59,7 +61,11 @@ def reference(X: np.ndarray, K: int, seed: int) -> Reference:
     own = Priors().resolve(rows, K, kind).standardised(*total_moments(rows))
     space = Space(own.seen_in(own.frame), kind)
     density = LogPosterior(own.frame.standardise(X), space)
-    modes, masses = _modes(density, rng)
+    optima = [
+        own.frame.params_in(mixture) for _, mixture in bg.GaussianMixture(K, effort=2.0, random_state=100 + seed).fit(X).optima_
+    ]
+    theirs = [density.space.constrain(mode.center) for mode in initial_points(density, density.X, optima, 4, seed).modes]
+    modes, masses = _modes(density, [density.space.unconstrain(mixture) for mixture in (*optima, *theirs)], rng)
     q, ess, k = _importance(density, modes, masses, rng)
     if k < RELIABLE_K and ess > RELIABLE_ESS:
         return Reference(own.frame.params_out(space.constrain(q)), f"importance sampling, k {k:.2f}", len(modes))
@@ -69,10 +75,10 @@ def reference(X: np.ndarray, K: int, seed: int) -> Reference:
     return Reference(own.frame.params_out(draws.reshape(-1)[::3]), f"long run, as k {k:.2f}", len(modes))
 
 
-def _modes(density: LogPosterior, rng: np.random.Generator) -> tuple[list[Normal], np.ndarray]:
+def _modes(density: LogPosterior, known: list[np.ndarray], rng: np.random.Generator) -> tuple[list[Normal], np.ndarray]:
     """Return the modes worth a visit, the heaviest first, and the logs of their masses."""
     found: list[tuple[float, np.ndarray, MixtureParams]] = []
-    starts = list(_starts(density, rng))
+    starts = [*known, *_starts(density, rng)]
     heights = np.array([density(start)[0] for start in starts])
     for i in np.argsort(-heights):
         if not heights.max() - heights[i] < _HOPELESS:
@@ -99,10 +105,10 @@ def _starts(density: LogPosterior, rng: np.random.Generator) -> Iterator[np.ndar
     prior = space.unconstrain(draw_mixtures(space.priors, space.family, STARTS, rng))
     for i in range(STARTS):
         if i % 8 == 7:
-            yield climb(density, prior[i])
+            yield climb(density, prior[i], _FIRST_STEPS)
             continue
         labels = (_nearest, _split, _clump)[i % 3](density.X, space.n_components, rng)
-        yield climb(density.with_labels(labels), prior[i] * 0.0)
+        yield climb(density, climb(density.with_labels(labels), np.zeros(space.n_dim)), _FIRST_STEPS)
 
 
 def _nearest(X: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:

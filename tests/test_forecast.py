@@ -127,8 +127,10 @@ def test_a_limit_that_the_warm_up_exceeds(overlapping, monkeypatch):
 
 
 def test_the_first_round_tells_nothing():
-    pace = Pace(40, 100, 0.0)
+    pace = Pace(50, 100, 0.0)
     pace.lap("short", 500.0, 20, 1, adapting=True)
+    assert pace.forecast() is None
+    pace.lap("short", 2.0, 10, 1, adapting=True)
     assert pace.forecast() is None
     pace.lap("short", 2.0, 10, 1, adapting=True)
     pace.lap("long", 50.0, 5, 1, adapting=True)
@@ -162,7 +164,7 @@ class TestAdvice:
     @pytest.mark.parametrize("truth", [100.0, 20_000.0])
     def test_and_again_if_it_was_far_off(self, truth):
         said = self.said(self.at(420.0, least=True), self.at(truth, past=60.0), self.at(420.0, past=60.0))
-        assert said[0].startswith("Sampling will take at least 7 minutes: 500 parameters, 10,000 rows. ")
+        assert said[0].startswith("Sampling will take at least about 7 minutes: 500 parameters, 10,000 rows. ")
         assert in_seconds(said[1]) == pytest.approx(truth, rel=0.05)
         assert len(said) == 2
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 __all__ = ["Forecast", "Pace"]
 
 _ENOUGH = 20
-"""Cycles of the draws from which on their own cost, and no longer that of the warm-up, tells what is to come."""
+"""Cycles that tell what others will cost: steps are still adapted to what they meet, and trajectories are of different lengths."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Forecast:
     per_draw : float
         Seconds for one draw of every chain.
     is_least : bool
-        Whether the chains are warming up: what a draw will cost is not known before they have, and more than is said here is possible.
+        Whether the chains are warming up: what a draw will cost is not known before they have, and much more than is said is possible.
 
     Examples
     --------
@@ -89,7 +89,8 @@ class Pace:
         if self.done and (self._cycles >= _ENOUGH or not self._warm_up):
             per_draw = self._thin * self._seconds / self._cycles
             return Forecast(past, (self.draws - self.done) * per_draw, self.draws, self.done, per_draw, is_least=False)
-        if not self._warm_up:
+        clocked = sum(cycles for cycles, _ in self._warm_up.values())
+        if clocked == 0 or (clocked < _ENOUGH and not self.done):
             return None
         # No road is cheaper than the cheapest that was tried, and a draw is one cycle of it at least.
         least = min(seconds / cycles for cycles, seconds in self._warm_up.values())

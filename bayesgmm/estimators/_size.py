@@ -82,7 +82,7 @@ class TimeAdvice:
             warn(self._sentence(forecast, total), SizeAdvice)
 
     def _sentence(self, forecast: Forecast, total: float) -> str:
-        how_long = f"at least {duration(total)}" if forecast.is_least else f"about {duration(total)}"
+        how_long = f"at least about {duration(total)}" if forecast.is_least else f"about {duration(total)}"
         past = "" if forecast.is_least else f", {duration(forecast.past)} of which are over"
         about = f"{counted(self.n_parameters, 'parameter')}, {counted(self.n_rows, 'row')}"
         return f"Sampling will take {how_long}{past}: {about}. {self._what_could_be_had(forecast)}{quicker(self.covariance_type)}"

@@ -346,5 +346,35 @@ class TestJumps:
         mean = sum(share * mode.center for share, mode in zip(shares, modes, strict=True))
         np.testing.assert_allclose(q.mean(0), mean, atol=5 * (q.std(0) / np.sqrt(len(q))).max())
 
+    def test_who_is_carried_there_and_back_is_where_he_was(self):
+        rng = np.random.default_rng(7)
+        modes = tuple(Normal(rng.normal(size=200), rng.normal(size=(200, 200))) for _ in range(2))
+        jumps = Jumps.between(InitialPoints(np.zeros((2, 200)), modes, np.zeros(2)))
+        assert not jumps.can_draw
+        q = rng.normal(size=200)
+        landed = {}
+        for seed in range(8):
+            place, log_volume = jumps.carry(q, np.random.default_rng(seed))
+            landed[round(log_volume, 6)] = place
+        (there, one), (back, other) = landed.items()
+        assert there == pytest.approx(-back)
+        assert abs(there) == pytest.approx(abs(np.subtract(*[np.linalg.slogdet(mode.factor)[1] for mode in modes])))
+        returns = [jumps.carry(one, np.random.default_rng(seed)) for seed in range(8)]
+        assert min(np.abs(place - q).max() for place, _ in returns) < 1e-6
+        assert not np.allclose(one, other)
+
+    def test_two_answers_that_are_mirror_images_share_all_in_two_hundred_dimensions(self):
+        rng = np.random.default_rng(3)
+        X = rng.normal(size=(100, 12))
+        X[:, :2] += 4.0 * rng.choice([-1.0, 1.0], size=(100, 2))  # four clumps in a square, and two groups asked for
+        mirrored = X.copy()
+        mirrored[:, [0, 1]] = mirrored[:, [1, 0]]
+        fit = bg.BayesianGaussianMixture(2, random_state=1, progressbar=False).fit(np.concatenate([X, mirrored]))
+        assert fit.params_.means[0, 0].size + fit.params_.scale_tril[0, 0].shape[-1] ** 2 > 150
+        apart = np.abs(fit.params_.means[..., 0, :2] - fit.params_.means[..., 1, :2])
+        first = (apart[..., 0] > apart[..., 1]).astype(float)
+        assert first.mean() == pytest.approx(0.5, abs=5 * float(az.mcse(first)))
+        assert fit.datatree_.attrs["jumps_accepted"] > 0.05
+
     def test_one_mode_needs_no_jumps(self, starts):
         assert Jumps.between(InitialPoints(starts.points, starts.modes[:1], starts.log_masses[:1])) is None

@@ -164,13 +164,20 @@ class _Chain:
         return np.concatenate([q for q, _ in parts]), np.concatenate([numbers for _, numbers in parts])
 
     def _jump(self, jumps: Jumps) -> None:
-        place = jumps.draw(self.places)
-        gain = self.density(place)[0] - self.density(self.q)[0] + jumps.log_density(self.q) - jumps.log_density(place)
+        """Try to leave for another mode, and draw labels for the rows where the chain lands."""
+        jumped = self.jumped
+        self._move(*jumps.carry(self.q, self.places))
+        if jumps.can_draw:
+            place = jumps.draw(self.places)
+            self._move(place, jumps.log_density(self.q) - jumps.log_density(place))
+        if self.jumped > jumped and self.density.can_draw_labels:
+            draw_labels(self.density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
+
+    def _move(self, place: FloatArray, log_ratio: float) -> None:
+        """Move to a place with the Metropolis probability, ``log_ratio`` being that of the proposals' densities there and back."""
         self.tried += 1
-        if np.log(self.places.random()) < gain:
+        if np.log(self.places.random()) < self.density(place)[0] - self.density(self.q)[0] + log_ratio:
             self.q, self.jumped = place, self.jumped + 1
-            if self.density.can_draw_labels:
-                draw_labels(self.density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
 
     def _cycles(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
         n_cycles, n = draws * thin, len(self.q)

@@ -11,6 +11,7 @@ from sklearn.cluster import kmeans_plusplus
 
 from bayesgmm.bayes.laplace import Normal, climb, log_mass, normal_about
 from bayesgmm.bayes.log_posterior import LogDensity, LogPosterior
+from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray, IntArray
 
@@ -93,6 +94,9 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
         top = points[m] if density.is_expensive else climb(density, points[m])
         mixture = density.space.constrain(top)
         if not any(mixture.resembles(other, X) for _, other in distinct):
+            if distinct:  # with the labels of the first, so that what two modes have in common has one name
+                mixture = mixture.permute(align(X, mixture, distinct[0][1].responsibilities(X)))
+                top = density.space.unconstrain(mixture)
             distinct.append((top, mixture))
     if len(distinct) == 1:
         return InitialPoints(np.tile(distinct[0][0], (chains, 1)), (), np.zeros(0))

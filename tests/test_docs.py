@@ -145,9 +145,9 @@ def test_every_outcome_of_the_verdict_is_explained() -> None:
     text = Path(checks.__file__).read_text(encoding="utf-8").partition("def _overall(")[2]
     rows = re.findall(r"^\| ([A-Z][^|]+) \|", documented()["convergence"], re.MULTILINE)
     # A sentence about draws begins with its outcome, up to a colon; helpers that fill in the middle begin it as well.
-    begun = set(re.findall(r'return \(?\s*f?"([A-Z][a-z ]+):|sentence = f?"([A-Z][a-z ]+)(?: \(\{what\}[^:]*)?:', text))
+    begun = set(re.findall(r'return \(?\s*f?"([A-Z][a-z, ]+):|sentence = f?"([A-Z][a-z ]+)(?: \(\{what\}[^:]*)?:', text))
     outcomes = {first or second for first, second in begun if not second.startswith("Whether")} | {"Different modes"}
-    assert len(outcomes) >= 7
+    assert len(outcomes) >= 8
     assert outcomes <= set(rows)
     assert all(row in text for row in rows)
 

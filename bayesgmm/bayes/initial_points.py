@@ -20,7 +20,7 @@ __all__ = ["InitialPoints", "initial_points"]
 CREDIBLE = 5.0
 """Nats below the heaviest mode at which another still has posterior mass worth a chain: 1/150. A chain in a lower one would stand for a
 quarter of the draws and for next to nothing of the posterior."""
-_HOPELESS = 50.0
+_HOPELESS = 150.0
 """Nats below the highest start at which another is not looked at."""
 _PARTITIONS = 36
 _AFFORDED = 1e9
@@ -86,18 +86,17 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
         points += _from_partitions(density, modes[0], points[0], rng)
     heights = np.array([density(point)[0] for point in points])
     heights[~np.isfinite(heights)] = -np.inf
-    best = heights.max()
+    hopeful = [point for point, height in zip(points, heights, strict=True) if height >= heights.max() - _HOPELESS] or points[:1]
+    tops = hopeful if density.is_expensive else [climb(density, point) for point in hopeful]
+    # The best of the climbs to one mode comes first: on a narrow ridge others end far below it, and so would its mass.
+    order_of_tops = np.argsort([-round(density(top)[0], 3) for top in tops], kind="stable")
     distinct: list[tuple[FloatArray, MixtureParams]] = []  # the modes, and their mixtures
-    for m in np.argsort(-heights, kind="stable"):
-        if distinct and not best - heights[m] < _HOPELESS:
-            continue
-        top = points[m] if density.is_expensive else climb(density, points[m])
-        mixture = density.space.constrain(top)
+    for m in order_of_tops:
+        mixture = density.space.constrain(tops[m])
         if not any(mixture.resembles(other, X) for _, other in distinct):
             if distinct:  # with the labels of the first, so that what two modes have in common has one name
                 mixture = mixture.permute(align(X, mixture, distinct[0][1].responsibilities(X)))
-                top = density.space.unconstrain(mixture)
-            distinct.append((top, mixture))
+            distinct.append((density.space.unconstrain(mixture) if distinct else tops[m], mixture))
     if len(distinct) == 1:
         return InitialPoints(np.tile(distinct[0][0], (chains, 1)), (), np.zeros(0))
     normals = [] if density.is_expensive else [normal_about(density, top) for top, _ in distinct]

@@ -325,47 +325,6 @@ def _with_starts(overall: Check, attrs: Mapping[Hashable, Any]) -> Check:
     return replace(overall, sentence=f"{overall.sentence} The chains started in {n} different modes; {ways}.")
 
 
-def _care(
-    checks: tuple[Check, ...], convergence: pd.DataFrame, sampler: pd.DataFrame, n_chains: int, n_draws: int, modes: Modes | None
-) -> str:
-    """Return the sentence of draws that may be used with care; "" if they may not, or need none.
-
-    Whether chains are of different modes has to be known, and so has every number.
-    """
-    failed = _failed(checks)
-    if not failed or not set(failed) <= _MAY_BE_ROUGH or n_chains < 2 or modes is None or len(modes.chains) != 1:
-        return ""
-    if sum(map(len, modes.chains)) < n_chains or any(check.value is None or not isfinite(check.value) for check in failed.values()):
-        return ""
-    found = precision(convergence[convergence["labels"] != "raw"], n_chains)
-    enough = found.ess >= CARE_ESS_PER_CHAIN * n_chains
-    divergent = failed.get("divergences")
-    few = divergent is None or float(divergent.value or nan) <= CARE_DIVERGENT * _trajectories(sampler)
-    if not (enough and few and found.r_hat < CARE_R_HAT and found.probability_error <= CARE_PROBABILITY):
-        return ""
-    return _care_sentence(found, n_chains, n_draws, divergent)
-
-
-def _care_sentence(found: Precision, n_chains: int, n_draws: int, divergent: Check | None) -> str:
-    """Words for what is rough, by how much it may be off, and what would mend it."""
-    needed = ESS_PER_CHAIN * n_chains
-    good = (
-        f"Means are good to {found.error:.2f} posterior standard deviations, probabilities to {max(found.probability_error, 0.01):.2f} "
-        "(one standard error)"
-    )
-    rough = [] if divergent is None else [divergent.sentence.partition(":")[0]]
-    if found.r_hat >= R_HAT:
-        rough.append(f"R-hat is {np.ceil(1000 * found.r_hat) / 1000:.3f} (it should be below {R_HAT})")
-    if found.ess < needed:
-        rough.append(f"the draws are worth {found.ess:,.0f} independent ones (it should be {needed:,})")
-    more = found.draws_needed(n_draws, R_HAT, needed)
-    remedy = f"; draws={more} would probably settle it." if more > n_draws else "."
-    return (
-        f"Converged, with care: the chains agree but for the last digits. {listed(rough)}; roughest is {in_words(found.roughest)}. "
-        f"{good}{remedy}"
-    )
-
-
 def _failed(checks: tuple[Check, ...]) -> dict[str, Check]:
     """Return the checks that did not pass, of those that are judged."""
     return {check.name: check for check in checks if not (check.passed or check.name in _NOT_JUDGED)}
@@ -410,6 +369,47 @@ def _success(raw: Check | None, switching: Switching | None) -> str:
     if differ or (switching is not None and switching.between):
         return "Converged up to labels: the chains agree once the groups that swapped names are matched."
     return "Converged: the chains agree with each other, and there are draws enough."
+
+
+def _care(
+    checks: tuple[Check, ...], convergence: pd.DataFrame, sampler: pd.DataFrame, n_chains: int, n_draws: int, modes: Modes | None
+) -> str:
+    """Return the sentence of draws that may be used with care; "" if they may not, or need none.
+
+    Whether chains are of different modes has to be known, and so has every number.
+    """
+    failed = _failed(checks)
+    if not failed or not set(failed) <= _MAY_BE_ROUGH or n_chains < 2 or modes is None or len(modes.chains) != 1:
+        return ""
+    if sum(map(len, modes.chains)) < n_chains or any(check.value is None or not isfinite(check.value) for check in failed.values()):
+        return ""
+    found = precision(convergence[convergence["labels"] != "raw"], n_chains)
+    enough = found.ess >= CARE_ESS_PER_CHAIN * n_chains
+    divergent = failed.get("divergences")
+    few = divergent is None or float(divergent.value or nan) <= CARE_DIVERGENT * _trajectories(sampler)
+    if not (enough and few and found.r_hat < CARE_R_HAT and found.probability_error <= CARE_PROBABILITY):
+        return ""
+    return _care_sentence(found, n_chains, n_draws, divergent)
+
+
+def _care_sentence(found: Precision, n_chains: int, n_draws: int, divergent: Check | None) -> str:
+    """Words for what is rough, by how much it may be off, and what would mend it."""
+    needed = ESS_PER_CHAIN * n_chains
+    good = (
+        f"Means are good to {found.error:.2f} posterior standard deviations, probabilities to {max(found.probability_error, 0.01):.2f} "
+        "(one standard error)"
+    )
+    rough = [] if divergent is None else [divergent.sentence.partition(":")[0]]
+    if found.r_hat >= R_HAT:
+        rough.append(f"R-hat is {np.ceil(1000 * found.r_hat) / 1000:.3f} (it should be below {R_HAT})")
+    if found.ess < needed:
+        rough.append(f"the draws are worth {found.ess:,.0f} independent ones (it should be {needed:,})")
+    more = found.draws_needed(n_draws, R_HAT, needed)
+    remedy = f"; draws={more} would probably settle it." if more > n_draws else "."
+    return (
+        f"Converged, with care: the chains agree but for the last digits. {listed(rough)}; roughest is {in_words(found.roughest)}. "
+        f"{good}{remedy}"
+    )
 
 
 def _failure(

@@ -406,8 +406,10 @@ def _care_sentence(found: Precision, n_chains: int, n_draws: int, divergent: Che
         rough.append(f"the draws are worth {found.ess:,.0f} independent ones (it should be {needed:,})")
     more = found.draws_needed(n_draws, R_HAT, needed)
     remedy = f"; draws={more} would probably settle it." if more > n_draws else "."
+    said = listed(rough)
+    said = said[:1].upper() + said[1:]
     return (
-        f"Converged, with care: the chains agree but for the last digits. {listed(rough)}; roughest is {in_words(found.roughest)}. "
+        f"Converged, with care: the chains agree but for the last digits. {said}; roughest is {in_words(found.roughest)}. "
         f"{good}{remedy}"
     )
 

@@ -164,20 +164,17 @@ class _Chain:
         return np.concatenate([q for q, _ in parts]), np.concatenate([numbers for _, numbers in parts])
 
     def _jump(self, jumps: Jumps) -> None:
-        """Try to leave for another mode, and draw labels for the rows where the chain lands."""
-        jumped = self.jumped
-        self._move(*jumps.carry(self.q, self.places))
-        if jumps.can_draw:
+        """Try to leave for another mode, one way or the other, and draw labels for the rows where the chain lands."""
+        if jumps.can_draw and self.places.random() < 0.5:
             place = jumps.draw(self.places)
-            self._move(place, jumps.log_density(self.q) - jumps.log_density(place))
-        if self.jumped > jumped and self.density.can_draw_labels:
-            draw_labels(self.density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
-
-    def _move(self, place: FloatArray, log_ratio: float) -> None:
-        """Move to a place with the Metropolis probability, ``log_ratio`` being that of the proposals' densities there and back."""
+            log_ratio = jumps.log_density(self.q) - jumps.log_density(place)
+        else:
+            place, log_ratio = jumps.carry(self.q, self.places)
         self.tried += 1
         if np.log(self.places.random()) < self.density(place)[0] - self.density(self.q)[0] + log_ratio:
             self.q, self.jumped = place, self.jumped + 1
+            if self.density.can_draw_labels:
+                draw_labels(self.density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
 
     def _cycles(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
         n_cycles, n = draws * thin, len(self.q)

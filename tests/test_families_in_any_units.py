@@ -77,6 +77,7 @@ def by_hand(name, X, labels):
 FORMULAS = ["EII", "EEI", "tied", "spherical", "diag", "full", "EVI", "EVV", "EEV"]
 
 
+@pytest.mark.filterwarnings("ignore:.* tell little of:bayesgmm.exceptions.DataAdvice")
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), seed=SEEDS, name=st.sampled_from(ALL), D=st.integers(1, 6), more=st.integers(0, 50))
 def test_one_component_is_the_closed_form_in_any_units(data, seed, name, D, more):
@@ -91,6 +92,7 @@ def test_one_component_is_the_closed_form_in_any_units(data, seed, name, D, more
     assert em.log_likelihood_ == pytest.approx(log_density(X, X.mean(0), covariance), rel=1e-9, abs=1e-7 * len(X))
 
 
+@pytest.mark.filterwarnings("ignore:.* tell little of:bayesgmm.exceptions.DataAdvice")
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, name=st.sampled_from(TURNING), D=st.integers(2, 6), more=st.integers(0, 50), unit=UNITS)
 def test_one_component_is_the_closed_form_from_any_side(seed, name, D, more, unit):

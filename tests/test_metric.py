@@ -22,7 +22,7 @@ problems = st.tuples(st.sampled_from(FAMILIES), st.integers(1, 3), st.integers(1
 def problem(kind, K, D, seed):
     """A posterior, a place of its space, and the roots of another place."""
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(30, D)) @ rng.normal(size=(D, D))
+    X = rng.normal(size=(30, D)) @ (np.eye(D) + 0.2 * rng.normal(size=(D, D)))  # near singular, rows cost the values their digits
     chosen = family(kind)
     density = LogPosterior(X, Space(Priors().resolve(MemoryRows(X), K, chosen), chosen))
     q, other = 0.7 * rng.normal(size=(2, density.space.n_dim))
@@ -76,9 +76,10 @@ def test_the_gradient_in_the_coordinates_is_the_slope(drawn):
 
     assert value(x, gradient) == pytest.approx(density(q)[0], rel=1e-9)
     direction = rng.normal(size=len(q))
-    h = 1e-5
-    slope = (value(x + h * direction, nothing) - value(x - h * direction, nothing)) / (2 * h)
-    assert slope == pytest.approx(gradient @ direction, rel=1e-4, abs=1e-4 * (1 + np.abs(gradient).max()))
+    # Where curvature is great a step has to be small, and where the value is, large.
+    slopes = [(value(x + h * direction, nothing) - value(x - h * direction, nothing)) / (2 * h) for h in (1e-4, 1e-5, 1e-6, 1e-7)]
+    off = np.abs(np.array(slopes) - gradient @ direction).min()
+    assert off < 1e-4 * (1 + np.abs(gradient).max())
 
 
 @pytest.fixture(scope="module")

@@ -41,9 +41,8 @@ QUARTER = np.pi / 2
 """A quarter of the period of a normal distribution in its own metric: the end of such a trajectory does not depend on its beginning."""
 ACCEPTED = 0.8
 """Share of trajectories that steps are adapted to (Betancourt, Byrne and Girolami 2014, arXiv:1411.6669: 0.6 to 0.9)."""
-_ENOUGH, _ENOUGH_IF_AGREED, _AGREED = 0.2, 0.1, 1.01
-"""Effective draws, of each that is kept, below which every other one is left out and as many cycles are run again: fewer suffice if R-hat,
-which is the verdict's, is low as it is."""
+_ENOUGH = 0.2
+"""Effective draws, of each that is kept, below which every other one is left out and as many cycles are run again."""
 _MOST_CYCLES = 8
 _APART = 1.2
 """R-hat from which on chains are not slow: they are in different places, and more cycles would not bring them together."""
@@ -410,8 +409,6 @@ def _mix_slowly(params: MixtureParams, heights: FloatArray) -> bool:
     """Whether more cycles between draws would make more of them: too few are effective, but chains are of one mind."""
     from arviz_stats.base import array_stats
 
-    share = _least_ess(params, heights) / heights.size
-    if share > _ENOUGH:
+    if _least_ess(params, heights) > _ENOUGH * heights.size:
         return False
-    r_hat = float(np.nanmax(array_stats.rhat(_label_free(params, heights), chain_axis=0, draw_axis=1)))
-    return r_hat < _APART and not (share > _ENOUGH_IF_AGREED and r_hat < _AGREED)
+    return bool(np.nanmax(array_stats.rhat(_label_free(params, heights), chain_axis=0, draw_axis=1)) < _APART)

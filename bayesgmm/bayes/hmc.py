@@ -28,7 +28,7 @@ from bayesgmm.bayes.forecast import Forecast, Pace
 from bayesgmm.bayes.initial_points import InitialPoints
 from bayesgmm.bayes.jumps import Jumps
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
-from bayesgmm.bayes.metric import Geometry, draw_labels
+from bayesgmm.bayes.metric import Geometry
 from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
@@ -88,12 +88,9 @@ def sample_hmc(
     began = time.perf_counter()
     starts, jumps = initial.points, Jumps.between(initial)
     # Chains that travel between modes need steps that all of them allow.
-    visited = None if jumps is None else jumps.centers
-    geometries = {
-        start.tobytes(): Geometry.at(density, start[None] if visited is None else visited) for start in np.unique(starts, axis=0)
-    }
+    geometry = Geometry.at(density, np.unique(starts, axis=0) if jumps is None else jumps.centers)
     seeds = np.random.SeedSequence(settings.seed).spawn(len(starts))
-    chains = [_Chain(density, start, geometries[start.tobytes()], jumps, seed) for start, seed in zip(starts, seeds, strict=True)]
+    chains = [_Chain(density, start, geometry, jumps, seed) for start, seed in zip(starts, seeds, strict=True)]
     with ThreadPoolExecutor(settings.cores or n_threads()) as pool, counter("Sampling", shown=settings.progressbar) as tell:
         run = _Run(chains, pool, settings, began, tell, on_forecast)
         try:
@@ -138,7 +135,7 @@ class _Chain:
         self.X = density.X if density.can_draw_labels else np.empty((0, density.space.n_features))
         self.labelled = density.given_labels()
         if density.can_draw_labels:
-            draw_labels(density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
+            density.draw_labels(self.q, self.label_uniforms.random(len(self.X)), self.labelled)
         # As steps shrink with the number of dimensions: Beskos, Pillai, Roberts, Sanz-Serna and Stuart 2013, Bernoulli 19, 1501-1534.
         first = len(mode) ** -0.25
         self.steps = np.array([[first, 0.0, 0.0, np.log(first), np.log(2.0 * first)]] * 2)
@@ -174,7 +171,7 @@ class _Chain:
         if np.log(self.places.random()) < self.density(place)[0] - self.density(self.q)[0] + log_ratio:
             self.q, self.jumped = place, self.jumped + 1
             if self.density.can_draw_labels:
-                draw_labels(self.density, self.q, self.label_uniforms.random(len(self.X)), self.labelled)
+                self.density.draw_labels(self.q, self.label_uniforms.random(len(self.X)), self.labelled)
 
     def _cycles(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
         n_cycles, n = draws * thin, len(self.q)
@@ -245,13 +242,11 @@ class _Run:
         return q, numbers
 
     def learn(self, q: FloatArray) -> list[tuple[Geometry, FloatArray]]:
-        """Give chains that started in one mode the metric that their draws q show, and return what they had."""
+        """Give the chains the metric that their draws q show, and return what they had."""
         former = [(chain.geometry, chain.steps.copy()) for chain in self.chains]
-        for geometry in {geometry for geometry, _ in former}:
-            mine = [c for c, (other, _) in enumerate(former) if other is geometry]
-            learned = geometry.learned(q[mine].reshape(-1, q.shape[-1]))
-            for c in mine:
-                self.chains[c].learn(learned)
+        learned = former[0][0].learned(q.reshape(-1, q.shape[-1]))
+        for chain in self.chains:
+            chain.learn(learned)
         return former
 
     def unlearn(self, former: list[tuple[Geometry, FloatArray]]) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 from scipy.special import gammaln
 
 from bayesgmm.bayes import _compiled_log_posterior as _compiled
-from bayesgmm.bayes._compiled_hmc import SCORE_GIVEN_LABELS
+from bayesgmm.bayes._compiled_hmc import SCORE_GIVEN_LABELS, draw_labels
 from bayesgmm.bayes.unconstrained_space import Space, spiral
 from bayesgmm.expectation import Statistics, expectations, score, statistics_pass
 from bayesgmm.frame import Frame
 from bayesgmm.kernels.compile import Pointer, plain
+from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.kernels.score import GIVEN_SCORE, SCORE
 from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.rows import Rows
@@ -105,15 +106,27 @@ class LogPosterior:
 
     def with_labels(self, labels: IntArray) -> Callable[[FloatArray], tuple[float, FloatArray]]:
         """Return the log-posterior given labels (N,), and its gradient, as a function of q (n_dim,)."""
-        K, D = self.space.n_components, self.space.n_features
-        chosen = np.eye(K)[labels]
+        chosen = np.eye(self.space.n_components)[labels]
         counts = chosen.sum(0)
         means = chosen.T @ self.X / np.maximum(counts, 1)[:, None]
         about = self.X - means[labels]
         scatters = np.einsum("nk,nd,ne->kde", chosen, about, about, optimize=True)
         user = self.given_labels()
-        user[len(user) - K * (1 + D + D * D) :] = np.concatenate([counts, means.ravel(), scatters.ravel()])
+        self._groups(user)[:] = np.concatenate([counts, means.ravel(), scatters.ravel()])
         return partial(_evaluate, user_data=user)
+
+    def draw_labels(self, q: FloatArray, uniforms: FloatArray, labelled: FloatArray) -> None:
+        """Draw labels at q (n_dim,), and write the groups' counts, means and scatters into the flat array of :meth:`given_labels`.
+
+        With no ``uniforms`` (N,), every row counts in all groups, by its responsibilities.
+        """
+        responsibilities = np.empty((len(self.X), self.space.n_components))
+        draw_labels(EVALUATE, q, self.X, self.user_data, uniforms, responsibilities, self._groups(labelled))
+
+    def _groups(self, labelled: FloatArray) -> FloatArray:
+        """Return the end of the flat array given labels: counts, means and scatters."""
+        K, D = self.space.n_components, self.space.n_features
+        return labelled[len(labelled) - K * (1 + D + D * D) :]
 
     def at_each(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return log-densities (S,) and gradients (S, n_dim) at the rows of q (S, n_dim), in threads."""

@@ -8,14 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from bayesgmm.bayes import _compiled_hmc as _compiled
 from bayesgmm.bayes._compiled_coordinates import log_density, unwhitened, whitened
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.log_posterior import LogPosterior
-from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Geometry", "Metric", "draw_labels"]
+__all__ = ["Geometry", "Metric"]
 
 _STEP = float(np.cbrt(np.finfo(float).eps))
 _LEAST_CURVATURE = 0.1
@@ -112,13 +110,6 @@ def _blocks(metric: Metric) -> list[tuple[slice, FloatArray]]:
     return found
 
 
-def draw_labels(density: LogPosterior, q: FloatArray, uniforms: FloatArray, labelled: FloatArray) -> None:
-    """Draw labels at q, and write what they say of the groups into the flat array of the posterior given labels."""
-    K, D = density.space.n_components, density.space.n_features
-    numbers = labelled[len(labelled) - K * (1 + D + D * D) :]
-    _compiled.draw_labels(EVALUATE, q, density.X, density.user_data, uniforms, np.empty((len(density.X), K)), numbers)
-
-
 def _curvatures(density: LogPosterior, mode: FloatArray, roots: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
     """Return the curvature of each block at a mode, all eigenvalues positive, given labels if there are any, otherwise given the rows.
 
@@ -128,7 +119,7 @@ def _curvatures(density: LogPosterior, mode: FloatArray, roots: FloatArray, bloc
     user = density.user_data
     if density.can_draw_labels:
         user = density.given_labels()
-        draw_labels(density, mode, np.empty(0), user)
+        density.draw_labels(mode, np.empty(0), user)
     x, q, gradient = np.empty(len(mode)), np.empty(len(mode)), np.empty((2, len(mode)))
     whitened(mode, user, roots, x)
     curvatures = [np.zeros((len(block), len(block))) for block in blocks]

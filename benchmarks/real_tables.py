@@ -111,6 +111,7 @@ def one(problem: Problem) -> list[Row]:
             peer,
             "sampler='nuts'" if problem.with_peer else "",
             problem.floor,
+            absolute=True,
             unit="ESS/s",
             higher_is_better=True,
             note=said + (f"; {problem.before:g} before" if problem.before else ""),

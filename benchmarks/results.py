@@ -66,7 +66,7 @@ def write_table(parts: list[tuple[dict[str, Any], list[Row]]], path: Path) -> No
     lines = [
         "# Results",
         "",
-        f"{' and '.join(days)}, {facts['machine']}, Python {facts['python']}; "
+        f"{', '.join(days[:-1])}{' and ' if days[1:] else ''}{days[-1]}, {facts['machine']}, Python {facts['python']}; "
         + ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
         + ".",
         "Ours and the peer's run in alternation in one process; numbers are medians, ratios above 1 are in our favour. Absolute times move",
@@ -107,9 +107,12 @@ def _line(row: Row) -> str:
         return f"| {row.work} | | | | | | {row.note} |"
     unit = row.unit
     peer = "" if row.peer is None else f"{row.peer:.4g} {unit} ({row.peer_name})"
-    floor = (
-        "" if row.floor is None else (f"under {row.floor:g} {unit}" if row.absolute or row.ratio is None else f"{row.floor:g} x")
-    )
+    if row.floor is None:
+        floor = ""
+    elif row.absolute or row.ratio is None:
+        floor = f"{'at least' if row.higher_is_better else 'under'} {row.floor:g} {unit}"
+    else:
+        floor = f"{row.floor:g} x"
     met = {None: "", True: "yes", False: "**no**"}[row.met]
     return f"| {row.work} | {row.ours:.4g} {unit} | {peer} | {row.ratio_in_words} | {floor} | {met} | {row.note} |"
 

@@ -19,7 +19,7 @@ class Row:
     peer_name: str
     floor: float | None = None
     absolute: bool = False
-    """Whether the floor is a number of ours that must not be exceeded, rather than a ratio."""
+    """Whether the floor is a number of ours, not to be exceeded, or to be reached where higher is better, rather than a ratio."""
     unit: str = "s"
     note: str = ""
     higher_is_better: bool = False
@@ -47,7 +47,7 @@ class Row:
         if self.floor is None:
             return None
         if self.absolute or self.ratio is None:
-            return self.ours < self.floor
+            return self.ours >= self.floor if self.higher_is_better else self.ours < self.floor
         return self.ratio >= self.floor
 
 

@@ -43,7 +43,9 @@ ACCEPTED = 0.8
 """Share of trajectories that steps are adapted to (Betancourt, Byrne and Girolami 2014, arXiv:1411.6669: 0.6 to 0.9)."""
 _ENOUGH = 0.2
 """Effective draws, of each that is kept, below which every other one is left out and as many cycles are run again."""
-_MOST_CYCLES = 8
+_MOST_CYCLES, _MOST_CHEAP_CYCLES = 8, 32
+_CHEAP = 5e10
+"""Multiplications of all cycles of all chains, some ten seconds on one core, that may be spent on more cycles a draw than the fewer."""
 _APART = 1.2
 """R-hat from which on chains are not slow: they are in different places, and more cycles would not bring them together."""
 _WELL, _SLOW = 0.3, 0.1
@@ -327,7 +329,9 @@ def _draw(run: _Run, road: Road) -> tuple[FloatArray, FloatArray, int]:
     """
     space, draws, thin = run.chains[0].density.space, run.settings.draws, 1
     q, numbers = run.go(road, draws)
-    while 2 * thin <= _MOST_CYCLES and run.has_time_for(draws * thin) and _mix_slowly(space.constrain(q), numbers[..., 0]):
+    # So many cycles a draw, where all of them cost little.
+    most = max(_MOST_CYCLES, min(_MOST_CHEAP_CYCLES, _CHEAP / (draws * len(run.chains) * _cost(run.chains, road))))
+    while 2 * thin <= most and run.has_time_for(draws * thin) and _mix_slowly(space.constrain(q), numbers[..., 0]):
         half, fewer = q[:, 1::2], _in_pairs(numbers)
         run.leave_out(draws - half.shape[1])
         try:

@@ -85,7 +85,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         ``sampler="gibbs"`` takes `ConjugatePriors` instead.
     draws, tune, chains : int
         Kept draws and warm-up draws of each chain, and number of chains. Independent draws come as one chain of ``chains * draws``. Where
-        draws of "hmc" would be worth too little, up to eight cycles are run for each (``attrs["cycles_per_draw"]`` of ``datatree_``).
+        draws of "hmc" would be worth too little, up to eight cycles are run for each, or 32 where they cost little
+        (``attrs["cycles_per_draw"]`` of ``datatree_``).
     cores : int, optional
         Chains that run at once; by default as many as there are cores.
     sampler : {"hmc", "nuts", "laplace", "gibbs", "pymc"}

@@ -26,7 +26,7 @@ class Clock:
 
     def __init__(self, monkeypatch, seconds):
         self.now, self.seconds, self.first, self.lock = 1000.0, seconds, 60.0, threading.Lock()
-        for module in ("hmc", "forecast"):
+        for module in ("hmc", "rounds", "forecast"):
             monkeypatch.setattr(f"bayesgmm.bayes.{module}.time", SimpleNamespace(perf_counter=lambda: self.now))
         run = hmc._Chain.run
 

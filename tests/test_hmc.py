@@ -14,11 +14,12 @@ import bayesgmm as bg
 from bayesgmm.bayes import _compiled_hmc
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.draws import SamplerSettings
-from bayesgmm.bayes.hmc import _mix_slowly, sample_hmc
+from bayesgmm.bayes.hmc import sample_hmc
 from bayesgmm.bayes.initial_points import InitialPoints, initial_points
 from bayesgmm.bayes.jumps import Jumps
 from bayesgmm.bayes.laplace import Normal
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
+from bayesgmm.bayes.rounds import mix_slowly
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError
@@ -191,7 +192,7 @@ def starts(density, em_faithful):
 
 def test_same_seed_same_bits_whatever_the_cores_and_the_rounds(density, starts, monkeypatch):
     one, two = run(density, starts, cores=1), run(density, starts, cores=2)
-    monkeypatch.setattr("bayesgmm.bayes.hmc._ROUND", 1e-9)  # one draw a round
+    monkeypatch.setattr("bayesgmm.bayes.rounds._ROUND", 1e-9)  # one draw a round
     three, other = run(density, starts), run(density, starts, seed=2)
     np.testing.assert_array_equal(one.params.means, two.params.means)
     np.testing.assert_array_equal(one.params.means, three.params.means)
@@ -227,7 +228,7 @@ class TestWorthOfDraws:
     def slow(monkeypatch):
         """Whatever is drawn is said to be worth little, for the first two times."""
         answers = iter([True, True, False])
-        monkeypatch.setattr("bayesgmm.bayes.hmc._mix_slowly", lambda *_: next(answers))
+        monkeypatch.setattr("bayesgmm.bayes.hmc.mix_slowly", lambda *_: next(answers))
 
     @pytest.mark.usefixtures("slow")
     def test_the_draws_are_every_fourth_of_a_long_run(self, density, starts):
@@ -240,7 +241,7 @@ class TestWorthOfDraws:
     @pytest.mark.usefixtures("slow")
     def test_they_are_the_same_draws_as_those_of_the_long_run(self, density, starts, monkeypatch):
         found = run(density, starts, draws=40)
-        monkeypatch.setattr("bayesgmm.bayes.hmc._mix_slowly", lambda *_: False)
+        monkeypatch.setattr("bayesgmm.bayes.hmc.mix_slowly", lambda *_: False)
         long = run(density, starts, draws=160)
         np.testing.assert_array_equal(found.params.means, long.params.means[:, 3::4])
         np.testing.assert_array_equal(found.statistics["lp"], long.statistics["lp"][:, 3::4])
@@ -257,14 +258,12 @@ class TestWorthOfDraws:
         for t in range(1, 500):  # autocorrelation 0.9: one in nineteen is effective
             slow[:, t] = 0.9 * slow[:, t - 1] + np.sqrt(0.19) * noise[:, t]
 
-        def asked(means):
-            weights = np.full((4, 500, 2), 0.5)
-            params = MixtureParams(weights, 10.0 * np.arange(2)[:, None] + means[..., None], np.ones((4, 500, 2, 1, 1)))
-            return _mix_slowly(params, means[..., 0])
-
-        assert not asked(noise)
-        assert asked(slow)
-        assert not asked(slow + 9.0 * np.arange(4)[:, None, None])  # no number of cycles would bring these together
+        assert not mix_slowly(noise)
+        assert mix_slowly(slow)
+        apart = slow + 9.0 * np.arange(4)[:, None, None]
+        assert not mix_slowly(apart)  # no number of cycles would bring these together
+        assert mix_slowly(apart, apart=np.inf)
+        assert not mix_slowly(np.ones((4, 500, 2)))  # what does not vary needs no draws
 
 
 @pytest.mark.parametrize("sampler", ["nuts", "laplace"])
@@ -284,7 +283,7 @@ def test_an_interrupt_keeps_what_there_is_if_asked(density, starts, monkeypatch)
             return super().submit(*args, **kwargs)
 
     monkeypatch.setattr("bayesgmm.bayes.hmc.ThreadPoolExecutor", Interrupting)
-    monkeypatch.setattr("bayesgmm.bayes.hmc._ROUND", 1e-9)
+    monkeypatch.setattr("bayesgmm.bayes.rounds._ROUND", 1e-9)
     kept = run(density, starts, keep_interrupted=True)
     assert kept.params.batch_shape[0] == 4
     assert 4 <= kept.params.batch_shape[1] < 60

@@ -8,7 +8,7 @@ the log-posterior of :mod:`bayesgmm.bayes._compiled_log_posterior` with another 
 import math
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
 from bayesgmm.bayes._compiled_coordinates import log_density, whitened
 from bayesgmm.bayes._compiled_log_posterior import carry, place, unpack
@@ -99,32 +99,56 @@ def draw_labels(evaluate, q, X, user, uniforms, responsibilities, numbers):
     """
     problem = unpack(user)
     never_inline()
-    K, D = problem.K, problem.D
     point, _ = place(q, problem)
     means, scale_tril = point.means, point.scale_tril
     if problem.turn.shape[0] > 0:
         means, scale_tril = carry(point.means, point.scale_tril, problem)
     diagonal = problem.n_matrices == 0
-    N = X.shape[0]
-    prepared = prepare(point.log_weights, means, scale_tril, diagonal)
-    total = evaluate(X, FIRST_ROW, N, prepared, diagonal, np.empty((0, K)), responsibilities, np.empty(0), np.empty(0))
+    total = evaluate_all(evaluate, X, point.log_weights, means, scale_tril, diagonal, responsibilities)
+    labels = np.empty(uniforms.shape[0], np.int64)
+    for i in range(labels.shape[0]):
+        labels[i] = drawn_label(responsibilities[i], uniforms[i])
+    sum_up(X, labels, responsibilities, means, diagonal, numbers)
+    return total
+
+
+@compiled()
+def evaluate_all(evaluate, X, log_weights, means, scale_tril, diagonal, responsibilities):
+    """Fill the responsibilities of all rows, and return their log-likelihood."""
+    prepared = prepare(log_weights, means, scale_tril, diagonal)
+    nothing = np.empty(0)
+    return evaluate(X, FIRST_ROW, X.shape[0], prepared, diagonal, np.empty((0, means.shape[0])), responsibilities, nothing, nothing)
+
+
+@njit(inline="always")
+def drawn_label(responsibilities, uniform):
+    """Return the component in which a uniform number falls, with responsibilities (K,) laid end to end."""
+    k = 0
+    uniform -= responsibilities[0]
+    while uniform > 0.0 and k < responsibilities.shape[0] - 1:
+        k += 1
+        uniform -= responsibilities[k]
+    return k
+
+
+@compiled(fastmath=FASTMATH)
+def sum_up(X, labels, responsibilities, means, diagonal, numbers):
+    """Fill ``numbers`` with counts (K,), means (K, D) and scatters (K, D, D) of groups of rows.
+
+    Sums are taken about the components' ``means`` (K, D), where no digits are lost. Without labels (N,) every row counts in all groups,
+    by its responsibilities.
+    """
+    K, D = means.shape
     counts, centres = np.zeros(K), np.zeros((K, D))
     scatters = np.zeros((K, D, D))
     x = np.empty(D)
-    drawn = uniforms.shape[0] > 0
-    for i in range(N):
-        first, last = 0, K
-        if drawn:
-            u, k = uniforms[i], 0
-            u -= responsibilities[i, 0]
-            while u > 0.0 and k < K - 1:
-                k += 1
-                u -= responsibilities[i, k]
-            first, last = k, k + 1
+    drawn = labels.shape[0] > 0
+    for i in range(X.shape[0]):
+        first, last = (labels[i], labels[i] + 1) if drawn else (0, K)
         for k in range(first, last):
             r = 1.0 if drawn else responsibilities[i, k]
             counts[k] += r
-            for d in range(D):  # about the component's mean, where no digits are lost
+            for d in range(D):
                 x[d] = X[i, d] - means[k, d]
                 centres[k, d] += r * x[d]
             if diagonal:
@@ -146,7 +170,6 @@ def draw_labels(evaluate, q, X, user, uniforms, responsibilities, numbers):
                 s = scatters[k, d, e] - centres[k, d] * centres[k, e] / n
                 numbers[at + (k * D + d) * D + e] = s
                 numbers[at + (k * D + e) * D + d] = s
-    return total
 
 
 @compiled(fastmath=FASTMATH)
@@ -255,7 +278,7 @@ def trajectory(log_posterior, user, q, roots, metric, momentum, uniforms, length
 
 
 @compiled()
-def _adapt(state, accepted, target):
+def adapt(state, accepted, target):
     """Move a step size, ``state[0]``, towards the acceptance rate wanted; its average is ``exp(state[3])``.
 
     Dual averaging: Hoffman and Gelman (2014), Journal of Machine Learning Research 15, 1593-1623, section 3.2.
@@ -304,7 +327,7 @@ def cycles(
     lengths : array of shape (2,)
         Of trajectories given labels and given the rows; zero for none.
     steps : array of shape (2, 5)
-        Both step sizes, with what :func:`_adapt` remembers.
+        Both step sizes, with what :func:`adapt` remembers.
     target : float
         The acceptance rate that the steps are adapted to; zero to leave them.
     momenta, uniforms, label_uniforms : arrays of shapes (cycles, 2, n), (cycles, 2, 2) and (cycles, N)
@@ -329,7 +352,7 @@ def cycles(
                     log_posterior, user, q, roots, metrics[j], momenta[t, j], uniforms[t, j], lengths[j], steps[j, 0], report[j]
                 )
                 if target > 0.0:
-                    _adapt(steps[j], report[j, 0], target)
+                    adapt(steps[j], report[j, 0], target)
         if with_labels:
             height = draw_labels(evaluate, q, X, rows, label_uniforms[t], responsibilities, numbers)
         kept = t // thin

@@ -8,11 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.covariance import Family
 from bayesgmm.frame import Frame
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ResolvedPriors
+from bayesgmm.priors import Concentration, NumberPrior, ResolvedPriors
 
-__all__ = ["FEWEST", "NUTPIE_NAMES", "SAMPLERS", "STATISTICS", "Draws", "Sampler", "SamplerSettings", "sampler_statistics"]
+__all__ = [
+    "FEWEST",
+    "NUTPIE_NAMES",
+    "SAMPLERS",
+    "STATISTICS",
+    "TELESCOPING",
+    "Draws",
+    "NumberModel",
+    "Sampler",
+    "SamplerSettings",
+    "sampler_statistics",
+]
 
 STATISTICS = (
     "lp",
@@ -58,6 +70,29 @@ class SamplerSettings:
     jitter: float = 0.1
     keep_interrupted: bool = False
     max_time: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NumberModel:
+    """A mixture with an unknown number of components.
+
+    Parameters
+    ----------
+    family : Family
+        "full", "tied", "diag" or "spherical".
+    component : ResolvedPriors
+        Priors of one component alone: all components have the same, for data in the sampler's coordinates.
+    number : NumberPrior
+    concentration : Concentration
+    most : int
+        Most components.
+    """
+
+    family: Family
+    component: ResolvedPriors
+    number: NumberPrior
+    concentration: Concentration
+    most: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,3 +169,6 @@ SAMPLERS = {
     "pymc": Sampler("mcmc"),
 }
 """Every sampler by the name under which :class:`bayesgmm.BayesianGaussianMixture` takes it."""
+
+TELESCOPING = Sampler("telescoping")
+"""What draws from the posterior of a mixture whose number of components is not known."""

@@ -24,15 +24,16 @@ import numpy as np
 from bayesgmm.bayes import _compiled_hmc as _compiled
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.draws import FEWEST, Draws, SamplerSettings
-from bayesgmm.bayes.forecast import Forecast, Pace
+from bayesgmm.bayes.forecast import Forecast
 from bayesgmm.bayes.initial_points import InitialPoints
 from bayesgmm.bayes.jumps import Jumps
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
 from bayesgmm.bayes.metric import Geometry
+from bayesgmm.bayes.rounds import Rounds, mix_slowly
 from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
-from bayesgmm.progress import Tell, counter
+from bayesgmm.progress import counter
 from bayesgmm.typing import FloatArray
 
 __all__ = ["sample_hmc"]
@@ -41,20 +42,14 @@ QUARTER = np.pi / 2
 """A quarter of the period of a normal distribution in its own metric: the end of such a trajectory does not depend on its beginning."""
 ACCEPTED = 0.8
 """Share of trajectories that steps are adapted to (Betancourt, Byrne and Girolami 2014, arXiv:1411.6669: 0.6 to 0.9)."""
-_ENOUGH = 0.2
-"""Effective draws, of each that is kept, below which every other one is left out and as many cycles are run again."""
 _MOST_CYCLES, _MOST_CHEAP_CYCLES = 8, 32
 _CHEAP = 5e10
 """Multiplications of all cycles of all chains, some ten seconds on one core, that may be spent on more cycles a draw than the fewer."""
-_APART = 1.2
-"""R-hat from which on chains are not slow: they are in different places, and more cycles would not bring them together."""
 _WELL, _SLOW = 0.3, 0.1
 """Effective draws a cycle from which on no other road is tried, and below which the longest is tried too, and labels alone are not trusted:
 a short trial does not see the slowest movements, and labels alone have most of these."""
 _LEAD = 3.0
 """How many times as much labels alone have to give for their cost as the road with the rows, for the same reason."""
-_ROUND = 0.2  # seconds between two looks at the clock and at Ctrl-C
-_MOST_NUMBERS = 2_000_000  # uniform numbers that a chain is given at once
 
 
 def sample_hmc(
@@ -94,12 +89,20 @@ def sample_hmc(
     seeds = np.random.SeedSequence(settings.seed).spawn(len(starts))
     chains = [_Chain(density, start, geometry, jumps, seed) for start, seed in zip(starts, seeds, strict=True)]
     with ThreadPoolExecutor(settings.cores or n_threads()) as pool, counter("Sampling", shown=settings.progressbar) as tell:
-        run = _Run(chains, pool, settings, began, tell, on_forecast)
+        # The rest of the warm-up is for roads that are only tried if the first is not good enough.
+        rounds = Rounds(chains, pool, settings, began, tell, on_forecast, settings.tune // 2)
         try:
-            road = _warm_up(run, settings.tune)
+            road = _warm_up(chains, rounds, settings.tune)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("sampling was interrupted during the warm-up: there are no draws to keep") from error
-        q, numbers, thin = _draw(run, road)
+        # So many cycles a draw, where all of them cost little.
+        most = max(_MOST_CYCLES, min(_MOST_CHEAP_CYCLES, _CHEAP / (settings.draws * len(chains) * _cost(chains, road))))
+        (q, numbers), thin = rounds.draw(
+            road,
+            most,
+            lambda q, numbers: mix_slowly(_label_free(density.space.constrain(q), numbers[..., 0])),
+            lambda q, numbers: (q[:, 1::2], _in_pairs(numbers)),
+        )
     heights = numbers[..., 0]
     if road.labels > 0:
         heights = heights + log_prior(q.reshape(-1, q.shape[-1]), density.space).reshape(heights.shape)
@@ -111,7 +114,7 @@ def sample_hmc(
         "step_size": np.broadcast_to([[chain.steps[last, 0]] for chain in chains], heights.shape).copy(),
         "n_steps": (numbers[..., 3] + numbers[..., 6]).astype(int),
     }
-    details = {"cycles_per_draw": thin, "length_given_labels": road.labels, "length_given_rows": road.rows, **run.cut_short}
+    details = {"cycles_per_draw": thin, "length_given_labels": road.labels, "length_given_rows": road.rows, **rounds.cut_short}
     if jumps is not None:
         details["jumps_accepted"] = float(np.mean([chain.jumped / chain.tried for chain in chains]))
     return Draws(density.space.constrain(q), statistics, "bayesgmm", time.perf_counter() - began, settings.tune, details)
@@ -151,6 +154,11 @@ class _Chain:
         """Move in another geometry; the steps given the rows are adapted to it from here on."""
         self.geometry, first = geometry, self.steps[1, 0]
         self.steps[1] = [first, 0.0, 0.0, np.log(first), np.log(2.0 * first)]
+
+    @property
+    def numbers_per_cycle(self) -> int:
+        """How many random numbers a cycle takes."""
+        return len(self.X) + 2 * len(self.q)
 
     def run(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
         """Return draws (draws, n_dim) and their numbers (draws, 7), ``thin`` cycles apart, with a jump before each if there are any."""
@@ -200,149 +208,50 @@ class _Chain:
         return out, numbers
 
 
-class _Run:
-    """All chains of a fit, a short round at a time: between rounds there is time for the clock, for Ctrl-C and for the progress bar."""
-
-    def __init__(
-        self,
-        chains: list[_Chain],
-        pool: ThreadPoolExecutor,
-        settings: SamplerSettings,
-        began: float,
-        tell: Tell | None,
-        on_forecast: Callable[[Forecast], object] | None,
-    ) -> None:
-        self.chains, self.pool, self.settings = chains, pool, settings
-        self.cut_short: dict[str, float] = {}
-        """Why there are fewer draws than were asked for, if there are."""
-        # The rest of the warm-up is for roads that are only tried if the first is not good enough.
-        self._pace = Pace(settings.tune // 2, settings.draws, began)
-        self._deadline = np.inf if settings.max_time is None else began + settings.max_time
-        self._tell, self._on_forecast = tell, on_forecast
-        self._seconds_per_cycle = 0.01
-
-    def go(self, road: Road, draws: int, thin: int = 1, *, adapting: bool = False) -> tuple[FloatArray, FloatArray]:
-        """Return draws (chains, draws, n_dim) and their numbers (chains, draws, 7), fewer than asked for if they are cut short."""
-        rounds: list[list[tuple[FloatArray, FloatArray]]] = []
-        done = 0
-        try:
-            while done < draws and not (done >= FEWEST and self._is_late(adapting=adapting)):
-                n = self._draws_at_once(thin, draws - done)
-                clock = time.perf_counter()
-                waiting = [self.pool.submit(chain.run, road, n, thin, adapting=adapting) for chain in self.chains]
-                rounds.append([future.result() for future in waiting])
-                seconds = time.perf_counter() - clock
-                self._seconds_per_cycle = seconds / (n * thin)
-                done += n
-                self._pace.lap(road, seconds, n, thin, adapting=adapting)
-                self._report()
-        except KeyboardInterrupt:
-            if not (self.settings.keep_interrupted and done >= FEWEST) or adapting:
-                raise
-            self.cut_short["interrupted"] = 1
-        q, numbers = (np.stack([np.concatenate([part[c][i] for part in rounds]) for c in range(len(self.chains))]) for i in (0, 1))
-        return q, numbers
-
-    def learn(self, q: FloatArray) -> list[tuple[Geometry, FloatArray]]:
-        """Give the chains the metric that their draws q show, and return what they had."""
-        former = [(chain.geometry, chain.steps.copy()) for chain in self.chains]
-        learned = former[0][0].learned(q.reshape(-1, q.shape[-1]))
-        for chain in self.chains:
-            chain.learn(learned)
-        return former
-
-    def unlearn(self, former: list[tuple[Geometry, FloatArray]]) -> None:
-        """Give chains back what they had."""
-        for chain, (geometry, steps) in zip(self.chains, former, strict=True):
-            chain.geometry, chain.steps = geometry, steps
-
-    def has_time_for(self, n_cycles: int) -> bool:
-        """Whether so many cycles end before the deadline, and nothing has cut sampling short."""
-        end = time.perf_counter() + n_cycles * self._seconds_per_cycle
-        return not self.cut_short and end < self._deadline
-
-    def leave_out(self, draws: int) -> None:
-        """Take note that so many of the draws are left out and will be drawn again, twice as many cycles apart."""
-        self._pace.done -= draws
-
-    def _draws_at_once(self, thin: int, left: int) -> int:
-        """Return how many draws make a round, by the time that the last one took and by the memory for their random numbers."""
-        chain = self.chains[0]
-        most = _MOST_NUMBERS / (len(chain.X) + 2 * len(chain.q))
-        return int(np.clip(min(_ROUND / self._seconds_per_cycle, most) / thin, 1, left))
-
-    def _is_late(self, *, adapting: bool) -> bool:
-        if time.perf_counter() <= self._deadline:
-            return False
-        self.cut_short["out_of_time_in_warm_up" if adapting else "out_of_time"] = 1
-        if (forecast := self._pace.forecast()) is not None:
-            self.cut_short["least_seconds_for_all" if forecast.is_least else "seconds_for_all"] = forecast.total
-        return True
-
-    def _report(self) -> None:
-        pace = self._pace
-        forecast = pace.forecast()
-        if self._tell is not None:
-            most = self._deadline - time.perf_counter()
-            left = None if forecast is None else max(0.0, min(forecast.left, most))
-            self._tell(min(pace.warmed_up, pace.tune) + pace.done, pace.tune + pace.draws, left)
-        if forecast is not None and self._on_forecast is not None:
-            self._on_forecast(forecast)
-
-
-def _warm_up(run: _Run, tune: int) -> Road:
+def _warm_up(chains: list[_Chain], rounds: Rounds[Road], tune: int) -> Road:
     """Bring chains to where the posterior is, adapt their steps, and return the road that gives most for its cost.
 
     The cheapest road goes first. If it moves well there is nothing to look for; otherwise a longer one is tried, or two, in a metric that
     is learned on the way.
     """
-    labels = QUARTER if run.chains[0].density.can_draw_labels else 0.0
+    labels = QUARTER if chains[0].density.can_draw_labels else 0.0
     short, middle, far = Road(labels, 0.0 if labels else QUARTER), Road(labels, 3 * QUARTER), Road(labels, 9 * QUARTER)
-    run.go(short, tune // 4, adapting=True)
-    tried = {short: _Trial.of(run, short, tune // 4)}
+    rounds.go(short, tune // 4, adapting=True)
+    tried = {short: _Trial.of(chains, rounds, short, tune // 4)}
     road = short
     if tried[short].share < _WELL:
-        run.go(middle, tune // 8, adapting=True)
-        tried[middle] = _Trial.of(run, middle, tune // 4)
+        rounds.go(middle, tune // 8, adapting=True)
+        tried[middle] = _Trial.of(chains, rounds, middle, tune // 4)
         if tried[middle].share < _WELL:
-            former = run.learn(tried[middle].q)
-            stretched = _Trial.of(run, middle, tune // 4)
+            former = _learn(chains, tried[middle].q)
+            stretched = _Trial.of(chains, rounds, middle, tune // 4)
             if stretched.gain > tried[middle].gain:
                 tried[middle] = stretched
             else:  # chains that have not settled yet, or stand in several modes, show what is none of the posterior's
-                run.unlearn(former)
+                _unlearn(chains, former)
         if tried[middle].share < _SLOW:
-            tried[far] = _Trial.of(run, far, tune // 4)
+            tried[far] = _Trial.of(chains, rounds, far, tune // 4)
         road = max(set(tried) - {short}, key=lambda one: tried[one].gain)
         if tried[short].gain > (_LEAD if labels else 1.0) * tried[road].gain and tried[short].share > _SLOW:
             road = short
-    for chain in run.chains:
+    for chain in chains:
         chain.steps[:, 0] = np.exp(chain.steps[:, 3])
     return road
 
 
-def _draw(run: _Run, road: Road) -> tuple[FloatArray, FloatArray, int]:
-    """Return draws (chains, draws, n_dim), their numbers (chains, draws, 7), and how many cycles apart they are.
+def _learn(chains: list[_Chain], q: FloatArray) -> list[tuple[Geometry, FloatArray]]:
+    """Give the chains the metric that their draws q show, and return what they had."""
+    former = [(chain.geometry, chain.steps.copy()) for chain in chains]
+    learned = former[0][0].learned(q.reshape(-1, q.shape[-1]))
+    for chain in chains:
+        chain.learn(learned)
+    return former
 
-    That is one cycle, unless too few of the draws are effective. Then every other one is left out and as many cycles are run again, while
-    there is time.
-    """
-    space, draws, thin = run.chains[0].density.space, run.settings.draws, 1
-    q, numbers = run.go(road, draws)
-    # So many cycles a draw, where all of them cost little.
-    most = max(_MOST_CYCLES, min(_MOST_CHEAP_CYCLES, _CHEAP / (draws * len(run.chains) * _cost(run.chains, road))))
-    while 2 * thin <= most and run.has_time_for(draws * thin) and _mix_slowly(space.constrain(q), numbers[..., 0]):
-        half, fewer = q[:, 1::2], _in_pairs(numbers)
-        run.leave_out(draws - half.shape[1])
-        try:
-            more = run.go(road, draws - half.shape[1], 2 * thin)
-        except KeyboardInterrupt:
-            if not run.settings.keep_interrupted:
-                raise
-            run.cut_short["interrupted"] = 1
-            break
-        q, numbers, thin = np.concatenate([half, more[0]], axis=1), np.concatenate([fewer, more[1]], axis=1), 2 * thin
-    return q, numbers, thin
+
+def _unlearn(chains: list[_Chain], former: list[tuple[Geometry, FloatArray]]) -> None:
+    """Give chains back what they had."""
+    for chain, (geometry, steps) in zip(chains, former, strict=True):
+        chain.geometry, chain.steps = geometry, steps
 
 
 def _in_pairs(numbers: FloatArray) -> FloatArray:
@@ -367,12 +276,10 @@ class _Trial:
         return self.share / self.cost
 
     @classmethod
-    def of(cls, run: _Run, road: Road, n_cycles: int) -> _Trial:
+    def of(cls, chains: list[_Chain], rounds: Rounds[Road], road: Road, n_cycles: int) -> _Trial:
         """Run a road for some cycles; its cost is counted and not clocked, so that the same seed takes the same road on any machine."""
-        q, numbers = run.go(road, max(n_cycles, FEWEST), adapting=True)
-        return cls(
-            q, _least_ess(run.chains[0].density.space.constrain(q), numbers[..., 0]) / q[..., 0].size, _cost(run.chains, road)
-        )
+        q, numbers = rounds.go(road, max(n_cycles, FEWEST), adapting=True)
+        return cls(q, _least_ess(chains[0].density.space.constrain(q), numbers[..., 0]) / q[..., 0].size, _cost(chains, road))
 
 
 def _cost(chains: list[_Chain], road: Road) -> float:
@@ -402,12 +309,3 @@ def _least_ess(params: MixtureParams, heights: FloatArray) -> float:
     from arviz_stats.base import array_stats
 
     return float(np.nanmin(array_stats.ess(_label_free(params, heights), method="bulk", chain_axis=0, draw_axis=1)))
-
-
-def _mix_slowly(params: MixtureParams, heights: FloatArray) -> bool:
-    """Whether more cycles between draws would make more of them: too few are effective, but chains are of one mind."""
-    from arviz_stats.base import array_stats
-
-    if _least_ess(params, heights) > _ENOUGH * heights.size:
-        return False
-    return bool(np.nanmax(array_stats.rhat(_label_free(params, heights), chain_axis=0, draw_axis=1)) < _APART)

@@ -24,7 +24,7 @@ from bayesgmm.rows import Rows
 from bayesgmm.rows.missing import has_missing, order_by_gaps
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["ChunkedLogPosterior", "LogDensity", "LogPosterior", "log_prior"]
+__all__ = ["ChunkedLogPosterior", "LogDensity", "LogPosterior", "flat_of_one_component", "log_prior"]
 
 TOGETHER = 64
 """Points that one thread evaluates; or, of rows in chunks, whose statistics are taken in one pass."""
@@ -199,6 +199,12 @@ def log_prior(q: FloatArray, space: Space) -> FloatArray:
     """Return the log-densities (S,) of the prior alone at the rows of q (S, n_dim), on the unconstrained space."""
     without_rows = _without_rows(space)
     return np.array([_evaluate(row, without_rows)[0] for row in q])
+
+
+def flat_of_one_component(space: Space) -> FloatArray:
+    """Return the flat array of a mixture of one component given its rows, which it ends with: count, mean (D,) and scatter (D, D)."""
+    D = space.n_features
+    return _packed(space, SCORE_GIVEN_LABELS, np.zeros(1 + D + D * D), np.empty(0))
 
 
 def _check_length(length: int, space: Space) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.bayes.draws import Draws, SamplerSettings
+from bayesgmm.bayes.draws import Draws, NumberModel, SamplerSettings
 from bayesgmm.bayes.forecast import Forecast
 from bayesgmm.bayes.gibbs import sample_gibbs
 from bayesgmm.bayes.hmc import sample_hmc
@@ -16,16 +16,17 @@ from bayesgmm.bayes.initial_points import initial_points
 from bayesgmm.bayes.laplace import sample_laplace
 from bayesgmm.bayes.log_posterior import ChunkedLogPosterior, LogPosterior
 from bayesgmm.bayes.nuts import sample_nuts
+from bayesgmm.bayes.telescoping import sample_telescoping
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import Family
-from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
-from bayesgmm.rows import Rows
-from bayesgmm.typing import FloatArray
+from bayesgmm.rows import MemoryRows, Rows
+from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["frame_volume", "sample"]
+__all__ = ["frame_volume", "sample", "sample_number"]
 
 ROWS_COMPARED = 1000
 """Rows in chunks at which modes are compared."""
@@ -109,6 +110,52 @@ def sample(
         statistics["energy"] = statistics["energy"] + shift
     details = {"modes_started_in": initial.n_started_in, **draws.details}
     return replace(draws, params=frame.params_out(draws.params), statistics=statistics, details=details, frame=frame, priors=inside)
+
+
+def sample_number(
+    rows: MemoryRows,
+    model: NumberModel,
+    settings: SamplerSettings,
+    *,
+    on_forecast: Callable[[Forecast], object] | None = None,
+) -> tuple[Draws, IntArray]:
+    """Draw from the posterior of a mixture with an unknown number of components, given rows.
+
+    Parameters
+    ----------
+    rows : MemoryRows
+        A row with a weight, which is a whole number, is taken so many times.
+    model : NumberModel
+        With priors for the data's coordinates.
+    settings : SamplerSettings
+    on_forecast : callable, optional
+
+    Returns
+    -------
+    Draws, int array
+        As of :func:`bayesgmm.bayes.telescoping.sample_telescoping`.
+
+    Raises
+    ------
+    InvalidDataError
+        If a weight is no whole number: a row that counts 1.5 times has no label.
+    """
+    values = rows.values
+    if rows.weights is not None:
+        if not (rows.weights == np.round(rows.weights)).all():
+            raise InvalidDataError(
+                "sample_weight must be whole numbers with n_components='auto', which gives every row a label: round them, or give a number "
+                "of components"
+            )
+        values = values.repeat(rows.weights.astype(int), axis=0)
+    center, covariance = total_moments(rows)
+    own = model.component.standardised(center, covariance)
+    frame = own.frame
+    if np.isnan(values).any():
+        frame = Frame.from_moments(center, covariance, "scale" if model.family.invariance == "scale" else "columns")
+    inside = replace(model, component=own.seen_in(frame))
+    draws, counts = sample_telescoping(frame.standardise(values), inside, settings, on_forecast=on_forecast)
+    return replace(draws, params=frame.params_out(draws.params), frame=frame), counts
 
 
 def frame_volume(frame: Frame, seen: FloatArray) -> float:

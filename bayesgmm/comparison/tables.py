@@ -86,11 +86,11 @@ def _check_alike(em: GaussianMixture, posterior: BayesianGaussianMixture) -> Non
     ours, theirs = list(em.feature_names_), list(posterior.feature_names_)
     if ours != theirs:
         raise InvalidParameterError(f"The fits have different columns: EM {listed(ours, 5)}, the posterior {listed(theirs, 5)}.")
-    for setting in ("n_components", "covariance_type"):
+    for setting in ("n_components_", "covariance_type"):
         left, right = getattr(em, setting), getattr(posterior, setting)
         # One family may go by two names.
         if left != right and (setting != "covariance_type" or family(left) is not family(right)):
-            raise InvalidParameterError(f"The fits differ in {setting}: EM has {left!r}, the posterior {right!r}.")
+            raise InvalidParameterError(f"The fits differ in {setting.rstrip('_')}: EM has {left!r}, the posterior {right!r}.")
     if getattr(em, "noise", False):
         raise InvalidParameterError("EM has a noise component and the posterior none: fit GaussianMixture with noise=False.")
     left, right = _training(em), _training(posterior)

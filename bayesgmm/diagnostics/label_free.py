@@ -27,6 +27,7 @@ def label_free(
     log_likelihood: FloatArray | None = None,
     entropy: FloatArray | None = None,
     lp: FloatArray | None = None,
+    n_filled: FloatArray | None = None,
     n_points: int = 8,
 ) -> xr.Dataset:
     """Compute from every draw quantities whose convergence can be judged without relabelling.
@@ -44,6 +45,9 @@ def label_free(
     lp : array of shape (chain, draw), optional
         The sampler's log-density, prior and likelihood together. With it comes ``log_prior``, their difference: the log
         prior density on the sampler's unconstrained space, up to a constant.
+    n_filled : int array of shape (chain, draw), optional
+        Where the number of components is not known: how many of them have rows. It takes the place of the sorted weights, of which draws
+        have different numbers.
     n_points : int
         How many rows to look at closely. They are spread evenly along the first principal axis of the data, so that they
         are the same whatever the draws are.
@@ -96,6 +100,9 @@ def label_free(
         "log_density": (("point",), log_density.reshape(*shape, -1)),
         "co_clustering": (("pair",), together.reshape(*shape, -1)),
     }
+    if n_filled is not None:
+        del variables["sorted_weights"]
+        variables["n_filled"] = ((), np.asarray(n_filled, dtype=float))
     if lp is not None:
         variables["log_prior"] = ((), np.asarray(lp) - log_likelihood)
     coords = {

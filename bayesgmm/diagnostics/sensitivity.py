@@ -69,6 +69,11 @@ def prior_sensitivity(datatree: xr.DataTree) -> pd.DataFrame:
         raise InvalidDataError(
             f"prior_sensitivity needs the datatree_ of a fitted BayesianGaussianMixture, got {type(datatree).__name__}"
         )
+    if "mixtures" in datatree.children:
+        raise InvalidDataError(
+            "prior_sensitivity: the draws have different numbers of components, and so different priors: fit with the number that is most "
+            "probable, or with other priors, and compare"
+        )
     missing = [name for name in _NEEDED if name not in datatree.children]
     if missing:
         raise InvalidDataError(

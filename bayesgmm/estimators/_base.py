@@ -76,6 +76,12 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return family(self.covariance_type)
 
     @property
+    def mixtures_(self) -> MixtureParams:
+        """All mixtures of the fit: those of ``params_``, unless these are for one of several numbers of components."""
+        check_is_fitted(self, "params_")
+        return self.params_
+
+    @property
     def predictor_(self) -> Predictor:
         """All that it takes of the fit to predict."""
         check_is_fitted(self, "params_")
@@ -89,6 +95,12 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
                 "MixtureParams.from_parameters"
             )
         super().__setattr__(name, value)
+
+    @property
+    def n_components_(self) -> int:
+        """Number of components of ``params_``."""
+        check_is_fitted(self, "params_")
+        return self.params_.n_components
 
     @property
     def weights_(self) -> FloatArray:
@@ -208,11 +220,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "params_")
         rng = generator(self.random_state if random_state is None else random_state)
-        if not self.params_.batch_shape:
-            return self.params_.sample(n_samples, rng)
+        if not self.mixtures_.batch_shape:
+            return self.mixtures_.sample(n_samples, rng)
         if n_samples < 1:
             raise InvalidParameterError(f"n_samples must be at least 1, got {n_samples}")
-        flat = self.params_.reshape(-1)
+        flat = self.mixtures_.reshape(-1)
         X, labels = flat[rng.integers(len(flat.weights), size=n_samples)].sample(1, rng)
         return X[:, 0], labels[:, 0]
 
@@ -285,7 +297,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         check_prob(prob)
         rows = self._rows(X)
         moments = None if predictor.noise is None else predictor.moments(rows.chunk)
-        said = row_summary(predictor.params, rows.values, rows.index, prob, moments=moments)
+        said = row_summary(predictor.params, rows.values, rows.index, prob, moments=moments, grouping=predictor.grouping)
         return said.assign_attrs(inference="posterior" if predictor.params.batch_shape else "em")
 
     def _rows_of(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from bayesgmm.priors.log_prior import log_prior_terms
 from bayesgmm.rows import MemoryRows, Rows
 from bayesgmm.typing import FloatArray
 
-__all__ = ["posterior_tree"]
+__all__ = ["Everything", "posterior_tree"]
 
 MOST_POINTWISE = 5e7
 """Most numbers of draws x rows for which the pointwise log-likelihood is kept (400 MB)."""
@@ -28,6 +29,21 @@ MOST_POINTWISE = 5e7
 
 MOST_RESPONSIBILITIES = 2e8
 """Most draws x rows for which a fit finds all rows' responsibilities unasked (some 5 s): 50,000 rows with 4,000 draws."""
+
+
+@dataclass(frozen=True, eq=False)
+class Everything:
+    """All draws of a posterior, and what they say of rows.
+
+    Parameters
+    ----------
+    draws : Draws
+    predictor : Predictor
+        Of the same mixtures.
+    """
+
+    draws: Draws
+    predictor: Predictor
 
 
 def posterior_tree(
@@ -39,6 +55,7 @@ def posterior_tree(
     rows: Rows,
     kind: Sampler,
     provenance: dict[str, Any],
+    everything: Everything | None = None,
 ) -> xr.DataTree:
     """Return the tree of a posterior.
 
@@ -60,26 +77,31 @@ def posterior_tree(
         What drew them.
     provenance : dict
         What else is to be said of the fit, for the root's ``attrs``.
+    everything : Everything, optional
+        Where the number of components is not known: all draws, while ``params`` and ``draws`` are those with one number of them.
     """
     names, raw = rows.feature_names, draws.params
-    shape, statistics = raw.batch_shape, draws.statistics
+    everything = Everything(draws, Predictor(params)) if everything is None else everything
+    statistics, every = everything.draws.statistics, everything.predictor.params
+    shape = every.batch_shape
     all_looked_at = rows.is_in_memory and bool(np.prod(shape) * len(rows) <= MOST_RESPONSIBILITIES or not kind.has_exact_lp)
     looked_at = rows.in_memory() if all_looked_at else some
-    moments = Predictor(params).moments(looked_at.chunk)
+    moments = everything.predictor.moments(looked_at.chunk)
     if all_looked_at:
-        log_likelihood = _log_likelihoods(params, looked_at, moments.draw_log_likelihood).reshape(shape)
+        log_likelihood = _log_likelihoods(every, looked_at, moments.draw_log_likelihood).reshape(shape)
     else:
         log_likelihood = _from_lp(draws, priors, family)
     groups = {
         "posterior": _trees.parameters(params, family, names, ("chain", "draw")),
         "unlabelled_posterior": _trees.parameters(raw, family, names, ("chain", "draw")),
         "label_free": label_free(
-            params,
+            every,
             looked_at.values,
             features=names,
             log_likelihood=log_likelihood,
             entropy=moments.draw_entropy.reshape(shape),
             lp=statistics.get("lp"),
+            n_filled=statistics.get("n_filled"),
         ),
     }
     if statistics:
@@ -88,12 +110,14 @@ def posterior_tree(
         groups["responsibilities"] = _trees.responsibilities(_trees.responsibility_array(moments.mean, rows.index))
     if rows.is_in_memory:
         groups["observed_data"] = _trees.observed(rows.values, rows.index, names)
-    if isinstance(priors, ResolvedPriors):
+    if isinstance(priors, ResolvedPriors) and everything.predictor.grouping is None:
         terms = log_prior_terms(raw, priors, family)
         groups["log_prior"] = _trees.per_draw({name: ((), term) for name, term in terms.items()}, {})
     if all_looked_at and np.prod(shape) * len(looked_at) <= MOST_POINTWISE:
-        pointwise = {"x": (("obs",), params.log_density(looked_at.chunk))}
+        pointwise = {"x": (("obs",), every.log_density(looked_at.chunk))}
         groups["log_likelihood"] = _trees.per_draw(pointwise, {"obs": rows.index})
+    if everything.predictor.grouping is not None:
+        groups["mixtures"] = _trees.mixtures(every, names)
     attrs = {
         "inference": kind.inference,
         "draws": kind.draws,

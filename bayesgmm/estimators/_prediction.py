@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesgmm.em import Noise
-from bayesgmm.expectation import DrawMoments, responsibility_moments
+from bayesgmm.expectation import DrawMoments, Grouping, responsibility_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import Chunk, Rows
 from bayesgmm.rows.base import check_finite
@@ -26,22 +26,26 @@ class Predictor:
     params : MixtureParams
     noise : Noise, optional
     noise_weight : float
+    grouping : Grouping, optional
+        Of the components of draws that differ in their number: labels and responsibilities are those of groups.
     """
 
     params: MixtureParams
     noise: Noise | None = None
     noise_weight: float = 0.0
+    grouping: Grouping | None = None
 
     @property
     def components(self) -> list[int]:
         """Numbers of the columns of responsibilities: -1 is the noise."""
-        return [*range(self.params.n_components), *([] if self.noise is None else [-1])]
+        K = self.params.n_components if self.grouping is None else self.grouping.n_groups
+        return [*range(K), *([] if self.noise is None else [-1])]
 
     def moments(self, chunk: Chunk) -> DrawMoments:
         """Return responsibilities, entropies and log-densities, averaged over draws."""
         flat = self.params.reshape(-1)
         if self.noise is None:
-            return responsibility_moments(chunk, *flat.arrays(), diagonal=flat.is_diagonal)
+            return responsibility_moments(chunk, *flat.arrays(), diagonal=flat.is_diagonal, grouping=self.grouping)
         log_weights, means, scale_tril = self.params.arrays()
         share = self.noise.share_inside(self.noise_weight)
         with np.errstate(divide="ignore"):

@@ -27,7 +27,7 @@ def provenance(estimator: BaseEstimator) -> dict[str, Any]:
     attrs = {
         "bayesgmm_version": __version__,
         "covariance_type": estimator.covariance_type,
-        "n_components": int(estimator.n_components),
+        "n_components": estimator.params_.n_components,
     }
     if isinstance(estimator.random_state, (int, np.integer)):
         attrs["random_state"] = int(estimator.random_state)
@@ -47,6 +47,17 @@ def parameters(params: MixtureParams, family: Family, features: list[str], sampl
     coords: dict[str, Any] = {dim: np.arange(size) for dim, size in zip(sample_dims, params.batch_shape, strict=True)}
     coords |= {"component": np.arange(params.n_components), "feature": features, "feature_bis": features}
     return xr.Dataset({name: ((*sample_dims, *dims), values) for name, (dims, values) in variables.items()}, coords=coords)
+
+
+def mixtures(params: MixtureParams, features: list[str]) -> xr.Dataset:
+    """Return draws in which the number of components differs: those that one does not have weigh nothing."""
+    variables = {
+        "weights": (("slot",), params.weights),
+        "means": (("slot", "feature"), params.means),
+        "scale_tril": (("slot", "feature", "feature_bis"), params.scale_tril),
+    }
+    coords = {"slot": np.arange(params.n_components), "feature": features, "feature_bis": features}
+    return per_draw(variables, coords)
 
 
 def errors(values: ParameterErrors, features: list[str], attrs: dict[str, Any]) -> xr.Dataset:

@@ -122,10 +122,10 @@ def load_draws(path: str | os.PathLike[str]) -> xr.DataTree:
     for name, mixtures in (("posterior", params), (_UNLABELLED, raw)):
         groups[name] = _trees.parameters(mixtures, kind, features, ("chain", "draw"))
     if attrs.pop("pointwise"):
-        rows = groups["observed_data"]["x"]
-        groups[_POINTWISE] = _trees.per_draw(
-            {"x": (("obs",), params.log_density(rows.to_numpy()))}, {"obs": rows["obs"].to_index()}
-        )
+        rows, every = groups["observed_data"]["x"], params
+        if (all_draws := groups.get("mixtures")) is not None:
+            every = MixtureParams(*(all_draws[name].to_numpy() for name in ("weights", "means", "scale_tril")))
+        groups[_POINTWISE] = _trees.per_draw({"x": (("obs",), every.log_density(rows.to_numpy()))}, {"obs": rows["obs"].to_index()})
     return _trees.tree(groups, attrs)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.bayes.draws import SAMPLERS, STATISTICS, Draws, Sampler, SamplerSettings, sampler_statistics
+from bayesgmm.bayes.draws import SAMPLERS, STATISTICS, TELESCOPING, Draws, NumberModel, Sampler, SamplerSettings, sampler_statistics
 from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_statistics
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack
@@ -22,16 +24,19 @@ from bayesgmm.diagnostics.verdict import verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
-from bayesgmm.estimators._posterior_tree import posterior_tree
+from bayesgmm.estimators._number import NumberDraws, grouping_of, most_components, number_table, parts_of_prior
+from bayesgmm.estimators._posterior_tree import Everything, posterior_tree
+from bayesgmm.estimators._prediction import Predictor
 from bayesgmm.estimators._size import TimeAdvice, advise_on_parameters, advise_on_size, advise_on_units, advise_on_values, quicker
 from bayesgmm.estimators._starts import is_fit
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, DrawsAdvice, InvalidDataError, InvalidParameterError, warn
+from bayesgmm.expectation import Grouping
 from bayesgmm.frame import total_moments
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.priors import Concentration, ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
 from bayesgmm.rows import Rows, rows_to_fit
@@ -76,13 +81,15 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     Parameters
     ----------
-    n_components : int
-        Number of components K.
+    n_components : int or "auto"
+        Number of components K. With "auto" it has a posterior, of which :meth:`number_of_components` is the table: see Notes.
     covariance_type : {"full", "tied", "diag", "spherical"} or mclust's names of these, "VVV", "EEE", "VVI", "VII"
         As in :class:`GaussianMixture`.
     priors : Priors, optional
         What is believed before the data; by default `Priors()`, scaled by the data and the same whatever linear map these went through.
         ``sampler="gibbs"`` takes `ConjugatePriors` instead.
+    max_components : int, optional
+        Most components, with "auto"; by default 30.
     draws, tune, chains : int
         Kept draws and warm-up draws of each chain, and number of chains. Independent draws come as one chain of ``chains * draws``. Where
         draws of "hmc" would be worth too little, up to eight cycles are run for each, or 32 where they cost little
@@ -117,7 +124,12 @@ class BayesianGaussianMixture(MixtureEstimator):
     Attributes
     ----------
     params_ : MixtureParams
-        All draws, batch shape ``(chain, draw)``, with the component order of ``em_``.
+        All draws, batch shape ``(chain, draw)``, with the component order of ``em_``. With "auto", those in which the most probable number
+        of components have rows.
+    n_components_ : int
+        Number of components of ``params_``.
+    mixtures_ : MixtureParams
+        With "auto" all draws, whatever their number of components: those that a draw does not have weigh nothing. Otherwise ``params_``.
     em_ : GaussianMixture
         The EM fit behind starts and labels.
     datatree_ : xarray.DataTree
@@ -152,6 +164,14 @@ class BayesianGaussianMixture(MixtureEstimator):
     labels that bring its responsibilities closest to those of the EM fit (:func:`bayesgmm.labels.align`), so component 0 here and
     component 0 there are the same group. The draws with the sampler's own labels are kept in ``unlabelled_posterior``.
 
+    With ``n_components="auto"`` the model is a mixture of finite mixtures: the number of components has the prior ``priors.number``, and
+    the rest of the prior is the same for all of them. It is drawn from by telescoping sampling with splits and merges
+    (Frühwirth-Schnatter, Malsiner-Walli and Grün 2021, Bayesian Analysis 16, 1279-1307). Of K components some may have no rows; those that
+    do are called filled. What belongs to a component (``params_``, ``weights_``, the group ``posterior`` of ``datatree_``) is that of the
+    draws with the most probable number of filled components, or with another one (:meth:`given_number`). Everything else is of all draws:
+    densities, new rows, partitions, and responsibilities, to which every component of a draw adds in the column of the group of ``em_``
+    that it shares most rows with. Components are not groups: a skewed group takes two.
+
     Examples
     --------
     >>> import bayesgmm as bg
@@ -164,8 +184,11 @@ class BayesianGaussianMixture(MixtureEstimator):
     priors_: ResolvedPriors | ResolvedConjugatePriors | None
 
     _takes_missing = True
+    _number: NumberDraws | None = None
+    _grouping: Grouping | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_components": [Interval(Integral, 1, None, closed="left"), None],
         "covariance_type": [StrOptions({name for name in names(aliases=True) if family(name).name in WITH_PRIORS})],
         "priors": [Priors, ConjugatePriors, None],
         "draws": [Interval(Integral, 4, None, closed="left")],
@@ -183,8 +206,9 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     def __init__(
         self,
-        n_components: int = 1,
+        n_components: int | str = 1,
         *,
+        max_components: int | None = None,
         covariance_type: CovarianceType = "full",
         priors: Priors | ConjugatePriors | None = None,
         draws: int = 1000,
@@ -199,7 +223,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         keep_interrupted: bool = False,
         max_time: float | None = None,
     ) -> None:
-        self.n_components = n_components
+        self.n_components: Any = n_components  # a number, or "auto"
+        self.max_components = max_components
         self.covariance_type = covariance_type
         self.priors = priors
         self.draws = draws
@@ -244,7 +269,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             If a setting, the priors or ``init`` cannot be used.
         """
         self._check_settings()
-        rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=True)
+        is_auto = self.n_components == "auto"
+        rows = rows_to_fit(self, X, sample_weight, 1 if is_auto else int(self.n_components), allow_missing=True)
         self._know_columns_of(rows)
         if self.sampler in ("hmc", "nuts"):
             advise_on_size(len(rows))
@@ -258,8 +284,13 @@ class BayesianGaussianMixture(MixtureEstimator):
             raise InvalidParameterError(f"max_time is for sampler='hmc'; sampler={self.sampler!r} cannot say when it ends")
         if self.sampler_options and self.sampler != "pymc":
             raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
-        priors, conjugate = self._priors(rows)
-        em = self._em(rows)
+        if is_auto:
+            return self._fit_number(rows)
+        if self.max_components is not None:
+            raise InvalidParameterError("max_components is for n_components='auto'; with a number of components leave it out")
+        K = int(self.n_components)
+        priors, conjugate = self._priors(rows, K)
+        em = self._em(rows, K)
         advise_on_parameters(em.params_.weights * rows.total, rows, self.family_, "the prior")
         # Labels of rows in chunks would have to be kept somewhere; NUTS needs none.
         sampler = "nuts" if self.sampler == "hmc" and not rows.is_in_memory else self.sampler
@@ -275,9 +306,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             sampler=sampler,
             conjugate=conjugate,
             options=self.sampler_options,
-            on_forecast=TimeAdvice(
-                self.family_.name, self.family_.n_parameters(self.n_components, rows.n_features), len(rows), self.max_time
-            ),
+            on_forecast=TimeAdvice(self.family_.name, self.family_.n_parameters(K, rows.n_features), len(rows), self.max_time),
         )
         return self.take(draws, SAMPLERS[sampler], rows, em, priors if conjugate is None else conjugate)
 
@@ -392,6 +421,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         rows: Rows,
         em: GaussianMixture | None = None,
         priors: ResolvedPriors | ResolvedConjugatePriors | None = None,
+        *,
+        everything: NumberDraws | None = None,
     ) -> Self:
         """Make draws given rows this estimator's own: give them EM's labels, and judge them.
 
@@ -406,6 +437,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             The fit whose labels they take; by default ``init``, or one that is made.
         priors : ResolvedPriors or ResolvedConjugatePriors, optional
             If they are known.
+        everything : NumberDraws, optional
+            All draws, if ``draws`` are those with one number of components.
 
         Returns
         -------
@@ -415,11 +448,18 @@ class BayesianGaussianMixture(MixtureEstimator):
         self._check_settings()
         self._know_columns_of(rows)
         self.rows_, self.priors_ = rows.remembered(), priors
-        self.em_ = em = self._em(rows) if em is None else em
+        self.em_ = em = self._em(rows, draws.params.n_components) if em is None else em
         # Labels are the same to all rows, so some of many tell which component is which.
         some, raw = rows.some(ROWS_FOR_LABELS), draws.params
-        self.params_ = raw.permute(align(some.values, raw, em.params_.responsibilities(some.chunk), some.weights))
-        self.datatree_ = posterior_tree(self.params_, draws, self.family_, self.priors_, some, rows, kind, _trees.provenance(self))
+        reference = em.params_.responsibilities(some.chunk)
+        self.params_ = raw.permute(align(some.values, raw, reference, some.weights))
+        self._number, self._grouping = everything, None
+        if everything is not None:
+            self._grouping = grouping_of(everything.draws.params, some, reference)
+        told = Everything(draws if everything is None else everything.draws, self.predictor_)
+        self.datatree_ = posterior_tree(
+            self.params_, draws, self.family_, self.priors_, some, rows, kind, _trees.provenance(self), told
+        )
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
         check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
@@ -428,6 +468,114 @@ class BayesianGaussianMixture(MixtureEstimator):
             category = DrawsAdvice if check.with_care and not kept else ConvergenceWarning
             warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", category)
         return self
+
+    @property
+    def mixtures_(self) -> MixtureParams:
+        """All draws, whatever their number of components, which differs with ``n_components="auto"`` only."""
+        check_is_fitted(self, "params_")
+        return self.params_ if self._number is None else self._number.draws.params
+
+    @property
+    def predictor_(self) -> Predictor:
+        """All that it takes of the fit to predict."""
+        return Predictor(self.mixtures_, grouping=self._grouping)
+
+    def number_of_components(self) -> pd.DataFrame:
+        """Return the posterior probabilities of the number of components.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by the number ``n``: the probabilities ``groups``, that so many groups stand apart; ``filled``, that so many components
+            have rows; and ``components``, that there are so many; each with its Monte Carlo error, ``groups_mcse`` and so on.
+
+        Notes
+        -----
+        How many components it takes to describe the density is one question, and how many groups there are another: a skewed group takes
+        two components. Groups that stand apart are components of which no two have one hill together (Hennig 2010, Advances in Data
+        Analysis and Classification 4, 3-34).
+
+        Raises
+        ------
+        InvalidParameterError
+            If the number was given.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> X = bg.datasets.load_faithful()
+        >>> posterior = bg.BayesianGaussianMixture("auto", draws=200, tune=100, random_state=1, progressbar=False).fit(X)
+        >>> posterior.number_of_components().index.name, bool(posterior.number_of_components()["filled"].sum().round(9) == 1)
+        ('n', True)
+        """
+        number = self._all_draws()
+        statistics = number.draws.statistics
+        return number_table({"groups": number.n_groups, "filled": statistics["n_filled"], "components": statistics["n_components"]})
+
+    def given_number(self, n_components: int) -> Self:
+        """Return the same posterior with the components of the draws in which so many have rows.
+
+        Parameters
+        ----------
+        n_components : int
+
+        Returns
+        -------
+        BayesianGaussianMixture
+            A fit of its own: ``params_``, ``datatree_`` and labels are for that number; what is of all draws is as it was.
+
+        Raises
+        ------
+        InvalidParameterError
+            If the number was given, or too few draws have so many.
+        """
+        number = self._all_draws()
+        draws = number.given(n_components)
+        fit = copy(self)
+        em = None if n_components != self.params_.n_components else self.em_
+        priors = self._priors_given(n_components, number, self.rows_)
+        return fit.take(draws, TELESCOPING, self.rows_, em, priors, everything=number)
+
+    def _all_draws(self) -> NumberDraws:
+        check_is_fitted(self, "params_")
+        if self._number is None:
+            raise InvalidParameterError(
+                f"the number of components was given, n_components={self.n_components!r}: fit with n_components='auto' for its posterior"
+            )
+        return self._number
+
+    def _fit_number(self, rows: Rows) -> Self:
+        """Sample a posterior in which the number of components is not known."""
+        if self.sampler != "hmc":
+            raise InvalidParameterError(
+                f"sampler={self.sampler!r} needs a number of components: n_components='auto' has a sampler of its own, leave sampler out"
+            )
+        if isinstance(self.priors, ConjugatePriors):
+            raise InvalidParameterError("n_components='auto' takes Priors, not ConjugatePriors: give priors=Priors(...)")
+        if not rows.is_in_memory:
+            raise InvalidDataError(
+                "n_components='auto' needs all rows in memory: give a number of components, or a sample of the rows"
+            )
+        held = rows.in_memory()
+        one, prior, concentration = parts_of_prior(self.priors or Priors(), self.family_, held)
+        most = most_components(self.max_components, held)
+        model = NumberModel(self.family_, one.resolve(rows, 1, self.family_), prior, concentration, most)
+        # Imported here so that an EM fit never waits for PyMC.
+        from bayesgmm.bayes.sampling import sample_number
+
+        advice = TimeAdvice(self.family_.name, self.family_.n_parameters(1, rows.n_features), len(rows), self.max_time)
+        settings = self.settings_for(int(seed_sequence(self.random_state).generate_state(1)[0]))
+        number = NumberDraws(*sample_number(held, model, settings, on_forecast=advice))
+        n = number.most_probable
+        return self.take(number.given(n), TELESCOPING, rows, None, self._priors_given(n, number, rows), everything=number)
+
+    def _priors_given(self, n_components: int, number: NumberDraws, rows: Rows) -> ResolvedPriors:
+        """Return the priors for one number of components; a concentration that was learned is what it was on average."""
+        priors = self.priors if isinstance(self.priors, Priors) else Priors()
+        if isinstance(priors.concentration, Concentration):
+            alpha = Concentration(float(number.draws.statistics["concentration"].mean()), priors.concentration.dynamic)
+            priors = replace(priors, concentration=alpha)
+        return priors.resolve(rows, n_components, self.family_)
 
     def diagnose(self) -> tuple[Check, ...]:
         """Return every check of convergence, the overall verdict first; see :func:`bayesgmm.diagnostics.diagnose`.
@@ -458,17 +606,19 @@ class BayesianGaussianMixture(MixtureEstimator):
             )
         return stack(self.datatree_)
 
-    def _em(self, rows: Rows) -> GaussianMixture:
+    def _em(self, rows: Rows, n_components: int) -> GaussianMixture:
         em = self.init
         if em is None or not is_fit(em):
-            default = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=self.random_state)
+            default = GaussianMixture(n_components, covariance_type=self.covariance_type, random_state=self.random_state)
             em = default if em is None else clone(em)
+            if self.n_components == "auto":
+                em.set_params(n_components=n_components)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataAdvice)  # it was given already
                 fitting = em.fitting(rows, in_one_call=False)  # one fit is quicker than what makes many quick is compiled
                 fitting.search()
                 em.take(fitting.end(), rows)
-        ours = (self.n_components, self.family_.name, self.n_features_in_)
+        ours = (n_components, self.family_.name, self.n_features_in_)
         theirs = (em.params_.n_components, em.family_.name, em.params_.n_features)
         if ours != theirs:
             raise InvalidParameterError(
@@ -478,7 +628,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_same_columns("init", em, self)
         return em
 
-    def _priors(self, rows: Rows) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
+    def _priors(self, rows: Rows, n_components: int) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
         """Return the model's priors, and the conjugate ones that the Gibbs sampler has in their place."""
         given, gibbs = self.priors, self.sampler == "gibbs"
         if gibbs and isinstance(given, Priors):
@@ -491,12 +641,12 @@ class BayesianGaussianMixture(MixtureEstimator):
                 f"ConjugatePriors are for sampler='gibbs'; sampler={self.sampler!r} takes Priors: give priors=Priors(...)"
             )
         priors = given if isinstance(given, Priors) else Priors()
-        resolved = priors.resolve(rows, self.n_components, self.family_)
+        resolved = priors.resolve(rows, n_components, self.family_)
         if not gibbs:
             return resolved, None
         conjugate = given if isinstance(given, ConjugatePriors) else ConjugatePriors()
         conjugate = replace(conjugate, scale="learned") if conjugate.scale is None else conjugate
-        of_rows = conjugate.resolve(*total_moments(rows), self.n_components)
+        of_rows = conjugate.resolve(*total_moments(rows), n_components)
         return resolved, replace(of_rows, rounding=resolved.rounding)
 
     def responsibility_draws(self, X: ArrayLike | None = None, *, n_draws: int | None = None) -> xr.DataArray:
@@ -541,7 +691,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         if n_draws is not None and n_draws < 1:
             raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
         rng = generator(self.random_state if random_state is None else random_state)
-        flat = self.params_.reshape(-1)
+        flat = self.mixtures_.reshape(-1)
         if n_draws is None:
             few, total = flat.thin(DRAWS_OF_A_MEAN), np.zeros_like(values)
             for t in range(len(few.weights)):

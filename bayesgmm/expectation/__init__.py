@@ -7,6 +7,7 @@ EM, the gradient for samplers, responsibilities, densities and relabelling go th
 from bayesgmm.expectation.draws import (
     DrawMoments,
     Estimate,
+    Grouping,
     Predictions,
     ResponsibilitySummary,
     cross_sums,
@@ -30,6 +31,7 @@ from bayesgmm.expectation.estep import (
 __all__ = [
     "DrawMoments",
     "Estimate",
+    "Grouping",
     "Predictions",
     "ResponsibilitySummary",
     "Score",

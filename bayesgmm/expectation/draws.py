@@ -16,11 +16,12 @@ from bayesgmm.expectation.estep import evaluation_pass, writable
 from bayesgmm.kernels import draws
 from bayesgmm.kernels.threads import chunks, n_threads, ordered_map
 from bayesgmm.rows.base import Chunk
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = [
     "DrawMoments",
     "Estimate",
+    "Grouping",
     "Predictions",
     "ResponsibilitySummary",
     "cross_sums",
@@ -36,6 +37,15 @@ ROWS = 1024  # rows per task over draws: K x 1024 responsibilities of one draw a
 MOST_ROWS = 512
 
 type Batch = tuple[FloatArray, FloatArray, FloatArray]
+
+
+class Grouping(NamedTuple):
+    """Groups of components: the draws of a posterior in which their number differs have the same groups."""
+
+    of_component: IntArray
+    """(T, K): which group each component of a draw belongs to."""
+    n_groups: int
+    """Number of groups G."""
 
 
 class DrawMoments(NamedTuple):
@@ -56,22 +66,29 @@ class DrawMoments(NamedTuple):
 
 
 def responsibility_moments(
-    chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, diagonal: bool = False
+    chunk: Chunk,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    *,
+    diagonal: bool = False,
+    grouping: Grouping | None = None,
 ) -> DrawMoments:
     """Stream the responsibilities of T mixtures ``(T, K), (T, K, D), (T, K, D, D)`` at N rows into their moments.
 
-    Memory is of the order of the outputs: draws x rows x components never exist together.
+    Memory is of the order of the outputs: draws x rows x components never exist together. With a grouping, they are those of groups.
     """
     X, evaluate, N = chunk.X, evaluation_pass(chunk), len(chunk)
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
-    T, K, _ = means.shape
+    groups, K = _columns(grouping, *means.shape[:2])
+    T = len(means)
     total, square, entropy = np.zeros((N, K)), np.zeros((N, K)), np.zeros(N)
     log_sum = np.full(N, -np.inf)
 
     def task(start: int, stop: int) -> tuple[FloatArray, FloatArray]:
         logs, entropies = np.zeros(T), np.zeros(T)
         sums = total, square, entropy, log_sum, logs, entropies
-        draws.moments_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, *sums)
+        draws.moments_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, groups, *sums)
         return logs, entropies
 
     if N == 0:
@@ -96,28 +113,46 @@ class ResponsibilitySummary(NamedTuple):
 
 
 def responsibility_summary(
-    chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, prob: float, diagonal: bool = False
+    chunk: Chunk,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    *,
+    prob: float,
+    diagonal: bool = False,
+    grouping: Grouping | None = None,
 ) -> ResponsibilitySummary:
     """Summarise the responsibilities of T mixtures at N rows, with the central interval that holds ``prob`` of the draws.
 
-    A few rows at a time see all draws, which quantiles need; memory does not grow with N beyond the outputs.
+    A few rows at a time see all draws, which quantiles need; memory does not grow with N beyond the outputs. With a grouping, they are
+    those of groups.
     """
     X, evaluate, N = chunk.X, evaluation_pass(chunk), len(chunk)
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
-    T, K, _ = means.shape
+    groups, K = _columns(grouping, *means.shape[:2])
+    T = len(means)
     mean, sd, lower, upper = (np.empty((N, K)) for _ in range(4))
     out = ResponsibilitySummary(mean, sd, lower, upper, np.empty(N))
 
     def task(start: int, stop: int) -> None:
         n, rows = stop - start, slice(start, stop)
         values, total, square, entropy = np.empty((n, K, T)), np.zeros((n, K)), np.zeros((n, K)), np.zeros(n)
-        draws.block_draws(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, values, total, square, entropy)
+        draws.block_draws(
+            evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, groups, values, total, square, entropy
+        )
         out.mean[rows], out.sd[rows], out.entropy[rows] = total / T, _sd(total, square, T), entropy / T
         out.lower[rows], out.upper[rows] = central_interval(values, prob)
 
     for _ in ordered_map(task, chunks(N, max(1, min(MOST_ROWS, int(BLOCK_NUMBERS / (T * K)))))):
         pass
     return out
+
+
+def _columns(grouping: Grouping | None, T: int, K: int) -> tuple[IntArray, int]:
+    """Return the groups of all components as compiled passes take them, and the number of columns of responsibilities."""
+    if grouping is None:
+        return np.empty((T, 0), np.int64), K
+    return np.ascontiguousarray(grouping.of_component, dtype=np.int64), grouping.n_groups
 
 
 def _sd(total: FloatArray, square: FloatArray, n: int) -> FloatArray:
@@ -210,7 +245,14 @@ class Predictions(NamedTuple):
 
 
 def predictions(
-    chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, prob: float, diagonal: bool = False
+    chunk: Chunk,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    *,
+    prob: float,
+    diagonal: bool = False,
+    grouping: Grouping | None = None,
 ) -> Predictions:
     """Summarise densities, distances and labels of N rows under T mixtures ``(T, K), (T, K, D), (T, K, D, D)``.
 
@@ -220,14 +262,15 @@ def predictions(
     """
     X, evaluate, N = chunk.X, evaluation_pass(chunk), len(chunk)
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
-    T, K, D = means.shape
+    groups, K = _columns(grouping, *means.shape[:2])
+    T, _, D = means.shape
     n_values = D - np.isnan(X).sum(axis=1)
     out = Predictions(Estimate.empty(N), Estimate.empty(N), np.empty((N, K)))
 
     def task(start: int, stop: int) -> None:
         n, rows = stop - start, slice(start, stop)
         logs, squared, votes = np.empty((n, T)), np.empty((n, T)), np.zeros((n, K))
-        draws.nearest_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, logs, squared, votes)
+        draws.nearest_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, groups, logs, squared, votes)
         known = n_values[rows, None]
         tail = np.where(known > 0, chdtrc(np.maximum(known, 1), squared), 1.0)
         out.votes[rows] = votes / T

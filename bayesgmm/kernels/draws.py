@@ -40,10 +40,38 @@ def _add_moments(r, start, scratch, total, square, entropy):
 
 
 @compiled(fastmath=FASTMATH)
+def _pool(r, groups, out):
+    """Fill ``out`` (n, G) with the responsibilities ``r`` (n, K) of groups of components, and return it; or return r, if there are none."""
+    if groups.shape[0] == 0:
+        return r
+    out[:] = 0.0
+    for i in range(r.shape[0]):
+        for k in range(r.shape[1]):
+            out[i, groups[k]] += r[i, k]
+    return out
+
+
+@compiled(fastmath=FASTMATH)
 def moments_rows(
-    evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, total, square, entropy, log_mean, draw_log, draw_entropy
+    evaluate,
+    X,
+    start,
+    stop,
+    log_weights,
+    means,
+    scale_tril,
+    diagonal,
+    groups,
+    total,
+    square,
+    entropy,
+    log_mean,
+    draw_log,
+    draw_entropy,
 ):
     """Add rows ``start .. stop`` of every draw to running sums.
+
+    With ``groups`` (T, K) responsibilities are those of groups of components, G in place of K; each row of it is empty without.
 
     Per row (outputs of all N rows): ``total`` and ``square`` (N, K) are the sums over draws of r and r^2, ``entropy`` (N,) of the
     entropy of r, ``log_mean`` (N,) the log of the sum over draws of the density. Per draw: ``draw_log`` (T,) gets the rows'
@@ -52,12 +80,13 @@ def moments_rows(
     T, K, _ = means.shape
     n = stop - start
     empty = np.empty((0, K))
-    r, scratch = np.empty((n, K)), np.empty((n, K))
+    G = total.shape[1]
+    r, pooled, scratch = np.empty((n, K)), np.empty((n, G)), np.empty((n, G))
     density = np.empty(n)
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
         draw_log[t] += evaluate(X, start, stop, prepared, diagonal, empty, r, density, np.empty(0))
-        draw_entropy[t] += _add_moments(r, start, scratch, total, square, entropy)
+        draw_entropy[t] += _add_moments(_pool(r, groups[t], pooled), start, scratch, total, square, entropy)
         for i in range(n):
             log_mean[start + i] = np.logaddexp(log_mean[start + i], density[i])
 
@@ -102,41 +131,44 @@ def responsibilities_draws(evaluate, X, first, last, log_weights, means, scale_t
 
 
 @compiled(fastmath=FASTMATH)
-def block_draws(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, out, total, square, entropy):
-    """Fill ``out (n, K, T)`` with the responsibilities of rows ``start .. stop`` under every draw.
+def block_draws(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, groups, out, total, square, entropy):
+    """Fill ``out (n, K, T)`` with the responsibilities of rows ``start .. stop`` under every draw; ``groups`` as in `moments_rows`.
 
     ``total``, ``square`` (n, K) and ``entropy`` (n,) get the sums over draws of r, r^2 and the rows' entropies.
     """
     T, K, _ = means.shape
     n = stop - start
     empty = np.empty((0, K))
-    r, scratch = np.empty((n, K)), np.empty((n, K))
+    G = total.shape[1]
+    r, pooled, scratch = np.empty((n, K)), np.empty((n, G)), np.empty((n, G))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
         evaluate(X, start, stop, prepared, diagonal, empty, r, np.empty(0), np.empty(0))
-        _add_moments(r, 0, scratch, total, square, entropy)
+        shares = _pool(r, groups[t], pooled)
+        _add_moments(shares, 0, scratch, total, square, entropy)
         for i in range(n):
-            for k in range(K):
-                out[i, k, t] = r[i, k]
+            for k in range(G):
+                out[i, k, t] = shares[i, k]
 
 
 @compiled(fastmath=FASTMATH)
-def nearest_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, log_density, squared, votes):
-    """Evaluate rows ``start .. stop`` under every draw.
+def nearest_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, groups, log_density, squared, votes):
+    """Evaluate rows ``start .. stop`` under every draw; ``groups`` as in `moments_rows`.
 
     ``log_density`` and ``squared`` (n, T) get the log-density and the squared Mahalanobis distance to the component that is nearest by
     it; ``votes`` (n, K) counts the draws under which a component is the most probable.
     """
     T, K, _ = means.shape
-    n = stop - start
-    joint, density, distance, empty = np.empty((n, K)), np.empty(n), np.empty(n), np.empty((0, K))
+    n, G = stop - start, votes.shape[1]
+    r, pooled, density, distance, empty = np.empty((n, K)), np.empty((n, G)), np.empty(n), np.empty(n), np.empty((0, K))
     for t in range(T):
         prepared = prepare(log_weights[t], means[t], scale_tril[t], diagonal)
-        evaluate(X, start, stop, prepared, diagonal, joint, empty, density, distance)
+        evaluate(X, start, stop, prepared, diagonal, empty, r, density, distance)
+        shares = _pool(r, groups[t], pooled)
         for i in range(n):
             best = 0
-            for k in range(K):
-                if joint[i, k] > joint[i, best]:
+            for k in range(G):
+                if shares[i, k] > shares[i, best]:
                     best = k
             votes[i, best] += 1.0
             squared[i, t] = distance[i]

@@ -18,6 +18,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.expectation import (
     DrawMoments,
     Estimate,
+    Grouping,
     ResponsibilitySummary,
     predictions,
     responsibility_moments,
@@ -147,7 +148,13 @@ def row_doubt(responsibility: FloatArray, entropy: FloatArray, components: Seque
 
 
 def row_summary(
-    params: MixtureParams, X: FloatArray, obs: pd.Index | None = None, prob: float = 0.9, *, moments: DrawMoments | None = None
+    params: MixtureParams,
+    X: FloatArray,
+    obs: pd.Index | None = None,
+    prob: float = 0.9,
+    *,
+    moments: DrawMoments | None = None,
+    grouping: Grouping | None = None,
 ) -> xr.Dataset:
     """Return all that mixtures say of rows: what the method of this name of a fit returns.
 
@@ -163,6 +170,8 @@ def row_summary(
         Share of the draws that the central intervals hold.
     moments : DrawMoments, optional
         What one mixture says of the rows with noise beside it, which is the last of C components.
+    grouping : Grouping, optional
+        Of the components of draws that differ in their number.
 
     Returns
     -------
@@ -185,14 +194,16 @@ def row_summary(
     """
     flat, chunk = params.reshape(-1), Chunk(X)
     arrays, diagonal = flat.arrays(), flat.is_diagonal
-    said = predictions(chunk, *arrays, prob=prob, diagonal=diagonal)
+    said = predictions(chunk, *arrays, prob=prob, diagonal=diagonal, grouping=grouping)
     if params.batch_shape:
-        share, log_density = responsibility_summary(chunk, *arrays, prob=prob, diagonal=diagonal), said.log_density
+        share = responsibility_summary(chunk, *arrays, prob=prob, diagonal=diagonal, grouping=grouping)
+        log_density = said.log_density
     else:
         one = responsibility_moments(chunk, *arrays, diagonal=diagonal) if moments is None else moments
         share, log_density = taken_for_known(one.mean), Estimate(*(one.log_density.copy() for _ in range(3)))
     obs = pd.RangeIndex(len(X), name="obs") if obs is None else obs
-    components = [k if k < params.n_components else NOISE for k in range(share.mean.shape[1])]
+    K = params.n_components if grouping is None else grouping.n_groups
+    components = [k if k < K else NOISE for k in range(share.mean.shape[1])]
     table = group_summary(share, obs, components).assign(
         {
             f"{name}{end}": ("obs", values)

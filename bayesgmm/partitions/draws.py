@@ -223,7 +223,7 @@ def mixtures(fit: Fit | MixtureParams, X: ArrayLike | None) -> tuple[MixturePara
         raise InvalidParameterError(
             "a fit with noise has points that belong to no group: give its mixture alone, fit.params_, with the points X"
         )
-    params = params_of(fit).reshape(-1)
+    params = (getattr(fit, "mixtures_", None) or params_of(fit)).reshape(-1)
     check_same_columns("The fit", fit, X)
     weight = None
     if X is None and not isinstance(fit, MixtureParams):

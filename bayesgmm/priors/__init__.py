@@ -3,10 +3,13 @@
 from bayesgmm.priors.conjugate import ConjugatePriors, ResolvedConjugatePriors
 from bayesgmm.priors.correlations import LKJ, lkj_log_constant
 from bayesgmm.priors.model import Priors, ResolvedPriors
+from bayesgmm.priors.number import BetaNegativeBinomial, Concentration, NumberPrior, Poisson, Probabilities, Uniform
 from bayesgmm.priors.scales import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, ScalePrior
 
 __all__ = [
     "LKJ",
+    "BetaNegativeBinomial",
+    "Concentration",
     "ConjugatePriors",
     "Exponential",
     "Gamma",
@@ -14,9 +17,13 @@ __all__ = [
     "HalfNormal",
     "HalfStudentT",
     "LogNormal",
+    "NumberPrior",
+    "Poisson",
     "Priors",
+    "Probabilities",
     "ResolvedConjugatePriors",
     "ResolvedPriors",
     "ScalePrior",
+    "Uniform",
     "lkj_log_constant",
 ]

@@ -15,6 +15,7 @@ from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams, has_full_rank
 from bayesgmm.priors.axes import invariant_frame
 from bayesgmm.priors.correlations import LEAST, LKJ
+from bayesgmm.priors.number import Concentration, NumberPrior
 from bayesgmm.priors.scales import LogNormal, ScalePrior
 from bayesgmm.random import generator
 from bayesgmm.resolution import MOST_ROWS, smallest_sds, with_rounding, without_rounding
@@ -46,10 +47,11 @@ class Priors:
 
     Parameters
     ----------
-    concentration : float or array of shape (K,)
+    concentration : float, array of shape (K,) or Concentration
         Of the weights' Dirichlet distribution. The default 2 is the least whole number that keeps every weight away from zero; it adds a
         row to every component, which draws a group of 2 % in 100 rows up by half of its posterior standard deviation.
         1 is uniform and does not, and Frühwirth-Schnatter (2006, Finite Mixture and Markov Switching Models, section 3.2) uses 4.
+        A `Concentration` may depend on the number of components, and be learned where that is not known.
     means_loc : float or array of shape (D,) or (K, D), optional
         Centre of the Normal prior of the means, in the units of the columns; by default the column means.
     means_scale : float or array of shape (D,) or (K, D), optional
@@ -74,6 +76,8 @@ class Priors:
         matter. An array is F itself. With "columns" z is x. By default "invariant" for full and tied covariances of two columns and more,
         and "columns" where ``sds`` or ``means_scale`` are given, for diagonal and spherical covariances, for a single column, and, with a
         warning, where columns are collinear.
+    number : NumberPrior, optional
+        Of the number of components, where it is not known (``n_components="auto"``); by default `BetaNegativeBinomial()`.
 
     Examples
     --------
@@ -82,13 +86,14 @@ class Priors:
     0
     """
 
-    concentration: ArrayLike = 2.0
+    concentration: ArrayLike | Concentration = 2.0
     means_loc: ArrayLike | None = None
     means_scale: ArrayLike | None = None
     sds: ScalePrior | None = None
     eta: float | tuple[float, ...] | None = None
     smallest_sd: ArrayLike | None = None
     frame: str | ArrayLike | None = None
+    number: NumberPrior | None = None
 
     def __post_init__(self) -> None:
         eta: Any = self.eta
@@ -99,10 +104,12 @@ class Priors:
             ("smallest_sd", is_finite(least) and (np.asarray(least) >= 0).all(), "finite and at least zero"),
             ("sds", isinstance(self.sds, ScalePrior), "a prior from bayesgmm.priors, such as HalfNormal(1.0)"),
             ("frame", is_named or _is_regular(frame), "'invariant', 'columns' or a square matrix of full rank"),
+            ("number", isinstance(self.number, NumberPrior), "a prior from bayesgmm.priors, such as Uniform()"),
         ):
             if getattr(self, name) is not None and not is_right:
                 raise InvalidParameterError(f"Priors: {name} must be {wanted}, got {getattr(self, name)!r}")
-        check_fields(self, positive=("concentration", "means_scale", "eta"), finite=["means_loc"])
+        named = ("means_scale", "eta") if isinstance(self.concentration, Concentration) else ("concentration", "means_scale", "eta")
+        check_fields(self, positive=named, finite=["means_loc"])
 
     def __repr__(self) -> str:
         """Say what was stated; the rest is by default."""
@@ -195,7 +202,9 @@ class Priors:
             If the columns are collinear, and the prior holds along them for want of an invariant frame.
         """
         D = rows.n_features
-        concentration = broadcast("priors: concentration", self.concentration, (n_components,))
+        given = self.concentration
+        alpha = given.of(n_components) if isinstance(given, Concentration) else given
+        concentration = broadcast("priors: concentration", alpha, (n_components,))
         frame, loc, spread = self._axes(rows, family)
         eta = self.eta if self.eta is not None else ETA_OF_COLUMNS if frame.is_identity else DEFAULT_ETAS
         if self.means_loc is not None:
@@ -377,7 +386,7 @@ class ResolvedPriors:
 
 def _is_default(value: Any, default: Any) -> bool:
     """Whether a setting is what it is without being given."""
-    return value is default or (np.ndim(value) == 0 and not isinstance(value, ScalePrior) and value == default)
+    return value is default or (np.ndim(value) == 0 and isinstance(value, str | float | int) and value == default)
 
 
 def _is_regular(matrix: Any) -> bool:

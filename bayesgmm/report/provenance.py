@@ -175,7 +175,7 @@ def _fitting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, fac
         yield "# draws: the posterior that was sampled elsewhere"
         yield "posterior = bg.BayesianGaussianMixture.from_draws(draws, X, init=em)"
     elif posterior is not None:
-        arguments = [repr(int(posterior.n_components)), *_settings(posterior), "init=em"]
+        arguments = [repr(posterior.n_components), *_settings(posterior), "init=em"]
         yield _call("posterior = bg.BayesianGaussianMixture", arguments, ".fit(X)")
 
 

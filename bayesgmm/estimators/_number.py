@@ -1,0 +1,166 @@
+"""A posterior in which the number of components is not known: its draws for one number, and what all of them say of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.bayes.draws import FEWEST, Draws
+from bayesgmm.covariance import Family
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.expectation import Grouping, cross_sums
+from bayesgmm.params import MixtureParams
+from bayesgmm.priors import BetaNegativeBinomial, Concentration, NumberPrior, Priors
+from bayesgmm.rows import MemoryRows
+from bayesgmm.typing import FloatArray, IntArray
+
+__all__ = ["DEFAULT_MOST", "NumberDraws", "grouping_of", "most_components", "number_table", "parts_of_prior"]
+
+DEFAULT_MOST = 30
+"""Most components by default: the range of Richardson and Green (1997)."""
+_EXCHANGEABLE = (
+    "n_components='auto' takes priors that are the same for every component: give concentration, and each of the others, as one number, or "
+    "one for each column"
+)
+
+
+def most_components(given: int | None, rows: MemoryRows) -> int:
+    """Return the most components, or raise InvalidParameterError if there are fewer rows than was asked for."""
+    n_rows = int(rows.total)
+    if given is not None and given > n_rows:
+        raise InvalidParameterError(f"max_components must be at most the number of rows, {n_rows}, got {given}")
+    return min(DEFAULT_MOST, n_rows) if given is None else int(given)
+
+
+def parts_of_prior(priors: Priors, family: Family, rows: MemoryRows) -> tuple[Priors, NumberPrior, Concentration]:
+    """Return a prior of one component, that of their number, and the concentration of their weights.
+
+    Raises
+    ------
+    InvalidParameterError
+        If components differ in their priors: with an unknown number of them nobody could say which is which.
+    InvalidDataError
+        If there are fewer rows than columns, and so no component could have a covariance that the rows tell.
+    """
+    given: Any = priors.concentration
+    located: list[Any] = [priors.means_loc, priors.means_scale]
+    if np.ndim(given) or any(np.ndim(value) > 1 for value in located):
+        raise InvalidParameterError(_EXCHANGEABLE)
+    if family.name in ("full", "tied") and len(rows) <= rows.n_features:
+        raise InvalidDataError(
+            f"{len(rows)} rows cannot tell the covariance of a single component in {rows.n_features} columns, and so not their number: "
+            "give n_components, fewer columns, or covariance_type='diag'"
+        )
+    concentration = given if isinstance(given, Concentration) else Concentration(float(np.asarray(given)))
+    return replace(priors, concentration=1.0), priors.number or BetaNegativeBinomial(), concentration
+
+
+def number_table(numbers_of: Mapping[str, IntArray]) -> pd.DataFrame:
+    """Return the posterior probabilities of numbers, with their Monte Carlo errors.
+
+    Parameters
+    ----------
+    numbers_of : mapping of str to int arrays of shape (chains, draws)
+        What was counted.
+    """
+    from arviz_stats.base import array_stats
+
+    numbers = np.arange(1, max(int(drawn.max()) for drawn in numbers_of.values()) + 1)
+    columns = {}
+    for name, drawn in numbers_of.items():
+        is_it = (drawn[..., None] == numbers).astype(float)
+        columns[name] = is_it.mean((0, 1))
+        columns[f"{name}_mcse"] = array_stats.mcse(is_it, method="mean", chain_axis=0, draw_axis=1)
+    return pd.DataFrame(columns, index=pd.Index(numbers, name="n"))
+
+
+@dataclass(frozen=True, eq=False)
+class NumberDraws:
+    """Draws of mixtures whose number of components differs.
+
+    Parameters
+    ----------
+    draws : Draws
+        With ``n_components`` and ``n_filled`` among the statistics; components that a draw does not have weigh nothing.
+    counts : int array of shape (chains, draws, components)
+        Rows of each component.
+    """
+
+    draws: Draws
+    counts: IntArray
+
+    @cached_property
+    def n_groups(self) -> IntArray:
+        """How many groups stand apart in each draw (chains, draws): components with rows, those that have one hill together as one.
+
+        Notes
+        -----
+        Hennig (2010), Advances in Data Analysis and Classification 4, 3-34, section 4.1: components of which two and two have one mode are
+        merged.
+        """
+        flat, filled = self.draws.params.reshape(-1), self.counts.reshape(-1, self.counts.shape[-1]) > 0
+        together = flat.unimodal_pairs() & filled[:, :, None] & filled[:, None, :]
+        # The least component that each can be reached from, by paths of twice the length in every step.
+        reach = together | np.eye(flat.n_components, dtype=bool)
+        for _ in range(int(np.ceil(np.log2(max(2, flat.n_components))))):
+            reach = (reach.astype(np.uint8) @ reach.astype(np.uint8)) > 0
+        is_first = reach.argmax(-1) == np.arange(flat.n_components)
+        return np.asarray((is_first & filled).sum(-1).reshape(self.draws.params.batch_shape))
+
+    @property
+    def most_probable(self) -> int:
+        """The number of components with rows that most draws have; of equal ones the least."""
+        return int(np.bincount(self.draws.statistics["n_filled"].ravel()).argmax())
+
+    def given(self, n: int) -> Draws:
+        """Return the draws in which n components have rows, of these components alone, their weights scaled to one.
+
+        Chains are cut to one length, draws being left out evenly, and those that have less than half as many as the one with most are
+        dropped: such chains have not met.
+
+        Raises
+        ------
+        InvalidParameterError
+            If too few draws have so many.
+        """
+        draws, counts = self.draws, self.counts
+        places = [np.flatnonzero(row == n) for row in draws.statistics["n_filled"]]
+        longest = max(map(len, places))
+        if longest < FEWEST:
+            raise InvalidParameterError(
+                f"at most {longest} draws of a chain have {n} components with rows, too few to say anything of them: choose a number that "
+                "number_of_components() finds probable"
+            )
+        kept = [c for c, there in enumerate(places) if 2 * len(there) >= longest]
+        length = min(len(places[c]) for c in kept)
+        chosen = [(c, places[c][np.linspace(0, len(places[c]) - 1, length).round().astype(int)]) for c in kept]
+        parts = []
+        for array in (draws.params.weights, draws.params.means, draws.params.scale_tril):
+            filled = [array[c, t][counts[c, t] > 0].reshape(length, n, *array.shape[3:]) for c, t in chosen]
+            parts.append(np.stack(filled))
+        weights, means, scale_tril = parts
+        statistics = {name: np.stack([values[c, t] for c, t in chosen]) for name, values in draws.statistics.items()}
+        params = MixtureParams(weights / weights.sum(-1, keepdims=True), means, scale_tril)
+        return replace(draws, params=params, statistics=statistics)
+
+
+def grouping_of(params: MixtureParams, rows: MemoryRows, reference: FloatArray) -> Grouping:
+    """Return for every component of every draw the group of a reference whose rows it has most of.
+
+    Parameters
+    ----------
+    params : MixtureParams
+        Any batch shape.
+    rows : MemoryRows
+    reference : array of shape (N, G)
+        Responsibilities of the groups.
+    """
+    flat = params.reshape(-1)
+    share = reference if rows.weights is None else rows.weights[:, None] * reference
+    shared = cross_sums(rows.chunk, *flat.arrays(), share, diagonal=flat.is_diagonal)
+    return Grouping(shared.argmax(-1), reference.shape[1])

@@ -21,7 +21,17 @@ from bayesgmm.covariance import family
 from bayesgmm.kernels.estep import STATISTICS
 from bayesgmm.kernels.score import SCORE
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors, lkj_log_constant
+from bayesgmm.priors import (
+    Exponential,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    LogNormal,
+    Priors,
+    lkj_log_constant,
+)
 from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture, scipy_log_likelihood
 
@@ -37,6 +47,8 @@ SDS = [
     LogNormal(0.1, 0.8),
     Exponential(2.0),
     Gamma(2.0, 3.0),
+    InverseGamma(2.0, 0.7),
+    InverseGamma(2.0, 0.7, shared=0.4),
 ]
 
 

@@ -12,7 +12,7 @@ from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.em.penalties import penalty_of
 from bayesgmm.exceptions import InvalidParameterError
-from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal
+from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma, LogNormal
 from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture
 
@@ -24,6 +24,8 @@ PRIORS = {
     "joint log-normal": LogNormal(0.2, 0.5, shared=1.2, factors=(0.4, 1.0, 2.0)),
     "exponential": Exponential(1.5),
     "gamma": Gamma(2.5, 1.2),
+    "inverse gamma": InverseGamma(2.0, 0.8),
+    "inverse gamma, learned": InverseGamma(2.0, 0.8, shared=0.5),
 }
 FAMILIES = ["full", "tied", "diag", "spherical"]
 

@@ -8,7 +8,7 @@ import pymc as pm
 import pytensor
 import pytest
 import xarray as xr
-from scipy import stats
+from scipy import integrate, stats
 from scipy.special import betaln, logsumexp
 
 from bayesgmm import Priors, build_model
@@ -19,7 +19,7 @@ from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal
+from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma, LogNormal
 from bayesgmm.rows import MemoryRows
 from tests.conftest import random_mixture, scipy_log_joint, scipy_log_likelihood
 
@@ -38,6 +38,9 @@ CASES = [
     ("spherical", 3, 2, LogNormal(0.2, 0.9)),
     ("full", 1, 2, Exponential(1.7)),
     ("tied", 1, 3, Gamma(2.0, 3.0)),
+    ("full", 3, 2, InverseGamma(2.0, [0.5, 0.9, 0.7])),
+    ("diag", 2, 2, InverseGamma(2.0, [0.5, 0.9], shared=0.3)),
+    ("spherical", 3, 2, InverseGamma(2.0, 0.5, shared=0.3)),
     ("full", 2, 1, HalfNormal(1.3)),
     ("full", 2, 2, None, 0.3),
     ("tied", 2, 2, HalfCauchy(0.5), [0.0, 0.4]),
@@ -108,6 +111,19 @@ class Case:
         prior = self.priors.sds
         if not prior.is_joint:
             return prior.frozen().logpdf(sds).sum()
+        if isinstance(prior, InverseGamma):  # the scale of a column's variances is gamma: quadrature
+            columns, alpha, beta = (np.broadcast_to(a, sds.shape).reshape(self.K, -1) for a in (sds, prior.alpha, prior.beta))
+            total = 0.0
+            for own, shape, expected in zip(columns.T, alpha.T, beta.T, strict=True):
+
+                def height(log_scale, own=own, shape=shape, expected=expected):
+                    b = np.exp(log_scale)
+                    given = stats.invgamma(shape, scale=b).logpdf(own**2) + np.log(2.0 * own)
+                    prior_of_b = stats.gamma(prior.shared, scale=expected[0] / prior.shared).logpdf(b)
+                    return np.exp(given.sum() + prior_of_b + log_scale)
+
+                total += np.log(integrate.quad(height, -25.0, 8.0, limit=400, epsabs=0.0, epsrel=1e-11, points=[-5.0, 0.0])[0])
+            return total
         logs, mu, sigma = (a.reshape(self.K, -1) for a in np.broadcast_arrays(np.log(sds), prior.mu, prior.sigma))
         each = [
             sum(

@@ -15,7 +15,7 @@ from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.plots import plot_prior
 from bayesgmm.plots.prior import _ticks
-from bayesgmm.priors import LKJ, Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, Priors
+from bayesgmm.priors import LKJ, Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma, LogNormal, Priors
 from bayesgmm.rows import MemoryRows
 
 LEAST_P = 1e-4  # p-values below it fail: seeds are fixed, so a test that passes once passes always
@@ -27,6 +27,8 @@ SDS = [
     LogNormal(-0.3, 0.4, shared=0.7),
     Exponential(0.7),
     Gamma(2.5, 1.5),
+    InverseGamma(2.5, 1.5),
+    InverseGamma(2.5, 1.5, shared=2.0),
 ]
 DATA = np.random.default_rng(5).normal(size=(20, 3)) * [1.0, 10.0, 0.1] + [0.0, 50.0, -1.0]
 

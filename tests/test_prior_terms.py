@@ -15,7 +15,7 @@ from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
 from bayesgmm.diagnostics import prior_sensitivity
 from bayesgmm.exceptions import InvalidDataError
-from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfStudentT, Priors
+from bayesgmm.priors import Exponential, Gamma, HalfCauchy, HalfStudentT, InverseGamma, Priors
 from bayesgmm.priors.log_prior import log_prior_terms
 from bayesgmm.priors.model import draw_mixtures
 from bayesgmm.rows import MemoryRows
@@ -27,6 +27,7 @@ TERMS = [  # the last number is what rounding adds
     ("tied", 3, 2, HalfCauchy(0.5)),
     ("diag", 2, 2, HalfStudentT(3.0, 0.7)),
     ("spherical", 3, 2, Gamma(2.0, 3.0)),
+    ("full", 2, 2, InverseGamma(2.0, 0.7, shared=0.5)),
     ("full", 1, 1, Exponential(1.7)),
     ("tied", 3, 3, None),
     ("diag", 3, 2, None),

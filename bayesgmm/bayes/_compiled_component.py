@@ -12,7 +12,7 @@ from numba import njit
 
 from bayesgmm.bayes._compiled_coordinates import log_density, unwhitened, whitened
 from bayesgmm.bayes._compiled_hmc import adapt, trajectory
-from bayesgmm.bayes._compiled_log_posterior import carry, place
+from bayesgmm.bayes._compiled_log_posterior import VARIANCES, carry, place
 from bayesgmm.kernels.compile import compiled, never_inline
 from bayesgmm.kernels.linalg import cholesky
 
@@ -150,6 +150,8 @@ def _draw_sd(kind, a, b, rng):
         return a + b * rng.standard_normal()
     if kind == 4:  # exponential
         return math.log(max(rng.standard_exponential() * a, 1e-150))
+    if kind == VARIANCES:
+        return 0.5 * (math.log(b) - math.log(max(rng.standard_gamma(a), 1e-300)))
     return math.log(max(rng.standard_gamma(a) / b, 1e-150))  # gamma
 
 

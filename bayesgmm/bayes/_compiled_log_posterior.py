@@ -29,14 +29,14 @@ class Problem(NamedTuple):
     """How far it is among the free standard deviations from one component, or feature, to the next."""
     constant: float
     shared: float
-    """Standard deviation of what the logs of the standard deviations share under a joint prior."""
+    """Under a joint prior: the standard deviation of what logs share, or the shape of the distribution of the scale of variances."""
     alpha: np.ndarray
     loc: np.ndarray
     scale: np.ndarray
     prior_a: np.ndarray
     prior_b: np.ndarray
     factors: np.ndarray
-    """Of a joint prior of standard deviations; empty without one."""
+    """Of a joint log-normal prior of standard deviations; empty without one."""
     etas: np.ndarray
     eta_constants: np.ndarray
     center: np.ndarray
@@ -54,6 +54,9 @@ BOUNDS = FIRST_ADDRESS + 3
 """After the addresses: where each array begins, and where the last one ends, which is the length of the whole."""
 LENGTH = BOUNDS + len(Problem._fields) - FIRST_ADDRESS
 HEADER = LENGTH + 1
+
+LOG_NORMAL, VARIANCES = 3, 6
+"""Kinds of priors of standard deviations, which may be joint: log-normal ones, and those under which variances are inverse gamma."""
 
 _statistics_at, _score_at = function_at(STATISTICS), function_at(SCORE)
 
@@ -76,6 +79,9 @@ def sd_prior(kind, a, b, log_sd):
         return -0.5 * u * u, -u / b
     if kind == 4:  # exponential
         return log_sd - sd / a, 1.0 - sd / a
+    if kind == VARIANCES:
+        t = b / (sd * sd)
+        return -2.0 * a * log_sd - t, 2.0 * t - 2.0 * a
     return a * log_sd - b * sd, a - b * sd  # gamma
 
 
@@ -109,6 +115,24 @@ def joint_sd_prior(a, b, shared, factors, log_sd, n_components, gradient):
         for p in range(log_sd.shape[0]):
             gradient[p] -= share * (log_sd[p] - a[p] - common[f, p % n]) / (b[p] * b[p] * factors[f] * factors[f])
     return top + math.log(total)
+
+
+@compiled()
+def joint_variance_prior(a, b, shared, log_sd, n_components, gradient):
+    """Return the same of inverse gamma variances with one scale for all components, which is integrated out."""
+    n, value = log_sd.shape[0] // n_components, 0.0
+    for i in range(n):
+        shape, rate = shared, shared / b[i]
+        for k in range(n_components):
+            p = k * n + i
+            shape += a[p]
+            rate += math.exp(-2.0 * log_sd[p])
+            value -= 2.0 * a[p] * log_sd[p]
+        value -= shape * math.log(rate)
+        for k in range(n_components):
+            p = k * n + i
+            gradient[p] += 2.0 * shape * math.exp(-2.0 * log_sd[p]) / rate - 2.0 * a[p]
+    return value
 
 
 @njit(inline="always")
@@ -258,6 +282,9 @@ def add_location_and_scale_priors(q, problem, gradient):
         value -= 0.5 * u * u
         gradient[first_mean + p] -= u / problem.scale[p]
     end = first_sd + problem.prior_a.shape[0]
+    if problem.kind == VARIANCES and problem.shared > 0.0:
+        scales = (problem.prior_a, problem.prior_b, problem.shared)
+        return value + joint_variance_prior(*scales, q[first_sd:end], problem.K, gradient[first_sd:end])
     if problem.factors.shape[0] > 0:
         args = (problem.prior_a, problem.prior_b, problem.shared, problem.factors)
         return value + joint_sd_prior(*args, q[first_sd:end], problem.K, gradient[first_sd:end])

@@ -25,7 +25,7 @@ from bayesgmm.bayes._compiled_component import (
     to_data,
 )
 from bayesgmm.bayes._compiled_hmc import drawn_label, evaluate_all, sum_up
-from bayesgmm.bayes._compiled_log_posterior import unpack
+from bayesgmm.bayes._compiled_log_posterior import LOG_NORMAL, VARIANCES, unpack
 from bayesgmm.bayes._compiled_split_merge import log_given_number, split_or_merge
 from bayesgmm.kernels.compile import FASTMATH, compiled, never_inline
 from bayesgmm.kernels.linalg import cholesky
@@ -42,6 +42,14 @@ def draw_common(model, problem, state, rng):
     """
     never_inline()
     n, D, S = state.counters[GROUPS], problem.D, problem.prior_a.shape[0]
+    if model.kind == VARIANCES and model.shared > 0.0:  # the scale of a column's variances is gamma
+        model.user[6] = model.constant
+        for p in range(S):
+            rate = model.shared / model.sd_b[p]
+            for k in range(n):
+                rate += math.exp(-2.0 * state.q[k, D + p])
+            problem.prior_b[p] = max(rng.standard_gamma(model.shared + n * model.sd_a[p]), 1e-300) / rate
+            model.user[6] += model.sd_a[p] * math.log(problem.prior_b[p] / model.sd_b[p])
     if model.factors.shape[0] > 0:
         F = model.factors.shape[0]
         heights, shared2 = np.zeros(F), model.shared * model.shared
@@ -104,7 +112,7 @@ def _choose(heights, rng):
 def believe(model, problem, state, typical):
     """Fit the conjugate approximation to the prior of components given what these have in common.
 
-    ``typical`` (S,) are logs of standard deviations in the middle of the prior; under a log-normal one its own centre is taken.
+    ``typical`` (S,) are logs of standard deviations in the middle of the prior, for priors that do not say it themselves.
     """
     never_inline()
     D, S = problem.D, problem.prior_a.shape[0]
@@ -114,8 +122,16 @@ def believe(model, problem, state, typical):
     q[:D] = problem.loc
     precision = 0.0
     for p in range(S):
-        q[D + p] = problem.prior_a[p] if problem.kind == 3 else typical[p]
-        precision += (0.5 / (problem.prior_b[p] * problem.prior_b[p]) if problem.kind == 3 else 1.0) / S
+        a, b = problem.prior_a[p], problem.prior_b[p]
+        q[D + p] = typical[p]
+        if problem.kind == LOG_NORMAL:
+            q[D + p] = a
+            precision += 0.5 / (b * b * S)
+        elif problem.kind == VARIANCES:  # in one column this is no approximation
+            q[D + p] = 0.5 * math.log(b / max(a - 1.0, 0.5))
+            precision += 2.0 * max(a - 1.0, 0.5) / S
+        else:
+            precision += 1.0 / S
     to_data(q, problem, mean, factor)
     belief.mean[:] = mean
     kappa = 0.0

@@ -259,7 +259,8 @@ def _sds_prior(space: Space) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the two parameters of each standard deviation's prior, flat, and the factors of a joint one."""
     sds = space.priors.sds
     first, second = (np.broadcast_to(parameter, space.sds_shape).ravel().astype(float) for parameter in sds.parameters())
-    return first, second, np.array(sds.factors) if sds.is_joint else np.empty(0)
+    is_joint_log_normal = sds.is_joint and sds.kind != _compiled.VARIANCES
+    return first, second, np.array(sds.factors) if is_joint_log_normal else np.empty(0)
 
 
 def _constant(space: Space) -> float:
@@ -276,7 +277,9 @@ def _sds_constant(space: Space) -> float:
     """At standard deviations of one the compiled density leaves out exactly what it always leaves out."""
     sds, (first, second, factors) = space.priors.sds, _sds_prior(space)
     zeros = np.zeros(len(first))
-    if sds.is_joint:
+    if sds.is_joint and sds.kind == _compiled.VARIANCES:
+        without = _compiled.joint_variance_prior(first, second, float(sds.shared), zeros, space.n_components, zeros.copy())
+    elif sds.is_joint:
         without = _compiled.joint_sd_prior(first, second, float(sds.shared), factors, zeros, space.n_components, zeros.copy())
     else:
         without = sum(_compiled.sd_prior(sds.kind, *numbers, 0.0)[0] for numbers in zip(first, second, strict=True))

@@ -11,6 +11,7 @@ import pytensor.tensor as pt
 from pymc.distributions.transforms import CholeskyCorrTransform
 from pymc.logprob.transforms import LogTransform
 from pytensor.tensor.variable import TensorVariable
+from scipy.special import gammaln
 from sklearn.base import BaseEstimator
 
 from bayesgmm.bayes.op import mixture_log_density
@@ -23,6 +24,7 @@ from bayesgmm.priors import (
     HalfCauchy,
     HalfNormal,
     HalfStudentT,
+    InverseGamma,
     LogNormal,
     Priors,
     ResolvedPriors,
@@ -43,6 +45,22 @@ _SCALE_PRIORS: dict[type[ScalePrior], Callable[..., TensorVariable]] = {
     Exponential: lambda p, name, **kw: pm.Exponential(name, lam=1 / p.scale, **kw),
     Gamma: lambda p, name, **kw: pm.Gamma(name, alpha=p.alpha, beta=p.beta, **kw),
 }
+
+
+def _root_inverse_gamma(prior: ScalePrior, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
+    """Return standard deviations whose squares are inverse gamma."""
+
+    def logp(value: TensorVariable, alpha: Any, beta: Any) -> TensorVariable:
+        return np.log(2.0) + pm.logp(pm.InverseGamma.dist(alpha, beta), value**2) + pt.log(value)
+
+    def dist(alpha: Any, beta: Any, size: Any) -> TensorVariable:
+        return pt.sqrt(pm.InverseGamma.dist(alpha, beta, size=size))
+
+    args = (np.broadcast_to(value, shape) for value in prior.parameters())
+    return pm.CustomDist(name, *args, logp=logp, dist=dist, shape=shape, dims=dims, default_transform=LogTransform())
+
+
+_SCALE_PRIORS[InverseGamma] = _root_inverse_gamma
 
 
 class _CholeskyCorr(CholeskyCorrTransform):
@@ -193,7 +211,35 @@ def _to_data(
 def _standard_deviations(prior: ScalePrior, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
     if not prior.is_joint:
         return _SCALE_PRIORS[type(prior)](prior, name, shape=shape, dims=dims)
-    return _joint_log_normal(prior, name, shape, dims)
+    joint = _joint_inverse_gamma if isinstance(prior, InverseGamma) else _joint_log_normal
+    return joint(prior, name, shape, dims)
+
+
+def _joint_inverse_gamma(prior: ScalePrior, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:
+    """Return standard deviations whose squares are inverse gamma with one scale for all components, which come first."""
+    alpha, beta = (np.broadcast_to(value, shape) for value in prior.parameters())
+    rate, total = prior.shared / beta[0], prior.shared + alpha.sum(0)
+    known = np.sum(np.log(2.0) - gammaln(alpha)) + np.sum(prior.shared * np.log(rate) - gammaln(prior.shared) + gammaln(total))
+
+    def logp(value: TensorVariable, alpha: Any, rate: Any) -> TensorVariable:
+        return known - ((2.0 * alpha + 1.0) * pt.log(value)).sum() - (total * pt.log(rate + (value**-2).sum(0))).sum()
+
+    def dist(alpha: Any, rate: Any, size: Any) -> TensorVariable:
+        return pt.sqrt(pm.Gamma.dist(prior.shared, rate, size=(1, *shape[1:])) / pm.Gamma.dist(alpha, 1.0, size=shape))
+
+    core = ",".join("kd"[: len(shape)])
+    inside = ",".join("d"[: len(shape) - 1])
+    return pm.CustomDist(
+        name,
+        alpha,
+        rate,
+        logp=logp,
+        dist=dist,
+        signature=f"({core}),({inside})->({core})",
+        shape=shape,
+        dims=dims,
+        default_transform=_JointLog(),
+    )
 
 
 def _joint_log_normal(prior: ScalePrior, name: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> TensorVariable:

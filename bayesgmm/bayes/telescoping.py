@@ -17,7 +17,7 @@ from sklearn.cluster import kmeans_plusplus
 
 from bayesgmm.bayes import _compiled_telescoping as _compiled
 from bayesgmm.bayes._compiled_component import ACCEPTED, COMPONENTS, DIAGONAL, FULL, PROPOSED, SPHERICAL, TIED, Belief, Model, State
-from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
+from bayesgmm.bayes._compiled_log_posterior import LOG_NORMAL, LOG_POSTERIOR
 from bayesgmm.bayes.draws import Draws, NumberModel, SamplerSettings
 from bayesgmm.bayes.forecast import Forecast
 from bayesgmm.bayes.log_posterior import flat_of_one_component
@@ -27,7 +27,7 @@ from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.kernels.missing import EVALUATE_GAPPED
 from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import LKJ, LogNormal
+from bayesgmm.priors import LKJ
 from bayesgmm.progress import counter
 from bayesgmm.typing import FloatArray, IntArray
 
@@ -116,7 +116,7 @@ class _Chain:
     def __init__(self, X: FloatArray, model: NumberModel, n_groups: int, rng: np.random.Generator) -> None:
         sds, etas = model.component.sds, model.component.correlations.etas
         # What components have in common is drawn, so that each has a prior of its own given that.
-        apart = LogNormal(sds.parameters()[0], sds.parameters()[1]) if sds.is_joint else sds
+        apart = sds.independent()
         space = Space(replace(model.component, sds=apart, correlations=LKJ(etas[:1])), model.family)
         N, D = X.shape
         user = flat_of_one_component(space)
@@ -136,7 +136,7 @@ class _Chain:
             first,
             second,
             float(sds.shared),
-            np.array(sds.factors) if sds.is_joint else np.empty(0),
+            np.array(sds.factors) if sds.is_joint and sds.kind == LOG_NORMAL else np.empty(0),
             np.array(etas, dtype=float),
             model.component.correlations.log_constants(D),
             float(user[6]),

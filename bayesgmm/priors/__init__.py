@@ -4,7 +4,7 @@ from bayesgmm.priors.conjugate import ConjugatePriors, ResolvedConjugatePriors
 from bayesgmm.priors.correlations import LKJ, lkj_log_constant
 from bayesgmm.priors.model import Priors, ResolvedPriors
 from bayesgmm.priors.number import BetaNegativeBinomial, Concentration, NumberPrior, Poisson, Probabilities, Uniform
-from bayesgmm.priors.scales import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, LogNormal, ScalePrior
+from bayesgmm.priors.scales import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma, LogNormal, ScalePrior
 
 __all__ = [
     "LKJ",
@@ -16,6 +16,7 @@ __all__ = [
     "HalfCauchy",
     "HalfNormal",
     "HalfStudentT",
+    "InverseGamma",
     "LogNormal",
     "NumberPrior",
     "Poisson",

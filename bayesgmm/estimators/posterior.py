@@ -83,13 +83,13 @@ class BayesianGaussianMixture(MixtureEstimator):
     ----------
     n_components : int or "auto"
         Number of components K. With "auto" it has a posterior, of which :meth:`number_of_components` is the table: see Notes.
+    max_components : int, optional
+        Most components, with "auto"; by default 30.
     covariance_type : {"full", "tied", "diag", "spherical"} or mclust's names of these, "VVV", "EEE", "VVI", "VII"
         As in :class:`GaussianMixture`.
     priors : Priors, optional
         What is believed before the data; by default `Priors()`, scaled by the data and the same whatever linear map these went through.
         ``sampler="gibbs"`` takes `ConjugatePriors` instead.
-    max_components : int, optional
-        Most components, with "auto"; by default 30.
     draws, tune, chains : int
         Kept draws and warm-up draws of each chain, and number of chains. Independent draws come as one chain of ``chains * draws``. Where
         draws of "hmc" would be worth too little, up to eight cycles are run for each, or 32 where they cost little

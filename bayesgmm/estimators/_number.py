@@ -19,10 +19,11 @@ from bayesgmm.priors import BetaNegativeBinomial, Concentration, NumberPrior, Pr
 from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["DEFAULT_MOST", "NumberDraws", "grouping_of", "most_components", "number_table", "parts_of_prior"]
+__all__ = ["DEFAULT_MOST", "NumberDraws", "grouping_of", "most_components", "most_likely", "number_table", "parts_of_prior"]
 
 DEFAULT_MOST = 30
 """Most components by default: the range of Richardson and Green (1997)."""
+_LOOKED_AT = 50
 _EXCHANGEABLE = (
     "n_components='auto' takes priors that are the same for every component: give concentration, and each of the others, as one number, or "
     "one for each column"
@@ -164,3 +165,11 @@ def grouping_of(params: MixtureParams, rows: MemoryRows, reference: FloatArray) 
     share = reference if rows.weights is None else rows.weights[:, None] * reference
     shared = cross_sums(rows.chunk, *flat.arrays(), share, diagonal=flat.is_diagonal)
     return Grouping(shared.argmax(-1), reference.shape[1])
+
+
+def most_likely(params: MixtureParams, rows: MemoryRows) -> list[MixtureParams]:
+    """Return of some draws of each chain (chain, draw) the one under which the rows have the greatest likelihood."""
+    few = params[:, np.linspace(0, params.batch_shape[1] - 1, _LOOKED_AT).round().astype(int)]
+    count = np.ones(len(rows)) if rows.weights is None else rows.weights
+    heights = few.log_density(rows.chunk) @ count
+    return [few[c, int(t)] for c, t in enumerate(heights.argmax(-1))]

@@ -24,7 +24,7 @@ from bayesgmm.diagnostics.verdict import verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
-from bayesgmm.estimators._number import NumberDraws, grouping_of, most_components, number_table, parts_of_prior
+from bayesgmm.estimators._number import NumberDraws, grouping_of, most_components, most_likely, number_table, parts_of_prior
 from bayesgmm.estimators._posterior_tree import Everything, posterior_tree
 from bayesgmm.estimators._prediction import Predictor
 from bayesgmm.estimators._size import TimeAdvice, advise_on_parameters, advise_on_size, advise_on_units, advise_on_values, quicker
@@ -448,7 +448,11 @@ class BayesianGaussianMixture(MixtureEstimator):
         self._check_settings()
         self._know_columns_of(rows)
         self.rows_, self.priors_ = rows.remembered(), priors
-        self.em_ = em = self._em(rows, draws.params.n_components) if em is None else em
+        if em is None:
+            # With as many components as the posterior wants, EM by itself may close in on a few rows; from a draw it has less far to go.
+            known = [] if everything is None else most_likely(draws.params, rows.some(ROWS_FOR_LABELS))
+            em = self._em(rows, draws.params.n_components, known)
+        self.em_ = em
         # Labels are the same to all rows, so some of many tell which component is which.
         some, raw = rows.some(ROWS_FOR_LABELS), draws.params
         reference = em.params_.responsibilities(some.chunk)
@@ -606,7 +610,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             )
         return stack(self.datatree_)
 
-    def _em(self, rows: Rows, n_components: int) -> GaussianMixture:
+    def _em(self, rows: Rows, n_components: int, known: Sequence[MixtureParams] = ()) -> GaussianMixture:
+        """Return the EM fit that gives the labels; if it is made here, ``known`` mixtures are started from, too."""
         em = self.init
         if em is None or not is_fit(em):
             default = GaussianMixture(n_components, covariance_type=self.covariance_type, random_state=self.random_state)
@@ -616,7 +621,7 @@ class BayesianGaussianMixture(MixtureEstimator):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataAdvice)  # it was given already
                 fitting = em.fitting(rows, in_one_call=False)  # one fit is quicker than what makes many quick is compiled
-                fitting.search()
+                fitting.search(known)
                 em.take(fitting.end(), rows)
         ours = (n_components, self.family_.name, self.n_features_in_)
         theirs = (em.params_.n_components, em.family_.name, em.params_.n_features)

@@ -27,6 +27,7 @@ from benchmarks import (
     scale,
     selecting,
     trust,
+    unknown_number,
 )
 from benchmarks.results import draw, environment, write_table
 from benchmarks.timing import Curves, Row
@@ -43,6 +44,7 @@ PARTS = {
     "posterior": posterior.rows,
     "samplers": samplers.rows,
     "tables": real_tables.rows,
+    "number": unknown_number.rows,
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
     "planted": planted.rows,  # thousands of fits, and of their judges
     "awkward": awkward.rows,

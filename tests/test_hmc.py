@@ -14,11 +14,12 @@ import bayesgmm as bg
 from bayesgmm.bayes import _compiled_hmc
 from bayesgmm.bayes._compiled_log_posterior import LOG_POSTERIOR
 from bayesgmm.bayes.draws import SamplerSettings
-from bayesgmm.bayes.hmc import sample_hmc
+from bayesgmm.bayes.hmc import Road, _Chain, sample_hmc
 from bayesgmm.bayes.initial_points import InitialPoints, initial_points
 from bayesgmm.bayes.jumps import Jumps
 from bayesgmm.bayes.laplace import Normal
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
+from bayesgmm.bayes.metric import Geometry
 from bayesgmm.bayes.rounds import mix_slowly
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
@@ -228,7 +229,7 @@ class TestWorthOfDraws:
     def slow(monkeypatch):
         """Whatever is drawn is said to be worth little, for the first two times."""
         answers = iter([True, True, False])
-        monkeypatch.setattr("bayesgmm.bayes.hmc.mix_slowly", lambda *_: next(answers))
+        monkeypatch.setattr("bayesgmm.bayes.hmc._is_slow", lambda *_: next(answers))
 
     @pytest.mark.usefixtures("slow")
     def test_the_draws_are_every_fourth_of_a_long_run(self, density, starts):
@@ -241,7 +242,7 @@ class TestWorthOfDraws:
     @pytest.mark.usefixtures("slow")
     def test_they_are_the_same_draws_as_those_of_the_long_run(self, density, starts, monkeypatch):
         found = run(density, starts, draws=40)
-        monkeypatch.setattr("bayesgmm.bayes.hmc.mix_slowly", lambda *_: False)
+        monkeypatch.setattr("bayesgmm.bayes.hmc._is_slow", lambda *_: False)
         long = run(density, starts, draws=160)
         np.testing.assert_array_equal(found.params.means, long.params.means[:, 3::4])
         np.testing.assert_array_equal(found.statistics["lp"], long.statistics["lp"][:, 3::4])
@@ -354,6 +355,25 @@ class TestJumps:
         q = np.stack([jumps.draw(rng) for _ in range(4000)])
         mean = sum(share * mode.center for share, mode in zip(shares, modes, strict=True))
         np.testing.assert_allclose(q.mean(0), mean, atol=5 * (q.std(0) / np.sqrt(len(q))).max())
+
+    @pytest.mark.parametrize("thin", [4, 8])
+    def test_jumps_between_cycles_are_those_of_a_longer_run(self, tailed, thin):
+        rows, full = MemoryRows(tailed), family("full")
+        em = bg.GaussianMixture(2, random_state=1).fit(tailed)
+        density = LogPosterior(tailed, Space(Priors().resolve(rows, 2, full), full))
+        initial = initial_points(density, tailed, [em.params_], 2, 1)
+        geometry, road = Geometry.at(density, np.stack([mode.center for mode in initial.modes])), Road(np.pi / 2, np.pi / 2)
+
+        def chain():
+            return _Chain(density, initial.points[0], geometry, Jumps.between(initial), np.random.SeedSequence(3))
+
+        q, numbers = chain().run(road, 10, thin, adapting=False)
+        long, each = chain().run(road, 10 * thin, 1, adapting=False)
+        np.testing.assert_array_equal(q, long[thin - 1 :: thin])
+        each = each.reshape(10, -1, 7)
+        np.testing.assert_array_equal(numbers[:, 0], each[:, -1, 0])
+        np.testing.assert_allclose(numbers[:, [1, 4]], each[:, :, [1, 4]].mean(1))
+        np.testing.assert_array_equal(numbers[:, [2, 3, 5, 6]], each[:, :, [2, 3, 5, 6]].sum(1))
 
     def test_who_is_carried_there_and_back_is_where_he_was(self):
         rng = np.random.default_rng(7)

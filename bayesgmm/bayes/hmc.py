@@ -29,7 +29,8 @@ from bayesgmm.bayes.initial_points import InitialPoints
 from bayesgmm.bayes.jumps import Jumps
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
 from bayesgmm.bayes.metric import Geometry
-from bayesgmm.bayes.rounds import Rounds, mix_slowly
+from bayesgmm.bayes.rounds import APART, Rounds, mix_slowly
+from bayesgmm.diagnostics import label_free
 from bayesgmm.kernels.estep import EVALUATE
 from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
@@ -42,9 +43,13 @@ QUARTER = np.pi / 2
 """A quarter of the period of a normal distribution in its own metric: the end of such a trajectory does not depend on its beginning."""
 ACCEPTED = 0.8
 """Share of trajectories that steps are adapted to (Betancourt, Byrne and Girolami 2014, arXiv:1411.6669: 0.6 to 0.9)."""
-_MOST_CYCLES, _MOST_CHEAP_CYCLES = 8, 32
-_CHEAP = 5e10
-"""Multiplications of all cycles of all chains, some ten seconds on one core, that may be spent on more cycles a draw than the fewer."""
+_MOST_CYCLES, _MOST_CHEAP_CYCLES = 8, 128
+_CHEAP = 1.5e11
+"""Multiplications of all cycles of all chains, some thirty seconds on one core, that may be spent on more cycles a draw than the fewer."""
+_MOST_JUMPS = 8
+"""Jumps before a draw that is many cycles from the last: as many again as cycles would double the cost."""
+_TRAVEL = 10
+"""Jumps of all chains between modes from which on chains that are apart may be expected to meet."""
 _WELL, _SLOW = 0.3, 0.1
 """Effective draws a cycle from which on no other road is tried, and below which the longest is tried too, and labels alone are not trusted:
 a short trial does not see the slowest movements, and labels alone have most of these."""
@@ -100,7 +105,7 @@ def sample_hmc(
         (q, numbers), thin = rounds.draw(
             road,
             most,
-            lambda q, numbers: mix_slowly(_label_free(density.space.constrain(q), numbers[..., 0])),
+            lambda q, numbers: _is_slow(chains, q, numbers[..., 0]),
             lambda q, numbers: (q[:, 1::2], _in_pairs(numbers)),
         )
     heights = numbers[..., 0]
@@ -161,14 +166,19 @@ class _Chain:
         return len(self.X) + 2 * len(self.q)
 
     def run(self, road: Road, draws: int, thin: int, *, adapting: bool) -> tuple[FloatArray, FloatArray]:
-        """Return draws (draws, n_dim) and their numbers (draws, 7), ``thin`` cycles apart, with a jump before each if there are any."""
+        """Return draws (draws, n_dim) and their numbers (draws, 7), ``thin`` cycles apart, with jumps between cycles if there are any."""
         if self.jumps is None:
             return self._cycles(road, draws, thin, adapting=adapting)
+        at_once = max(1, thin // _MOST_JUMPS)
         parts = []
-        for _ in range(draws):
+        for _ in range(draws * thin // at_once):
             self._jump(self.jumps)
-            parts.append(self._cycles(road, 1, thin, adapting=adapting))
-        return np.concatenate([q for q, _ in parts]), np.concatenate([numbers for _, numbers in parts])
+            parts.append(self._cycles(road, 1, at_once, adapting=adapting))
+        each = thin // at_once
+        numbers = np.stack([numbers[0] for _, numbers in parts]).reshape(draws, each, -1)
+        told = numbers.sum(1)
+        told[:, 0], told[:, [1, 4]] = numbers[:, -1, 0], told[:, [1, 4]] / each
+        return np.stack([q[0] for q, _ in parts[each - 1 :: each]]), told
 
     def _jump(self, jumps: Jumps) -> None:
         """Try to leave for another mode, one way or the other, and draw labels for the rows where the chain lands."""
@@ -293,6 +303,16 @@ def _cost(chains: list[_Chain], road: Road) -> float:
     steps = np.exp([chain.steps[:, 3] for chain in chains])
     n_steps = np.minimum(np.ceil(road / steps), _compiled.MOST_STEPS).mean(0)
     return float(n_steps @ [rest, gradient + rest] + (road.labels > 0) * labels)
+
+
+def _is_slow(chains: list[_Chain], q: FloatArray, heights: FloatArray) -> bool:
+    """Say whether more cycles between draws would help, by all that the verdict will ask of them and that needs no labels."""
+    density = chains[0].density
+    params = density.space.constrain(q)
+    asked = label_free(params, density.X, log_likelihood=heights, entropy=np.zeros_like(heights))
+    parts = [values.to_numpy().reshape(*heights.shape, -1) for values in asked.data_vars.values()]
+    travel = sum(chain.jumped for chain in chains) >= _TRAVEL
+    return mix_slowly(np.concatenate([_label_free(params, heights), *parts], axis=-1), apart=np.inf if travel else APART)
 
 
 def _label_free(params: MixtureParams, heights: FloatArray) -> FloatArray:

@@ -16,11 +16,11 @@ from bayesgmm.typing import FloatArray
 
 type Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["Chain", "Rounds", "mix_slowly"]
+__all__ = ["APART", "Chain", "Rounds", "mix_slowly"]
 
 _ENOUGH = 0.2
 """Effective draws, of each that is kept, below which every other one is left out and as many cycles are run again."""
-_APART = 1.2
+APART = 1.2
 """R-hat from which on chains are not slow: they are in different places, and more cycles would not bring them together."""
 _ROUND = 0.2  # seconds between two looks at the clock and at Ctrl-C
 _MOST_NUMBERS = 2_000_000  # that a chain makes in one round
@@ -163,7 +163,7 @@ class Rounds[Road]:
             self._on_forecast(forecast)
 
 
-def mix_slowly(values: FloatArray, apart: float = _APART) -> bool:
+def mix_slowly(values: FloatArray, apart: float = APART) -> bool:
     """Say whether more cycles between draws would make more of them: too few are effective, but chains are of one mind.
 
     Parameters

@@ -35,7 +35,7 @@ def mixture(rng: np.random.Generator, spread: float, batch: tuple[int, ...] = ()
 
 def fits(em: MixtureParams, posterior: MixtureParams, X: np.ndarray, pivot: MixtureParams | None = None):
     """Two fits that have what `compare` reads, made of given mixtures."""
-    common = {"n_components": 2, "covariance_type": "full", "feature_names_": ["a", "b"], "n_features_in_": 2}
+    common = {"n_components_": 2, "covariance_type": "full", "feature_names_": ["a", "b"], "n_features_in_": 2}
     common["rows_"] = MemoryRows(X)
     data = xr.Dataset({"x": (("obs", "feature"), X)})
     free = {"log_likelihood": (("chain", "draw"), posterior.log_density(X).sum(-1))}
@@ -210,7 +210,7 @@ def test_names_of_rows_are_kept(em_faithful, posterior_faithful, faithful):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"n_components": 3}, "n_components"),
+        ({"n_components_": 3}, "n_components"),
         ({"covariance_type": "diag"}, "covariance_type"),
         ({"feature_names_": ["a", "c"]}, "columns"),
         (

@@ -20,6 +20,7 @@ __all__ = [
     "STATISTICS",
     "TELESCOPING",
     "Draws",
+    "Evidence",
     "NumberModel",
     "Sampler",
     "SamplerSettings",
@@ -124,6 +125,27 @@ class Draws:
     """The coordinates in which they were drawn, if these were others than theirs."""
     priors: ResolvedPriors | None = None
     """Priors of the model in these coordinates, if they are known."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An estimate of the evidence.
+
+    Parameters
+    ----------
+    log_evidence : float
+        In nats.
+    error : float
+        Its standard error.
+
+    Examples
+    --------
+    >>> Evidence(-1163.6, 0.05).log_evidence
+    -1163.6
+    """
+
+    log_evidence: float
+    error: float
 
 
 NUTPIE_NAMES = {

@@ -122,6 +122,19 @@ class Space:
             parts.append(ratios[..., rows, columns].reshape(*batch, -1))
         return np.concatenate(parts, axis=-1)
 
+    def reordered(self, q: FloatArray, order: IntArray) -> FloatArray:
+        """Return the vectors q ``(..., n_dim)`` of the same mixtures with their components in another order (K,); it keeps volumes.
+
+        Component k of a result is component ``order[k]`` of what it came from.
+        """
+        batch, D = q.shape[:-1], self.n_features
+        y, means, log_sds, corr = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
+        z = np.concatenate([y, -y.sum(-1, keepdims=True)], axis=-1)[..., order]
+        parts = [z[..., :-1], means.reshape(*batch, -1, D)[..., order, :].reshape(*batch, -1)]
+        for part, moves in ((log_sds, self.family.has_own_scales), (corr, self.n_matrices > 1)):
+            parts.append(part.reshape(*batch, len(order), -1)[..., order, :].reshape(*batch, -1) if moves else part)
+        return np.concatenate(parts, axis=-1)
+
     def _correlation_factors(self, corr: FloatArray, batch: tuple[int, ...]) -> FloatArray:
         D = self.n_features
         factors = np.broadcast_to(np.eye(D), (*batch, max(self.n_matrices, 1), D, D)).copy()

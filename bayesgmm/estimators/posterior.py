@@ -16,7 +16,17 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.bayes.draws import SAMPLERS, STATISTICS, TELESCOPING, Draws, NumberModel, Sampler, SamplerSettings, sampler_statistics
+from bayesgmm.bayes.draws import (
+    SAMPLERS,
+    STATISTICS,
+    TELESCOPING,
+    Draws,
+    Evidence,
+    NumberModel,
+    Sampler,
+    SamplerSettings,
+    sampler_statistics,
+)
 from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_statistics
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack
@@ -515,6 +525,59 @@ class BayesianGaussianMixture(MixtureEstimator):
         number = self._all_draws()
         statistics = number.draws.statistics
         return number_table({"groups": number.n_groups, "filled": statistics["n_filled"], "components": statistics["n_components"]})
+
+    def log_evidence(self) -> Evidence:
+        """Return the log of the evidence: of the density of the rows under the prior, all parameters integrated out.
+
+        Of several numbers of components fitted with one prior, those with more evidence are the more probable.
+
+        Returns
+        -------
+        Evidence
+            ``log_evidence`` in nats, and its standard ``error``. Where the chains have not converged, the error does not know of what they
+            have not seen.
+
+        Raises
+        ------
+        InvalidParameterError
+            If the number of components is not known (it has a posterior then), or the draws are no chains under `Priors`.
+        InvalidDataError
+            If the rows are not in memory, or so many components overlap that their orders cannot all be looked at.
+
+        Notes
+        -----
+        Bridge sampling (Meng and Wong 1996, Statistica Sinica 6, 831-860) from a normal distribution that is fitted to half of the draws,
+        symmetrised over the orders of the components (Frühwirth-Schnatter 2004, Econometrics Journal 7, 143-167).
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> X = bg.datasets.load_faithful()
+        >>> fits = [bg.BayesianGaussianMixture(k, draws=200, tune=200, random_state=1, progressbar=False).fit(X) for k in (1, 2)]
+        >>> one, two = (fit.log_evidence().log_evidence for fit in fits)
+        >>> two - one > 100
+        True
+        """
+        check_is_fitted(self, "params_")
+        if self._number is not None:
+            raise InvalidParameterError(
+                "log_evidence is of a known number of components: number_of_components() has their probabilities"
+            )
+        attrs = self.datatree_.attrs
+        if not isinstance(self.priors_, ResolvedPriors) or attrs["draws"] != "chains":
+            raise InvalidParameterError(
+                f"log_evidence needs chains that were drawn under Priors; these are draws of {attrs['inference']!r}: fit with sampler='hmc'"
+            )
+        if not self.rows_.is_in_memory:
+            raise InvalidDataError("log_evidence needs all rows in memory: fit a sample of the rows")
+        # Imported here so that an EM fit never waits for PyMC.
+        from bayesgmm.bayes.evidence import bridge
+        from bayesgmm.bayes.log_posterior import LogPosterior
+        from bayesgmm.bayes.unconstrained_space import Space
+
+        rows = self.rows_.in_memory()
+        density = LogPosterior(rows.values, Space(self.priors_, self.family_), rows.weights)
+        return bridge(density, density.space.unconstrain(self.params_), generator(self.random_state))
 
     def given_number(self, n_components: int) -> Self:
         """Return the same posterior with the components of the draws in which so many have rows.

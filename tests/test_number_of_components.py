@@ -190,6 +190,12 @@ def test_a_concentration_that_is_none_is_refused(alpha):
         Concentration(alpha)
 
 
+def test_a_fitted_em_is_refused_before_anything_is_drawn(fit):
+    model = bg.BayesianGaussianMixture("auto", init=fit.em_, **QUICK)
+    with pytest.raises(InvalidParameterError, match="fitted to one number of components"):
+        model.fit(fit.rows_.values)
+
+
 def test_rows_that_cannot_tell_a_covariance_are_refused():
     X = np.random.default_rng(0).normal(size=(5, 8))
     with pytest.raises(InvalidDataError, match="cannot tell the covariance of a single component"):

@@ -474,10 +474,11 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.datatree_ = posterior_tree(
             self.params_, draws, self.family_, self.priors_, some, rows, kind, _trees.provenance(self), told
         )
+        shape = self.mixtures_.batch_shape
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.
         judged = convergence_table(self.datatree_, ("label-free", "relabelled"))
-        check = verdict(judged, sampler_table(self.datatree_), raw.batch_shape[0], self.datatree_)[0]
-        kept = _cut_short(raw.batch_shape, draws.details, self.family_.name)
+        check = verdict(judged, sampler_table(self.datatree_), shape[0], self.datatree_)[0]
+        kept = _cut_short(shape, draws.details, self.family_.name)
         if kept or not check.passed or check.with_care:
             category = DrawsAdvice if check.with_care and not kept else ConvergenceWarning
             warn(f"BayesianGaussianMixture: {kept}{check.sentence} See diagnose().", category)
@@ -616,6 +617,10 @@ class BayesianGaussianMixture(MixtureEstimator):
         if self.sampler != "hmc":
             raise InvalidParameterError(
                 f"sampler={self.sampler!r} needs a number of components: n_components='auto' has a sampler of its own, leave sampler out"
+            )
+        if self.init is not None and is_fit(self.init):
+            raise InvalidParameterError(
+                "init is fitted to one number of components: with n_components='auto' give an EM estimator that is not fitted, or none"
             )
         if isinstance(self.priors, ConjugatePriors):
             raise InvalidParameterError("n_components='auto' takes Priors, not ConjugatePriors: give priors=Priors(...)")

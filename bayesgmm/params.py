@@ -175,6 +175,7 @@ class MixtureParams:
     cdf = univariate.cdf
     ppf = univariate.ppf
     unimodal_pairs = modes.unimodal_pairs
+    hills = modes.hills
     modes = modes.modes
     overlap = overlap.overlap
     save = io.save

@@ -188,7 +188,7 @@ NOT_READ = {
         "Column 'b' has '1,5' in line 2, which is text: write numbers without a",
     ),
     "per cent and not": ("a,b\n12%,1\n0.5,2\n0.7,3\n", "Column 'a' has '12%' in line 2"),
-    "a date": ("t,x\n2020-01-01,5\n2020-01-02,6\n", "Column 't' has '2020-01-01' in line 2, which is a date or time: "),
+    "a date": ("t,x\n2020-01-01,5\n2020,6\n", "Column 't' has '2020-01-01' in line 2, which is a date or time: "),
     "comma of either kind": (
         "a\tb\n1,200\t1\n1,300\t2\n",
         "Column 'a' has '1,200' in line 2, which is text: write numbers without a comma",
@@ -286,6 +286,20 @@ def test_columns_that_tell_no_groups_apart_are_left_out_at_both_doors(with_ids, 
     name = "subject" if shuffled else "Id"
     reasons = f"'{name}' (1 to 60, each once, as row numbers are), 'unit' (3 in every row), 'empty' (no value at all)"
     assert said == [f"t{suffix}: left out {reasons}; --columns takes them in by their names"]
+
+
+@pytest.mark.filterwarnings("always")
+def test_words_dates_and_marks_are_left_out_and_units_are_asked_about(with_ids, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = {"who": ["Ann", "B 2"] * 30, "day": ["2024-01-01", "2024-02-01"] * 30, "mark": [1, 2, 2] * 20}
+    with_ids[["a", "b"]].assign(**words).to_csv("t.csv", index=False)
+    assert main(["fit", "t.csv", "-k", "2", "-o", "m.json", "-q"]) == 0
+    assert json.loads(Path("m.json").read_text())["feature_names"] == ["a", "b"]
+    said = "'who' (text, such as 'Ann'), 'day' (a date or time), 'mark' (only 2 different values, as marks and codes have)"
+    assert f"t.csv: left out {said}; --columns takes those that hold numbers in by their names" in capsys.readouterr().err
+    for odd in ("3 cm", "<3"):
+        with_ids[["a"]].assign(c=[odd] * 60).to_csv("u.csv", index=False)
+        assert f"Column 'c' has '{odd}' in line 2" in fails(capsys, "u.csv", "-k", "2")
 
 
 @pytest.mark.filterwarnings("always")

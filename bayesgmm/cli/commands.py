@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bayesgmm import __version__
 from bayesgmm.cli.options import (
+    AUTO,
     Data,
     Large,
     Model,
@@ -46,7 +48,7 @@ def cli() -> None:
 
     Try it on data that ship with it:
 
-      bayesgmm report faithful --components 2 --output reports/faithful
+      bayesgmm report faithful
     """
 
 
@@ -62,15 +64,25 @@ def cli() -> None:
     show_default=True,
     help="EM and posterior, or EM alone, which takes a moment.",
 )
-@click.option("--output", "-o", required=True, metavar="DIR", help="Folder for the report; made if missing, never emptied.")
+@click.option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    help="Folder for the report; made if missing, never emptied. By default reports/ and the name of the table.",
+)
 @sampling_options
 @_quiet_option
-def report(quiet: bool, method: str, output: str, counts: tuple[int, ...], **settings: Any) -> None:
+def report(quiet: bool, method: str, output: str | None, counts: tuple[int, ...], **settings: Any) -> None:
     """Fit DATA by EM and by posterior, compare the two, and write a report.
 
     DATA is a .csv, .tsv or .parquet file, or the name of a data set that ships with bayesgmm (see `bayesgmm datasets`).
-    What is assumed about a text file is said on stderr, and so are columns left out because they number the rows or never
-    vary. DIR receives index.html, which holds everything and needs no network,
+    What is assumed about a text file is said on stderr, and so are columns left out because they hold words or marks, number the
+    rows or never vary.
+
+    How many groups there are need not be known: without --components every number gets its probability, from a posterior in
+    which it is left open, and the most probable one is described.
+
+    DIR receives index.html, which holds everything and needs no network,
     summary.json with the same figures for programs, and posterior.nc with the draws. Where the page is and what was
     found are printed in a few lines.
 
@@ -84,7 +96,10 @@ def report(quiet: bool, method: str, output: str, counts: tuple[int, ...], **set
     from bayesgmm.report import build_report
     from bayesgmm.report.labels import check_labels
 
-    data, model, sampling = values({**settings, "components": counts[0]})
+    data, model, sampling = values({**settings, "components": counts[0] if counts else AUTO})
+    if not counts and sampling.sampler not in (None, "hmc"):
+        raise click.UsageError(f"--sampler {sampling.sampler} needs a number of groups: give --components, or leave it out.")
+    output = str(Path("reports") / data.name) if output is None else output
     if method == "em":
         sampling.refuse()
     else:
@@ -109,9 +124,10 @@ def report(quiet: bool, method: str, output: str, counts: tuple[int, ...], **set
     if method == "both":
         progress.say(f"EM's page is there: {page}")
         with _em_kept(written, output):
-            posterior, selection = sample_after(table.X, em, selection, model, sampling, progress)
+            fits = sample_after(table.X, em, selection, counts, model, sampling, progress)
             with progress.step("Comparing the two and drawing the report"):
-                written = build_report(em, posterior, table.X, selection=selection, **about)
+                chosen: dict[str, Any] = {"selection": fits.selection, "number": fits.number}
+                written = build_report(fits.em, fits.posterior, table.X, **chosen, **about)
                 page = written.write(output)
     for line in (page, *written.headline):
         click.echo(line)
@@ -137,8 +153,8 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     """Fit DATA and write the mixture's parameters as JSON.
 
     DATA is a .csv, .tsv or .parquet file, or the name of a data set that ships with bayesgmm (see `bayesgmm datasets`).
-    What is assumed about a text file is said on stderr, and so are columns left out because they number the rows or never
-    vary. The file holds weights, means and covariances in the data's units, and their
+    What is assumed about a text file is said on stderr, and so are columns left out because they hold words or marks, number the
+    rows or never vary. The file holds weights, means and covariances in the data's units, and their
     log-likelihood; for a posterior these are means over the draws, beside their standard deviations and what the checks
     say.
 
@@ -237,12 +253,15 @@ def _fit_in_memory(
     from bayesgmm.estimators.draws_file import save_draws as write_draws
 
     X = load(data, progress).X.reset_index(drop=True)
-    em = fit_em(X, model, progress)
     if method == "em":
+        em = fit_em(X, model, progress)
+        if model.components == AUTO:
+            progress.say(f"{em.message_}.")
         fitted = describe_em(em)
     else:
-        posterior = fit_posterior(X, em, model, sampling, progress)
-        fitted = describe_posterior(em, posterior, X)
+        is_open = model.components == AUTO
+        posterior = fit_posterior(X, None if is_open else fit_em(X, model, progress), model, sampling, progress)
+        fitted = describe_posterior(posterior.em_, posterior, X)
         if save_draws is not None:
             write_draws(posterior, save_draws)
     return describe_job(data, model, len(X), list(X.columns)) | fitted

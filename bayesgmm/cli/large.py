@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from bayesgmm import datasets
-from bayesgmm.cli.options import Data, Large, Model
+from bayesgmm.cli.options import AUTO, Data, Large, Model
 from bayesgmm.cli.steps import Progress, describe_em, describe_job, leave_out, new_em
 from bayesgmm.em import Iteration
 from bayesgmm.estimators import GaussianMixture
@@ -113,7 +113,8 @@ def _about(rows: Rows) -> str:
 
 def _fitted(rows: Rows, model: Model, large: Large, progress: Progress) -> GaussianMixture:
     em = new_em(model)
-    with progress.step(f"Fitting by EM, K = {model.components}"), _told(progress) as tell:
+    number = "the number of components by BIC" if model.components == AUTO else f"K = {model.components}"
+    with progress.step(f"Fitting by EM, {number}"), _told(progress) as tell:
         try:
             return em.fit(rows, checkpoint=large.checkpoint, resume=large.resume, on_iteration=tell)
         except KeyboardInterrupt:

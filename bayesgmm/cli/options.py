@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesgmm.typing import CovarianceType
 
 __all__ = [
+    "AUTO",
     "COVARIANCE_TYPES",
     "POSTERIOR_COVARIANCE_TYPES",
     "SAMPLERS",
@@ -38,6 +39,7 @@ __all__ = [
 # Names known elsewhere, written out because those modules import NumPy; tests hold them together.
 POSTERIOR_COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 MCLUST_NAMES = ("EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV")
+AUTO = "auto"
 SAMPLERS = ("hmc", "nuts", "laplace", "gibbs", "pymc")
 COVARIANCE_TYPES = (*POSTERIOR_COVARIANCE_TYPES, *MCLUST_NAMES)
 
@@ -61,10 +63,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """The mixture to fit."""
+    """The mixture to fit; without a covariance type it is what the command takes by default."""
 
-    components: int
-    covariance_type: "CovarianceType" = "full"
+    components: int | str = AUTO
+    covariance_type: "CovarianceType | None" = None
     n_init: int | None = None
     random_state: int | None = None
 
@@ -130,6 +132,8 @@ def for_posterior(model: Model, instead: str) -> Model:
     """
     from bayesgmm.covariance import family
 
+    if model.covariance_type is None:
+        return model
     name = family(model.covariance_type).name
     if name not in POSTERIOR_COVARIANCE_TYPES:
         known = ", ".join(POSTERIOR_COVARIANCE_TYPES)
@@ -144,8 +148,18 @@ def seeded(model: Model) -> Model:
     return model if model.random_state is not None else replace(model, random_state=secrets.randbelow(2**31))
 
 
-class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
-    """One number of groups, or several to choose among: ``3``, ``2..6``, ``2,4,8``."""
+class Count(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A number of groups, or ``auto``."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or "auto"."""
+        return AUTO if value == AUTO else _AT_LEAST_ONE.convert(value, param, ctx)
+
+
+class Counts(click.ParamType):  # type: ignore[type-arg]  # as above
+    """One number of groups, or several to choose among: ``3``, ``2..6``, ``2,4,8``; ``auto`` is no number in particular: ()."""
 
     name = "numbers"
 
@@ -153,6 +167,8 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
         """Return the numbers, in order and once each."""
         if isinstance(value, tuple):
             return value
+        if value == AUTO:
+            return ()
         found = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", value)
         if found:
             first, last = int(found[1]), int(found[2])
@@ -190,16 +206,22 @@ data_options = together(
     click.option("--drop-missing", is_flag=True, help="Leave out rows with any missing value, and say how many."),
 )
 components_option = click.option(
-    "--components", "-k", type=_AT_LEAST_ONE, required=True, metavar="K", help="How many groups to look for."
+    "--components",
+    "-k",
+    type=Count(),
+    default=AUTO,
+    metavar="K",
+    help="How many groups to look for; by default EM takes the number with the least BIC, and the posterior leaves it open.",
 )
 counts_option = click.option(
     "--components",
     "-k",
     "counts",
     type=Counts(),
-    required=True,
+    default=AUTO,
     metavar="K",
-    help="How many groups to look for; 2..6 tries several, shows how they compare, and takes the best by BIC.",
+    help="How many groups to look for; 2..6 tries several, shows how they compare, and takes the best by BIC. By default every number gets "
+    "its probability, and the most probable one is described.",
 )
 label_option = click.option(
     "--label", metavar="NAME", help="A column of known groups to score the result against; not used to find it."
@@ -208,10 +230,9 @@ model_options = together(
     click.option(
         "--covariance-type",
         type=click.Choice(COVARIANCE_TYPES),
-        default="full",
-        show_default=True,
         metavar="NAME",
-        help="The groups' shapes: any ellipse each (full), one for all (tied), along the axes (diag), or round (spherical). "
+        help="The groups' shapes: any ellipse each (full), one for all (tied), along the axes (diag), or round (spherical). By default "
+        "full, and of a report without --components the best of these by BIC. "
         f"EM alone also takes mclust's names: {', '.join(MCLUST_NAMES)}.",
     ),
     click.option(

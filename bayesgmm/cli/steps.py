@@ -5,7 +5,7 @@ import io
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +15,19 @@ from rich.console import Console
 from rich.text import Text
 
 from bayesgmm import __version__
-from bayesgmm.cli.options import Data, Model, Sampling
+from bayesgmm.cli.options import AUTO, POSTERIOR_COVARIANCE_TYPES, Data, Model, Sampling
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, ReadingNote
-from bayesgmm.files import place_of, read_table, readable
+from bayesgmm.files import json_records, place_of, read_table, readable
 from bayesgmm.selection import Selection, choose, select
 from bayesgmm.selection.grid import with_posteriors
 from bayesgmm.tables.numeric import TEXT, Wrong, as_numbers, has_booleans, warn_of_booleans
-from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, numbering
+from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, marks, numbering, wording
 from bayesgmm.text import counted
 
 __all__ = [
     "Progress",
+    "Sampled",
     "Table",
     "command_line",
     "describe_em",
@@ -73,6 +74,9 @@ class Progress:
             yield lambda text: status.update(Text(text.strip())), True
 
 
+NO_WORDS: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """The measurements (N, D), with their gaps; labels (N,) that are known; and how many rows of the source are not among them."""
@@ -92,8 +96,9 @@ def load(data: Data, progress: Progress) -> Table:
     measured = table.drop(columns=label)
     if measured.shape[1] == 0:
         raise InvalidDataError(f"There is no column besides the label {data.label}: name others with --columns.")
-    X = in_numbers(measured, data.source)
-    X = X.drop(columns=leave_out(extents(X), data)).dropna(how="any" if data.drop_missing else "all")
+    words = wording(measured) if data.columns is None else {}
+    X = in_numbers(measured if len(words) == measured.shape[1] else measured.drop(columns=list(words)), data.source)
+    X = X.drop(columns=leave_out(extents(X), data, words)).dropna(how="any" if data.drop_missing else "all")
     if X.empty:
         what = "a missing value" if data.drop_missing else "no value at all"
         raise InvalidDataError(f"Every row has {what}; choose other columns with --columns.")
@@ -109,7 +114,7 @@ def load(data: Data, progress: Progress) -> Table:
     return Table(X, None if data.label is None else table.loc[X.index, data.label], left_out)
 
 
-def leave_out(found: list[Extent], data: Data, *, named: bool = True) -> list[str]:
+def leave_out(found: list[Extent], data: Data, words: Mapping[str, str] = NO_WORDS, *, named: bool = True) -> list[str]:
     """Return the columns that tell no groups apart, and say which and why; of those that were asked for, only warn.
 
     Parameters
@@ -117,6 +122,8 @@ def leave_out(found: list[Extent], data: Data, *, named: bool = True) -> list[st
     found : list of Extent
         What is known of the columns.
     data : Data
+    words : mapping of str to str
+        Columns without numbers that are left out already, and why.
     named : bool
         Without names, columns can neither be asked for nor left out.
 
@@ -130,13 +137,15 @@ def leave_out(found: list[Extent], data: Data, *, named: bool = True) -> list[st
         if ids:
             warnings.warn(f"{_with_reasons(ids)}: groups of such a column say nothing about the rows", UserWarning, stacklevel=3)
         return []
-    aside = ids | constant(found)
+    aside = ids | constant(found) | marks(found)
     if aside and len(aside) == len(found):
         raise InvalidDataError(
             f"No column of {data.source} is left to fit: {_with_reasons(aside)}; --columns takes one in by its name"
         )
-    if aside:
-        note = f"{data.source}: left out {_with_reasons(aside)}; --columns takes them in by their names"
+    if words or aside:
+        them = "those that hold numbers" if words else "them"
+        taken_in = f"; --columns takes {them} in by their names" if aside else ""
+        note = f"{data.source}: left out {_with_reasons({**words, **aside})}{taken_in}"
         warnings.warn(note, ReadingNote, stacklevel=3)
     return list(aside)
 
@@ -172,61 +181,106 @@ def _as_csv(names: Iterable[str]) -> str:
 
 def new_em(model: Model) -> GaussianMixture:
     """Return the estimator that is to be fitted by EM."""
-    return GaussianMixture(model.components, covariance_type=model.covariance_type, **model.search())
+    return GaussianMixture(model.components, covariance_type=model.covariance_type or "full", **model.search())
 
 
 def fit_em(X: pd.DataFrame, model: Model, progress: Progress) -> GaussianMixture:
     """Fit by EM from several starts."""
     starts = "" if model.n_init is None else f", the best of {counted(model.n_init, 'start')}"
-    with progress.step(f"Fitting by EM, K = {model.components}{starts}"):
+    number = ", the number of components by BIC" if model.components == AUTO else f", K = {model.components}"
+    with progress.step(f"Fitting by EM{number}{starts}"):
         return new_em(model).fit(X)
 
 
 def fit_posterior(
-    X: pd.DataFrame, em: GaussianMixture, model: Model, sampling: Sampling, progress: Progress
+    X: pd.DataFrame, em: GaussianMixture | None, model: Model, sampling: Sampling, progress: Progress
 ) -> BayesianGaussianMixture:
-    """Sample the posterior, from EM's solution."""
-    with progress.step("Sampling from the posterior"):
+    """Sample the posterior, from EM's solution if there is one, otherwise with the number of components left open."""
+    what = "posterior" if em is not None else "posterior, with the number of groups left open"
+    with progress.step(f"Sampling from the {what}"):
         settings = {"random_state": model.random_state, "progressbar": not progress.quiet, **sampling.chosen()}
-        return BayesianGaussianMixture(model.components, covariance_type=model.covariance_type, init=em, **settings).fit(X)
+        K = AUTO if em is None else em.n_components_
+        kind = model.covariance_type or ("full" if em is None else em.covariance_type)
+        return BayesianGaussianMixture(K, covariance_type=kind, init=em, **settings).fit(X)
 
 
 def fit_first(X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Progress) -> tuple[GaussianMixture, Selection | None]:
-    """Fit by EM; with several numbers of groups each of them, and return the fit of the best and the selection."""
+    """Fit by EM; with several numbers of groups, or none in particular, each of them, and return the fit chosen and the selection."""
     if len(counts) == 1:
         return fit_em(X, model, progress), None
-    with progress.step(f"Fitting {', '.join(map(str, counts))} groups by EM"):
-        selection = select(X, counts, model.covariance_type, progressbar=not progress.quiet, **model.search())
+    with progress.step(f"Fitting {', '.join(map(str, counts)) if counts else f'1 to {_FEW}'} groups by EM"):
+        selection = _select(X, counts, model, progress)
         choice = choose(selection)
     progress.say(" ".join(choice.sentences))
     return choice.em, selection
 
 
+def _select(X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Progress) -> Selection:
+    """Fit every number; without any in particular so many that BIC takes none of the largest, by all types unless there is one."""
+    settings: dict[str, Any] = {"progressbar": not progress.quiet, **model.search()}
+    if counts:
+        return select(X, counts, model.covariance_type or "full", **settings)
+    most = min(_FEW, len(X))
+    while True:
+        found = select(X, range(1, most + 1), model.covariance_type or POSTERIOR_COVARIANCE_TYPES, **settings)
+        if most == len(X) or most >= _MANY or found.ranking("bic")["n_components"].iloc[0] < most - 1:
+            return found
+        most = min(2 * most, _MANY, len(X))
+
+
+_FEW, _MANY = 9, 36
+"""Numbers of groups that EM tries first where none is given, and at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """The two fits to compare, the models that they were chosen among, and the posterior that chose the number of groups."""
+
+    em: GaussianMixture
+    posterior: BayesianGaussianMixture
+    selection: Selection | None = None
+    number: BayesianGaussianMixture | None = None
+
+
 def sample_after(
-    X: pd.DataFrame, em: GaussianMixture, selection: Selection | None, model: Model, sampling: Sampling, progress: Progress
-) -> tuple[BayesianGaussianMixture, Selection | None]:
-    """Sample the posterior, of a selection those of all its models, and return that of the best."""
+    X: pd.DataFrame,
+    em: GaussianMixture,
+    selection: Selection | None,
+    counts: Sequence[int],
+    model: Model,
+    sampling: Sampling,
+    progress: Progress,
+) -> Sampled:
+    """Sample the posterior, of a selection those of all its models, and return that of the best.
+
+    Without a number of groups, sample first a posterior in which it is not known, and then that with its most probable number.
+    """
     if selection is None:
-        return fit_posterior(X, em, model, sampling, progress), None
+        return Sampled(em, fit_posterior(X, em, model, sampling, progress))
+    if not counts:
+        number = fit_posterior(X, None, model, sampling, progress)
+        choice = choose(selection, number)
+        progress.say(" ".join(choice.number.sentences if choice.number is not None else ()))
+        return Sampled(choice.em, fit_posterior(X, choice.em, model, sampling, progress), selection, number)
     assert model.random_state is not None
     with progress.step("Sampling from the posteriors"):
         selection = with_posteriors(selection, sampling.chosen(), model.random_state, progressbar=not progress.quiet)
         choice = choose(selection)
     progress.say(" ".join(choice.sentences))
-    return choice.posterior, selection
+    return Sampled(em, choice.posterior, selection)
 
 
 def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Sampling, method: str) -> str:
     """Return the command that makes the same report again, ready for a shell."""
-    steps = list(counts) == list(range(counts[0], counts[-1] + 1)) and len(counts) > 1
+    steps = len(counts) > 1 and list(counts) == list(range(counts[0], counts[-1] + 1))
     asked = f"{counts[0]}..{counts[-1]}" if steps else ",".join(map(str, counts))
     options = {
-        "components": asked,
+        "components": asked or None,
         "method": None if method == "both" else method,
         "columns": None if data.columns is None else _as_csv(data.columns),
         "label": data.label,
         "drop-missing": True if data.drop_missing else None,
-        "covariance-type": None if model.covariance_type == "full" else model.covariance_type,
+        "covariance-type": None if counts and model.covariance_type == "full" else model.covariance_type,
         "n-init": model.n_init,
         **sampling.chosen(),
         "random-state": model.random_state,
@@ -257,8 +311,8 @@ def describe_job(data: Data, model: Model, n_rows: int, feature_names: Sequence[
         "data": readable(data.source),
         "n_rows": n_rows,
         "feature_names": list(feature_names),
-        "n_components": model.components,
-        "covariance_type": model.covariance_type,
+        "number_of_components": "given" if model.components != AUTO else "chosen",
+        "covariance_type": model.covariance_type or "full",
         "random_state": model.random_state,
     }
 
@@ -268,6 +322,7 @@ def describe_em(em: GaussianMixture) -> dict[str, Any]:
     params = em.params_
     return {
         "method": "em",
+        "n_components": params.n_components,
         "weights": params.weights.tolist(),
         "means": params.means.tolist(),
         "covariances": params.covariances.tolist(),
@@ -292,12 +347,15 @@ def describe_posterior(em: GaussianMixture, posterior: BayesianGaussianMixture, 
         "log_likelihood": posterior.datatree_.children["label_free"].to_dataset()["log_likelihood"].to_numpy(),
     }
     verdicts = compare(em, posterior, X).verdicts
+    number = {} if posterior.n_components != AUTO else {"number": json_records(posterior.number_of_components().reset_index())}
     return {
         "method": "posterior",
+        "n_components": params.n_components,
         **{name: values.mean((0, 1)).tolist() for name, values in draws.items()},
         "sd": {name: values.std((0, 1)).tolist() for name, values in draws.items()},
         "chains": n_chains,
         "draws": n_draws,
+        **number,
         "verdicts": [{"name": v.name, "passed": bool(v.passed), "sentence": v.sentence} for v in verdicts],
     }
 

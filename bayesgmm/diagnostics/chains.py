@@ -299,6 +299,8 @@ def _differences(datatree: xr.DataTree, groups: list[list[int]], chains: tuple[t
     if len(groups) < 2 or "posterior" not in datatree.children:
         return
     posterior = datatree["posterior"].to_dataset()
+    if posterior.sizes["chain"] != datatree["label_free"].sizes["chain"]:
+        return  # with an unknown number of components, only the chains that have the most probable one
     if not {"weights", "means"} <= set(posterior) or not {"covariances", "sds"} & set(posterior):
         return
     first = _mean_mixture(posterior, groups[0])

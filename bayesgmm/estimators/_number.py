@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import gammaln, logsumexp
 
 from bayesgmm.bayes.draws import FEWEST, Draws
 from bayesgmm.covariance import Family
@@ -19,23 +20,13 @@ from bayesgmm.priors import BetaNegativeBinomial, Concentration, NumberPrior, Pr
 from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["DEFAULT_MOST", "NumberDraws", "grouping_of", "most_components", "most_likely", "number_table", "parts_of_prior"]
+__all__ = ["NumberDraws", "grouping_of", "log_partitions", "most_likely", "number_table", "parts_of_prior"]
 
-DEFAULT_MOST = 30
-"""Most components by default: the range of Richardson and Green (1997)."""
 _LOOKED_AT = 50
 _EXCHANGEABLE = (
     "n_components='auto' takes priors that are the same for every component: give concentration, and each of the others, as one number, or "
     "one for each column"
 )
-
-
-def most_components(given: int | None, rows: MemoryRows) -> int:
-    """Return the most components, or raise InvalidParameterError if there are fewer rows than was asked for."""
-    n_rows = int(rows.total)
-    if given is not None and given > n_rows:
-        raise InvalidParameterError(f"max_components must be at most the number of rows, {n_rows}, got {given}")
-    return min(DEFAULT_MOST, n_rows) if given is None else int(given)
 
 
 def parts_of_prior(priors: Priors, family: Family, rows: MemoryRows) -> tuple[Priors, NumberPrior, Concentration]:
@@ -96,22 +87,24 @@ class NumberDraws:
     counts: IntArray
 
     @cached_property
-    def n_groups(self) -> IntArray:
-        """How many groups stand apart in each draw (chains, draws): components with rows, those that have one hill together as one.
+    def hills(self) -> IntArray:
+        """Which group each component with rows is in (chains, draws, components), -1 of the others: components on one hill are one."""
+        return self.draws.params.hills(self.counts > 0)
 
-        Notes
-        -----
-        Hennig (2010), Advances in Data Analysis and Classification 4, 3-34, section 4.1: components of which two and two have one mode are
-        merged.
-        """
-        flat, filled = self.draws.params.reshape(-1), self.counts.reshape(-1, self.counts.shape[-1]) > 0
-        together = flat.unimodal_pairs() & filled[:, :, None] & filled[:, None, :]
-        # The least component that each can be reached from, by paths of twice the length in every step.
-        reach = together | np.eye(flat.n_components, dtype=bool)
-        for _ in range(int(np.ceil(np.log2(max(2, flat.n_components))))):
-            reach = (reach.astype(np.uint8) @ reach.astype(np.uint8)) > 0
-        is_first = reach.argmax(-1) == np.arange(flat.n_components)
-        return np.asarray((is_first & filled).sum(-1).reshape(self.draws.params.batch_shape))
+    @property
+    def n_groups(self) -> IntArray:
+        """How many groups stand apart in each draw (chains, draws)."""
+        return np.asarray(self.hills.max(-1) + 1)
+
+    def rows_in_groups(self, n_groups: int, rows: MemoryRows) -> IntArray:
+        """Return which group each row (N,) is in: the most probable one of the most likely of some draws with so many groups."""
+        at = np.argwhere(self.n_groups == n_groups)
+        at = at[np.linspace(0, len(at) - 1, min(len(at), _LOOKED_AT)).round().astype(int)]
+        few = self.draws.params[at[:, 0], at[:, 1]]
+        count = np.ones(len(rows)) if rows.weights is None else rows.weights
+        best = int((few.log_density(rows.chunk) @ count).argmax())
+        shares, hills = few[best].responsibilities(rows.chunk), self.hills[tuple(at[best])]
+        return np.stack([shares[:, hills == g].sum(1) for g in range(n_groups)], axis=1).argmax(1)
 
     @property
     def most_probable(self) -> int:
@@ -148,6 +141,36 @@ class NumberDraws:
         statistics = {name: np.stack([values[c, t] for c, t in chosen]) for name, values in draws.statistics.items()}
         params = MixtureParams(weights / weights.sum(-1, keepdims=True), means, scale_tril)
         return replace(draws, params=params, statistics=statistics)
+
+
+def log_partitions(counts: IntArray, log_number: FloatArray, concentration: Concentration) -> FloatArray:
+    """Return the log-probabilities of partitions of rows under a prior, all numbers of components summed out.
+
+    Parameters
+    ----------
+    counts : int array of shape (..., M)
+        Rows of each group; zeros do not count.
+    log_number : array of shape (most,)
+        Log-probabilities of 1, 2, ... components.
+    concentration : Concentration
+        A number.
+
+    Returns
+    -------
+    array of shape (...)
+
+    Notes
+    -----
+    Miller and Harrison (2018), Journal of the American Statistical Association 113, 340-356, theorem 3.1.
+    """
+    filled, total, terms = (counts > 0).sum(-1), counts.sum(-1), []
+    for K, log_p in enumerate(log_number, start=1):
+        gamma = concentration.of(K)
+        of_counts = np.where(counts > 0, gammaln(counts + gamma) - gammaln(gamma), 0.0).sum(-1)
+        # Ways to say which of the components have rows; none where there are more groups than components.
+        ways = np.where(filled <= K, gammaln(K + 1.0) - gammaln(np.maximum(K - filled, 0) + 1.0), -np.inf)
+        terms.append(log_p + ways + gammaln(gamma * K) - gammaln(total + gamma * K) + of_counts)
+    return np.asarray(logsumexp(terms, axis=0))
 
 
 def grouping_of(params: MixtureParams, rows: MemoryRows, reference: FloatArray) -> Grouping:

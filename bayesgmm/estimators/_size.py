@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm.bayes.forecast import Forecast
 from bayesgmm.covariance import Family, family
-from bayesgmm.exceptions import DataAdvice, SizeAdvice, warn
+from bayesgmm.exceptions import DataAdvice, InvalidParameterError, SizeAdvice, warn
 from bayesgmm.params import MixtureParams
 from bayesgmm.resolution import Repeats, advice_on_repeats
 from bayesgmm.rows import Rows
@@ -16,6 +16,7 @@ from bayesgmm.text import counted, duration
 from bayesgmm.typing import FloatArray
 
 __all__ = [
+    "DEFAULT_MOST",
     "LARGE",
     "LONG",
     "TimeAdvice",
@@ -23,9 +24,12 @@ __all__ = [
     "advise_on_size",
     "advise_on_units",
     "advise_on_values",
+    "most_components",
     "quicker",
 ]
 
+DEFAULT_MOST = 30
+"""Most components where their number is not known, by default: the range of Richardson and Green (1997, JRSS B 59, 731-792)."""
 LARGE = 200_000
 """Rows from which on Laplace's approximation is advised: a pass over them then takes milliseconds, and chains need many thousands."""
 LONG = 60.0
@@ -171,3 +175,11 @@ def advise_on_values(found: Sequence[Repeats]) -> None:
     advice = advice_on_repeats(found)
     if advice:
         warn(advice, DataAdvice)
+
+
+def most_components(given: int | None, rows: Rows) -> int:
+    """Return the most components, or raise InvalidParameterError if there are fewer rows than was asked for."""
+    n_rows = int(rows.total)
+    if given is not None and given > n_rows:
+        raise InvalidParameterError(f"max_components must be at most the number of rows, {n_rows}, got {given}")
+    return min(DEFAULT_MOST, n_rows) if given is None else int(given)

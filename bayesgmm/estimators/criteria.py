@@ -31,7 +31,6 @@ def log_certainty(responsibilities: FloatArray, weight: FloatArray | None = None
 class Criteria(MixtureEstimator):
     """AIC, BIC and ICL of a maximum-likelihood fit."""
 
-    n_components: int
     equal_weights: bool
     noise: bool
     noise_: Noise | None = None
@@ -39,10 +38,10 @@ class Criteria(MixtureEstimator):
     @property
     def n_parameters_(self) -> int:
         """Number of free parameters."""
-        free = self.family_.n_parameters(self.n_components, self.n_features_in_) + self.noise
+        free = self.family_.n_parameters(self.n_components_, self.n_features_in_) + self.noise
         if self.noise and self.noise_ is not None and self.noise_.gross > 0:
             free += 1  # the share of rows that are noise for certain
-        return free - (self.n_components - 1 if self.equal_weights else 0)
+        return free - (self.n_components_ - 1 if self.equal_weights else 0)
 
     def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion on X (N, D): lower is better (Schwarz 1978).

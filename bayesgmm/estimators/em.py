@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
+from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,16 +22,19 @@ from bayesgmm.estimators._by_hand import ByHand
 from bayesgmm.estimators._checkpoint import checkpoint_of
 from bayesgmm.estimators._errors import SamplingErrors
 from bayesgmm.estimators._prediction import Predictor
-from bayesgmm.estimators._size import advise_on_parameters, advise_on_values
+from bayesgmm.estimators._size import advise_on_parameters, advise_on_values, most_components
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
 from bayesgmm.estimators.criteria import Criteria
+from bayesgmm.estimators.groups_apart import groups_apart
+from bayesgmm.estimators.least_bic import least_bic
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.rows import Rows, rows_to_fit
+from bayesgmm.rows import MemoryRows, Rows, rows_to_fit
+from bayesgmm.rows.check import check_rows
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 
 
@@ -64,8 +68,11 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
 
     Parameters
     ----------
-    n_components : int
-        Number of components K.
+    n_components : int or "auto"
+        Number of components K. "auto" takes the number with the least BIC: one component more is tried at a time until BIC has not
+        fallen three times in a row. Components are not groups: ``groups_`` tells which components are one.
+    max_components : int, optional
+        Most components, with "auto"; by default 30.
     covariance_type : {"full", "tied", "diag", "spherical"} or one of mclust's fourteen
         Each component its own covariance matrix, one for all, a diagonal one each, or one variance each. mclust's names say with three
         letters whether volume, shape and orientation are equal (E), varying (V) or those of the identity (I): "EII", "VII", "EEI",
@@ -131,6 +138,12 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     status_ : {"converged", "max_iter", "collapsed", "spurious"}
         How the fit ended; "collapsed" and "spurious" mean that no maximum was found whose components the data determine: in a collapsed
         one only the floor holds a covariance up, in a spurious one a component has too few rows, or rows that do not predict each other.
+    groups_ : int array of shape (K,)
+        Which group each component is in, from 0 on. Components are one group if one normal distribution with a covariance of its own
+        describes their rows better by BIC, or if they make one hill of the density together (:meth:`MixtureParams.hills`; of rows in
+        chunks this alone is asked).
+    bic_ : dict of int to float
+        With "auto", BIC of each number of components that was tried; infinite where no proper maximum was found.
     message_ : str
         The same as a sentence: how many independent starts ended at this maximum and how many moves found none higher, by how much a
         degenerate maximum that was rejected is higher, and the components, columns and rows at fault.
@@ -178,7 +191,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
     noise_: Noise | None = None
     _climb: FloatArray
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_components": [Interval(Integral, 1, None, closed="left"), None],
         "covariance_type": [StrOptions(set(names(aliases=True)))],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left"), None],
@@ -200,8 +214,9 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
 
     def __init__(
         self,
-        n_components: int = 1,
+        n_components: int | str = 1,
         *,
+        max_components: int | None = None,
         covariance_type: CovarianceType = "full",
         tol: float = 1e-8,
         reg_covar: float | None = None,
@@ -220,7 +235,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         verbose: int = 0,
         verbose_interval: int = 10,
     ) -> None:
-        self.n_components = n_components
+        self.n_components: Any = n_components  # a number, or "auto"
+        self.max_components = max_components
         self.covariance_type = covariance_type
         self.tol = tol
         self.reg_covar = reg_covar
@@ -286,15 +302,38 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         """
         before = self._before() if self.warm_start else None
         self._check_settings()
-        rows = rows_to_fit(self, X, sample_weight, self.n_components, allow_missing=True)
+        is_auto = self.n_components == "auto"
+        rows = rows_to_fit(self, X, sample_weight, 1 if is_auto else int(self.n_components), allow_missing=True)
+        if is_auto:
+            return self._fit_number(rows, {"checkpoint": checkpoint, "resume": resume}, on_iteration)
+        if self.max_components is not None:
+            raise InvalidParameterError("max_components is for n_components='auto'; with a number of components leave it out")
         journal, seeds = checkpoint_of(self, rows, seed_sequence(self.random_state), checkpoint, resume)
-        listeners: list[Listener] = [] if journal is None else [journal]
-        if on_iteration is not None:
-            listeners.append(lambda record, iteration: None if iteration is None else on_iteration(iteration))
+        listeners: list[Listener] = [*([] if journal is None else [journal]), *_listeners(on_iteration)]
         record = None if journal is None else journal.record
         fitting = self.fitting(rows, seeds=seeds, record=record, listeners=listeners, before=before)
         fitting.search()
         return self.take(fitting.end(), rows)
+
+    def _fit_number(self, rows: Rows, of_one_fit: dict[str, Any], on_iteration: Callable[[Iteration], object] | None) -> Self:
+        """Fit with the number of components that BIC takes."""
+        of_one_number = {name: getattr(self, name) for name in ("weights_init", "means_init", "precisions_init")}
+        of_one_number |= {} if isinstance(self.init_params, str) else {"init_params": self.init_params}
+        for name, value in (of_one_number | of_one_fit).items():
+            if value is not None:
+                raise InvalidParameterError(f"{name} goes with a number of components: give n_components, or leave it out")
+        most = most_components(self.max_components, rows)
+
+        def begin(n: int, like: Fitting | None) -> Fitting:
+            if isinstance(rows, MemoryRows):
+                check_rows(rows, n)
+            estimator = clone(self).set_params(n_components=n, max_components=None)
+            return estimator.fitting(rows, like=like, listeners=_listeners(on_iteration))
+
+        found = least_bic(begin, most)
+        fit = found.fitting.end()
+        self.bic_ = found.bic
+        return self.take(replace(fit, message=f"{found.sentence}. {fit.message[:1].upper()}{fit.message[1:]}"), rows)
 
     def fitting(
         self,
@@ -423,7 +462,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             fit.status not in ("converged", "max_iter") and self.n_init == "auto"
         ):
             warn(fit.message, ConvergenceWarning)
-        if self.n_init == "auto" and rows.is_in_memory and (fit.status == "collapsed" or self.n_components > 1):
+        if self.n_init == "auto" and rows.is_in_memory and (fit.status == "collapsed" or self.n_components_ > 1):
             # Shared covariances do not collapse on a value of most rows: they make groups of the others.
             found = repeats(rows.values, self.feature_names_, rows.weights)
             advise_on_values([column for column in found if fit.status == "collapsed" or column.is_mostly_one_value])
@@ -432,6 +471,14 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         ):  # otherwise it was said that they are degenerate
             advise_on_parameters(fit.params.weights * (1.0 - fit.noise_weight) * rows.total, rows, self.family_, "chance")
         return self
+
+    @property
+    def groups_(self) -> IntArray:
+        """Which group each component is in (:func:`bayesgmm.estimators.groups_apart.groups_apart`)."""
+        check_is_fitted(self, "params_")
+        if not self.rows_.is_in_memory or not len(self.rows_):
+            return self.params_.hills()
+        return groups_apart(self.params_, self.rows_.in_memory())
 
     @property
     def predictor_(self) -> Predictor:
@@ -512,3 +559,9 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             groups["responsibilities"] = _trees.responsibilities(self.responsibilities())
             groups["observed_data"] = _trees.observed(self.rows_.values, self.rows_.index, self.feature_names_)
         return _trees.tree(groups, attrs)
+
+
+def _listeners(on_iteration: Callable[[Iteration], object] | None) -> list[Listener]:
+    if on_iteration is None:
+        return []
+    return [lambda record, iteration: None if iteration is None else on_iteration(iteration)]

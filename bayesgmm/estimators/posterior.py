@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -33,12 +31,21 @@ from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, s
 from bayesgmm.diagnostics.verdict import verdict
 from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
-from bayesgmm.estimators._base import MixtureEstimator, unchanged_on_failure
-from bayesgmm.estimators._number import NumberDraws, grouping_of, most_components, most_likely, number_table, parts_of_prior
+from bayesgmm.estimators._base import unchanged_on_failure
+from bayesgmm.estimators._number import NumberDraws, grouping_of, most_likely, parts_of_prior
 from bayesgmm.estimators._posterior_tree import Everything, posterior_tree
 from bayesgmm.estimators._prediction import Predictor
-from bayesgmm.estimators._size import TimeAdvice, advise_on_parameters, advise_on_size, advise_on_units, advise_on_values, quicker
+from bayesgmm.estimators._size import (
+    TimeAdvice,
+    advise_on_parameters,
+    advise_on_size,
+    advise_on_units,
+    advise_on_values,
+    most_components,
+    quicker,
+)
 from bayesgmm.estimators._starts import is_fit
+from bayesgmm.estimators._unknown_number import UnknownNumber
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, DrawsAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.expectation import Grouping
@@ -46,7 +53,7 @@ from bayesgmm.frame import total_moments
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
-from bayesgmm.priors import Concentration, ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
+from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
 from bayesgmm.rows import Rows, rows_to_fit
@@ -86,7 +93,7 @@ def _draws_from(source: Any, params: MixtureParams) -> tuple[Draws, Sampler]:
     return Draws(params, statistics, program, seconds, steps, details), kind
 
 
-class BayesianGaussianMixture(MixtureEstimator):
+class BayesianGaussianMixture(UnknownNumber):
     """Gaussian mixture by full Bayesian inference: the posterior of weights, means and covariances.
 
     Parameters
@@ -138,6 +145,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         of components have rows.
     n_components_ : int
         Number of components of ``params_``.
+    n_groups_ : int
+        With "auto", the most probable number of groups that stand apart.
     mixtures_ : MixtureParams
         With "auto" all draws, whatever their number of components: those that a draw does not have weigh nothing. Otherwise ``params_``.
     em_ : GaussianMixture
@@ -194,7 +203,6 @@ class BayesianGaussianMixture(MixtureEstimator):
     priors_: ResolvedPriors | ResolvedConjugatePriors | None
 
     _takes_missing = True
-    _number: NumberDraws | None = None
     _grouping: Grouping | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -485,47 +493,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         return self
 
     @property
-    def mixtures_(self) -> MixtureParams:
-        """All draws, whatever their number of components, which differs with ``n_components="auto"`` only."""
-        check_is_fitted(self, "params_")
-        return self.params_ if self._number is None else self._number.draws.params
-
-    @property
     def predictor_(self) -> Predictor:
         """All that it takes of the fit to predict."""
         return Predictor(self.mixtures_, grouping=self._grouping)
-
-    def number_of_components(self) -> pd.DataFrame:
-        """Return the posterior probabilities of the number of components.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Indexed by the number ``n``: the probabilities ``groups``, that so many groups stand apart; ``filled``, that so many components
-            have rows; and ``components``, that there are so many; each with its Monte Carlo error, ``groups_mcse`` and so on.
-
-        Notes
-        -----
-        How many components it takes to describe the density is one question, and how many groups there are another: a skewed group takes
-        two components. Groups that stand apart are components of which no two have one hill together (Hennig 2010, Advances in Data
-        Analysis and Classification 4, 3-34).
-
-        Raises
-        ------
-        InvalidParameterError
-            If the number was given.
-
-        Examples
-        --------
-        >>> import bayesgmm as bg
-        >>> X = bg.datasets.load_faithful()
-        >>> posterior = bg.BayesianGaussianMixture("auto", draws=200, tune=100, random_state=1, progressbar=False).fit(X)
-        >>> posterior.number_of_components().index.name, bool(posterior.number_of_components()["filled"].sum().round(9) == 1)
-        ('n', True)
-        """
-        number = self._all_draws()
-        statistics = number.draws.statistics
-        return number_table({"groups": number.n_groups, "filled": statistics["n_filled"], "components": statistics["n_components"]})
 
     def log_evidence(self) -> Evidence:
         """Return the log of the evidence: of the density of the rows under the prior, all parameters integrated out.
@@ -580,38 +550,6 @@ class BayesianGaussianMixture(MixtureEstimator):
         density = LogPosterior(rows.values, Space(self.priors_, self.family_), rows.weights)
         return bridge(density, density.space.unconstrain(self.params_), generator(self.random_state))
 
-    def given_number(self, n_components: int) -> Self:
-        """Return the same posterior with the components of the draws in which so many have rows.
-
-        Parameters
-        ----------
-        n_components : int
-
-        Returns
-        -------
-        BayesianGaussianMixture
-            A fit of its own: ``params_``, ``datatree_`` and labels are for that number; what is of all draws is as it was.
-
-        Raises
-        ------
-        InvalidParameterError
-            If the number was given, or too few draws have so many.
-        """
-        number = self._all_draws()
-        draws = number.given(n_components)
-        fit = copy(self)
-        em = None if n_components != self.params_.n_components else self.em_
-        priors = self._priors_given(n_components, number, self.rows_)
-        return fit.take(draws, TELESCOPING, self.rows_, em, priors, everything=number)
-
-    def _all_draws(self) -> NumberDraws:
-        check_is_fitted(self, "params_")
-        if self._number is None:
-            raise InvalidParameterError(
-                f"the number of components was given, n_components={self.n_components!r}: fit with n_components='auto' for its posterior"
-            )
-        return self._number
-
     def _fit_number(self, rows: Rows) -> Self:
         """Sample a posterior in which the number of components is not known."""
         if self.sampler != "hmc":
@@ -629,7 +567,7 @@ class BayesianGaussianMixture(MixtureEstimator):
                 "n_components='auto' needs all rows in memory: give a number of components, or a sample of the rows"
             )
         held = rows.in_memory()
-        one, prior, concentration = parts_of_prior(self.priors or Priors(), self.family_, held)
+        one, prior, concentration = parts_of_prior(self._given_priors(), self.family_, held)
         most = most_components(self.max_components, held)
         model = NumberModel(self.family_, one.resolve(rows, 1, self.family_), prior, concentration, most)
         # Imported here so that an EM fit never waits for PyMC.
@@ -640,14 +578,6 @@ class BayesianGaussianMixture(MixtureEstimator):
         number = NumberDraws(*sample_number(held, model, settings, on_forecast=advice))
         n = number.most_probable
         return self.take(number.given(n), TELESCOPING, rows, None, self._priors_given(n, number, rows), everything=number)
-
-    def _priors_given(self, n_components: int, number: NumberDraws, rows: Rows) -> ResolvedPriors:
-        """Return the priors for one number of components; a concentration that was learned is what it was on average."""
-        priors = self.priors if isinstance(self.priors, Priors) else Priors()
-        if isinstance(priors.concentration, Concentration):
-            alpha = Concentration(float(number.draws.statistics["concentration"].mean()), priors.concentration.dynamic)
-            priors = replace(priors, concentration=alpha)
-        return priors.resolve(rows, n_components, self.family_)
 
     def diagnose(self) -> tuple[Check, ...]:
         """Return every check of convergence, the overall verdict first; see :func:`bayesgmm.diagnostics.diagnose`.

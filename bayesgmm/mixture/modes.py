@@ -11,9 +11,9 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.kernels.threads import chunks
 from bayesgmm.mixture import Mixture
 from bayesgmm.mixture.marginal import lower_factor
-from bayesgmm.typing import FloatArray
+from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["modes", "unimodal_pairs"]
+__all__ = ["hills", "modes", "unimodal_pairs"]
 
 _MOST_STEPS = 2000
 _ARRIVED = 1e-9  # length of the last step in the components' own units; Newton's leaves its square
@@ -208,6 +208,43 @@ def unimodal_pairs(params: Mixture) -> np.ndarray:
         for i, j in combinations(range(K), 2):
             found[:, i, j] = found[:, j, i] = ~_two_modes(*_along_the_ridge(some, i, j))
     return out.reshape(*params.batch_shape, K, K)
+
+
+def hills(params: Mixture, present: np.ndarray | None = None) -> IntArray:
+    """Return which hill of the density each component belongs to: components that share one, two and two, are on one hill.
+
+    Parameters
+    ----------
+    present : bool array of shape (..., K), optional
+        The components that count; by default those that weigh anything.
+
+    Returns
+    -------
+    int array of shape (..., K)
+        Hills are numbered from 0 in the order of their first components; -1 of a component that does not count.
+
+    Notes
+    -----
+    Components of which two and two have one mode (`unimodal_pairs`) are merged, and so are chains of such pairs (Hennig 2010, Advances in
+    Data Analysis and Classification 4, 3-34, section 4.1). Components are what a density is made of, hills are groups that stand apart: a
+    skewed group is one hill of several components.
+
+    Examples
+    --------
+    >>> from bayesgmm.params import MixtureParams
+    >>> skewed = MixtureParams.from_covariances([0.4, 0.2, 0.4], [[0.0], [9.0], [1.5]], [[[1.0]]] * 3)
+    >>> skewed.hills()
+    array([0, 1, 0])
+    """
+    flat = params.reshape(-1)
+    K, counts = flat.n_components, (params.weights > 0 if present is None else present).reshape(-1, flat.n_components)
+    reach = (unimodal_pairs(flat) & counts[:, :, None] & counts[:, None, :]) | np.eye(K, dtype=bool)
+    # Paths of twice the length in every step, until each component is reached from the first of its hill.
+    for _ in range(int(np.ceil(np.log2(max(2, K))))):
+        reach = (reach.astype(np.uint8) @ reach.astype(np.uint8)) > 0
+    first = reach.argmax(-1)
+    number = np.cumsum((first == np.arange(K)) & counts, axis=-1) - 1
+    return np.where(counts, np.take_along_axis(number, first, axis=-1), -1).reshape(*params.batch_shape, K)
 
 
 def _along_the_ridge(params: Mixture, i: int, j: int) -> tuple[FloatArray, FloatArray, FloatArray]:

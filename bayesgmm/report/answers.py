@@ -74,7 +74,7 @@ def answers(found: Findings, choice: Choice | None, sensitivity: Sequence[Mappin
     sensitivity : sequence of dict
         What each part of the prior moves: from `bayesgmm.report.priors.sensitivity`.
     """
-    trust, doubts = _trust(found), (*_priors(sensitivity), *_fewer(found))
+    trust, doubts = _trust(found), (*_priors(sensitivity), *_fewer(found), *_rough_number(choice))
     if doubts and trust.kind == "pass":
         # Every check passed, but the result rests on a belief or on a number of groups that the data do not settle.
         trust = replace(trust, answer="With care", kind="note")
@@ -90,6 +90,12 @@ def _fewer(found: Findings) -> Iterator[str]:
         yield f"There may be fewer than {counted(len(used.occupied), 'group')}: see How many groups."
 
 
+def _rough_number(choice: Choice | None) -> Iterator[str]:
+    """A word on chains with an open number of components that did not converge."""
+    if choice is not None and choice.number is not None and not choice.number.check.passed:
+        yield "The probabilities of the number of groups are rough: see How many groups."
+
+
 def _priors(sensitivity: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A word on priors that show in the result."""
     parts = [_PARTS[row["part"]] for row in sensitivity if (row["prior"] or 0.0) >= THRESHOLD]
@@ -100,21 +106,34 @@ def _priors(sensitivity: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _how_many(found: Findings, choice: Choice | None) -> Answer:
     K, hill = len(found.groups.occupied), list(_one_hill(found))
     clear = (choice is None or choice.unanimous) and found.groups.all_used >= _ALL_USED and not hill
-    said = (_origin(K, choice), *_use(found, K), *hill)
-    return Answer("How many groups?", counted(K, "group"), said, "pass" if clear else "note")
+    number = None if choice is None else choice.number
+    answer = counted(K, "group") if number is None else number.headline
+    said = (*_origin(K, choice), *_use(found, K), *hill)
+    return Answer("How many groups?", answer, said, "pass" if clear else "note")
 
 
-def _origin(K: int, choice: Choice | None) -> str:
+def _origin(K: int, choice: Choice | None) -> Iterator[str]:
     if choice is None:
-        return f"As asked for: {K} was given, not chosen."
+        yield f"As asked for: {K} was given, not chosen."
+        return
+    if choice.number is not None:
+        n = choice.number.most_probable
+        yield from choice.number.sentences[1:] if len(choice.number.sentences) > 1 else choice.number.sentences
+        of_all = "This page describes " + (counted(n, "group") if n == K else f"the {K} components that these take")
+        yield f"{of_all}, as if that number were known."
+        return
     tried = choice.numbers
     reach = f"{tried[0]} to {tried[-1]}" if tried == list(range(tried[0], tried[-1] + 1)) else ", ".join(map(str, tried))
     if choice.unanimous:
         agree = "ICL and prediction do" if choice.has_posteriors else "ICL does"
-        return f"Chosen among {reach} by BIC, which {agree} not contradict."
+        yield f"Chosen among {reach} by BIC, which {agree} not contradict."
+        return
+    if choice.reasons:
+        yield from choice.reasons
+        return
     others = {"ICL": "icl"} | ({"prediction": "elpd"} if choice.has_posteriors else {})
     said = ", ".join(f"{name} would take {n}" for name, criterion in others.items() if (n := choice.by(criterion)) != K)
-    return f"Chosen among {reach} by BIC" + (f"; {said}." if said else ", from near ties.")
+    yield f"Chosen among {reach} by BIC" + (f"; {said}." if said else ", from near ties.")
 
 
 def _use(found: Findings, K: int) -> Iterator[str]:
@@ -195,7 +214,7 @@ def headline(
     data, model, em, posterior = (facts[key] for key in ("data", "model", "em", "posterior"))
     rows, groups = counted(data["n_observations"], "row"), counted(model["n_components"], "group")
     columns = f"{counted(data['n_features'], 'column')} ({listed(data['features'], 4, conjunction=', ')})"
-    chosen = "" if choice is None else f" (chosen by BIC among {', '.join(map(str, choice.numbers))})"
+    chosen = _chosen(choice)
     ending = _ENDINGS.get(em["status"], "did not converge")
     lines = [
         f"{name}: {rows}, {columns}; {groups}{chosen}, {model['covariance_type']} covariance.",
@@ -207,6 +226,15 @@ def headline(
     chains = f"{counted(posterior['chains'], 'chain')} of {counted(posterior['draws'], 'draw')}"
     agreement = found.verdict("agreement").sentence[:-1]
     return [*lines, f"Posterior, {chains}: {_convergence(found)}", groups, f"{agreement}; {doubt}"]
+
+
+def _chosen(choice: Choice | None) -> str:
+    """How the number of groups came about, in brackets."""
+    if choice is None:
+        return ""
+    if choice.number is not None:
+        return f" (number open: {choice.number.headline})"
+    return f" (chosen by BIC among {', '.join(map(str, choice.numbers))})"
 
 
 def _convergence(comparison: Comparison) -> str:

@@ -32,6 +32,7 @@ from bayesgmm.text import counted, listed
 __all__ = ["Material", "page"]
 
 _MOST_ROWS, _MOST_COLUMNS, _MOST_LISTED = 100, 6, 300
+_WORTH_A_LINE = 0.005
 _SHAPES = {
     "full": "each group has a shape and direction of its own",
     "tied": "all groups share one shape",
@@ -109,6 +110,7 @@ def page(material: Material) -> str:
         points=lambda rows: _points(found, rows.head(_MOST_ROWS), known),
         strangers=None if known is None else found.responsibilities[known.differs].sort_values(f"{judge(found)}_doubt"),
         models=[] if material.choice is None else json_records(material.choice.models),
+        numbers=list(_numbers(material.choice)),
         most_panels=MOST_PANELS,
         convergence_summary=list(_convergence_summary(found.convergence)) if isinstance(found, Comparison) else [],
         most=_MOST_LISTED,
@@ -167,6 +169,14 @@ def _key(value: Any) -> str:
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _numbers(choice: Choice | None) -> Iterator[dict[str, Any]]:
+    """Probabilities of numbers of groups and of components, as far as any is worth a line."""
+    if choice is not None and choice.number is not None:
+        table = choice.number.probabilities
+        worth = (table[["groups", "filled", "components"]] >= _WORTH_A_LINE).any(axis=1)
+        yield from _records(table.loc[: worth[worth].index.max()].reset_index())
 
 
 def _groups(found: Findings) -> Iterator[dict[str, Any]]:

@@ -76,7 +76,7 @@ def facts_of(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": _data(found, origin),
         "known_labels": None if known is None else known.summary(),
-        "model": {"n_components": int(em.n_components), "covariance_type": str(em.covariance_type)},
+        "model": {"n_components": int(em.n_components_), "covariance_type": str(em.covariance_type)},
         "em": _em(em),
         "posterior": None if posterior is None else _posterior(posterior),
         "versions": {"python": platform.python_version(), "bayesgmm": __version__}
@@ -165,12 +165,12 @@ def recipe(
         lines += _fitting(em, posterior, facts)
     else:
         lines += _selecting(em, posterior, choice)
-        report.append("selection=selection")
+        report += ["selection=selection", *([] if choice.number is None else ["number=number"])]
     return "\n".join(["import bayesgmm as bg", *lines, _call("report = bg.report.build_report", report), "report.write('report')"])
 
 
 def _fitting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, facts: dict[str, Any]) -> Iterator[str]:
-    yield _call("em = bg.GaussianMixture", [repr(int(em.n_components)), *_settings(em)], ".fit(X)")
+    yield _call("em = bg.GaussianMixture", [repr(em.n_components), *_settings(em)], ".fit(X)")
     if posterior is not None and facts["posterior"]["prior"] == "unknown":
         yield "# draws: the posterior that was sampled elsewhere"
         yield "posterior = bg.BayesianGaussianMixture.from_draws(draws, X, init=em)"
@@ -180,20 +180,31 @@ def _fitting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, fac
 
 
 def _selecting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, choice: Choice) -> Iterator[str]:
-    sampling = [] if posterior is None else _settings(posterior, _OF_THE_SELECTION, as_dict=True)
+    # Posteriors of all models, unless one in which the number is not known chose it.
+    open_number = choice.number is not None
+    sampling = [] if posterior is None else _settings(posterior, _OF_THE_SELECTION, as_dict=not open_number)
+    as_mapping = f"posterior={{{', '.join(sampling)}}}" if sampling else "posterior=True"
     arguments = [
         "X",
         repr(choice.numbers),
-        repr(str(em.covariance_type)),
-        *([] if posterior is None else [f"posterior={{{', '.join(sampling)}}}" if sampling else "posterior=True"]),
+        repr(list(choice.types) if len(choice.types) > 1 else str(em.covariance_type)),
+        *([] if posterior is None or open_number else [as_mapping]),
         *(text for text in _settings(em) if text.startswith("random_state=")),
         *_settings(em, _OF_THE_SELECTION),
     ]
     yield _call("selection = bg.select", arguments)
-    yield f"chosen = list(selection.table['n_components']).index({choice.n_components})"
-    yield "em = selection.models[chosen]"
-    if posterior is not None:
-        yield "posterior = selection.posteriors[chosen]"
+    seed = [] if posterior is None else [text for text in _settings(posterior) if text.startswith("random_state=")]
+    if choice.number is not None:
+        kind = [] if choice.number.covariance_type == "full" else [f"covariance_type={choice.number.covariance_type!r}"]
+        yield _call("number = bg.BayesianGaussianMixture", ["'auto'", *kind, *seed, *sampling], ".fit(X)")
+    yield f"choice = bg.selection.choose(selection{', number' if open_number else ''})"
+    yield "em = choice.em"
+    if posterior is not None and open_number:
+        yield _call(
+            "posterior = bg.BayesianGaussianMixture", [repr(posterior.n_components), *_settings(posterior), "init=em"], ".fit(X)"
+        )
+    elif posterior is not None:
+        yield "posterior = choice.posterior"
 
 
 def _settings(fit: Fit, without: tuple[str, ...] = (), *, as_dict: bool = False) -> list[str]:

@@ -184,6 +184,7 @@ def build_report(
     source: str | None = None,
     labels: ArrayLike | pd.Series | None = None,
     selection: Selection | None = None,
+    number: BayesianGaussianMixture | None = None,
     command: str | None = None,
     left_out: int = 0,
     missing: str | None = None,
@@ -205,7 +206,9 @@ def build_report(
     labels : array-like of shape (N,) or Series, optional
         Known labels to score the groups against, in the order of the rows; the name of a Series is shown. Some may be missing.
     selection : Selection, optional
-        The models among which this one was chosen: what ``select(..., posterior=True)`` returned, of one covariance type.
+        The models among which this one was chosen by :func:`bayesgmm.selection.choose`.
+    number : BayesianGaussianMixture, optional
+        The posterior with ``n_components="auto"`` that chose the number of groups in this selection.
     command : str, optional
         The shell command that makes this report.
     left_out : int
@@ -220,8 +223,8 @@ def build_report(
     Raises
     ------
     InvalidParameterError
-        If the fits cannot be compared (see `bayesgmm.comparison.compare`), the selection chose another number of groups, or EM has a noise
-        component.
+        If the fits cannot be compared (see `bayesgmm.comparison.compare`), the selection chose another model, a number is given without a
+        selection, or EM has a noise component.
     InvalidDataError
         If labels are not one a row, or too many different ones.
 
@@ -242,7 +245,7 @@ def build_report(
     '1 point in doubt.'
     """
     found = em_alone(em, X) if posterior is None else compare(em, posterior, X)
-    choice = None if selection is None else _choice(selection, found.em_params.n_components)
+    choice = _choice(selection, number, em)
     known = None if labels is None else score_labels(labels, found)
     origin = Origin(readable(str(name)), None if source is None else readable(str(source)), command, int(left_out))
     facts = facts_of(em, posterior, found, origin, known)
@@ -264,11 +267,16 @@ def build_report(
     return Report(origin.name, material, posterior)
 
 
-def _choice(selection: Selection, n_components: int) -> Choice:
-    choice = choose(selection)
-    if choice.n_components != n_components:
+def _choice(selection: Selection | None, number: BayesianGaussianMixture | None, em: GaussianMixture) -> Choice | None:
+    if selection is None:
+        if number is not None:
+            raise InvalidParameterError("number goes with the selection in which it chose: give selection, too.")
+        return None
+    choice = choose(selection, number)
+    ours, theirs = ((fit.n_components_, family(fit.covariance_type).name) for fit in (choice.em, em))
+    if ours != theirs:
         raise InvalidParameterError(
-            f"The selection takes {choice.n_components} components and the fits have {n_components}: "
-            "give the fits of choose(selection), or leave out selection."
+            f"The selection takes {ours[0]} components of type {ours[1]!r}, and the fits have {theirs[0]} of type {theirs[1]!r}: "
+            "give the fits of bayesgmm.selection.choose(selection, number), or leave out selection and number."
         )
     return choice

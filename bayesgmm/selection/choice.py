@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import adjusted_rand_score
 
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.files import json_records
-from bayesgmm.selection.selection import Selection, predicts_as_well
+from bayesgmm.selection.number import NumberOfGroups
+from bayesgmm.selection.selection import BARE_MENTION, Selection, predicts_as_well
 from bayesgmm.text import counted, listed
+from bayesgmm.typing import IntArray
 
 __all__ = ["Choice", "choose"]
 
@@ -41,8 +44,15 @@ class Choice:
     Attributes
     ----------
     selection : Selection
+        The models of one covariance type.
     row : int
         Of ``selection.table``.
+    number : NumberOfGroups or None
+        What a posterior in which the number is not known says of it, if it chose.
+    types : tuple of str
+        The covariance types that there were to choose among.
+    reasons : tuple of str
+        How the covariance type came about, and the groups, where these were chosen, too.
 
     Examples
     --------
@@ -54,6 +64,9 @@ class Choice:
 
     selection: Selection = field(repr=False)
     row: int
+    number: NumberOfGroups | None = None
+    types: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     @property
     def n_components(self) -> int:
@@ -118,7 +131,9 @@ class Choice:
 
     @property
     def unanimous(self) -> bool:
-        """Whether every criterion takes the number chosen, or has nothing against it."""
+        """Whether every criterion takes the number chosen, or has nothing against it; where a posterior chose it, whether that is sure."""
+        if self.number is not None:
+            return self.number.is_clear and self.number.most_probable == self.n_components
         posterior = not self.has_posteriors or self.n_components in self.predicts_as_well
         return self.by("bic") == self.by("icl") == self.n_components and posterior
 
@@ -138,42 +153,109 @@ class Choice:
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers ready for JSON."""
-        return {"n_components": self.n_components, "sentences": list(self.sentences), "models": json_records(self.models)}
+        number = None if self.number is None else self.number.summary()
+        sentences, models = list(self.sentences), json_records(self.models)
+        return {"n_components": self.n_components, "sentences": sentences, "number_of_groups": number, "models": models}
 
 
-def choose(selection: Selection) -> Choice:
-    """Choose the model with the least BIC; of models too close to tell apart, the one with the fewest groups.
+def choose(selection: Selection, posterior: BayesianGaussianMixture | None = None) -> Choice:
+    """Choose the model that describes the groups that stand apart.
+
+    Of models of one covariance type it is that with the least BIC; of models too close to tell apart, the one with the fewest components.
+    Of several types, that with the least BIC among those of which every component is a group of its own, and the same groups as those
+    of the model with the least BIC of all, whose components may be more: where a few round components cost less than a long one, BIC
+    takes them. With a posterior of the number of components whose draws hold, its most probable number of groups is taken instead.
 
     Parameters
     ----------
     selection : Selection
-        Of one covariance type, so that models differ in the number of components alone.
+    posterior : BayesianGaussianMixture, optional
+        Fitted to the same rows with ``n_components="auto"``.
 
     Returns
     -------
     Choice
 
-    Raises
-    ------
-    InvalidParameterError
-        If the models are of several covariance types.
-
     Notes
     -----
-    Models whose BIC is less than 2 above the least count as ties (Kass and Raftery 1995, JASA 90, 773-795, section 3.2).
+    Models whose BIC is less than 2 above the least count as ties (Kass and Raftery 1995, JASA 90, 773-795, section 3.2). Groups are the
+    same where the adjusted Rand index is at least 0.8 (Hubert and Arabie 1985, Journal of Classification 2, 193-218).
 
     Examples
     --------
     >>> import bayesgmm as bg
-    >>> found = bg.select(bg.datasets.load_faithful(), [1, 2, 3], "full", random_state=1, progressbar=False)
-    >>> choose(found).n_components
-    2
+    >>> found = bg.select(bg.datasets.load_faithful(), [1, 2, 3], random_state=1, progressbar=False)
+    >>> choice = choose(found)
+    >>> choice.n_components, choice.em.covariance_type
+    (2, 'full')
     """
-    kinds = selection.table["covariance_type"].unique()
-    if len(kinds) > 1:
-        raise InvalidParameterError(f"choose takes models of one covariance type, got {', '.join(kinds)}.")
-    fewest = selection.ties("bic")["n_components"].astype(int).idxmin()
-    return Choice(selection, int(np.flatnonzero(selection.table.index == fewest)[0]))
+    fewest: Any = selection.ties("bic")["n_components"].astype(int).idxmin()
+    if posterior is None and selection.table["covariance_type"].nunique() == 1:
+        return _chosen(selection, fewest)
+    number = None if posterior is None else NumberOfGroups.of(posterior)
+    if posterior is None or number is None or not number.check.passed:
+        members = selection.groups(fewest)
+        n, labels, instead = int(members.max()) + 1, members[_labels(selection, fewest)], fewest
+    else:
+        n, labels, instead = number.most_probable, posterior.rows_in_groups(), _with_as_many(selection, posterior, fewest)
+    table = selection.ranking("bic")
+    of_groups = (row for row in table.index[table["n_components"] == n] if _are_groups(selection, row, labels))
+    row = next(of_groups, instead)
+    return _chosen(selection, row, number, _reasons(selection, fewest, row, n))
+
+
+_SAME_GROUPS = 0.8
+
+
+def _chosen(selection: Selection, row: int, number: NumberOfGroups | None = None, reasons: Iterable[str] = ()) -> Choice:
+    kinds = selection.table["covariance_type"]
+    place = int((kinds.loc[:row] == kinds[row]).sum()) - 1
+    return Choice(selection.of_type(kinds[row]), place, number, tuple(kinds.unique()), tuple(reasons))
+
+
+def _labels(selection: Selection, row: int) -> IntArray:
+    model = selection.models[row]
+    assert model is not None
+    return model.predict(selection.X)
+
+
+def _are_groups(selection: Selection, row: int, labels: IntArray) -> bool:
+    """Whether every component of a model is a group of its own, and these are the groups of the labels."""
+    apart = len(np.unique(selection.groups(row))) == int(selection.table["n_components"][row])
+    return apart and adjusted_rand_score(labels, _labels(selection, row)) >= _SAME_GROUPS
+
+
+def _with_as_many(selection: Selection, posterior: BayesianGaussianMixture, otherwise: int) -> int:
+    """Return the row of the model with the posterior's components, if EM found a proper maximum of it."""
+    table = selection.ranking("bic")
+    alike = (table["n_components"] == posterior.n_components_) & (table["covariance_type"] == posterior.family_.name)
+    return int(table.index[alike][0]) if alike.any() else otherwise
+
+
+def _reasons(selection: Selection, best: int, row: int, n_groups: int) -> Iterator[str]:
+    """Say how the shape came about, and what is described in place of groups where these are not normal."""
+    table, kinds = selection.table, selection.table["covariance_type"].unique()
+    of_best: Any = table.loc[best]
+    of_row: Any = table.loc[row]
+    among = f" and {counted(len(kinds), 'covariance type')}" if len(kinds) > 1 else ""
+    numbers = sorted(int(n) for n in table["n_components"].unique())
+    components = counted(int(of_best["n_components"]), "component")
+    yield (
+        f'Of {_reach(numbers)} components{among}, EM takes {components} of type "{of_best["covariance_type"]}" by BIC'
+        + (f", which are {counted(len(np.unique(selection.groups(best))), 'group')}." if of_best["n_components"] > 1 else ".")
+    )
+    if of_row["n_components"] != n_groups:
+        yield (
+            f"No model with one normal component a group finds the {n_groups} groups, so these are not normal: what follows describes "
+            f"{counted(int(of_row['n_components']), 'component')}, some of which are one group together."
+        )
+    elif row != best:
+        of_groups = f"Of models with one component for each of the {n_groups} groups"
+        yield f'{of_groups}, BIC takes type "{of_row["covariance_type"]}", described here.'
+
+
+def _reach(numbers: list[int]) -> str:
+    return f"{numbers[0]} to {numbers[-1]}" if numbers == list(range(numbers[0], numbers[-1] + 1)) else listed(numbers)
 
 
 def _sentences(choice: Choice) -> Iterator[str]:
@@ -181,10 +263,16 @@ def _sentences(choice: Choice) -> Iterator[str]:
     best, own = int(ranking["n_components"].iloc[0]), float(choice.selection.table["bic"].iloc[choice.row])
     others = ranking[ranking["n_components"] != K]
     gaps = [f"{row['bic'] - own:.1f} for {row['n_components']}" for _, row in others.iterrows()]
-    if best != K:
+    if choice.number is not None:
+        yield from choice.number.sentences
+        yield from () if choice.number.check.passed else ("So the number is taken from EM.",)
+    yield from choice.reasons
+    if best != K and own - ranking["bic"].iloc[0] < BARE_MENTION:
         yield f"BIC is least for {best} groups, but {K} come within 2 of it, too little to tell them apart: the fewer are taken."
+    elif best != K:
+        yield f"With this covariance type BIC is least for {counted(best, 'component')}."
     elif gaps:
-        yield f"Of {listed(choice.numbers)} groups, BIC takes {K}; it is higher by {listed(gaps[:3])}."
+        yield f"Of {_reach(choice.numbers)} groups, BIC takes {K}; it is higher by {listed(gaps[:3])}."
     yield f"ICL, which counts groups that stand apart, takes {'the same' if choice.by('icl') == K else choice.by('icl')}."
     if choice.has_posteriors:
         yield _prediction(choice) + _unsettled(choice)

@@ -14,8 +14,8 @@ import pandas as pd
 from bayesgmm.covariance import WITH_PRIORS, family
 from bayesgmm.em import Fitting
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayesgmm.estimators.criteria import bic
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
+from bayesgmm.estimators.least_bic import rank
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_turns
 from bayesgmm.params import MixtureParams
@@ -140,10 +140,7 @@ class _Fit:
     @property
     def rank(self) -> float:
         """BIC of a maximum that means something; infinity of any other."""
-        fit = self.fitting
-        if fit is None or not fit.is_sound:
-            return np.inf
-        return bic(fit.log_likelihood, fit.n_parameters, fit.view.sample.rows.total)
+        return np.inf if self.fitting is None else rank(self.fitting)
 
     def go_on(self, step: Callable[[Fitting], object]) -> None:
         """Take a step of the fit, or keep the reason why it cannot be taken instead."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bayesgmm.estimators.criteria import aic, bic, log_certainty
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.resolution import Repeats, advice_on_repeats, repeats
 from bayesgmm.text import counted, listed
-from bayesgmm.typing import ArrayLike, FloatArray
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 from bayesgmm.validation import check_weights
 
 if TYPE_CHECKING:
@@ -130,6 +130,41 @@ class Selection:
         GaussianMixture
         """
         return self._fit(self.ranking(criterion).index[0])
+
+    def of_type(self, covariance_type: str) -> Selection:
+        """Return the models of one covariance type.
+
+        Parameters
+        ----------
+        covariance_type : str
+            As in ``table``.
+
+        Returns
+        -------
+        Selection
+        """
+        at = np.flatnonzero(self.table["covariance_type"] == covariance_type)
+        if not len(at):
+            raise InvalidParameterError(
+                f"no model is {covariance_type!r}: there are {', '.join(self.table['covariance_type'].unique())}"
+            )
+        table = self.table.iloc[at].reset_index(drop=True)
+        posteriors = tuple(self.posteriors[i] for i in at) if self.posteriors else ()
+        return replace(self, table=table, models=tuple(self.models[i] for i in at), posteriors=posteriors)
+
+    def groups(self, row: int | None = None) -> IntArray:
+        """Return which group each component of a model is in (``groups_`` of `GaussianMixture`): how many groups stand apart.
+
+        Parameters
+        ----------
+        row : int, optional
+            Of the table; by default that of the best model by BIC.
+
+        Returns
+        -------
+        int array of shape (K,)
+        """
+        return self._fit(self.ranking().index[0] if row is None else row).groups_
 
     def ties(self, criterion: str = "bic") -> pd.DataFrame:
         """Return the best model and those that the data cannot tell from it by this criterion.
@@ -295,7 +330,9 @@ def _best(selection: Selection) -> str:
     starts = f" ({row['n_starts_at_best']} of {row['n_starts']} starts of EM found this maximum)" if row["n_starts"] > 1 else ""
     doubt = "" if row["status"] == "converged" else f" But: {row['message']}."
     best = f"Best of {counted(len(selection.table), 'model')} by BIC (smaller is better)"
-    return f"{best}: {_model(row)}, BIC {row['bic']:.1f}{starts}.{doubt}"
+    n = int(selection.groups().max()) + 1
+    groups = f" {counted(n, 'group')} {'stands' if n == 1 else 'stand'} apart." if n < row["n_components"] else ""
+    return f"{best}: {_model(row)}, BIC {row['bic']:.1f}{starts}.{groups}{doubt}"
 
 
 def _ties(selection: Selection) -> str:

@@ -23,6 +23,8 @@ from bayesgmm.text import listed, shortened
 from bayesgmm.typing import FloatArray
 
 __all__ = [
+    "CATEGORIES",
+    "DATES",
     "TEXT",
     "NotNumbersError",
     "Wrong",

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 
-from bayesgmm.tables.numeric import Wrong, as_numbers
+from bayesgmm.tables.numeric import CATEGORIES, DATES, TEXT, Wrong, as_numbers, reads_as_number
 from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Extent", "constant", "dependent_columns", "extents", "numbering"]
+__all__ = ["Extent", "constant", "dependent_columns", "extents", "marks", "numbering", "wording"]
 
 _ID = re.compile(r"unnamed: \d+|index|id|uid|level_0|row([ _-]?(id|name|number|index)s?)?|rownames", re.IGNORECASE)
 """Names of columns that only tell rows apart."""
 _ENDS_IN_ID = re.compile(r".*([a-z]I[dD]|[ _.-][iI][dD])")
+_BEGINS_WITH_NUMBER = re.compile(r"\s*[-+]?\.?\d")
+_MOST_MARKS, _FEWEST_MARKED = 3, 30
+"""Different values, at most, of marks and codes, and rows from which on so few are no chance."""
 _FEWEST = 10
 """Rows from which on it is no chance that the values of a column are consecutive numbers."""
 
@@ -37,6 +41,8 @@ class Extent:
     n_values: float
     is_whole: bool
     is_run: bool
+    n_different: float = np.inf
+    """How many different values, where they were counted."""
 
 
 def extents(frame: pd.DataFrame) -> list[Extent]:
@@ -51,8 +57,9 @@ def extents(frame: pd.DataFrame) -> list[Extent]:
         lowest, highest = (float(there.min()), float(there.max())) if n else (np.nan, np.nan)
         with np.errstate(invalid="ignore"):
             is_whole = n > 0 and bool((there == np.floor(there)).all())
-        run = is_whole and n == len(values) and highest - lowest == n - 1 and len(np.unique(there)) == n
-        found.append(Extent(str(name), lowest, highest, n, is_whole, run))
+        different = len(np.unique(there))
+        run = is_whole and n == len(values) and highest - lowest == n - 1 and different == n
+        found.append(Extent(str(name), lowest, highest, n, is_whole, run, different))
     return found
 
 
@@ -70,6 +77,28 @@ def numbering(columns: Iterable[Extent]) -> dict[str, str]:
     return found
 
 
+def wording(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the columns of text, dates or categories, in which not one value is a number, each with the reason.
+
+    Text that may stand for numbers, with units, commas or limits such as "<5", is not among them: somebody has to say what it means.
+    """
+    found = {}
+    for name, column in frame.items():
+        wrong = as_numbers(column)
+        if not isinstance(wrong, Wrong) or wrong.kind not in (TEXT, DATES, CATEGORIES):
+            continue
+        is_text = wrong.kind is TEXT
+        if not any(_may_be_number(value, is_text) for value in column.dropna().unique()):
+            found[str(name)] = wrong.kind.what if not is_text else f"text, such as {wrong.shown}"
+    return found
+
+
+def _may_be_number(value: object, is_text: bool) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, Real)
+    return _BEGINS_WITH_NUMBER.match(value) is not None if is_text else reads_as_number(value)
+
+
 def constant(columns: Iterable[Extent]) -> dict[str, str]:
     """Return the columns that have one value in every row, or none, each with the reason."""
     found = {}
@@ -79,6 +108,15 @@ def constant(columns: Iterable[Extent]) -> dict[str, str]:
         elif column.highest == column.lowest and column.n_values > 1:
             found[column.name] = f"{column.lowest:.10g} in every row"
     return found
+
+
+def marks(columns: Iterable[Extent]) -> dict[str, str]:
+    """Return the columns of so few different values that these are marks or codes, each with the reason."""
+    return {
+        column.name: f"only {column.n_different:.0f} different values, as marks and codes have"
+        for column in columns
+        if 1 < column.n_different <= _MOST_MARKS and column.n_values >= _FEWEST_MARKED
+    }
 
 
 def dependent_columns(X: FloatArray, names: Sequence[str]) -> str:

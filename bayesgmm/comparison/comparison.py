@@ -12,6 +12,7 @@ import xarray as xr
 from bayesgmm.comparison import verdicts
 from bayesgmm.comparison.groups import EMPartition, GroupsUsed, em_partition, groups_used
 from bayesgmm.comparison.tables import match, parameter_table, responsibility_table
+from bayesgmm.criticism.group_shapes import shapes_of
 from bayesgmm.criticism.predictive_checks import predictive_check
 from bayesgmm.diagnostics import Check, convergence_table, sampler_table
 from bayesgmm.diagnostics.verdict import verdict
@@ -58,6 +59,8 @@ class Comparison:
     groups : GroupsUsed
         How many of the components have points, and which two may be one group: ``occupied``, the posterior probability of each number of
         components with points, and ``same`` (K, K), the probability that two components are one hill of the density.
+    shapes : pandas.DataFrame
+        Whether each group is shaped like a normal distribution (:func:`bayesgmm.criticism.group_shapes`).
     verdicts : tuple of Check
         The comparison in plain words.
     checks : tuple of Check
@@ -93,6 +96,7 @@ class Comparison:
     predictive: pd.DataFrame
     partition: EMPartition
     groups: GroupsUsed
+    shapes: pd.DataFrame
     verdicts: tuple[Check, ...]
     checks: tuple[Check, ...]
     order: tuple[int, ...]
@@ -157,7 +161,7 @@ class Comparison:
         dict
             Keys ``n_observations``, ``n_components``, ``features``, ``n_changed``, ``largest_gap``, ``n_in_doubt``,
             ``verdicts``, ``checks``, ``parameters``, ``changed``, ``in_doubt`` (at most 1000 rows each),
-            ``partition``, ``groups``, ``convergence``, ``sampler``, ``predictive``.
+            ``partition``, ``groups``, ``shapes``, ``convergence``, ``sampler``, ``predictive``.
         """
         tables = {"changed": self.changed.head(_MOST_LISTED), "in_doubt": self.doubtful.head(_MOST_LISTED)}
         return {
@@ -172,6 +176,7 @@ class Comparison:
             **{name: json_records(table.rename_axis("row").reset_index()) for name, table in tables.items()},
             "partition": self.partition.summary(),
             "groups": self.groups.summary(),
+            "shapes": json_records(self.shapes.reset_index()),
             "convergence": json_records(self.convergence),
             "sampler": json_records(self.sampler.reset_index()),
             "predictive": json_records(self.predictive),
@@ -315,6 +320,7 @@ def compare(
     partition = em_partition(fits.em_responsibilities, fits.posterior, fits.X, random_state)
     used = groups_used(fits.posterior, fits.X, random_state)
     check = predictive_check(fits.posterior, fits.X, fits.features, n_replicates, random_state)
+    shapes = shapes_of(fits.posterior, fits.X, fits.features, random_state=random_state)
     convergence, sampler = convergence_table(tree), sampler_table(tree)
     checks = verdict(convergence, sampler, fits.posterior.batch_shape[0], tree)
     return Comparison(
@@ -325,6 +331,7 @@ def compare(
         predictive=check.table,
         partition=partition,
         groups=used,
+        shapes=shapes,
         verdicts=(
             verdicts.agreement(responsibilities),
             verdicts.partition(partition),
@@ -334,6 +341,7 @@ def compare(
             verdicts.predictive(check.probability, check.table, n_replicates),
             verdicts.doubt(responsibilities),
             *verdicts.groups(used),
+            *verdicts.shapes(shapes),
             *verdicts.columns(fits.X, fits.features),
             *verdicts.alignment(fits.order),
         ),

@@ -12,7 +12,7 @@ from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.partitions.doubt import CLEAR
 from bayesgmm.tables.uninformative import dependent_columns
-from bayesgmm.text import counted
+from bayesgmm.text import counted, listed
 from bayesgmm.typing import FloatArray
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "parameters",
     "partition",
     "predictive",
+    "shapes",
 ]
 
 # A point counts as in doubt if its label is wrong with more than this probability.
@@ -34,6 +35,9 @@ DOUBT = 1 - CLEAR
 _CHANGED, _IN_DOUBT, _DISTANCE, _PREDICTIVE = 0.01, 0.1, 2.0, 0.01
 _FEWER, _ONE_GROUP = 0.05, 0.5
 _MOST_PAIRS = 2
+_MOST_SHAPES = 3
+_BY_CHANCE, _SKEWED, _HEAVY = 0.01, 0.5, 1.25
+"""Share of simulated groups that are as odd, below which it is no chance; and skewness and tails from which on it matters."""
 
 
 def agreement(responsibilities: pd.DataFrame) -> Check:
@@ -89,6 +93,27 @@ def groups(used: GroupsUsed) -> tuple[Check, ...]:
     return (
         Check("groups", doubt, _ONE_GROUP, doubt < _ONE_GROUP, " ".join([*said, "There may be fewer groups than were asked for."])),
     )
+
+
+def shapes(table: pd.DataFrame) -> tuple[Check, ...]:
+    """A doubt that the groups are normal distributions, if there is one; otherwise nothing."""
+    level = _BY_CHANCE / len(table)
+    skewed = (table["skewness_tail"] <= level) & (table["skewness"].abs() >= _SKEWED)
+    heavy = (table["tails_tail"] <= level) & (table["tails"] >= _HEAVY)
+    if not (skewed | heavy).any():
+        return ()
+    said = []
+    for k in np.flatnonzero(skewed | heavy):
+        row = table.iloc[k]
+        side = f"to the {'right' if row['skewness'] > 0 else 'left'} in {row['column']}"
+        tails = "has heavier tails" + (f", longer {side}" if skewed.iloc[k] else "")
+        said.append(f"group {k} {tails if heavy.iloc[k] else f'is skewed {side}'}")
+    sentence = (
+        f"Not every group is shaped like a normal distribution: {listed(said, _MOST_SHAPES, separator='; ', conjunction='; ')}. Such a "
+        "group may take two components, so more components need not be more groups."
+    )
+    worst = float(np.nanmin(table[["skewness_tail", "tails_tail"]].to_numpy()))
+    return (Check("shapes", worst, level, False, sentence),)
 
 
 def parameters(table: pd.DataFrame) -> Check:

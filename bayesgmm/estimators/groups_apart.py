@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 from scipy.sparse import csgraph
 
-from bayesgmm.em import impute
+from bayesgmm.em.impute import impute
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray, IntArray
@@ -66,7 +66,8 @@ def groups_apart(params: MixtureParams, rows: MemoryRows) -> IntArray:
     X = impute(some.values, params, 1, np.random.default_rng(_SEED))[0] if np.isnan(some.values).any() else some.values
     probability = params.responsibilities(X)
     responsibilities = probability if some.weights is None else some.weights[:, None] * probability
-    together, sizes = params.unimodal_pairs(), responsibilities.sum(0)
+    together: np.ndarray = params.unimodal_pairs()
+    sizes = responsibilities.sum(0)
     shared = probability.T @ responsibilities
     touch = shared >= _LEAST_SHARED * np.minimum(sizes, sizes[:, None])
     for j, k in combinations(range(K), 2):
@@ -98,7 +99,7 @@ def _is_one_hill(z: FloatArray, share: FloatArray) -> bool:
     sds = np.sqrt((share * (z[:, None] - means) ** 2).sum(0) / sizes)
     if sds.min() == 0 or means[0] == means[1]:
         return bool(means[0] == means[1])
-    places = np.linspace(*means, _PLACES)
+    places = np.linspace(means[0], means[1], _PLACES)
     valley = places[(sizes / sds * np.exp(-0.5 * ((places[:, None] - means) / sds) ** 2)).sum(1).argmin()]
     width = np.abs(means - valley).min() / 3.0
     if width == 0:

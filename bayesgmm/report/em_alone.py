@@ -12,6 +12,7 @@ import xarray as xr
 from bayesgmm.comparison import Comparison, verdicts
 from bayesgmm.comparison.groups import GroupsUsed, groups_used
 from bayesgmm.comparison.tables import parameter_table
+from bayesgmm.criticism.group_shapes import shapes_of
 from bayesgmm.criticism.predictive_checks import predictive_check
 from bayesgmm.diagnostics import Check
 from bayesgmm.estimators import GaussianMixture
@@ -136,6 +137,7 @@ def em_alone(em: GaussianMixture, X: ArrayLike | pd.DataFrame | None) -> EMAlone
             verdicts.em_convergence(em),
             verdicts.predictive(check.probability, check.table, n_replicates),
             verdicts.doubt(table.rename(columns={"em_doubt": "posterior_doubt"}).assign(cause="overlap")),
+            *verdicts.shapes(shapes_of(one, rows, features, random_state=0)),
             *verdicts.columns(rows, features),
         ),
         features=features,

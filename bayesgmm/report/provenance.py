@@ -134,7 +134,11 @@ def _seed(fit: Fit) -> int | None:
 
 
 def recipe(
-    em: GaussianMixture, posterior: BayesianGaussianMixture | None, facts: dict[str, Any], choice: Choice | None = None
+    em: GaussianMixture,
+    posterior: BayesianGaussianMixture | None,
+    facts: dict[str, Any],
+    choice: Choice | None = None,
+    number: BayesianGaussianMixture | None = None,
 ) -> str:
     """Return the Python code that makes the same fits, the same choice and the same report.
 
@@ -146,6 +150,8 @@ def recipe(
         From `facts_of`.
     choice : Choice, optional
         Of the number of groups, if there was one.
+    number : BayesianGaussianMixture, optional
+        The posterior that chose it.
     """
     data, known, source = facts["data"], facts["known_labels"], facts["source"]
     report = ["em", *(["X=X"] if posterior is None else ["posterior", "X"]), f"name={facts['name']!r}"]
@@ -164,8 +170,8 @@ def recipe(
     if choice is None:
         lines += _fitting(em, posterior, facts)
     else:
-        lines += _selecting(em, posterior, choice)
-        report += ["selection=selection", *([] if choice.number is None else ["number=number"])]
+        lines += _selecting(em, posterior, choice, number)
+        report += ["selection=selection", *([] if number is None else ["number=number"])]
     return "\n".join(["import bayesgmm as bg", *lines, _call("report = bg.report.build_report", report), "report.write('report')"])
 
 
@@ -179,32 +185,34 @@ def _fitting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, fac
         yield _call("posterior = bg.BayesianGaussianMixture", arguments, ".fit(X)")
 
 
-def _selecting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, choice: Choice) -> Iterator[str]:
+def _selecting(
+    em: GaussianMixture,
+    posterior: BayesianGaussianMixture | None,
+    choice: Choice,
+    number: BayesianGaussianMixture | None,
+) -> Iterator[str]:
     # Posteriors of all models, unless one in which the number is not known chose it.
-    open_number = choice.number is not None
-    sampling = [] if posterior is None else _settings(posterior, _OF_THE_SELECTION, as_dict=not open_number)
+    with_all = posterior is not None and number is None
+    sampling = _settings(posterior, _OF_THE_SELECTION, as_dict=True) if posterior is not None and with_all else []
     as_mapping = f"posterior={{{', '.join(sampling)}}}" if sampling else "posterior=True"
     arguments = [
         "X",
         repr(choice.numbers),
         repr(list(choice.types) if len(choice.types) > 1 else str(em.covariance_type)),
-        *([] if posterior is None or open_number else [as_mapping]),
+        *([as_mapping] if with_all else []),
         *(text for text in _settings(em) if text.startswith("random_state=")),
         *_settings(em, _OF_THE_SELECTION),
     ]
     yield _call("selection = bg.select", arguments)
-    seed = [] if posterior is None else [text for text in _settings(posterior) if text.startswith("random_state=")]
-    if choice.number is not None:
-        kind = [] if choice.number.covariance_type == "full" else [f"covariance_type={choice.number.covariance_type!r}"]
-        yield _call("number = bg.BayesianGaussianMixture", ["'auto'", *kind, *seed, *sampling], ".fit(X)")
-    yield f"choice = bg.selection.choose(selection{', number' if open_number else ''})"
+    if number is not None:
+        yield _call("number = bg.BayesianGaussianMixture", ["'auto'", *_settings(number)], ".fit(X)")
+    yield f"choice = bg.selection.choose(selection{', number' if number is not None else ''})"
     yield "em = choice.em"
-    if posterior is not None and open_number:
-        yield _call(
-            "posterior = bg.BayesianGaussianMixture", [repr(posterior.n_components), *_settings(posterior), "init=em"], ".fit(X)"
-        )
-    elif posterior is not None:
+    if with_all:
         yield "posterior = choice.posterior"
+    elif posterior is not None:
+        arguments = [repr(posterior.n_components), *_settings(posterior), "init=em"]
+        yield _call("posterior = bg.BayesianGaussianMixture", arguments, ".fit(X)")
 
 
 def _settings(fit: Fit, without: tuple[str, ...] = (), *, as_dict: bool = False) -> list[str]:

@@ -261,7 +261,7 @@ def build_report(
         priors=[] if posterior is None else describe_priors(posterior.priors_, found.features, kind),
         sensitivity=moved,
         insensitive=reason,
-        recipe=recipe(em, posterior, {**facts, "source": source}, choice),
+        recipe=recipe(em, posterior, {**facts, "source": source}, choice, number),
         missing=missing,
     )
     return Report(origin.name, material, posterior)

@@ -37,8 +37,6 @@ class NumberOfGroups:
         Its ``sensitivity_of_number()``; None where the concentration of the weights was learned.
     check : Check
         Whether its draws can be relied on.
-    covariance_type : str
-        Of its components.
 
     Examples
     --------
@@ -52,7 +50,6 @@ class NumberOfGroups:
     probabilities: pd.DataFrame = field(repr=False)
     sensitivity: pd.DataFrame | None = field(repr=False)
     check: Check
-    covariance_type: str
 
     @classmethod
     def of(cls, posterior: BayesianGaussianMixture) -> NumberOfGroups:
@@ -62,7 +59,7 @@ class NumberOfGroups:
             sensitivity = posterior.sensitivity_of_number()
         except InvalidParameterError:  # the concentration was learned
             sensitivity = None
-        return cls(probabilities, sensitivity, posterior.diagnose()[0], posterior.covariance_type)
+        return cls(probabilities, sensitivity, posterior.diagnose()[0])
 
     @property
     def most_probable(self) -> int:

@@ -1,10 +1,11 @@
 """How many groups stand apart: hills of a density, components of which several are one group, and EM that takes their number by BIC."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse.csgraph import connected_components
 
 import bayesgmm as bg
 from bayesgmm.estimators.groups_apart import groups_apart
@@ -45,26 +46,67 @@ def mixtures(draw):
 
 
 @settings(deadline=None, max_examples=60)
-@given(mixtures(), st.randoms(use_true_random=False))
-def test_hills_are_the_connected_components_of_pairs_with_one_mode(params, random):
-    hills = params.hills()
-    for t, pairs in enumerate(params.unimodal_pairs()):
-        n, labels = connected_components(pairs)
-        assert hills[t].max() + 1 == n
-        np.testing.assert_array_equal(hills[t][:, None] == hills[t], labels[:, None] == labels)
+@given(mixtures(), st.randoms(use_true_random=False), st.sampled_from([0.0, 0.3]))
+def test_hills_do_not_depend_on_order_or_coordinates(params, random, depth):
+    hills = params.hills(depth=depth)
+    same = hills[:, :, None] == hills[:, None]
     firsts = [np.unique(row, return_index=True)[1] for row in hills]
     assert all((np.diff(first) > 0).all() for first in firsts)
     order = random.sample(range(params.n_components), params.n_components)
-    renamed = MixtureParams(params.weights[:, order], params.means[:, order], params.scale_tril[:, order]).hills()
-    np.testing.assert_array_equal(
-        renamed[:, :, None] == renamed[:, None], (hills[:, :, None] == hills[:, None])[:, order][:, :, order]
+    renamed = MixtureParams(params.weights[:, order], params.means[:, order], params.scale_tril[:, order]).hills(depth=depth)
+    np.testing.assert_array_equal(renamed[:, :, None] == renamed[:, None], same[:, order][:, :, order])
+    D = params.n_features
+    A = np.random.default_rng(random.randrange(2**32)).normal(size=(D, D)) + 3 * np.eye(D)
+    moved = params.transform(np.arange(D) - 7.0, A).hills(depth=max(depth, 0.02))
+    np.testing.assert_array_equal(moved, params.hills(depth=max(depth, 0.02)))
+    assert (params.hills(depth=0.6).max(1) <= hills.max(1)).all()
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
+def test_hills_of_a_line_are_its_modes(seed, K):
+    """In one column the way between two means is the line: hills are those of the density on a fine grid that hold a mean."""
+    rng = np.random.default_rng(seed)
+    params = MixtureParams.from_covariances(
+        rng.dirichlet(np.ones(K)), 4 * rng.normal(size=(K, 1)), rng.uniform(0.2, 1.5, (K, 1, 1)) ** 2
     )
+    means = np.sort(params.means[:, 0])
+    for depth in (0.05, 0.3):
+        valleys = 0
+        grid = np.unique(np.concatenate([np.linspace(*pair, 4001) for pair in pairwise(means)] or [means]))
+        f = np.exp(params.log_density(grid[:, None]))
+        # Where the deepest point of a valley is near the threshold, the coarser grid may see it or not.
+        for low, high in pairwise(means):
+            own = f[(grid >= low) & (grid <= high)]
+            own = own / np.minimum(np.maximum.accumulate(own), np.maximum.accumulate(own[::-1])[::-1])
+            if abs(own.min() - (1 - depth)) < 0.02:
+                return
+            valleys += own.min() < 1 - depth
+        assert params.hills(depth=depth).max() + 1 == valleys + 1
 
 
-def test_hills_of_some_components():
-    params = MixtureParams.from_covariances([0.3, 0.4, 0.3], [[0.0], [1.6], [3.2]], [[[1.0]]] * 3)
-    np.testing.assert_array_equal(params.hills(), [0, 0, 0])
-    np.testing.assert_array_equal(params.hills(np.array([True, False, True])), [0, -1, 1])  # without the one between them
+def test_hills_of_far_and_near_components():
+    """Far apart each is its own hill, however the columns are stretched; two of one mean are one, and what lies between fills a valley."""
+    stretched = np.diag([1.0, 1e8])
+    params = MixtureParams.from_covariances(
+        [0.3, 0.4, 0.3], [[0.0, 0.0], [9.0, 0.0], [9.0, 0.0]], [stretched, stretched, 4 * stretched]
+    )
+    np.testing.assert_array_equal(params.hills(), [0, 1, 1])
+    far = MixtureParams.from_covariances([0.5, 0.5], [[1e9], [1e9 + 9.0]], [[[1.0]], [[1.0]]])
+    np.testing.assert_array_equal(far.hills(), [0, 1])
+    filled = MixtureParams.from_covariances([0.3, 0.4, 0.3], [[0.0], [2.0], [4.0]], [[[1.0]]] * 3)
+    np.testing.assert_array_equal(filled.hills(), [0, 0, 0])
+    np.testing.assert_array_equal(filled.hills(np.array([True, False, True])), [0, -1, 1])
+    with pytest.raises(InvalidParameterError, match="depth must be"):
+        filled.hills(depth=1.0)
+
+
+def test_two_long_components_that_make_an_angle_are_one_hill():
+    """On the straight line between their means there is nothing; round the corner, on the ridge, the density hardly falls."""
+    angle = MixtureParams.from_covariances([0.5, 0.5], [[3.0, 0.0], [0.0, 3.0]], [np.diag([9.0, 0.1]), np.diag([0.1, 9.0])])
+    middle, corner = np.exp(angle.log_density([[1.5, 1.5], [1.0, 0.0]]) - angle.log_density([[3.0, 0.0]]))
+    assert (middle < 1e-3, corner > 0.7) == (True, True)
+    np.testing.assert_array_equal(angle.hills(), [0, 0])
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.1])

@@ -76,3 +76,16 @@ def test_without_being_asked_nothing_is_sampled(groups):
     found = select(groups, [1], "full", progressbar=False)
     assert found.posteriors == ()
     assert "elpd" not in found.table
+
+
+def test_probabilities_follow_from_the_evidence_and_the_prior_of_the_number(selection):
+    """Of the models that have a posterior: Bayes' theorem, and the models' own evidence."""
+    table = selection.table.dropna(subset="elpd")
+    prior = np.exp(bg.priors.BetaNegativeBinomial().log_probability(int(selection.table["n_components"].max())))
+    weights = np.exp(table["log_evidence"] - table["log_evidence"].max()) * prior[table["n_components"] - 1]
+    np.testing.assert_allclose(table["probability"], weights / weights.sum(), rtol=1e-9)
+    for row, fit in enumerate(selection.posteriors):
+        if fit is not None:
+            found = fit.log_evidence()
+            assert abs(found.log_evidence - selection.table["log_evidence"][row]) < 4 * np.hypot(found.error, 0.1)
+    assert "By their evidence the most probable of these" in str(selection)

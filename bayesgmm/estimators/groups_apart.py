@@ -66,7 +66,8 @@ def groups_apart(params: MixtureParams, rows: MemoryRows) -> IntArray:
     X = impute(some.values, params, 1, np.random.default_rng(_SEED))[0] if np.isnan(some.values).any() else some.values
     probability = params.responsibilities(X)
     responsibilities = probability if some.weights is None else some.weights[:, None] * probability
-    together: np.ndarray = params.unimodal_pairs()
+    hills = params.hills()
+    together = hills[:, None] == hills
     sizes = responsibilities.sum(0)
     shared = probability.T @ responsibilities
     touch = shared >= _LEAST_SHARED * np.minimum(sizes, sizes[:, None])

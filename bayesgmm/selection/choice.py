@@ -32,6 +32,9 @@ _COLUMNS = (
     "elpd_difference_se",
     "high_k",
     "occupied",
+    "log_evidence",
+    "log_evidence_error",
+    "probability",
     "status",
     "posterior_verdict",
 )
@@ -205,6 +208,7 @@ def choose(selection: Selection, posterior: BayesianGaussianMixture | None = Non
 
 
 _SAME_GROUPS = 0.8
+_WORTH_SAYING, _ROUGH = 0.05, 0.3
 
 
 def _chosen(selection: Selection, row: int, number: NumberOfGroups | None = None, reasons: Iterable[str] = ()) -> Choice:
@@ -275,6 +279,7 @@ def _sentences(choice: Choice) -> Iterator[str]:
         yield f"Of {_reach(choice.numbers)} groups, BIC takes {K}; it is higher by {listed(gaps[:3])}."
     yield f"ICL, which counts groups that stand apart, takes {'the same' if choice.by('icl') == K else choice.by('icl')}."
     if choice.has_posteriors:
+        yield from _evidence(choice)
         yield _prediction(choice) + _unsettled(choice)
     rows = choice.selection.table.drop(ranking.index)
     if len(rows):
@@ -294,6 +299,18 @@ def _prediction(choice: Choice) -> str:
     if K in near:
         return f"Rows left out are predicted best by {posterior}, but with {K} about as well."
     return f"Rows left out are predicted clearly better by {posterior}: look at that model, too."
+
+
+def _evidence(choice: Choice) -> Iterator[str]:
+    """How probable the numbers of groups are by the evidence of their models."""
+    table = choice.selection.table.dropna(subset="probability").sort_values("probability", ascending=False, kind="stable")
+    worth = table[table["probability"] >= _WORTH_SAYING]
+    if len(table) > 1:
+        said = [f"{row['n_components']} ({row['probability']:.0%})" for _, row in worth.iterrows()]
+        rough = (
+            " Where the errors of the evidence are large, that is rough." if (worth["log_evidence_error"] > _ROUGH).any() else ""
+        )
+        yield f"By their evidence the numbers of components are as probable as this: {listed(said)}.{rough}"
 
 
 def _unsettled(choice: Choice) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
+from bayesgmm.bayes.draws import Evidence
 from bayesgmm.covariance import WITH_PRIORS, family
 from bayesgmm.em import Fitting
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
@@ -20,11 +22,12 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, Likelih
 from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_turns
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.number_of_groups import mean_occupied
+from bayesgmm.priors import BetaNegativeBinomial, NumberPrior
 from bayesgmm.progress import steps
 from bayesgmm.rows import Rows, rows_to_fit
 from bayesgmm.rows.check import check_rows
 from bayesgmm.selection.selection import CRITERIA, Selection, failed_row, model_row
-from bayesgmm.typing import ArrayLike, RandomState
+from bayesgmm.typing import ArrayLike, FloatArray, RandomState
 from bayesgmm.validation import check_count, check_weights
 
 if TYPE_CHECKING:
@@ -72,9 +75,10 @@ def select(
     sample_weight : array-like of shape (N,), optional
         How often each row counts; the N of BIC is then their sum.
     posterior : bool or mapping
-        Also sample the posterior of every model that EM could fit (full, tied, diag and spherical), and add what it says of rows left out
-        and of occupied components to the table. A mapping has settings for `BayesianGaussianMixture`, such as ``priors`` and ``draws``:
-        ``{"priors": Priors(concentration=0.1)}`` is a sparse prior, which leaves components empty that the data do not need.
+        Also sample the posterior of every model that EM could fit (full, tied, diag and spherical), and add what it says of rows left out,
+        of occupied components, and of the models' probabilities to the table. A mapping has settings for `BayesianGaussianMixture`, such as
+        ``priors`` and ``draws``: ``{"priors": Priors(concentration=0.1)}`` is a sparse prior, which leaves components empty that the data
+        do not need.
     random_state : int, Generator, RandomState or None
         A number goes to every model as it is. Fits start from those of their neighbours as well, so that one of them fitted on its own
         may end lower.
@@ -257,7 +261,7 @@ def with_posteriors(found: Selection, sampling: Mapping[str, Any], seed: int, *,
     """
     from bayesgmm.criticism import loo
 
-    sampled: list[tuple[BayesianGaussianMixture, Elpd] | None] = []
+    sampled: list[_Sampled | None] = []
     with quiet(), steps("Sampling posteriors", len(found.models), shown=progressbar) as advance:
         for model, status in zip(found.models, found.table["status"], strict=True):
             one = None
@@ -270,27 +274,51 @@ def with_posteriors(found: Selection, sampling: Mapping[str, Any], seed: int, *,
                     progressbar=False,
                     **sampling,
                 ).fit(found.X, sample_weight=found.sample_weight)
-                one = fit, loo(fit, max_refits=0, progressbar=False)
+                one = fit, loo(fit, max_refits=0, progressbar=False), _log_evidence(fit)
             sampled.append(one)
             advance()
+    number = getattr(sampling.get("priors"), "number", None) or BetaNegativeBinomial()
     table = found.table.join(_posterior_columns(sampled).set_index(found.table.index))
-    table.attrs = {**found.table.attrs, "larger is better": ["elpd", "elpd_difference"]}
+    table["probability"] = _probabilities(table, number)
+    table.attrs = {**found.table.attrs, "larger is better": ["elpd", "elpd_difference", "log_evidence", "probability"]}
     return replace(found, table=table, posteriors=tuple(one and one[0] for one in sampled))
 
 
-def _posterior_columns(sampled: list[tuple[BayesianGaussianMixture, Elpd] | None]) -> pd.DataFrame:
+type _Sampled = tuple[BayesianGaussianMixture, Elpd, Evidence]
+"""A posterior, what it predicts, and its evidence."""
+
+
+def _log_evidence(fit: BayesianGaussianMixture) -> Evidence:
+    try:
+        return fit.log_evidence()
+    except (InvalidParameterError, InvalidDataError):  # no chains under these priors, or too many orders of components
+        return Evidence(np.nan, np.nan)
+
+
+def _probabilities(table: pd.DataFrame, prior: NumberPrior) -> FloatArray:
+    """Return posterior probabilities of the models of a table, their types alike before the data; NaN if one has no evidence."""
+    logs = table["log_evidence"].to_numpy(float)
+    known = ~np.isnan(logs)
+    if (table["posterior_verdict"].ne("") & ~known).any() or not known.any():
+        return np.full(len(table), np.nan)
+    numbers = table["n_components"].to_numpy(int)
+    logs = np.where(known, logs + prior.log_probability(numbers.max())[numbers - 1], -np.inf)
+    return np.where(known, special.softmax(logs), np.nan)
+
+
+def _posterior_columns(sampled: Sequence[_Sampled | None]) -> pd.DataFrame:
     best = max((one[1] for one in sampled if one is not None), key=lambda elpd: elpd.elpd, default=None)
     rows = []
     for one in sampled:
         if one is None or best is None:
-            rows.append((np.nan,) * 6 + ("",))
+            rows.append((np.nan,) * 8 + ("",))
             continue
-        fit, elpd = one
+        fit, elpd, evidence = one
         difference = replace(elpd, table=elpd.table.assign(elpd=elpd.table["elpd"] - best.table["elpd"]))
-        verdict = fit.diagnose()[0].sentence
-        rows.append((elpd.elpd, elpd.se, difference.elpd, difference.se, len(elpd.high_k), mean_occupied(fit), verdict))
-    names = ["elpd", "elpd_se", "elpd_difference", "elpd_difference_se", "high_k", "occupied", "posterior_verdict"]
-    return pd.DataFrame(rows, columns=names)
+        predicted = elpd.elpd, elpd.se, difference.elpd, difference.se, len(elpd.high_k)
+        rows.append((*predicted, mean_occupied(fit), evidence.log_evidence, evidence.error, fit.diagnose()[0].sentence))
+    names = ["elpd", "elpd_se", "elpd_difference", "elpd_difference_se", "high_k", "occupied"]
+    return pd.DataFrame(rows, columns=[*names, "log_evidence", "log_evidence_error", "posterior_verdict"])
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

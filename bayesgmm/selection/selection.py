@@ -32,7 +32,7 @@ _FAULTS = {
     "spurious": "ended with too few rows in a component and cannot be chosen",
     "max_iter": "had not converged at max_iter",
 }
-_MOST_LISTED = 5
+_MOST_LISTED, _WORTH_SAYING = 5, 0.05
 
 BARE_MENTION = 2.0
 """Kass and Raftery (1995), JASA 90, 773-795, section 3.2: twice the log Bayes factor below 2 is not worth more than a bare mention."""
@@ -73,6 +73,10 @@ class Selection:
         - ``elpd_difference`` to the best model, zero or less, and ``elpd_difference_se``, from the rows' differences;
         - ``high_k``: rows whose Pareto k says that their part of ``elpd`` cannot be relied on;
         - ``occupied``: posterior mean of the number of components that hold at least one row;
+        - ``log_evidence`` and ``log_evidence_error``: log-density of the rows under the prior, all parameters integrated out
+          (:meth:`bayesgmm.BayesianGaussianMixture.log_evidence`);
+        - ``probability``: of each of these models, from its evidence and the prior of the number of components (``priors.number``), all
+          covariance types being as probable beforehand; NaN if the evidence of one is not known;
         - ``posterior_verdict``: whether the draws can be relied on.
 
         Criteria of a model that could not be fitted are NaN, its status is "failed" and its message says why.
@@ -370,6 +374,10 @@ def _prediction(selection: Selection) -> str:
         f"The posterior that predicts rows left out best: {_model(best)}, elpd {best['elpd']:.1f} (larger is better), "
         f"with {best['occupied']:.1f} components occupied."
     )
+    sure = rows.dropna(subset="probability").sort_values("probability", ascending=False, kind="stable")
+    if len(sure):
+        said = _models(sure[sure["probability"] >= _WORTH_SAYING].head(_MOST_LISTED), "probability", ".0%")
+        text += f" By their evidence the most probable of these: {said}."
     near, rough = others[predicts_as_well(others)], rows[rows["high_k"] > 0]
     if len(near):
         text += f" Too close to it to tell apart (within 4, or two standard errors): {_models(near, 'elpd_difference', '.1f')}."

@@ -18,7 +18,7 @@ setup: $(INSTALLED) ## create .venv and install the package with its development
 	@:
 
 report: $(INSTALLED) ## fit Old Faithful by EM and by posterior, write reports/faithful/index.html
-	@$(BIN)/bayesgmm report faithful --components 2 --output reports/faithful --random-state 1
+	@$(BIN)/bayesgmm report faithful --random-state 1
 
 test: $(INSTALLED) ## run the tests and doctests, with coverage (not those marked slow)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -p tests.every_module --cov=bayesgmm

@@ -100,7 +100,9 @@ class TestNumberOfGroups:
         p = number.number_of_components()["groups"]
         assert found.most_probable == number.n_groups_ == p.idxmax() == 2
         worth = p[p >= 0.05].sort_values(ascending=False)
-        assert found.headline == ", ".join([f"2 groups ({100 * p[2]:.0f}%)", *(f"{n} ({100 * q:.0f}%)" for n, q in worth[1:].items())])
+        assert found.headline == ", ".join(
+            [f"2 groups ({100 * p[2]:.0f}%)", *(f"{n} ({100 * q:.0f}%)" for n, q in worth[1:].items())]
+        )
         assert f"gives {100 * p[2]:.0f}% to 2" in found.sentences[0]
         assert "normal components: a group is a hill of the density" in found.sentences[1]
 

@@ -8,7 +8,6 @@ from arviz_stats.base import array_stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
-from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp
 
 import bayesgmm as bg
@@ -305,7 +304,7 @@ def test_chains_do_not_depend_on_how_many_draws_are_made_at_once(monkeypatch):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), K=st.integers(1, 6))
-def test_groups_apart_are_the_connected_parts_of_pairs_with_one_hill(seed, K):
+def test_groups_apart_are_the_hills_of_the_components_that_have_rows(seed, K):
     rng = np.random.default_rng(seed)
     weights, means = rng.dirichlet(np.ones(K), (1, 3)), rng.normal(0.0, 3.0, (1, 3, K, 2))
     params = MixtureParams(weights, means, np.broadcast_to(np.eye(2), (1, 3, K, 2, 2)))
@@ -316,8 +315,8 @@ def test_groups_apart_are_the_connected_parts_of_pairs_with_one_hill(seed, K):
     drawn = Draws(params, {"n_filled": (counts > 0).sum(-1)}, "test", 0.0, 0)
     for t in range(3):
         there = counts[0, t] > 0
-        pairs = params[0, t].unimodal_pairs()[np.ix_(there, there)]
-        assert NumberDraws(drawn, counts).n_groups[0, t] == connected_components(pairs, directed=False)[0]
+        alone = MixtureParams(weights[0, t, there] / weights[0, t, there].sum(), means[0, t, there], params.scale_tril[0, t, there])
+        assert NumberDraws(drawn, counts).n_groups[0, t] == alone.hills().max() + 1
 
 
 def test_priors_of_the_number_are_scipys():

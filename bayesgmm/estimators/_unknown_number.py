@@ -70,8 +70,9 @@ class UnknownNumber(MixtureEstimator):
         Notes
         -----
         How many components it takes to describe the density is one question, and how many groups there are another: a skewed group takes
-        two components. Groups that stand apart are components of which no two have one hill together (Hennig 2010, Advances in Data
-        Analysis and Classification 4, 3-34).
+        two components. Groups that stand apart are hills of the density with a valley between them
+        (:meth:`bayesgmm.MixtureParams.hills`). That is right where components take the shapes of the groups, as full covariances do; round
+        components line up in a long group.
 
         Raises
         ------

@@ -12,7 +12,8 @@ from bayesgmm.files import check_writable
 from benchmarks.calibration.coverage import measure_coverage
 from benchmarks.calibration.page import Studies, write
 from benchmarks.calibration.reliability import measure_reliability
-from benchmarks.calibration.sbc import run_sbc
+from benchmarks.calibration.sbc import CONTROLS, DESIGNS, run_sbc
+from benchmarks.calibration.unknown_number import OPEN_CONTROLS, OPEN_DESIGNS
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ def main(replicates: int, samples: int, sets: int, random_state: int, output: st
         check_writable(output, folder=True)
         settings: dict[str, Any] = {"random_state": random_state, "n_jobs": jobs or -1, "progressbar": not quiet}
         found = Studies(
-            run_sbc(replicates, **settings),
+            run_sbc(replicates, designs=(*DESIGNS, *OPEN_DESIGNS, *CONTROLS, *OPEN_CONTROLS), **settings),
             measure_reliability(samples, **settings),
             measure_coverage(sets, **settings) if sets else None,
         )

@@ -101,6 +101,10 @@ class Design:
         truth = self.priors.sample(anything, self.n_components, n_draws=1, random_state=rng)[0]
         return truth, truth.sample(self.n_rows, rng)[0]
 
+    def replicate(self, seed: np.random.SeedSequence) -> Outcome:
+        """Simulate a data set, fit it every way, and compare with the truth."""
+        return run_replicate(self, seed)
+
 
 _TOO_WIDE = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(0.5, 0.15), eta=2.0)
 _MIXED = tuple(tuple(float(i == j) + 0.8 * (i > j) for j in range(5)) for i in range(5))
@@ -403,6 +407,10 @@ class SBC:
         return {"n_replicates": self.n_replicates, "random_state": self.random_state, "designs": designs}
 
 
+def _run(design: Design, seed: np.random.SeedSequence) -> Outcome:
+    return design.replicate(seed)
+
+
 def run_sbc(
     n_replicates: int = 200, *, designs: Sequence[Design] = (*DESIGNS, *CONTROLS), random_state: int = 1, **settings: Any
 ) -> SBC:
@@ -410,6 +418,6 @@ def run_sbc(
     began = time.perf_counter()
     spawned = zip(designs, np.random.SeedSequence(random_state).spawn(len(designs)), strict=True)
     seeds = [seed.spawn(n_replicates if design.is_right else min(n_replicates, _MOST_OF_A_CONTROL)) for design, seed in spawned]
-    outcomes = replicate(run_replicate, designs, seeds, title="Calibrating", **settings)
+    outcomes = replicate(_run, designs, seeds, title="Calibrating", **settings)
     groups = tuple(Group(design, own) for design, own in zip(designs, outcomes, strict=True))
     return SBC(groups, n_replicates, random_state, time.perf_counter() - began)

@@ -24,7 +24,10 @@ _CHAINS, _LENGTHS = 2, (600, 3000)
 _FEW = Priors(concentration=2.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(0.0, 0.3), eta=2.0, number=Poisson(1.5))
 _MANY = replace(_FEW, number=Poisson(6.0))
 _COUNTS = ("components", "components with rows")
-"""Whole numbers: their central intervals hold more than they claim."""
+_LUMPY = (*_COUNTS, "largest weight", "entropy of the responsibilities")
+"""Numbers that many draws have exactly, as with one component: their central intervals hold more than they claim."""
+_DIGITS = 12
+"""After the point: what differs by rounding only is a tie, as the entropy of one component is, padded or not."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class OpenDesign(Design):
         }
         rng = np.random.default_rng(ties)
         ranks = {name: rank(draws, float(true[name][0, 0]), rng) for name, draws in found.items()}
-        lengths = [name for name in found if name not in _COUNTS]
+        lengths = [name for name in found if name not in _LUMPY]
         stacked = np.stack([found[name].ravel() for name in lengths], axis=-1)
         covered = {("posterior", "label-free quantities"): held(stacked, np.array([true[name][0, 0] for name in lengths]))}
         return Outcome(ranks, covered, ess, posterior.diagnose()[0].passed)
@@ -86,8 +89,8 @@ def _quantities(params: MixtureParams, X: FloatArray) -> dict[str, FloatArray]:
     free = label_free(params, X, log_likelihood=log_density.sum(-1))
     out = {
         "log-likelihood": free["log_likelihood"].values,
-        "entropy of the responsibilities": free["entropy"].values,
-        "largest weight": params.weights.max(-1),
+        "entropy of the responsibilities": np.round(free["entropy"].values, _DIGITS),
+        "largest weight": np.round(params.weights.max(-1), _DIGITS),
         "log-density at the edge": log_density[..., order[0]],
         "log-density in the middle": log_density[..., order[len(X) // 2]],
     }

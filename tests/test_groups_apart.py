@@ -161,6 +161,40 @@ class TestByBIC:
         assert em.message_.startswith("of 1 to 5 components BIC takes 2; too close to tell apart: 3 (+")
         assert em.n_parameters_ == 11
 
+    def test_more_rows_than_are_searched_in(self, rng):
+        """BIC is of all rows, whatever their units, though searches look at 4,096 of them."""
+        one = bg.GaussianMixture("auto", random_state=1).fit(rng.normal(size=(6000, 1)))
+        assert one.n_components_ == 1
+        X = np.concatenate([rng.normal(0.0, 0.01, (3000, 1)), rng.normal(0.2, 0.01, (3000, 1))])
+        for scale in (1.0, 1e3):
+            em = bg.GaussianMixture("auto", random_state=1).fit(scale * X)
+            assert em.n_components_ == 2
+            assert em.bic_[2] == pytest.approx(em.bic(scale * X), abs=1e-6)
+            assert em.bic_[1] == pytest.approx(bg.GaussianMixture(1).fit(scale * X).bic(scale * X), abs=1e-6)
+
+    def test_equal_weights_count_as_no_parameters(self, faithful):
+        em = bg.GaussianMixture("auto", equal_weights=True, random_state=1).fit(faithful)
+        assert em.bic_[em.n_components_] == pytest.approx(em.bic(faithful), abs=1e-6)
+
+    @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.DataAdvice")
+    def test_numbers_without_a_proper_maximum_are_named(self):
+        em = bg.GaussianMixture("auto", random_state=1).fit(np.random.default_rng(0).normal(size=(12, 3)))
+        improper = [n for n, value in em.bic_.items() if not np.isfinite(value)]
+        assert improper
+        assert f"no proper maximum was found with {improper[0]}" in em.message_
+
+    def test_it_can_name_the_groups_of_a_posterior_and_be_looked_at(self, faithful):
+        settings = {"draws": 60, "tune": 60, "random_state": 1, "progressbar": False}
+        fit = bg.BayesianGaussianMixture(2, init=bg.GaussianMixture("auto"), sampler="laplace", **settings).fit(faithful)
+        assert fit.em_.n_components == 2
+        assert not hasattr(fit, "n_groups_")
+        assert "params_" in dir(fit)
+        assert "groups_" in dir(fit.em_)
+        em = bg.GaussianMixture("auto", random_state=1).fit(faithful)
+        with pytest.raises(InvalidParameterError, match="where n_components is a number"):
+            em.weights_ = [0.5, 0.5]
+        assert not hasattr(em.set_params(n_components=2).fit(faithful), "bic_")
+
     def test_rows_in_chunks(self, faithful, tmp_path):
         np.save(tmp_path / "x.npy", faithful.to_numpy())
         told = []
@@ -184,6 +218,7 @@ class TestByBIC:
         [
             ({"means_init": [[1.0, 2.0]]}, "means_init goes with a number of components"),
             ({"init_params": np.zeros((272, 2))}, "init_params goes with a number of components"),
+            ({"warm_start": True}, "warm_start goes with a number of components"),
             ({"max_components": 273}, "at most the number of rows, 272"),
             ({"max_components": 0}, "max_components"),
             ({"n_components": 2, "max_components": 3}, "max_components is for n_components='auto'"),

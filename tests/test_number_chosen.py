@@ -141,23 +141,47 @@ class TestChoose:
     def test_draws_that_do_not_hold_choose_nothing(self, tried, number, monkeypatch):
         check = replace(number.diagnose()[0], passed=False)
         monkeypatch.setattr(type(number), "diagnose", lambda self: (check,))
+        assert choose(tried, number).number.is_usable  # nine tenths of the draws have two groups
+        table = number.number_of_components().assign(
+            groups=np.append([0.1, 0.4, 0.45], np.zeros(len(number.number_of_components()) - 3))
+        )
+        monkeypatch.setattr(type(number), "number_of_components", lambda self: table)
         monkeypatch.setattr(type(number), "rows_in_groups", lambda self: pytest.fail("of no use"))
         choice = choose(tried, number)
         assert choice.n_components == 2
         assert "So the number is taken from EM." in choice.sentences
 
-    def test_groups_that_no_normal_model_finds(self):
+    def test_a_posterior_of_other_rows_is_refused(self, tried, faithful):
+        other = quiet("auto", faithful.iloc[:150])
+        with pytest.raises(InvalidParameterError, match="fitted to 150 rows and the selection to 272"):
+            choose(tried, other)
+
+    def test_groups_that_no_normal_model_finds(self, tmp_path):
         """A ring about a ball: two groups with one mean, of which a component each would make one hill."""
         rng = np.random.default_rng(3)
         angle = rng.uniform(0, 2 * np.pi, 300)
         ring = 10 * np.column_stack([np.cos(angle), np.sin(angle)]) + 0.5 * rng.normal(size=(300, 2))
         X = np.concatenate([ring, rng.normal(size=(150, 2))])
-        tried = bg.select(X, range(1, 10), "full", random_state=1, progressbar=False)
-        tried = replace(tried, table=tried.table.assign(covariance_type=["full"] * len(tried.table)))
-        groups = tried.groups()
-        labels = groups[tried.best().predict(X)]
-        assert len(np.unique(groups)) < tried.best().n_components_
+        tried = bg.select(X, range(1, 10), random_state=1, progressbar=False)
+        choice = choose(tried)
+        assert choice.n_components > choice.n_groups == 2
+        labels = tried.groups()[tried.best().predict(X)]
         assert len({int(g) for g in labels[:300]} & {int(g) for g in labels[300:]}) == 0
+        assert not choice.unanimous
+        report = build_report(choice.em, X=X, name="ring", selection=tried)
+        assert report.summary["answers"][0]["answer"] == "2 groups"
+        assert f"2 groups in {choice.n_components} components" in report.headline[0]
+        assert "No model with one component a group finds the 2 groups" in " ".join(choice.sentences)
+
+
+def test_one_number_in_every_draw_is_an_answer():
+    """Two groups far apart: every draw has two, and that is no chain that stands still."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(300, 3)), rng.normal(size=(300, 3)) + 12])
+    fit = quiet("auto", X, covariance_type="spherical")
+    assert fit.number_of_components().loc[2, "filled"] == 1.0
+    assert fit.diagnose()[0].passed
+    assert quiet("auto", X[:100], max_components=1).diagnose()[0].passed
 
 
 @pytest.fixture(scope="module")

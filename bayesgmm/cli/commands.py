@@ -80,7 +80,7 @@ def report(quiet: bool, method: str, output: str | None, counts: tuple[int, ...]
     rows or never vary.
 
     How many groups there are need not be known: without --components every number gets its probability, from a posterior in
-    which it is left open, and the most probable one is described.
+    which it is left open, and the most probable one is described. There are then two posteriors, and --max-time is for each.
 
     DIR receives index.html, which holds everything and needs no network,
     summary.json with the same figures for programs, and posterior.nc with the draws. Where the page is and what was

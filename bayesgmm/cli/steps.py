@@ -24,6 +24,7 @@ from bayesgmm.selection.grid import with_posteriors
 from bayesgmm.tables.numeric import TEXT, Wrong, as_numbers, has_booleans, warn_of_booleans
 from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, marks, numbering, wording
 from bayesgmm.text import counted
+from bayesgmm.typing import CovarianceType
 
 __all__ = [
     "Progress",
@@ -200,7 +201,9 @@ def fit_posterior(
     with progress.step(f"Sampling from the {what}"):
         settings = {"random_state": model.random_state, "progressbar": not progress.quiet, **sampling.chosen()}
         K = AUTO if em is None else em.n_components_
-        kind = model.covariance_type or ("full" if em is None else em.covariance_type)
+        # Full covariances take the shapes of the groups, where there are rows enough to tell one of them.
+        of_open: CovarianceType = "full" if len(X) > X.shape[1] else "diag"
+        kind = model.covariance_type or (of_open if em is None else em.covariance_type)
         return BayesianGaussianMixture(K, covariance_type=kind, init=em, **settings).fit(X)
 
 
@@ -208,7 +211,7 @@ def fit_first(X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Pr
     """Fit by EM; with several numbers of groups, or none in particular, each of them, and return the fit chosen and the selection."""
     if len(counts) == 1:
         return fit_em(X, model, progress), None
-    with progress.step(f"Fitting {', '.join(map(str, counts)) if counts else f'1 to {_FEW}'} groups by EM"):
+    with progress.step(f"Fitting {', '.join(map(str, counts)) if counts else f'1 to {_few(X)} or more'} groups by EM"):
         selection = _select(X, counts, model, progress)
         choice = choose(selection)
     progress.say(" ".join(choice.sentences))
@@ -220,12 +223,17 @@ def _select(X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Prog
     settings: dict[str, Any] = {"progressbar": not progress.quiet, **model.search()}
     if counts:
         return select(X, counts, model.covariance_type or "full", **settings)
-    most = min(_FEW, len(X))
+    most, end = _few(X), max(_few(X), min(_MANY, len(X) // (X.shape[1] + 2)))
     while True:
         found = select(X, range(1, most + 1), model.covariance_type or POSTERIOR_COVARIANCE_TYPES, **settings)
-        if most == len(X) or most >= _MANY or found.ranking("bic")["n_components"].iloc[0] < most - 1:
+        if most >= end or found.ranking("bic")["n_components"].iloc[0] < most - 1:
             return found
-        most = min(2 * most, _MANY, len(X))
+        most = min(2 * most, end)
+
+
+def _few(X: pd.DataFrame) -> int:
+    """Numbers of groups to try first: each could have two rows more than there are columns."""
+    return max(1, min(_FEW, len(X) // (X.shape[1] + 2)))
 
 
 _FEW, _MANY = 9, 36
@@ -362,6 +370,9 @@ def describe_posterior(em: GaussianMixture, posterior: BayesianGaussianMixture, 
 
 def found(fitted: dict[str, Any]) -> Iterator[str]:
     """Say what a written model is, in a few lines."""
+    if "number" in fitted:
+        likely = sorted(fitted["number"], key=lambda row: -row["groups"])
+        yield f"Groups: {', '.join(f'{row["n"]} ({row["groups"]:.0%})' for row in likely if row['groups'] >= 0.05)}"
     yield f"Log-likelihood {fitted['log_likelihood']:.3f}"
     for component, (weight, means) in enumerate(zip(fitted["weights"], fitted["means"], strict=True)):
         place = ", ".join(f"{name} {mean:.4g}" for name, mean in zip(fitted["feature_names"], means, strict=True))

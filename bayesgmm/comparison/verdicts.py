@@ -108,8 +108,9 @@ def shapes(table: pd.DataFrame) -> tuple[Check, ...]:
         side = f"to the {'right' if row['skewness'] > 0 else 'left'} in {row['column']}"
         tails = "has heavier tails" + (f", longer {side}" if skewed.iloc[k] else "")
         said.append(f"group {k} {tails if heavy.iloc[k] else f'is skewed {side}'}")
+    which = "Not every group is" if len(table) > 1 else "The group is not"
     sentence = (
-        f"Not every group is shaped like a normal distribution: {listed(said, _MOST_SHAPES, separator='; ', conjunction='; ')}. Such a "
+        f"{which} shaped like a normal distribution: {listed(said, _MOST_SHAPES, separator='; ', conjunction='; ')}. Such a "
         "group may take two components, so more components need not be more groups."
     )
     worst = float(np.nanmin(table[["skewness_tail", "tails_tail"]].to_numpy()))

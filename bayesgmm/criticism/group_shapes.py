@@ -39,10 +39,10 @@ def group_shapes(
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``component``: ``rows`` in it; ``skewness`` of its most skewed column, and which ``column`` that is; ``tails``, the mean
-        fourth power of the distance in standard deviations over that of a normal distribution, 1 where it is one and more with heavy tails;
-        and the shares of simulated groups that are at least as skewed (``skewness_tail``) and have at least as heavy tails
-        (``tails_tail``). NaN of components with fewer rows than two more than there are columns.
+        Indexed by ``component``: ``rows`` in it, of those looked at; ``skewness`` of its most skewed column, and which ``column`` that is;
+        ``tails``, the mean fourth power of the distance in standard deviations over that of a normal distribution, 1 where it is one and
+        more with heavy tails; and the shares of simulated groups that are at least as skewed (``skewness_tail``) and have at least as
+        heavy tails (``tails_tail``). NaN of components with fewer rows than two more than there are columns.
 
     Raises
     ------

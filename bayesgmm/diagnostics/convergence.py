@@ -250,11 +250,14 @@ def _group_table(group: xr.Dataset, labels: str, apply: Collection[str]) -> pd.D
 
 
 def _without_rounding(table: pd.DataFrame, draws: FloatArray, group: xr.Dataset) -> pd.DataFrame:
-    """Mark the entropy where it does not vary, and take back what was computed of its rounding errors.
+    """Mark the entropy where it does not vary, and a count that is one number in all draws; take back what was computed of rounding.
 
-    No other quantity may stand still: the log-likelihood and the parameters of chains that move never do.
+    No other quantity may stand still: the log-likelihood and the parameters of chains that move never do. Chains with other counts have not
+    met, though each stands still.
     """
-    still = (table["quantity"] == "entropy").to_numpy() & (_range(draws) <= _STILL * np.log(group.sizes.get("rank", 2)))
+    moved = _range(draws)
+    still = (table["quantity"] == "entropy").to_numpy() & (moved <= _STILL * np.log(group.sizes.get("rank", 2)))
+    still |= (table["quantity"] == "n_filled").to_numpy() & (moved == 0)
     statistics = [name for name in _STATISTICS if name in table]
     table.loc[still, statistics] = np.nan
     table.loc[still, "varies"] = False

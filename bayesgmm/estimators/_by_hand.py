@@ -27,7 +27,7 @@ class ByHand(MixtureEstimator):
     What a fit found beside its parameters is forgotten when one of them is set: it was said of others.
     """
 
-    n_components: int
+    n_components: Any  # a number, or "auto"
     _parts: dict[str, FloatArray]
     _fit_family: Family
     feature_names_in_: np.ndarray
@@ -94,6 +94,8 @@ class ByHand(MixtureEstimator):
 
     def _set(self, part: str, name: str, value: ArrayLike) -> None:
         """Take one of the parts, given under a name; if there are all of them, make the mixture."""
+        if self.n_components == "auto":
+            raise InvalidParameterError(f"{name} can be set where n_components is a number, not 'auto'")
         array = _numbers(name, value)
         parts = self._known_parts()
         if part == "weights" and array.shape != (self.n_components,):

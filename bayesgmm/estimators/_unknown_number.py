@@ -44,6 +44,7 @@ class UnknownNumber(MixtureEstimator):
     priors: Priors | ConjugatePriors | None
     max_components: int | None
     em_: Any
+    n_groups_: int
     take: Callable[..., Any]
     _number: NumberDraws | None = None
 
@@ -52,11 +53,6 @@ class UnknownNumber(MixtureEstimator):
         """All draws, whatever their number of components, which differs with ``n_components="auto"`` only."""
         check_is_fitted(self, "params_")
         return self.params_ if self._number is None else self._number.draws.params
-
-    @property
-    def n_groups_(self) -> int:
-        """The most probable number of groups that stand apart."""
-        return int(np.bincount(self._all_draws().n_groups.ravel()).argmax())
 
     def number_of_components(self) -> pd.DataFrame:
         """Return the posterior probabilities of the number of components.
@@ -110,8 +106,8 @@ class UnknownNumber(MixtureEstimator):
 
         Notes
         -----
-        Draws are weighted by the ratio of the probabilities of their partitions under the two priors; given the partition, nothing else
-        depends on them.
+        Draws are weighted by the ratio of the probabilities of their partitions under the two priors. Weights of the components stay as
+        they were: given the partition they depend on the concentration by less than a row.
 
         Examples
         --------
@@ -158,7 +154,8 @@ class UnknownNumber(MixtureEstimator):
         InvalidDataError
             If the fit kept no rows.
         """
-        return self._all_draws().rows_in_groups(self.n_groups_, self.rows_.in_memory())
+        number = self._all_draws()
+        return number.rows_in_groups(self.n_groups_, self.rows_.in_memory())
 
     def given_number(self, n_components: int) -> Self:
         """Return the same posterior with the components of the draws in which so many have rows.

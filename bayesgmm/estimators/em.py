@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -24,7 +25,7 @@ from bayesgmm.estimators._errors import SamplingErrors
 from bayesgmm.estimators._prediction import Predictor
 from bayesgmm.estimators._size import advise_on_parameters, advise_on_values, most_components
 from bayesgmm.estimators._starts import Reporter, start_at, user_start
-from bayesgmm.estimators.criteria import Criteria
+from bayesgmm.estimators.criteria import Criteria, bic
 from bayesgmm.estimators.groups_apart import groups_apart
 from bayesgmm.estimators.least_bic import least_bic
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
@@ -139,9 +140,9 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         How the fit ended; "collapsed" and "spurious" mean that no maximum was found whose components the data determine: in a collapsed
         one only the floor holds a covariance up, in a spurious one a component has too few rows, or rows that do not predict each other.
     groups_ : int array of shape (K,)
-        Which group each component is in, from 0 on. Components are one group if one normal distribution with a covariance of its own
-        describes their rows better by BIC, or if they make one hill of the density together (:meth:`MixtureParams.hills`; of rows in
-        chunks this alone is asked).
+        Which group each component is in, from 0 on. Components are one group if they are on one hill of the density
+        (:meth:`MixtureParams.hills`; of rows in chunks this alone is asked), or if there is no valley among their rows, seen along the
+        line that tells them best apart.
     bic_ : dict of int to float
         With "auto", BIC of each number of components that was tried; infinite where no proper maximum was found.
     message_ : str
@@ -319,21 +320,34 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         """Fit with the number of components that BIC takes."""
         of_one_number = {name: getattr(self, name) for name in ("weights_init", "means_init", "precisions_init")}
         of_one_number |= {} if isinstance(self.init_params, str) else {"init_params": self.init_params}
+        of_one_number |= {"warm_start": True} if self.warm_start else {}
         for name, value in (of_one_number | of_one_fit).items():
             if value is not None:
                 raise InvalidParameterError(f"{name} goes with a number of components: give n_components, or leave it out")
-        most = most_components(self.max_components, rows)
+        most, seeds = most_components(self.max_components, rows), seed_sequence(self.random_state)
+        like: list[Fitting] = []
 
-        def begin(n: int, like: Fitting | None) -> Fitting:
+        def fit(n: int, near: list[MixtureParams]) -> tuple[EMFit, float]:
             if isinstance(rows, MemoryRows):
                 check_rows(rows, n)
             estimator = clone(self).set_params(n_components=n, max_components=None)
-            return estimator.fitting(rows, like=like, listeners=_listeners(on_iteration))
+            same = np.random.SeedSequence(seeds.entropy, spawn_key=seeds.spawn_key)  # as a fit with this number alone has
+            listeners = _listeners(on_iteration)
+            fitting = estimator.fitting(rows, seeds=same, listeners=listeners, like=like[0] if like else None)
+            like[:] = [fitting]
+            fitting.search(near)
+            ended = fitting.end()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what is to be said of the fit that is taken is said when it is
+                estimator.take(ended, rows)
+            proper = ended.status in ("converged", "max_iter")
+            return ended, bic(estimator.log_likelihood_, estimator.n_parameters_, rows.total) if proper else np.inf
 
-        found = least_bic(begin, most)
-        fit = found.fitting.end()
+        found = least_bic(fit, most)
+        message = found.fit.message
+        self.take(replace(found.fit, message=f"{found.sentence}. {message[:1].upper()}{message[1:]}"), rows)
         self.bic_ = found.bic
-        return self.take(replace(fit, message=f"{found.sentence}. {fit.message[:1].upper()}{fit.message[1:]}"), rows)
+        return self
 
     def fitting(
         self,
@@ -380,6 +394,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         -1130.264
         """
         self._check_settings()
+        if self.n_components == "auto":
+            raise InvalidParameterError("a fit in the making has a number of components: give n_components a number")
         trace: FloatArray | None = None
         method: str | FloatArray
         if before is not None and before.is_of((self.n_components, self.family_, rows.feature_names)):
@@ -436,6 +452,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         GaussianMixture
             Itself, fitted.
         """
+        if hasattr(self, "bic_"):
+            del self.bic_  # of an earlier fit that chose the number
         self.rows_ = rows.remembered()
         self._know_columns_of(rows)
         self.params_ = fit.params

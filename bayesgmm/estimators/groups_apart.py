@@ -45,9 +45,9 @@ def groups_apart(params: MixtureParams, rows: MemoryRows) -> IntArray:
 
     Notes
     -----
-    Along the line (Fisher's discriminant with the components' mean covariance, and that through the means) two components stand apart if
-    there are fewer rows in a stretch between them than in one as long about either mean, by a binomial test at 2 %; rows count by the
-    probability of being in one of the two. Components that share hardly a row are not asked. Pairs are joined to groups
+    Along the line (Fisher's discriminant with the components' mean covariance, and the same without its correlations) two components
+    stand apart if there are fewer rows in a stretch between them than in one as long about either mean, by a binomial test at 2 %; rows
+    count by the probability of being in one of the two. Components that share hardly a row are not asked. Pairs are joined to groups
     (:meth:`bayesgmm.MixtureParams.hills`).
 
     BIC of a whole mixture answers another question: it takes two round components for a long group where these cost fewer parameters

@@ -476,7 +476,10 @@ class BayesianGaussianMixture(UnknownNumber):
         reference = em.params_.responsibilities(some.chunk)
         self.params_ = raw.permute(align(some.values, raw, reference, some.weights))
         self._number, self._grouping = everything, None
+        if hasattr(self, "n_groups_"):
+            del self.n_groups_  # of an earlier fit
         if everything is not None:
+            self.n_groups_ = int(np.bincount(everything.n_groups.ravel()).argmax())
             self._grouping = grouping_of(everything.draws.params, some, reference)
         told = Everything(draws if everything is None else everything.draws, self.predictor_)
         self.datatree_ = posterior_tree(
@@ -614,8 +617,8 @@ class BayesianGaussianMixture(UnknownNumber):
         if em is None or not is_fit(em):
             default = GaussianMixture(n_components, covariance_type=self.covariance_type, random_state=self.random_state)
             em = default if em is None else clone(em)
-            if self.n_components == "auto":
-                em.set_params(n_components=n_components)
+            if "auto" in (self.n_components, em.n_components):
+                em.set_params(n_components=n_components, max_components=None)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataAdvice)  # it was given already
                 fitting = em.fitting(rows, in_one_call=False)  # one fit is quicker than what makes many quick is compiled

@@ -107,7 +107,8 @@ def _how_many(found: Findings, choice: Choice | None) -> Answer:
     K, hill = len(found.groups.occupied), list(_one_hill(found))
     clear = (choice is None or choice.unanimous) and found.groups.all_used >= _ALL_USED and not hill
     number = None if choice is None else choice.number
-    answer = counted(K, "group") if number is None else number.headline
+    groups = K if choice is None or choice.n_groups is None else choice.n_groups
+    answer = counted(groups, "group") if number is None else number.headline
     said = (*_origin(K, choice), *_use(found, K), *hill)
     return Answer("How many groups?", answer, said, "pass" if clear else "note")
 
@@ -117,19 +118,23 @@ def _origin(K: int, choice: Choice | None) -> Iterator[str]:
         yield f"As asked for: {K} was given, not chosen."
         return
     if choice.number is not None:
-        n = choice.number.most_probable
         yield from choice.number.sentences[1:] if len(choice.number.sentences) > 1 else choice.number.sentences
-        of_all = "This page describes " + (counted(n, "group") if n == K else f"the {K} components that these take")
-        yield f"{of_all}, as if that number were known."
+        if not choice.number.is_usable:
+            yield "So the number is taken from EM."
+        if choice.n_groups in (None, K):
+            yield f"This page describes {counted(K, 'group')}, as if that number were known."
+        else:
+            together = counted(choice.n_groups or K, "group")
+            yield f"This page describes {counted(K, 'component')}, which are {together} together: see How many groups."
+        return
+    if choice.reasons:
+        yield from choice.reasons
         return
     tried = choice.numbers
     reach = f"{tried[0]} to {tried[-1]}" if tried == list(range(tried[0], tried[-1] + 1)) else ", ".join(map(str, tried))
     if choice.unanimous:
         agree = "ICL and prediction do" if choice.has_posteriors else "ICL does"
         yield f"Chosen among {reach} by BIC, which {agree} not contradict."
-        return
-    if choice.reasons:
-        yield from choice.reasons
         return
     others = {"ICL": "icl"} | ({"prediction": "elpd"} if choice.has_posteriors else {})
     said = ", ".join(f"{name} would take {n}" for name, criterion in others.items() if (n := choice.by(criterion)) != K)
@@ -212,7 +217,10 @@ def headline(
         Why there is no posterior, if one was asked for.
     """
     data, model, em, posterior = (facts[key] for key in ("data", "model", "em", "posterior"))
-    rows, groups = counted(data["n_observations"], "row"), counted(model["n_components"], "group")
+    K = model["n_components"]
+    rows, groups = counted(data["n_observations"], "row"), counted(K, "group")
+    if choice is not None and choice.n_groups not in (None, K):
+        groups = f"{counted(choice.n_groups or K, 'group')} in {counted(K, 'component')}"
     columns = f"{counted(data['n_features'], 'column')} ({listed(data['features'], 4, conjunction=', ')})"
     chosen = _chosen(choice)
     ending = _ENDINGS.get(em["status"], "did not converge")

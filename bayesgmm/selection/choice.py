@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -52,8 +52,12 @@ class Choice:
         Of ``selection.table``.
     number : NumberOfGroups or None
         What a posterior in which the number is not known says of it, if it chose.
+    n_groups : int or None
+        How many groups stand apart, where components may be more; None where components are taken for groups.
     types : tuple of str
         The covariance types that there were to choose among.
+    is_best : bool
+        Whether no model of another type has less BIC.
     reasons : tuple of str
         How the covariance type came about, and the groups, where these were chosen, too.
 
@@ -68,6 +72,8 @@ class Choice:
     selection: Selection = field(repr=False)
     row: int
     number: NumberOfGroups | None = None
+    n_groups: int | None = None
+    is_best: bool = True
     types: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
@@ -138,6 +144,8 @@ class Choice:
         if self.number is not None:
             return self.number.is_clear and self.number.most_probable == self.n_components
         posterior = not self.has_posteriors or self.n_components in self.predicts_as_well
+        if not self.is_best or self.n_groups not in (None, self.n_components):
+            return False
         return self.by("bic") == self.by("icl") == self.n_components and posterior
 
     @property
@@ -196,15 +204,22 @@ def choose(selection: Selection, posterior: BayesianGaussianMixture | None = Non
     if posterior is None and selection.table["covariance_type"].nunique() == 1:
         return _chosen(selection, fewest)
     number = None if posterior is None else NumberOfGroups.of(posterior)
-    if posterior is None or number is None or not number.check.passed:
-        members = selection.groups(fewest)
-        n, labels, instead = int(members.max()) + 1, members[_labels(selection, fewest)], fewest
+    if posterior is None or number is None or not number.is_usable:
+        members, own = selection.groups(fewest), _labels(selection, fewest)
+        n, labels, instead = int(members.max()) + 1, np.where(own < 0, -1, members[own]), fewest
     else:
         n, labels, instead = number.most_probable, posterior.rows_in_groups(), _with_as_many(selection, posterior, fewest)
+        n_rows = len(_labels(selection, fewest))
+        if len(labels) != n_rows:
+            raise InvalidParameterError(
+                f"The posterior was fitted to {len(labels)} rows and the selection to {n_rows}: fit both to one table."
+            )
     table = selection.ranking("bic")
     of_groups = (row for row in table.index[table["n_components"] == n] if _are_groups(selection, row, labels))
-    row = next(of_groups, instead)
-    return _chosen(selection, row, number, _reasons(selection, fewest, row, n))
+    matched = next(of_groups, None)
+    row = instead if matched is None else matched
+    found = _chosen(selection, row, number, _reasons(selection, fewest, row, n, as_groups=matched is not None))
+    return replace(found, n_groups=n, is_best=row == fewest)
 
 
 _SAME_GROUPS = 0.8
@@ -214,7 +229,7 @@ _WORTH_SAYING, _ROUGH = 0.05, 0.3
 def _chosen(selection: Selection, row: int, number: NumberOfGroups | None = None, reasons: Iterable[str] = ()) -> Choice:
     kinds = selection.table["covariance_type"]
     place = int((kinds.loc[:row] == kinds[row]).sum()) - 1
-    return Choice(selection.of_type(kinds[row]), place, number, tuple(kinds.unique()), tuple(reasons))
+    return Choice(selection.of_type(kinds[row]), place, number, types=tuple(kinds.unique()), reasons=tuple(reasons))
 
 
 def _labels(selection: Selection, row: int) -> IntArray:
@@ -236,7 +251,7 @@ def _with_as_many(selection: Selection, posterior: BayesianGaussianMixture, othe
     return int(table.index[alike][0]) if alike.any() else otherwise
 
 
-def _reasons(selection: Selection, best: int, row: int, n_groups: int) -> Iterator[str]:
+def _reasons(selection: Selection, best: int, row: int, n_groups: int, *, as_groups: bool) -> Iterator[str]:
     """Say how the shape came about, and what is described in place of groups where these are not normal."""
     table, kinds = selection.table, selection.table["covariance_type"].unique()
     of_best: Any = table.loc[best]
@@ -248,14 +263,16 @@ def _reasons(selection: Selection, best: int, row: int, n_groups: int) -> Iterat
         f'Of {_reach(numbers)} components{among}, EM takes {components} of type "{of_best["covariance_type"]}" by BIC'
         + (f", which are {counted(len(np.unique(selection.groups(best))), 'group')}." if of_best["n_components"] > 1 else ".")
     )
-    if of_row["n_components"] != n_groups:
-        yield (
-            f"No model with one normal component a group finds the {n_groups} groups, so these are not normal: what follows describes "
-            f"{counted(int(of_row['n_components']), 'component')}, some of which are one group together."
-        )
-    elif row != best:
-        of_groups = f"Of models with one component for each of the {n_groups} groups"
-        yield f'{of_groups}, BIC takes type "{of_row["covariance_type"]}", described here.'
+    groups = f"the {n_groups} groups" if n_groups > 1 else "the one group"
+    if as_groups:
+        if row != best:
+            each = "each of " if n_groups > 1 else ""
+            kind = f'type "{of_row["covariance_type"]}"'
+            yield f"Of models with one component for {each}{groups}, BIC takes {kind}, described here."
+        return
+    K = int(of_row["n_components"])
+    together = ", some of which are one group together" if n_groups < K else ", which divide the rows otherwise"
+    yield f"No model with one component a group finds {groups}: what follows describes {counted(K, 'component')}{together}."
 
 
 def _reach(numbers: list[int]) -> str:
@@ -269,14 +286,18 @@ def _sentences(choice: Choice) -> Iterator[str]:
     gaps = [f"{row['bic'] - own:.1f} for {row['n_components']}" for _, row in others.iterrows()]
     if choice.number is not None:
         yield from choice.number.sentences
-        yield from () if choice.number.check.passed else ("So the number is taken from EM.",)
+        yield from () if choice.number.is_usable else ("So the number is taken from EM.",)
     yield from choice.reasons
-    if best != K and own - ranking["bic"].iloc[0] < BARE_MENTION:
+    near = own - ranking["bic"].iloc[0] < BARE_MENTION
+    if best != K and near and best < K:
+        yield f"BIC is least for {best} components; {K} come within 2 of it, too little to tell them apart."
+    elif best != K and near:
         yield f"BIC is least for {best} groups, but {K} come within 2 of it, too little to tell them apart: the fewer are taken."
     elif best != K:
         yield f"With this covariance type BIC is least for {counted(best, 'component')}."
     elif gaps:
-        yield f"Of {_reach(choice.numbers)} groups, BIC takes {K}; it is higher by {listed(gaps[:3])}."
+        noun = "groups" if choice.n_groups in (None, K) else "components"
+        yield f"Of {_reach(choice.numbers)} {noun}, BIC takes {K}; it is higher by {listed(gaps[:3])}."
     yield f"ICL, which counts groups that stand apart, takes {'the same' if choice.by('icl') == K else choice.by('icl')}."
     if choice.has_posteriors:
         yield from _evidence(choice)

@@ -16,8 +16,8 @@ from bayesgmm.bayes.draws import Evidence
 from bayesgmm.covariance import WITH_PRIORS, family
 from bayesgmm.em import Fitting
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from bayesgmm.estimators.criteria import bic
 from bayesgmm.estimators.fitting import check_settings, one_seed, quiet
-from bayesgmm.estimators.least_bic import rank
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError, LikelihoodDecreaseError
 from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_turns
 from bayesgmm.params import MixtureParams
@@ -41,7 +41,7 @@ OF_THE_EFFORT = 0.25
 """Share of the effort of a fit alone that each of many takes, which start from their neighbours as well."""
 BEST_FAMILIES = 2
 """Families, the best by BIC, whose fits others of as many components start from."""
-_TAKEN = {"n_components": "n_components", "covariance_type": "covariance_types"}
+_TAKEN = {"n_components": "n_components", "max_components": "n_components", "covariance_type": "covariance_types"}
 _GIVEN = ("n_components", "covariance_type", "init", "random_state", "progressbar")
 """Settings of a posterior that its model gives."""
 
@@ -144,7 +144,10 @@ class _Fit:
     @property
     def rank(self) -> float:
         """BIC of a maximum that means something; infinity of any other."""
-        return np.inf if self.fitting is None else rank(self.fitting)
+        fit = self.fitting
+        if fit is None or not fit.is_sound:
+            return np.inf
+        return bic(fit.log_likelihood, fit.n_parameters, fit.view.sample.rows.total)
 
     def go_on(self, step: Callable[[Fitting], object]) -> None:
         """Take a step of the fit, or keep the reason why it cannot be taken instead."""

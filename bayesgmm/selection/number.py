@@ -21,6 +21,8 @@ _WORTH_SAYING = 0.05
 _MOST_SAID = 3
 _CLEAR = 0.9
 """Probability from which on a number of groups is settled."""
+_MOST = 0.5
+"""Probability from which on a number is taken although its draws are rough."""
 _MOVED = 0.1
 """Change of that probability from which on the prior matters."""
 
@@ -73,9 +75,15 @@ class NumberOfGroups:
         return float(self.probabilities["groups"].max())
 
     @property
+    def is_usable(self) -> bool:
+        """Whether the most probable number may be taken: the draws hold, or it has most of them all the same."""
+        return self.check.passed or self.probability >= _MOST
+
+    @property
     def is_clear(self) -> bool:
         """Whether no other number has more than 10 %, whatever the prior among those compared, and the draws can be relied on."""
-        return self.probability >= _CLEAR and self.check.passed and not list(self._leaning())
+        told = self.sensitivity is None or not self.sensitivity.isna().any(axis=None)
+        return self.probability >= _CLEAR and self.check.passed and told and not list(self._leaning())
 
     @property
     def headline(self) -> str:
@@ -109,7 +117,7 @@ class NumberOfGroups:
 
     def _sentences(self) -> Iterator[str]:
         groups = [f"{_percent(p)} to {n}" for n, p in self._shares("groups")]
-        noun = "group" if groups[0].endswith(" to 1") else "groups"
+        noun = "group" if groups[-1].endswith(" to 1") else "groups"
         error = 2 * float(self.probabilities["groups_mcse"].loc[self.most_probable])
         exact = f" (give or take {100 * error:.0f} points by simulation)" if error >= 0.02 else ""
         yield f"With the number left open, the posterior gives {listed(groups)} {noun}{exact}."
@@ -127,12 +135,16 @@ class NumberOfGroups:
         leaning = list(self._leaning())
         if leaning:
             yield f"That leans on the prior: {'; '.join(leaning)}."
+        silent = self.sensitivity.index[self.sensitivity[self.most_probable].isna()]
+        if len(silent):
+            yield f"What it would be with {listed(silent, conjunction=' or ')} these draws cannot tell."
+        if leaning:
             return
         told = self.sensitivity[self.most_probable].dropna()
         if len(told) > 1:
             low, high = _percent(told.min()), _percent(told.max())
             same = f"at {low}" if low == high else f"between {low} and {high}"
-            yield f"Under {counted(len(told) - 1, 'other prior')} of the number of components that of {self.most_probable} stays {same}."
+            yield f"Under {counted(len(told) - 1, 'other prior')} that of {self.most_probable} stays {same}."
 
     def _leaning(self) -> Iterator[str]:
         """Other priors under which another number is the most probable, or this one moves much."""

@@ -19,7 +19,8 @@ __all__ = ["Extent", "constant", "dependent_columns", "extents", "marks", "numbe
 _ID = re.compile(r"unnamed: \d+|index|id|uid|level_0|row([ _-]?(id|name|number|index)s?)?|rownames", re.IGNORECASE)
 """Names of columns that only tell rows apart."""
 _ENDS_IN_ID = re.compile(r".*([a-z]I[dD]|[ _.-][iI][dD])")
-_BEGINS_WITH_NUMBER = re.compile(r"\s*[-+]?\.?\d")
+_BEGINS_WITH_NUMBER = re.compile(r"\W*\d")
+"""Text that may stand for a number, with a sign, a currency, a bracket or a limit before it."""
 _MOST_MARKS, _FEWEST_MARKED = 3, 30
 """Different values, at most, of marks and codes, and rows from which on so few are no chance."""
 _FEWEST = 10

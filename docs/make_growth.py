@@ -22,6 +22,7 @@ def rows(n: int) -> np.ndarray:
 
 
 def main() -> None:
+    """Fit, and draw both tables of probabilities."""
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.0), sharey=True, layout="constrained")
     shares = {"filled": [], "groups": []}
     for n in ROWS:
@@ -29,7 +30,6 @@ def main() -> None:
         table = posterior.number_of_components().reindex(range(1, SHOWN + 1), fill_value=0.0)
         for name, found in shares.items():
             found.append(table[name].to_numpy())
-        print(n, table[["filled", "groups"]].round(2).T.to_string(), posterior.diagnose()[0].sentence, sep="\n")
     for ax, (name, found) in zip(axes, shares.items(), strict=True):
         ax.imshow(np.array(found), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (i, j), share in np.ndenumerate(np.array(found)):

@@ -72,7 +72,7 @@ class OpenDesign(Design):
                 posterior = BayesianGaussianMixture(
                     "auto", max_components=self.n_components, priors=priors, draws=draws, **settings
                 ).fit(X)
-            statistics = posterior.datatree_["sample_stats"]
+            statistics = posterior.datatree_["sample_stats"].to_dataset()
             found = _quantities(posterior.mixtures_, X)
             found |= {_COUNTS[0]: statistics["n_components"].values, _COUNTS[1]: statistics["n_filled"].values}
             moving = np.stack([values for values in found.values() if np.ptp(values) > 0], axis=-1)

@@ -403,7 +403,9 @@ class TestJumps:
         apart = np.abs(fit.params_.means[..., 0, :2] - fit.params_.means[..., 1, :2])
         first = (apart[..., 0] > apart[..., 1]).astype(float)
         assert first.mean() == pytest.approx(0.5, abs=5 * float(az.mcse(first)))
-        assert fit.datatree_.attrs["jumps_accepted"] > 0.05
+        # Every chain goes to and fro; how many of the jumps it takes depends on how good the approximations about the modes came out.
+        assert float(az.ess(first)) > 400
+        assert fit.datatree_.attrs["jumps_accepted"] > 0
 
     def test_one_mode_needs_no_jumps(self, starts):
         assert Jumps.between(InitialPoints(starts.points, starts.modes[:1], starts.log_masses[:1])) is None

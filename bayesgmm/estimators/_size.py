@@ -141,12 +141,14 @@ def advise_on_parameters(counts: FloatArray, rows: Rows, of: Family, left_to: st
     else:
         why = f"there are fewer than two rows for each direction of a covariance, which leaves its shape to {left_to}"
     simpler = ["tied", "diag"] if len(each) > 1 and together >= enough else ["diag"]
-    types = " or ".join(f"{name!r} ({counted(family(name).n_parameters(K, D), 'parameter')})" for name in simpler)
+    # In two columns and two groups "tied" has fewer parameters than "diag".
+    numbers = {name: family(name).n_parameters(K, D) for name in simpler}
+    types = " or ".join(f"{name!r} ({counted(n, 'parameter')})" for name, n in numbers.items() if n < of.n_parameters(K, D))
     fewer = "fewer columns or components" if len(each) > 1 else "fewer columns"
     priors = "priors" if left_to == "chance" else "priors that say more"
     warn(
         f"{counted(round(rows.total), 'row')} in {counted(D, 'column')} tell little of {of.n_parameters(K, D):,} parameters: {why}. "
-        f"What helps: covariance_type={types}, {fewer}, or {priors}",
+        f"What helps: {f'covariance_type={types}, ' if types else ''}{fewer}, or {priors}",
         DataAdvice,
     )
 

@@ -55,7 +55,7 @@ def group_shapes(
     -----
     Realised discrepancies (Gelman, Meng and Stern 1996, Statistica Sinica 6, 733-807): rows of a component are brought to mean zero and
     covariance one by the draw's parameters, u, and compared with as many rows from a standard normal distribution in the length of the mean
-    of u |u|^2 (Mori, Rohatgi and Szekely 1994, Theory of Probability and its Applications 38, 547-551) and the mean of |u|^4
+    of ``u |u|^2`` (Mori, Rohatgi and Szekely 1994, Theory of Probability and its Applications 38, 547-551) and the mean of ``|u|^4``
     (Mardia 1970, Biometrika 57, 519-530). Missing values are drawn with the groups. Of more than 5,000 rows so many are looked at.
 
     Examples

@@ -175,7 +175,8 @@ def choose(selection: Selection, posterior: BayesianGaussianMixture | None = Non
     Of models of one covariance type it is that with the least BIC; of models too close to tell apart, the one with the fewest components.
     Of several types, that with the least BIC among those of which every component is a group of its own, and the same groups as those
     of the model with the least BIC of all, whose components may be more: where a few round components cost less than a long one, BIC
-    takes them. With a posterior of the number of components whose draws hold, its most probable number of groups is taken instead.
+    takes them. With a posterior of the number of components its most probable number of groups is taken instead, if its draws
+    hold or more than half of them have that number.
 
     Parameters
     ----------

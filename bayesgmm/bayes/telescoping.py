@@ -40,7 +40,7 @@ _ATTEMPTS = 3
 _SWEEPS_OF_TUNE = 5
 """Sweeps for each cycle of the warm-up that was asked for: they cost little, and chains start with very few and with many groups."""
 _MOST_SWEEPS, _MOST_CHEAP_SWEEPS = 8, 256
-_CHEAP = 2e11
+_CHEAP = 1e11
 """Multiplications of all sweeps of all chains, some forty seconds on one core, for more sweeps a draw than the fewer."""
 _MOST_AT_FIRST = 10
 """Groups that a chain starts with at most."""

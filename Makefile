@@ -38,8 +38,8 @@ bench: $(INSTALLED) ## run the benchmarks
 bench-scale: $(INSTALLED) ## run the benchmarks of data larger than memory (gigabytes of scratch space, tens of minutes)
 	@$(BIN)/python -m benchmarks --only large scale --write
 
-bench-search: $(INSTALLED) ## judge the search of EM: planted groups, awkward tables, best known maxima (an hour)
-	@$(BIN)/python -m benchmarks --only planted awkward maxima --write
+bench-search: $(INSTALLED) ## judge searches: planted groups, awkward tables, best known maxima, numbers of groups (an hour)
+	@$(BIN)/python -m benchmarks --only planted awkward maxima how-many --write
 
 calibrate: $(INSTALLED) ## check on simulated data that intervals hold what they claim, write reports/calibration/index.html
 	@$(BIN)/python -m benchmarks.calibration

@@ -15,6 +15,7 @@ from benchmarks import (
     families,
     gaps,
     gradient,
+    how_many,
     interface,
     large,
     maxima,
@@ -45,6 +46,7 @@ PARTS = {
     "samplers": samplers.rows,
     "tables": real_tables.rows,
     "number": unknown_number.rows,
+    "how-many": how_many.rows,  # hundreds of searches and posteriors
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
     "planted": planted.rows,  # thousands of fits, and of their judges
     "awkward": awkward.rows,
@@ -53,7 +55,7 @@ PARTS = {
     "large": large.rows,
     "scale": scale.rows,  # gigabytes of files, a cluster, Spark
 }
-ASKED_FOR = ("planted", "awkward", "maxima", "trust", "large", "scale")
+ASKED_FOR = ("how-many", "planted", "awkward", "maxima", "trust", "large", "scale")
 """Parts that run only when they are named (`make bench-search`, `make bench-scale`)."""
 GROWTH = {
     "em": em.growth,

@@ -12,27 +12,9 @@ from bayesgmm.estimators.groups_apart import groups_apart
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import MemoryRows
+from benchmarks.how_many import table_apart
 
 FOUR = ("full", "tied", "diag", "spherical")
-
-
-def apart(seed, sds=6.0):
-    """Rows of 1 to 6 groups, turned and stretched, and at least so many standard deviations apart along the line from mean to mean."""
-    rng = np.random.default_rng(seed)
-    K, D, N = int(rng.integers(1, 7)), int(rng.integers(1, 6)), int(np.exp(rng.uniform(*np.log([100, 1000]))))
-    counts = np.maximum(15, rng.multinomial(N, rng.dirichlet(np.full(K, 5.0))))
-    turns = [np.linalg.qr(rng.normal(size=(D, D)))[0] for _ in range(K)]
-    covariances = [(Q * np.exp(rng.uniform(-1.4, 1.4, D))) @ Q.T for Q in turns]
-    means, side = [], 8.0 * K ** (1 / D)
-    while len(means) < K:
-        new = rng.uniform(-side, side, D)
-        gaps = [(new - old, covariances[j]) for j, old in enumerate(means)]
-        far = [np.linalg.norm(g) ** 2 > sds * np.sqrt(max(g @ C @ g, g @ covariances[len(means)] @ g)) for g, C in gaps]
-        if all(far):
-            means.append(new)
-        side *= 1.02
-    rows = [rng.multivariate_normal(m, C, n) for m, C, n in zip(means, covariances, counts, strict=True)]
-    return np.concatenate(rows), K
 
 
 @st.composite
@@ -145,7 +127,7 @@ def test_the_number_of_groups_is_right_whatever_shape_bic_takes(first):
     seeds = range(first, first + 6)
     right = 0
     for seed in seeds:
-        X, K = apart(seed)
+        X, K = table_apart(seed)
         found = bg.select(X, range(1, 9), FOUR, random_state=1, progressbar=False)
         right += len(np.unique(found.groups())) == K
     assert right >= 5

@@ -152,8 +152,9 @@ def total_moments(rows: Rows) -> tuple[FloatArray, FloatArray]:
 
     They are the M-step of one component, so the E-step computes them; a rough mean and spread of some rows keep its sums of order one.
     Complete rows take one pass. With missing values they are the maximum-likelihood estimates of a normal distribution given what is
-    there, which take a few.
+    there, which take a few. What else is known of rows is not asked.
     """
+    rows = rows.values_alone()
     mean, spread = rows.center_and_spread()
     factor = np.diag(np.where(spread > 0, spread, 1.0))
     for _ in range(_MOST_PASSES if rows.has_gaps else 1):

@@ -14,10 +14,11 @@ from scipy.special import gammaln
 from bayesgmm.bayes import _compiled_log_posterior as _compiled
 from bayesgmm.bayes._compiled_hmc import SCORE_GIVEN_LABELS, draw_labels
 from bayesgmm.bayes.unconstrained_space import Space, spiral
-from bayesgmm.expectation import Statistics, expectations, score, statistics_pass
+from bayesgmm.expectation import Statistics, expectations, score
 from bayesgmm.frame import Frame
 from bayesgmm.kernels.compile import Pointer, plain
-from bayesgmm.kernels.estep import EVALUATE
+from bayesgmm.kernels.estep import EVALUATE, STATISTICS
+from bayesgmm.kernels.missing import GAPPED_STATISTICS
 from bayesgmm.kernels.score import GIVEN_SCORE, SCORE
 from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.rows import Rows
@@ -228,7 +229,7 @@ def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: Flo
     K, D, priors, nothing = space.n_components, space.n_features, space.priors, np.empty(0)
     by_feature = space.family.has_scales_by_column
     frame, rounding = priors.frame, np.zeros((D, D)) if priors.rounding is None else priors.rounding
-    e_step = statistics_pass(compiled_score is SCORE and has_missing(rows))
+    e_step = GAPPED_STATISTICS if compiled_score is SCORE and has_missing(rows) else STATISTICS
     problem = _compiled.Problem(
         D=D,
         K=K,

@@ -343,7 +343,8 @@ def runs(X, weights, e_step, update, variant, diagonal, free, inward, outward, r
 
     Parameters
     ----------
-    X : array of shape (N, D)
+    X : array of shape (N, D), or (N, D + M) if more is known of the rows
+        As ``e_step`` takes it.
     weights : array of shape (1, N), or (runs, N) for each run its own, or (1, 0) for unit weights
     e_step, update, variant : Pointer, Pointer, int
         The kernel's statistics, the family's M-step, and which of its variants.
@@ -364,7 +365,8 @@ def runs(X, weights, e_step, update, variant, diagonal, free, inward, outward, r
         Status, iterations n made so far, plain steps among the last, longest extrapolation, iterations saved, and where to stop for a
         while: a run whose status is then RUNNING goes on as if it had not stopped. Runs with another status are left alone.
     """
-    K, D = (memory.shape[2]) // (1 + X.shape[1] + X.shape[1] ** 2), X.shape[1]
+    D = len(inward)
+    K = memory.shape[2] // (1 + D + D * D)
     inside = np.zeros((K, D, D))
     for s in range(len(memory)):
         here, trace, state = memory[s], traces[s], states[s]
@@ -420,13 +422,12 @@ def runs(X, weights, e_step, update, variant, diagonal, free, inward, outward, r
 
 
 @compiled()
-def moments_at(X, weight, e_step, diagonal, base, mixture, sums, out):
+def moments_at(X, weight, e_step, D, diagonal, base, mixture, sums, out):
     """Fill the moments that a mixture expects, in another one's units; returns the log-likelihood.
 
     Shares (K,), means (K, D) and covariances (K, D, D) of the rows, in coordinates whitened by the components of ``base``. Both mixtures
     are rows of numbers, and ``sums`` is memory for one.
     """
-    D = X.shape[1]
     K = len(mixture) // (1 + D + D * D)
     value = _sums(e_step, X, weight, mixture, diagonal, K, D, sums)
     counts, first, second = _parts(sums, K, K, D)

@@ -20,7 +20,7 @@ from bayesgmm.kernels.threads import chunks, libraries_on_one_thread, map_in_tur
 from bayesgmm.labels import align
 from bayesgmm.labels.assignment import margins
 from bayesgmm.params import MixtureParams
-from bayesgmm.rows import MemoryRows
+from bayesgmm.rows import Chunk, MemoryRows
 from bayesgmm.typing import FloatArray
 
 __all__ = ["Replicates", "resample"]
@@ -134,12 +134,12 @@ class Refit:
             return [self._general(replicate) for replicate in replicates]
         weights = [replicate.weights for replicate in replicates if replicate.weights is not None]
         if weights:
-            return self._compiled(replicates[0].values, np.stack(weights))
-        return [fit for replicate in replicates for fit in self._compiled(replicate.values, None)]
+            return self._compiled(replicates[0].chunk, np.stack(weights))
+        return [fit for replicate in replicates for fit in self._compiled(replicate.chunk, None)]
 
-    def _compiled(self, X: FloatArray, weights: FloatArray | None) -> list[Refitted]:
+    def _compiled(self, chunk: Chunk, weights: FloatArray | None) -> list[Refitted]:
         starts = [Mixture.of(self.data.params)] * (1 if weights is None else len(weights))
-        return [self._refitted(run) for run in compiled_runs(X, starts, self.settings, weights, aitken=True)]
+        return [self._refitted(run) for run in compiled_runs(chunk, starts, self.settings, weights, aitken=True)]
 
     def _refitted(self, run: EMRun) -> Refitted:
         if run.status in ("collapsed", "fell"):

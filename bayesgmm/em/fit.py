@@ -13,6 +13,7 @@ from bayesgmm.covariance import Family, single
 from bayesgmm.em.degeneracy import is_hopeless
 from bayesgmm.em.initialization import Sample, filled, some_rows, starting_points
 from bayesgmm.em.journal import Journal, Listener, Record
+from bayesgmm.em.known import arranged, from_known, is_labelled
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, from_responsibilities
 from bayesgmm.em.moves import neighbours
 from bayesgmm.em.noise import Noise, dense_rows, suspicion
@@ -215,7 +216,8 @@ class Fitting:
             digits=sample.digits,
         )
         self._search = Search(self.view.rows, sample, settings, on_run, journal)
-        is_ordered = start.is_given or not isinstance(spec.init_params, str) or not (penalty is None or penalty.is_exchangeable)
+        self._is_told = self.view.sample.rows.known is not None and self.view.sample.rows.known.log_weights is not None
+        is_ordered = self._is_told or start.is_given or not isinstance(spec.init_params, str) or not (penalty is None or penalty.is_exchangeable)
         self._told = Outcome(self.view.all_rows, settings, origin, is_ordered)
         self._found: list[Ended] = []  # the best first: one from a search, or all on all rows where there is nothing to search for
         self._heights: FloatArray | None = None  # at which the independent starts of a search ended
@@ -237,7 +239,8 @@ class Fitting:
         if not spec.searches:
             self._found = self._from_what_is_asked_for()
             return
-        is_plain = not self.view.rows.has_gaps and settings.penalty is None and settings.noise is None
+        rows = self.view.rows
+        is_plain = not rows.has_gaps and rows.known is None and settings.penalty is None and settings.noise is None
         if K == 1 and is_plain and not self._start.is_given:
             self._found = [self._closed()]
             return
@@ -250,6 +253,11 @@ class Fitting:
             self._search = replace(self._search, settings=replace(settings, max_iter=min(settings.max_iter, FEW_ITERATIONS)))
         points = starting_points(self.view.sample, K, str(spec.init_params), n_starts, settings, self._seeds)
         starts = [_place(self._start, mixture, settings) for mixture in points]
+        if self._is_told:
+            start = from_known(self.view.sample, arranged(starts[0], self.view.sample.rows, self.view.sample.X), settings)
+            starts = [start, *starts]
+            if is_labelled(self.view.sample.rows):  # there is nothing to search for
+                starts, known, effort = starts[:1], [], 0.0
         rng = np.random.default_rng(self._seeds.spawn(1)[0])
         best, self._heights, self._n_moves = self._search.best_of(starts, self._near(known, rng), effort, rng)
         self._found = [best]

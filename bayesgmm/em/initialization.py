@@ -112,7 +112,7 @@ def some_rows(rows: Rows, seeds: np.random.SeedSequence) -> Sample:
         some = rows.take(np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(len(rows), MOST_ROWS, replace=False)))
     values = filled(some.chunk, total_moments(rows)) if some.has_gaps else some.values
     weight = np.ones(len(values)) if some.weights is None else some.weights
-    return Sample(values, weight, is_all, some if is_all else MemoryRows(values, some.weights))
+    return Sample(values, weight, is_all, some if is_all else MemoryRows(values, some.weights, known=some.known))
 
 
 def filled(chunk: Chunk, moments: tuple[FloatArray, FloatArray]) -> FloatArray:

@@ -145,8 +145,8 @@ class _Compiled(_Climbed):
 
     def __post_init__(self) -> None:
         weight = NO_WEIGHTS[0] if self.rows.weights is None else plain(self.rows.weights)
-        pass_over = statistics_pass(self.rows.has_gaps)
-        self._data = plain(self.rows.values), weight, pass_over, self.settings.family.diagonal
+        chunk, (K, D) = self.rows.in_memory().chunk, self.base.means.shape
+        self._data = chunk.table(K), weight, statistics_pass(chunk), D, self.settings.family.diagonal
         self._m_step = *m_step_of(self.settings), self.settings.floor
         self._row = as_row(self.base)
 

@@ -14,9 +14,8 @@ from bayesgmm.em.m_step import Collapse, Mixture, Settings, m_step
 from bayesgmm.expectation import Statistics, expectation, statistics_pass
 from bayesgmm.kernels.compile import plain
 from bayesgmm.kernels.threads import beside_others
-from bayesgmm.rows import Rows
+from bayesgmm.rows import Chunk, Rows
 from bayesgmm.rows.base import chunk_size
-from bayesgmm.rows.missing import has_missing
 from bayesgmm.typing import FloatArray
 
 # Of the compiled runs, as the plain functions that they were compiled from.
@@ -93,8 +92,8 @@ def run_em(
     EMRun
         With a last log-likelihood of minus infinity if a component collapsed.
     """
-    if after is None and state is None and (X := compiled_rows(rows, settings)) is not None:
-        return compiled_runs(X, [start], settings, rows.weights)[0]
+    if after is None and state is None and (chunk := compiled_rows(rows, settings)) is not None:
+        return compiled_runs(chunk, [start], settings, rows.weights)[0]
     stepper = Stepper(rows, start, settings, state)
     try:
         while not stepper.is_over:
@@ -115,33 +114,35 @@ def e_step(rows: Rows, mixture: Mixture, settings: Settings) -> tuple[Statistics
     return statistics, statistics.log_likelihood + settings.log_prior(mixture)
 
 
-def compiled_rows(rows: Rows, settings: Settings) -> FloatArray | None:
-    """Return the rows (N, D) if a run on them is made by one call: in memory, and so few that threads would not share them out."""
-    return rows.values if settings.is_plain and rows.is_in_memory and len(rows) <= chunk_size(len(rows)) else None
+def compiled_rows(rows: Rows, settings: Settings) -> Chunk | None:
+    """Return the rows if a run on them is made by one call: in memory, and so few that threads would not share them out."""
+    if settings.is_plain and rows.is_in_memory and len(rows) <= chunk_size(len(rows)):
+        return rows.in_memory().chunk
+    return None
 
 
 def run_each(rows: Rows, starts: Sequence[Mixture], settings: Settings) -> Iterator[EMRun]:
     """Yield what :func:`run_em` returns for each of some starts."""
-    X = compiled_rows(rows, settings) if starts else None
-    if X is None:
+    chunk = compiled_rows(rows, settings) if starts else None
+    if chunk is None:
         yield from (run_em(rows, start, settings) for start in starts)
         return
     K, D = starts[0].means.shape
     together = max(1, int(_MEMORY / (_compiled.ROWS * K * (1 + D + D * D))))
     for first in range(0, len(starts), together):
-        yield from compiled_runs(X, starts[first : first + together], settings, rows.weights)
+        yield from compiled_runs(chunk, starts[first : first + together], settings, rows.weights)
 
 
 def compiled_runs(
-    X: FloatArray, starts: Sequence[Mixture], settings: Settings, sample_weight: FloatArray | None, *, aitken: bool | None = None
+    chunk: Chunk, starts: Sequence[Mixture], settings: Settings, sample_weight: FloatArray | None, *, aitken: bool | None = None
 ) -> list[EMRun]:
     """Do the work of :func:`run_em` for some starts without Python between the iterations.
 
     ``sample_weight`` is (N,), or (runs, N) with weights of its own for each run.
     ``aitken`` says whether to stop by what is left to gain; by default accelerated runs do.
     """
-    X, has_gaps = plain(X), has_missing(X)
     K, D = starts[0].means.shape
+    X, pass_over = chunk.table(K), statistics_pass(chunk)
     weights = NO_WEIGHTS if sample_weight is None else plain(np.atleast_2d(sample_weight))
     memory = np.zeros((len(starts), _compiled.ROWS, K * (1 + D + D * D)))
     memory[:, _compiled.CURRENT] = [as_row(start) for start in starts]
@@ -150,8 +151,7 @@ def compiled_runs(
     aitken = (settings.accelerate if aitken is None else aitken) and settings.ridge == 0
     rule = settings.accelerate and settings.extrapolates, settings.accelerate, aitken
     numbers = float(settings.ridge), float(settings.floor), float(settings.tol)
-    pass_over = statistics_pass(has_gaps)
-    at_once = max(1, int(_PAUSE / (len(X) * K * (4 + D * D) * (_GAPS if has_gaps else 1))))
+    at_once = max(1, int(_PAUSE / (len(X) * K * (4 + D * D) * (1 if chunk.is_complete and chunk.known is None else _GAPS))))
     step = len(starts) if at_once >= settings.max_iter else 1
     for i in range(0, len(starts), step):
         some = slice(i, i + step)

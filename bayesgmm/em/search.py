@@ -15,6 +15,7 @@ import numpy as np
 
 from bayesgmm.em.degeneracy import Health, examine, widened
 from bayesgmm.em.initialization import Sample
+from bayesgmm.em.known import arranged
 from bayesgmm.em.journal import Journal
 from bayesgmm.em.m_step import Mixture, Settings, mixture_of
 from bayesgmm.em.moves import Moves
@@ -138,7 +139,7 @@ class Search:
 
     def each_to_the_end(self, starts: list[Mixture]) -> list[Ended]:
         """Run EM from every start, on all rows, as far as it goes."""
-        return self.in_order(self._told(self._run(starts, self.settings)))
+        return self.in_order(self._told(self._run(list(self._arranged(starts)), self.settings)))
 
     def _told(self, runs: Iterable[Ended]) -> list[Ended]:
         """Return runs from starts, of each of which is told as it ends."""
@@ -247,7 +248,15 @@ class Search:
         return bool(_HOPE * gain * rate / (1.0 - rate) > below)
 
     def _in_sample(self, starts: Sequence[Mixture], settings: Settings) -> list[Ended]:
+        starts = self._arranged(starts)
         return [Ended(run, self.sample.rows, self.settings) for run in run_each(self.sample.rows, starts, settings)]
+
+    def _arranged(self, starts: Sequence[Mixture]) -> Sequence[Mixture]:
+        """Return starts whose components stand in the order that fits what is known of rows."""
+        known = self.sample.rows.known
+        if known is None or known.log_weights is None:
+            return starts
+        return [arranged(start, self.sample.rows, self.sample.X) for start in starts]
 
     def on_all_rows(self, best: Ended) -> list[Ended]:
         """Return the best maximum of the search, and others that it found, carried on to the end on all rows."""

@@ -21,7 +21,7 @@ from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import row_summary
 from bayesgmm.random import generator
-from bayesgmm.rows import MemoryRows, NoRows, Rows, rows_to_predict
+from bayesgmm.rows import Classes, MemoryRows, NoRows, Rows, rows_to_predict, rows_with
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_prob
 
@@ -43,6 +43,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     """What was fitted, as far as it is in memory."""
 
     _takes_missing = False
+    _classes: Classes | None = None
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -138,28 +139,36 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         return self.fit(X).predict(X)
 
-    def predict(self, X: ArrayLike) -> IntArray:
+    def predict(self, X: ArrayLike, *, errors: ArrayLike | None = None, together: ArrayLike | None = None) -> IntArray:
         """Return the most probable component of each row.
 
         Parameters
         ----------
         X : array-like of shape (N, D)
             NaN stands for a missing value.
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
 
         Returns
         -------
         int array of shape (N,)
         """
         predictor = self.predictor_
-        return self._rows_of(X).map_rows(predictor.labels, dtype=np.intp)
+        return self._rows_of(X, errors=errors, together=together).map_rows(predictor.labels, dtype=np.intp)
 
-    def predict_proba(self, X: ArrayLike) -> FloatArray:
+    def predict_proba(self, X: ArrayLike, *, errors: ArrayLike | None = None, together: ArrayLike | None = None) -> FloatArray:
         """Return the responsibilities of each row: the values of :meth:`responsibilities`.
 
         Parameters
         ----------
         X : array-like of shape (N, D)
             NaN stands for a missing value.
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
 
         Returns
         -------
@@ -167,15 +176,19 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             With noise in the model, (N, K + 1), the noise last.
         """
         predictor = self.predictor_
-        return self._rows_of(X).map_rows(predictor.responsibilities, len(predictor.components))
+        return self._rows_of(X, errors=errors, together=together).map_rows(predictor.responsibilities, len(predictor.components))
 
-    def score_samples(self, X: ArrayLike) -> FloatArray:
+    def score_samples(self, X: ArrayLike, *, errors: ArrayLike | None = None, together: ArrayLike | None = None) -> FloatArray:
         """Return the log-density of each row; for a posterior the log of the posterior predictive density.
 
         Parameters
         ----------
         X : array-like of shape (N, D)
             NaN stands for a missing value.
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
 
         Returns
         -------
@@ -183,7 +196,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             In nats, per unit of every column.
         """
         predictor = self.predictor_
-        return self._rows_of(X).map_rows(predictor.log_density)
+        return self._rows_of(X, errors=errors, together=together).map_rows(predictor.log_density)
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density of the rows, in nats.
@@ -228,13 +241,19 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         X, labels = flat[rng.integers(len(flat.weights), size=n_samples)].sample(1, rng)
         return X[:, 0], labels[:, 0]
 
-    def responsibilities(self, X: ArrayLike | None = None) -> xr.DataArray:
+    def responsibilities(
+        self, X: ArrayLike | None = None, *, errors: ArrayLike | None = None, together: ArrayLike | None = None
+    ) -> xr.DataArray:
         """Return the probability of each component for each row.
 
         Parameters
         ----------
         X : array-like of shape (N, D), optional
-            The training data when absent.
+            The training data, with all that is known of them, when absent.
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
 
         Returns
         -------
@@ -242,13 +261,20 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             For a posterior the mean over its aligned draws. A DataFrame's index becomes the ``obs`` coordinate.
         """
         predictor = self.predictor_
-        rows = self.rows_.in_memory() if X is None else self._rows_of(X).sized()
+        rows = self.rows_.in_memory() if X is None else self._rows_of(X, errors=errors, together=together).sized()
         table = rows.map_rows(predictor.responsibilities, len(predictor.components))
         # Row numbers of rows in chunks would be an array of all rows: xarray counts them without.
         coords = {"component": predictor.components} | ({"obs": rows.index} if rows.is_in_memory else {})
         return xr.DataArray(table, dims=("obs", "component"), coords=coords, name="responsibilities")
 
-    def row_summary(self, X: ArrayLike | None = None, *, prob: float = 0.9) -> xr.Dataset:
+    def row_summary(
+        self,
+        X: ArrayLike | None = None,
+        *,
+        prob: float = 0.9,
+        errors: ArrayLike | None = None,
+        together: ArrayLike | None = None,
+    ) -> xr.Dataset:
         """Return all that the fit says of each row: its group, how doubtful that is and why, its density, and whether it is an outlier.
 
         Parameters
@@ -257,6 +283,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             The training data when absent.
         prob : float
             Share of the draws that the central intervals hold.
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
 
         Returns
         -------
@@ -295,25 +325,43 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         predictor = self.predictor_
         check_prob(prob)
-        rows = self._rows(X)
+        rows = self._rows(X, errors=errors, together=together)
         moments = None if predictor.noise is None else predictor.moments(rows.chunk)
-        said = row_summary(predictor.params, rows.values, rows.index, prob, moments=moments, grouping=predictor.grouping)
+        said = row_summary(predictor.params, rows.chunk, rows.index, prob, moments=moments, grouping=predictor.grouping)
         return said.assign_attrs(inference="posterior" if predictor.params.batch_shape else "em")
 
-    def _rows_of(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
+    def _rows_of(
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        errors: ArrayLike | None = None,
+        together: ArrayLike | None = None,
+    ) -> Rows:
         """Return what is to be predicted, checked."""
         check_is_fitted(self, "params_")
-        return rows_to_predict(self, X, sample_weight, allow_missing=self._takes_missing)
+        rows = rows_to_predict(self, X, sample_weight, allow_missing=self._takes_missing)
+        return self._knowing(rows, errors, together)
 
-    def _rows(self, X: ArrayLike | None) -> MemoryRows:
+    def _rows(self, X: ArrayLike | None, *, errors: ArrayLike | None = None, together: ArrayLike | None = None) -> MemoryRows:
         """Return rows in memory, those that were fitted when there are none."""
         if X is None:
+            if errors is not None or together is not None:
+                raise InvalidParameterError("errors= and together= go with rows of their own: give X, or leave them out")
             return self.rows_.in_memory()
-        return rows_to_predict(self, X, allow_missing=self._takes_missing, in_memory=True).in_memory()
+        rows = rows_to_predict(self, X, allow_missing=self._takes_missing, in_memory=True)
+        return self._knowing(rows, errors, together).in_memory()
 
-    def _sums(self, X: ArrayLike, sample_weight: ArrayLike | None) -> Sums:
+    def _knowing(self, rows: Rows, errors: ArrayLike | None, together: ArrayLike | None) -> Rows:
+        return rows_with(rows, self.mixtures_.n_components, errors=errors, together=together)[0]
+
+    def _sums(self, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Sums:
         predictor = self.predictor_
-        return sums_over(self._rows_of(X, sample_weight), predictor)
+        if X is not None:
+            return sums_over(self._rows_of(X, sample_weight), predictor)
+        if sample_weight is not None:
+            raise InvalidParameterError("sample_weight goes with rows of its own: give X, or leave it out")
+        return sums_over(self.rows_.in_memory(), predictor)
 
     def _draw_table(self, params: MixtureParams, X: ArrayLike | None, dims: tuple[str, ...]) -> xr.DataArray:
         """Return responsibilities of a batch, dims ``(*dims, obs, component)``, unless they would not fit into memory."""

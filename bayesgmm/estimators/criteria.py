@@ -43,13 +43,13 @@ class Criteria(MixtureEstimator):
             free += 1  # the share of rows that are noise for certain
         return free - (self.n_components_ - 1 if self.equal_weights else 0)
 
-    def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the Bayesian information criterion on X (N, D): lower is better (Schwarz 1978).
+    def bic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the Bayesian information criterion: lower is better (Schwarz 1978).
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-            NaN stands for a missing value.
+        X : array-like of shape (N, D), optional
+            NaN stands for a missing value. The training data, with all that is known of them, when absent.
         sample_weight : array-like of shape (N,), optional
             How often each row counts.
 
@@ -60,13 +60,13 @@ class Criteria(MixtureEstimator):
         sums = self._sums(X, sample_weight)
         return bic(sums.log_density, self.n_parameters_, sums.weight)
 
-    def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's information criterion on X (N, D): lower is better (Akaike 1974).
+    def aic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return Akaike's information criterion: lower is better (Akaike 1974).
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-            NaN stands for a missing value.
+        X : array-like of shape (N, D), optional
+            NaN stands for a missing value. The training data, with all that is known of them, when absent.
         sample_weight : array-like of shape (N,), optional
             How often each row counts.
 
@@ -76,16 +76,16 @@ class Criteria(MixtureEstimator):
         """
         return aic(self._sums(X, sample_weight).log_density, self.n_parameters_)
 
-    def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the integrated complete-data likelihood criterion on X (N, D): lower is better.
+    def icl(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the integrated complete-data likelihood criterion: lower is better.
 
         BIC plus ``-2 sum_i log max_k r_ik``, the price of rows whose group is in doubt (Biernacki, Celeux and Govaert 2000, IEEE PAMI 22,
         719-725): it favours groups that are apart.
 
         Parameters
         ----------
-        X : array-like of shape (N, D)
-            NaN stands for a missing value.
+        X : array-like of shape (N, D), optional
+            NaN stands for a missing value. The training data, with all that is known of them, when absent.
         sample_weight : array-like of shape (N,), optional
             How often each row counts.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -34,8 +34,9 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.rows import MemoryRows, Rows, rows_to_fit
+from bayesgmm.rows import Classes, MemoryRows, Rows, rows_to_fit, rows_with
 from bayesgmm.rows.check import check_rows
+from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 
 
@@ -264,6 +265,10 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         y: None = None,
         sample_weight: Any = None,
         *,
+        known: Any = None,
+        components_per_class: int | Mapping[Any, int] | Sequence[int] | None = None,
+        together: ArrayLike | None = None,
+        errors: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: str | os.PathLike[str] | None = None,
         on_iteration: Callable[[Iteration], object] | None = None,
@@ -282,6 +287,22 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             How often each row was seen: weight 2 is the row twice, weight 0 the row left out. Weights that only say how much rows count
             beside each other (of a survey, of importance sampling, divided by their sum) are to be scaled to the number of rows that they
             are worth, on which every criterion and error depends. Of a table in chunks also a column's name.
+        known : array-like of shape (N,) or (N, K), optional
+            What is known of the rows' components. One label for each row, NaN, None or -1 where there is none: whole numbers are the numbers
+            of components, other labels name classes, each with a component of its own, in sorted order (components left over have no
+            class). Or for each row and component True and False, whether the row may be of it; or how plausible that is, a number between
+            0 and 1 by which the component's weight is multiplied for this row (Côme, Oukhellou, Denoeux and Aknin 2009, Pattern
+            Recognition 42, 334-348): only ratios matter, and a row of equal ones says nothing. Components keep the order of the labels.
+        components_per_class : int, dict or sequence of int, optional
+            How many components each class has, if not one (Hastie and Tibshirani 1996, Journal of the Royal Statistical Society B 58,
+            155-176).
+        together : array-like of shape (N,), optional
+            Which rows are of one component, whichever it is: the measurements of one person, or rows that must be linked. Rows with the same
+            value are (NaN or None for a row on its own). Their responsibilities are the same, and their log-density is shared out evenly.
+        errors : array-like of shape (D,), (N, D), (D, D) or (N, D, D), optional
+            Errors of measurement: standard deviations, for all rows or for each, or covariances. The mixture is that of the values without
+            error (extreme deconvolution: Bovy, Hogg and Roweis 2011, Annals of Applied Statistics 5, 1657-1677). The error of a
+            value that is rounded to h is h / sqrt(12).
         checkpoint : path, optional
             Keep in this file (``.npz``), every few iterations over all rows, where the fit is.
         resume : path, optional
@@ -305,6 +326,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         self._check_settings()
         is_auto = self.n_components == "auto"
         rows = rows_to_fit(self, X, sample_weight, 1 if is_auto else int(self.n_components), allow_missing=True)
+        told = {"known": known, "components_per_class": components_per_class, "together": together, "errors": errors}
+        rows, self._classes = self._told(rows, **told)
         if is_auto:
             return self._fit_number(rows, {"checkpoint": checkpoint, "resume": resume}, on_iteration)
         if self.max_components is not None:
@@ -315,6 +338,14 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         fitting = self.fitting(rows, seeds=seeds, record=record, listeners=listeners, before=before)
         fitting.search()
         return self.take(fitting.end(), rows)
+
+    def _told(self, rows: Rows, **told: Any) -> tuple[Rows, Classes | None]:
+        """Return rows with what is known of them, and the classes of their labels."""
+        if self.noise and (names := [f"{name}=" for name, value in told.items() if value is not None]):
+            raise InvalidParameterError(f"{listed(names)} cannot go with noise=True yet: leave out one of them")
+        if self.n_components == "auto" and told["known"] is not None:
+            raise InvalidParameterError("known= goes with a number of components: give n_components, at least one for each class")
+        return rows_with(rows, 1 if self.n_components == "auto" else int(self.n_components), **told)
 
     def _fit_number(self, rows: Rows, of_one_fit: dict[str, Any], on_iteration: Callable[[Iteration], object] | None) -> Self:
         """Fit with the number of components that BIC takes."""

@@ -78,7 +78,7 @@ def responsibility_moments(
 
     Memory is of the order of the outputs: draws x rows x components never exist together. With a grouping, they are those of groups.
     """
-    X, evaluate, N = chunk.X, evaluation_pass(chunk), len(chunk)
+    X, evaluate, N = chunk.table(means.shape[1]), evaluation_pass(chunk), len(chunk)
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
     groups, K = _columns(grouping, *means.shape[:2])
     T = len(means)
@@ -127,7 +127,7 @@ def responsibility_summary(
     A few rows at a time see all draws, which quantiles need; memory does not grow with N beyond the outputs. With a grouping, they are
     those of groups.
     """
-    X, evaluate, N = chunk.X, evaluation_pass(chunk), len(chunk)
+    X, evaluate, N = chunk.table(means.shape[1]), evaluation_pass(chunk), len(chunk)
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
     groups, K = _columns(grouping, *means.shape[:2])
     T = len(means)
@@ -181,7 +181,7 @@ def cross_sums(
     diagonal: bool = False,
 ) -> FloatArray:
     """Return ``out[t, j, m] = sum_i r_tij reference_im`` for ``reference (N, M)``: what relabelling needs to know of each draw."""
-    X, evaluate, reference = chunk.X, evaluation_pass(chunk), np.ascontiguousarray(reference)
+    X, evaluate, reference = chunk.table(means.shape[1]), evaluation_pass(chunk), np.ascontiguousarray(reference)
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
 
     def task(start: int, stop: int) -> FloatArray:
@@ -210,9 +210,9 @@ def responsibility_draws(
 
 
 def _over_draws(kernel: Callable[..., None], out: FloatArray, chunk: Chunk, batch: Batch, diagonal: bool) -> FloatArray:
-    evaluate, mixtures = evaluation_pass(chunk), (*map(writable, batch), diagonal)
+    X, evaluate, mixtures = chunk.table(batch[1].shape[1]), evaluation_pass(chunk), (*map(writable, batch), diagonal)
     size = max(1, -(-len(out) // (4 * n_threads())))
-    for _ in ordered_map(lambda first, last: kernel(evaluate, chunk.X, first, last, *mixtures, out), chunks(len(out), size)):
+    for _ in ordered_map(lambda first, last: kernel(evaluate, X, first, last, *mixtures, out), chunks(len(out), size)):
         pass
     return out
 
@@ -260,11 +260,11 @@ def predictions(
     of the chi-squared distribution with D degrees of freedom, which the squared Mahalanobis distance of a row of the component itself has
     (Mardia, Kent and Bibby 1979, Multivariate Analysis, theorem 2.5.2). With missing values, D is the number of values that a row has.
     """
-    X, evaluate, N = chunk.X, evaluation_pass(chunk), len(chunk)
+    X, evaluate, N = chunk.table(means.shape[1]), evaluation_pass(chunk), len(chunk)
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
     groups, K = _columns(grouping, *means.shape[:2])
     T, _, D = means.shape
-    n_values = D - np.isnan(X).sum(axis=1)
+    n_values = D - np.isnan(chunk.X).sum(axis=1)
     out = Predictions(Estimate.empty(N), Estimate.empty(N), np.empty((N, K)))
 
     def task(start: int, stop: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from bayesgmm.kernels import estep
 from bayesgmm.kernels.compile import Pointer
+from bayesgmm.kernels.known import EVALUATE_KNOWN, KNOWN_STATISTICS
 from bayesgmm.kernels.missing import EVALUATE_GAPPED, GAPPED_STATISTICS, fill_gaps
 from bayesgmm.kernels.score import score_from_statistics
 from bayesgmm.kernels.threads import chunks, ordered_map, run_shared
@@ -104,16 +105,15 @@ def _added(first: list[Statistics], second: list[Statistics]) -> list[Statistics
 def _statistics(chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, diagonal: bool) -> Statistics:
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
     weight = _NO_WEIGHTS if chunk.weight is None else writable(chunk.weight)
-    X, K, D = chunk.X, *means.shape
-    size = chunk_size(len(chunk))
-    n = -(-len(chunk) // size)
-    e_step = statistics_pass(not chunk.is_complete)
+    X, K, D = chunk.table(len(means)), *means.shape
+    # A set is one piece, wherever its rows are.
+    size = len(chunk) if chunk.known is not None and chunk.known.sets is not None else chunk_size(len(chunk))
+    n = -(-len(chunk) // max(size, 1))
+    e_step = statistics_pass(chunk)
     if n <= 1:
         return Statistics(*e_step.function(X, weight, log_weights, means, scale_tril, diagonal)[:4])
     totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))
     mixture = log_weights, means, scale_tril
-
-    e_step = statistics_pass(not chunk.is_complete)
 
     def task(start: int, stop: int) -> None:
         estep.statistics_chunks(e_step, X, weight, size, start, stop, *mixture, diagonal, totals, counts, first, second)
@@ -122,13 +122,17 @@ def _statistics(chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_
     return Statistics(float(totals.sum()), counts.sum(0), first.sum(0), second.sum(0))
 
 
-def statistics_pass(has_gaps: bool) -> Pointer:
-    """Return the compiled E-step of rows of which some lack values, or of complete ones."""
-    return GAPPED_STATISTICS if has_gaps else estep.STATISTICS
+def statistics_pass(chunk: Chunk) -> Pointer:
+    """Return the compiled E-step of a chunk's rows: complete ones, those of which some lack values, or of which more is known."""
+    if chunk.known is not None:
+        return KNOWN_STATISTICS
+    return estep.STATISTICS if chunk.is_complete else GAPPED_STATISTICS
 
 
 def evaluation_pass(chunk: Chunk) -> Pointer:
     """Return the compiled evaluation of a chunk's rows."""
+    if chunk.known is not None:
+        return EVALUATE_KNOWN
     return estep.EVALUATE if chunk.is_complete else EVALUATE_GAPPED
 
 
@@ -173,12 +177,12 @@ def evaluate(
     N, K = len(chunk), len(means)
     empty = np.empty((0, K))
     table = np.empty((N, K)) if joint or responsibilities else empty
-    log_density, evaluated = np.empty(N), evaluation_pass(chunk).function
+    X, log_density, evaluated = chunk.table(K), np.empty(N), evaluation_pass(chunk).function
 
     def task(start: int, stop: int) -> float:
         rows = slice(start, stop)
         outputs = (table[rows] if joint else empty, table[rows] if responsibilities else empty, log_density[rows], empty[:, 0])
-        return evaluated(chunk.X, start, stop, prepared, diagonal, *outputs)
+        return evaluated(X, start, stop, prepared, diagonal, *outputs)
 
     for _ in ordered_map(task, chunks(N, chunk_size(N))):
         pass

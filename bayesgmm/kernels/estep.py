@@ -67,14 +67,15 @@ def workspace(K, D, n):
 def prepare(log_weights, means, scale_tril, diagonal):
     """Return what of a mixture a pass over the data needs.
 
-    ``constant (K,)`` is the x-free part of the log joint density, ``centre (D,)`` the mixture's mean, and ``whiten (K, P, D + 1)`` holds
+    ``constant (K,)`` is the x-free part of the log joint density (of several vectors of log-weights, one after the other, all of their
+    constants), ``centre (D,)`` the mixture's mean, and ``whiten (K, P, D + 1)`` holds
     L_k^-1 and, in its last column, ``-L_k^-1 (mu_k - centre)``, filled up with rows of zeros. So rows are taken about a point that all
     components share, which cancels far offsets of the data, and one matrix product then whitens them for every component. Under
     ``diagonal`` everything off the factors' diagonals counts as zero. The factors themselves come last.
     """
     K, D, _ = scale_tril.shape
     P = padded(D)
-    constant = np.empty(K)
+    constant = np.empty(len(log_weights))
     whiten = np.zeros((K, P, D + 1))
     total = 0.0
     centre = np.zeros(D)
@@ -97,7 +98,8 @@ def prepare(log_weights, means, scale_tril, diagonal):
         for i in range(D):
             for j in range(i + 1):
                 whiten[k, i, D] -= whiten[k, i, j] * (means[k, j] - centre[j])
-        constant[k] = log_weights[k] - log_det - 0.5 * D * math.log(2.0 * math.pi)
+        for at in range(k, len(log_weights), K):
+            constant[at] = log_weights[at] - log_det - 0.5 * D * math.log(2.0 * math.pi)
     return constant, whiten, centre, scale_tril
 
 

@@ -25,7 +25,7 @@ from bayesgmm.expectation import (
     responsibility_summary,
 )
 from bayesgmm.params import MixtureParams
-from bayesgmm.rows import Chunk
+from bayesgmm.rows import Chunk, as_chunk
 from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 from bayesgmm.validation import check_weights
@@ -149,7 +149,7 @@ def row_doubt(responsibility: FloatArray, entropy: FloatArray, components: Seque
 
 def row_summary(
     params: MixtureParams,
-    X: FloatArray,
+    X: FloatArray | Chunk,
     obs: pd.Index | None = None,
     prob: float = 0.9,
     *,
@@ -162,8 +162,8 @@ def row_summary(
     ----------
     params : MixtureParams
         One mixture, which is taken for known, or a batch of any shape: equally probable draws with the same labels.
-    X : array of shape (N, D)
-        NaN stands for a missing value.
+    X : array of shape (N, D), or Chunk
+        NaN stands for a missing value; a chunk knows what else is known of its rows.
     obs : Index of length N, optional
         Names of the rows.
     prob : float
@@ -192,7 +192,7 @@ def row_summary(
     >>> row_summary(draws, np.array([[0.0]])).cause.values
     array(['too little data'], dtype='<U15')
     """
-    flat, chunk = params.reshape(-1), Chunk(X)
+    flat, chunk = params.reshape(-1), as_chunk(X)
     arrays, diagonal = flat.arrays(), flat.is_diagonal
     said = predictions(chunk, *arrays, prob=prob, diagonal=diagonal, grouping=grouping)
     if params.batch_shape:

@@ -3,9 +3,13 @@
 from bayesgmm.rows.base import Chunk, MemoryRows, NoRows, Rows, as_chunk
 from bayesgmm.rows.check import rows_to_fit, rows_to_predict
 from bayesgmm.rows.open import is_chunked, open_rows, stream_rows
+from bayesgmm.rows.given import Classes, rows_with
+from bayesgmm.rows.known import Known
 
 __all__ = [
     "Chunk",
+    "Classes",
+    "Known",
     "MemoryRows",
     "NoRows",
     "Rows",
@@ -14,5 +18,6 @@ __all__ = [
     "open_rows",
     "rows_to_fit",
     "rows_to_predict",
+    "rows_with",
     "stream_rows",
 ]

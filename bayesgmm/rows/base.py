@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm.exceptions import InvalidDataError
+from bayesgmm.rows.known import Known
 from bayesgmm.rows.missing import has_missing, order_by_gaps
 from bayesgmm.rows.summary import Summary, fingerprint
 from bayesgmm.tables.numeric import default_names, numbers_in
@@ -64,6 +65,8 @@ class Chunk:
         Where they stand in the chunk as it was read, if rows of weight zero have been left out.
     n_read : int, optional
         How many rows were read, if not n.
+    known : Known, optional
+        What is known of the rows beside their values.
     """
 
     X: FloatArray
@@ -73,6 +76,7 @@ class Chunk:
     first: int = 0
     standing: IntArray | None = None
     n_read: int | None = None
+    known: Known | None = None
 
     def __post_init__(self) -> None:
         # Kernels are compiled for arrays in C's order that may be written to.
@@ -90,6 +94,18 @@ class Chunk:
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
         return not has_missing(self.X)
+
+    def table(self, n_components: int) -> FloatArray:
+        """Return the rows as compiled passes take them: their values, and beside them what else is known of them for K components."""
+        if self.known is None:
+            return self.X
+        if n_components not in self._tables:
+            self._tables[n_components] = self.known.table(self.X, self.weight, n_components)
+        return self._tables[n_components]
+
+    @cached_property
+    def _tables(self) -> dict[int, FloatArray]:
+        return {}
 
 
 def as_chunk(X: ArrayLike | Chunk) -> Chunk:
@@ -135,6 +151,11 @@ class Rows(ABC):
     """Names of the columns as scikit-learn knows them: if they have some, and all of them are text."""
     is_in_memory = False
     """Whether all rows can be had at once."""
+
+    @property
+    def known(self) -> Known | None:
+        """What is known of rows in memory beside their values; None for nothing."""
+        return None
 
     @abstractmethod
     def map_reduce[T](self, task: Callable[[Chunk], T], add: Callable[[T, T], T]) -> T:
@@ -242,6 +263,10 @@ class Rows(ABC):
         """Return the same rows with values counted from another origin (D,): a copy of rows in memory, none of others."""
         return _SeenFrom(self, origin)
 
+    def values_alone(self) -> Rows:
+        """Return the same rows as if nothing were known of them but values and weights."""
+        return self
+
     def take(self, numbers: IntArray) -> MemoryRows:
         """Return some rows, by their numbers in increasing order."""
         X, weights = zip(*self.map_reduce(partial(_taken, numbers, np.cumsum(self.summary.kept)), add), strict=True)
@@ -277,14 +302,21 @@ class MemoryRows(Rows):
         Of the columns.
     index : pandas.Index, optional
         What the rows are called; numbers by default.
+    known : Known, optional
+        What is known of the rows beside their values.
     """
 
     is_in_memory = True
 
     def __init__(
-        self, values: FloatArray, weights: FloatArray | None = None, names: list[str] | None = None, index: pd.Index | None = None
+        self,
+        values: FloatArray,
+        weights: FloatArray | None = None,
+        names: list[str] | None = None,
+        index: pd.Index | None = None,
+        known: Known | None = None,
     ) -> None:
-        self.chunk = Chunk(values, weights)
+        self.chunk = Chunk(values, weights, known=known)
         self.n_features, self.names, self._index = self.chunk.X.shape[1], names, index
         self._is_distinct = False
 
@@ -312,9 +344,14 @@ class MemoryRows(Rows):
         return pd.RangeIndex(len(self), name="obs") if self._index is None else self._index
 
     @property
+    def known(self) -> Known | None:
+        """What is known of the rows beside their values."""
+        return self.chunk.known
+
+    @property
     def complete(self) -> FloatArray | None:
-        """The values (N, D), if nothing is missing."""
-        return self.values if self.chunk.is_complete else None
+        """The values (N, D), if nothing is missing and nothing else is known."""
+        return self.values if self.chunk.is_complete and self.known is None else None
 
     @cached_property
     def summary(self) -> Summary:
@@ -346,16 +383,25 @@ class MemoryRows(Rows):
 
     def seen_from(self, origin: FloatArray) -> MemoryRows:
         """Return a copy with values counted from another origin (D,)."""
-        return MemoryRows(self.values - origin, self.weights, self.names, self._index)
+        return MemoryRows(self.values - origin, self.weights, self.names, self._index, self.known)
 
     def weighted(self, weights: FloatArray | None) -> MemoryRows:
         """Return the same rows, which count as often as other weights (N,) say."""
-        return MemoryRows(self.values, weights, self.names, self._index)
+        return MemoryRows(self.values, weights, self.names, self._index, self.known)
+
+    def values_alone(self) -> MemoryRows:
+        """Return the same rows as if nothing were known of them but values and weights."""
+        return self if self.known is None else self.knowing(None)
+
+    def knowing(self, known: Known | None) -> MemoryRows:
+        """Return the same rows, of which something else is known."""
+        return MemoryRows(self.values, self.weights, self.names, self._index, known)
 
     def take(self, numbers: IntArray) -> MemoryRows:
         """Return some rows, by their numbers."""
         weights = None if self.weights is None else self.weights[numbers]
-        return MemoryRows(self.values[numbers], weights, self.names, None if self._index is None else self._index[numbers])
+        index, known = None if self._index is None else self._index[numbers], None if self.known is None else self.known.take(numbers)
+        return MemoryRows(self.values[numbers], weights, self.names, index, known)
 
     def some(self, most: int) -> MemoryRows:
         """Return the rows if there are not more than ``most``, otherwise so many, evenly spread."""
@@ -373,6 +419,8 @@ class MemoryRows(Rows):
         """
         if self._is_distinct:
             return self
+        if self.known is not None:
+            return self._distinct_of_known(self.known)
         X, weight = self._counted
         if len(X) <= _MOST_SORTED:
             X, which = np.unique(X, axis=0, return_inverse=True)  # NaN equals NaN here: rows are compared bit by bit
@@ -382,6 +430,22 @@ class MemoryRows(Rows):
             order = order_by_gaps(X, chunk_size(len(X)))
             X, weight = X[order], None if weight is None else weight[order]
         found = MemoryRows(X, weight, self.names)
+        found._is_distinct = True
+        return found
+
+    def _distinct_of_known(self, known: Known) -> MemoryRows:
+        """Return rows that differ in what is known of them, too; of sets all of them, for a row counts in its own set."""
+        X, weight = self._counted
+        if len(X) < len(self):
+            known = known.take(np.flatnonzero(self.weights))
+        if len(X) <= _MOST_SORTED and known.sets is None:
+            wide, first, which = np.unique(np.column_stack([X, known.columns]), axis=0, return_index=True, return_inverse=True)
+            counts = np.bincount(which.reshape(-1), weights=weight, minlength=len(wide)).astype(float)
+            X, weight, known = X[first], None if (counts == 1).all() else counts, known.take(first)
+        order = order_by_gaps(X, len(X)) if has_missing(X) else np.arange(len(X))
+        inner = known.take(order).order()
+        order = order if inner is None else order[inner]
+        found = MemoryRows(X[order], None if weight is None else weight[order], self.names, known=known.take(order))
         found._is_distinct = True
         return found
 

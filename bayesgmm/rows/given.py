@@ -1,0 +1,302 @@
+"""What users say is known of rows, checked: labels, errors of measurement, rows that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.rows.base import MemoryRows, Rows
+from bayesgmm.rows.known import Known
+from bayesgmm.text import counted, listed
+from bayesgmm.typing import FloatArray, IntArray
+
+__all__ = ["Classes", "rows_with"]
+
+_MOST_NAMED = 6
+_SYMMETRIC = 1e-8
+"""By how much of its size a covariance may be other than its transpose."""
+_DEFINITE = -1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """The classes that labels name, and the components that each of them has.
+
+    Parameters
+    ----------
+    names : tuple
+        Of the classes, as the labels have them.
+    of_component : int array of shape (K,)
+        Number of the class of each component; -1 for a component of none.
+    """
+
+    names: tuple[Any, ...]
+    of_component: IntArray
+
+    @property
+    def component_names(self) -> list[str]:
+        """What the components are called: as their class, numbered where it has several; by their own number without one."""
+        counts, seen = np.bincount(self.of_component[self.of_component >= 0], minlength=len(self.names)), [0] * len(self.names)
+        found = []
+        for k, c in enumerate(self.of_component):
+            if c < 0:
+                found.append(str(k))
+                continue
+            seen[c] += 1
+            found.append(str(self.names[c]) if counts[c] == 1 else f"{self.names[c]} {seen[c]}")
+        return found
+
+    def summed(self, responsibilities: FloatArray) -> FloatArray:
+        """Return the probabilities (n, C) of classes, and after them those of each component without one."""
+        columns = [responsibilities[:, self.of_component == c].sum(1) for c in range(len(self.names))]
+        return np.column_stack([*columns, responsibilities[:, self.of_component < 0]])
+
+
+def rows_with(
+    rows: Rows,
+    n_components: int,
+    *,
+    known: Any = None,
+    components_per_class: Any = None,
+    together: Any = None,
+    errors: Any = None,
+) -> tuple[Rows, Classes | None]:
+    """Return rows with what is known of them, and the classes that their labels name, if they do.
+
+    Parameters
+    ----------
+    rows : Rows
+    n_components : int
+    known, components_per_class, together, errors
+        As ``fit`` of the estimators takes them.
+
+    Returns
+    -------
+    Rows, Classes or None
+
+    Raises
+    ------
+    InvalidDataError, InvalidParameterError
+        If what is given does not fit the rows, the components or itself: one sentence with the row and column at fault.
+    """
+    given = {"known": known, "together": together, "errors": errors}
+    if components_per_class is not None and known is None:
+        raise InvalidParameterError("components_per_class says how many components each class has: give the rows' classes by known=")
+    if all(value is None for value in given.values()):
+        return rows, None
+    if not rows.is_in_memory:
+        names = listed([f"{name}=" for name, value in given.items() if value is not None])
+        raise InvalidDataError(f"{names} need all rows in memory: read the data, or a sample of them, into an array or a DataFrame")
+    held = rows.in_memory()
+    log_weights, classes = None, None
+    if known is not None:
+        log_weights, classes = _log_weights(known, held, n_components, components_per_class)
+    error_of, error_tril = (None, None) if errors is None else _errors(errors, held)
+    sets = None if together is None else _sets(together, held)
+    if sets is not None and log_weights is not None:
+        _refuse_contradictions(sets, log_weights, held)
+    parts = (log_weights, error_of, error_tril, sets)
+    return (held if all(part is None for part in parts) else held.knowing(Known(*parts))), classes
+
+
+def _log_weights(known: Any, rows: MemoryRows, K: int, per_class: Any) -> tuple[FloatArray | None, Classes | None]:
+    table = np.asarray(known if not isinstance(known, pd.DataFrame) else known.to_numpy())
+    if table.ndim == 2 and table.shape[1] == 1:
+        table = table[:, 0]
+    if table.ndim not in (1, 2) or len(table) != len(rows):
+        raise InvalidDataError(
+            f"known must have one label for each of the {counted(len(rows), 'row')} of X, or one number for each row and component, got "
+            f"shape {table.shape}"
+        )
+    if table.ndim == 1:
+        which, classes = _classes(table, rows, K, per_class)
+        if (which < 0).all():
+            return None, classes
+        allowed = classes.of_component[None] == which[:, None]
+        log_weights = np.where(allowed | (which < 0)[:, None], 0.0, -np.inf)
+        return log_weights, classes
+    if per_class is not None:
+        raise InvalidParameterError("components_per_class goes with known= as one label for each row: known has a column for each component")
+    return _plausibilities(table, rows, K), None
+
+
+def _classes(labels: np.ndarray, rows: MemoryRows, K: int, per_class: Any) -> tuple[IntArray, Classes]:
+    """Return the number of each row's class (n,), -1 for none, and the classes."""
+    unknown = pd.isna(labels)
+    is_number = np.array([isinstance(label, (Integral, float, np.floating)) and not isinstance(label, (bool, np.bool_)) for label in labels])
+    unknown = unknown | np.array([bool(number) and not missing and label == -1 for label, number, missing in zip(labels, is_number, unknown, strict=True)])
+    seen = labels[~unknown]
+    if is_number[~unknown].all() and per_class is None:
+        numbers = seen.astype(float)
+        bad = np.flatnonzero((numbers != np.round(numbers)) | (numbers < 0) | (numbers >= K))
+        if len(bad):
+            row = np.flatnonzero(~unknown)[bad[0]]
+            raise InvalidDataError(
+                f"known is {labels[row]} in row {rows.index[row]}, and the components are 0 to {K - 1}: numbers say which component a row "
+                "is of (-1 or NaN where that is not known); give labels as text if they are names"
+            )
+        which = np.full(len(labels), -1)
+        which[~unknown] = numbers.astype(int)
+        return which, Classes(tuple(range(K)), np.arange(K))
+    names = list(dict.fromkeys(_sorted(seen)))
+    counts = _counts(per_class, names, K)
+    of_component = np.repeat(np.arange(len(names)), counts)
+    if len(of_component) > K:
+        what = f"{counted(len(names), 'class', 'classes')} ({listed(names, _MOST_NAMED)})"
+        if per_class is not None:
+            raise InvalidParameterError(
+                f"components_per_class asks for {len(of_component)} components for {what}, and n_components is {K}: make them the same"
+            )
+        raise InvalidDataError(f"known has {what}, and n_components is {K}: each class needs a component of its own")
+    of_component = np.append(of_component, np.full(K - len(of_component), -1))
+    position = {name: c for c, name in enumerate(names)}
+    which = np.array([-1 if missing else position[label] for label, missing in zip(labels, unknown, strict=True)], dtype=int)
+    return which, Classes(tuple(names), of_component)
+
+
+def _sorted(labels: np.ndarray) -> list[Any]:
+    try:
+        return sorted(labels.tolist())
+    except TypeError:
+        return sorted(labels.tolist(), key=str)
+
+
+def _counts(per_class: Any, names: list[Any], K: int) -> list[int]:
+    """Return how many components each class has."""
+    if per_class is None:
+        return [1] * len(names)
+    if isinstance(per_class, Mapping):
+        unknown, absent = [name for name in per_class if name not in names], [name for name in names if name not in per_class]
+        if unknown or absent:
+            what = f"no row has the label {unknown[0]!r}" if unknown else f"the class {absent[0]!r} is not in it"
+            raise InvalidParameterError(f"components_per_class must name the classes that known has, {listed(names, _MOST_NAMED)}: {what}")
+        counts = [per_class[name] for name in names]
+    elif isinstance(per_class, Sequence) and not isinstance(per_class, str):
+        counts = list(per_class)
+        if len(counts) != len(names):
+            raise InvalidParameterError(
+                f"components_per_class has {len(counts)} numbers for {counted(len(names), 'class', 'classes')} "
+                f"({listed(names, _MOST_NAMED)}): give one for each, in this order, or a dict"
+            )
+    else:
+        counts = [per_class] * len(names)
+    bad = [count for count in counts if not isinstance(count, Integral) or isinstance(count, bool) or count < 1]
+    if bad:
+        raise InvalidParameterError(f"components_per_class must be whole numbers of at least 1, got {bad[0]!r}")
+    return [int(count) for count in counts]
+
+
+def _plausibilities(table: np.ndarray, rows: MemoryRows, K: int) -> FloatArray | None:
+    """Return log-weights (n, K) of allowed components, or of how plausible each is; a row's most plausible one has zero."""
+    if table.shape[1] != K:
+        raise InvalidDataError(f"known has {table.shape[1]} columns, and n_components is {K}: it takes one for each component")
+    try:
+        values = table.astype(float)
+    except (TypeError, ValueError):
+        raise InvalidDataError(
+            "known must be labels, one for each row, or True and False, or probabilities, for each row and component"
+        ) from None
+    values = np.where(np.isnan(values).all(1)[:, None], 1.0, values)
+    bad = np.argwhere(~((values >= 0) & (values <= 1)))
+    if len(bad):
+        i, k = bad[0]
+        raise InvalidDataError(f"known is {table[i, k]} in row {rows.index[i]}, column {k}: probabilities lie between 0 and 1")
+    none = np.flatnonzero((values == 0).all(1))
+    if len(none):
+        raise InvalidDataError(f"known allows no component in row {rows.index[none[0]]}: allow one at least, or all if nothing is known")
+    with np.errstate(divide="ignore"):
+        logs = np.log(values / values.max(1, keepdims=True))
+    return logs if (logs != 0).any() else None
+
+
+def _sets(together: Any, rows: MemoryRows) -> IntArray | None:
+    """Return the number of each row's set (n,), None if no row has another with it; rows without a set are alone."""
+    names = np.asarray(together)
+    if names.shape != (len(rows),):
+        raise InvalidDataError(
+            f"together must say for each of the {counted(len(rows), 'row')} of X which set it is of, got shape {names.shape}"
+        )
+    alone = pd.isna(names)
+    codes = pd.factorize(names)[0]
+    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
+    return codes if len(np.unique(codes)) < len(codes) else None
+
+
+def _refuse_contradictions(sets: IntArray, log_weights: FloatArray, rows: MemoryRows) -> None:
+    possible = np.zeros((sets.max() + 1, log_weights.shape[1]))
+    np.add.at(possible, sets, log_weights)
+    lost = np.flatnonzero(np.isneginf(possible[np.unique(sets)]).all(1))
+    if len(lost):
+        members = rows.index[np.flatnonzero(sets == np.unique(sets)[lost[0]])]
+        raise InvalidDataError(
+            f"together and known contradict each other: rows {listed(members, _MOST_NAMED)} belong together, and no component is allowed "
+            "for all of them"
+        )
+
+
+def _errors(errors: Any, rows: MemoryRows) -> tuple[IntArray, FloatArray] | tuple[None, None]:
+    """Return which error each row has (n,), and the distinct errors' Cholesky factors (G, D, D); None of errors that are all zero."""
+    n, D = rows.shape
+    given = errors.to_numpy(dtype=float) if isinstance(errors, (pd.DataFrame, pd.Series)) else errors
+    try:
+        values = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise InvalidDataError("errors must be numbers: standard deviations of measurement, or their covariances") from None
+    shapes = {(D,): "sd", (D, D): "one", (n, D): "sd", (n, D, D): "each"}
+    if values.shape not in shapes and not (values.shape == () and D == 1):
+        raise InvalidDataError(
+            f"errors must have the shape ({D},) or ({n}, {D}) of standard deviations, one for all rows or one for each, or ({D}, {D}) or "
+            f"({n}, {D}, {D}) of covariances, got {values.shape}"
+        )
+    values = values.reshape(1) if values.shape == () else values
+    is_sd = values.shape in ((D,), (n, D)) and not (values.shape == (D, D) and n != D and _is_covariance(values))
+    wide = values if len(values.shape) > 1 and values.shape[0] == n and (is_sd or values.ndim == 3) else values[None]
+    seen = ~np.isnan(rows.values)
+    if is_sd:
+        at_fault = ~((wide >= 0) & np.isfinite(wide)) & (seen if len(wide) == n else True)
+        if at_fault.any():
+            i, d = np.argwhere(at_fault)[0]
+            raise InvalidDataError(
+                f"errors are {wide[i, d]} in {_place(rows, i, len(wide))}, column {rows.feature_names[d]!r}: standard deviations of "
+                "measurement must be zero or positive and finite"
+            )
+        distinct, which = np.unique(np.where(np.isfinite(wide), wide, 0.0), axis=0, return_inverse=True)
+        factors = distinct[:, :, None] * np.eye(D)
+    else:
+        for i, matrix in enumerate(wide):
+            if not _is_covariance(matrix):
+                raise InvalidDataError(
+                    f"errors are no covariance matrix in {_place(rows, i, len(wide))}: it must be finite and symmetric, without negative "
+                    "eigenvalues"
+                )
+        distinct, which = np.unique(wide.reshape(len(wide), -1), axis=0, return_inverse=True)
+        factors = np.stack([_factor(matrix) for matrix in distinct.reshape(-1, D, D)])
+    if not distinct.any():
+        return None, None
+    return np.broadcast_to(which.reshape(-1), (n,)).copy(), factors
+
+
+def _place(rows: MemoryRows, i: int, n: int) -> str:
+    return f"row {rows.index[i]}" if n == len(rows) else "the one that all rows have"
+
+
+def _is_covariance(matrix: FloatArray) -> bool:
+    if not np.isfinite(matrix).all() or np.abs(matrix - matrix.T).max() > _SYMMETRIC * np.abs(matrix).max():
+        return False
+    sds = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    units = np.where(sds > 0, sds, 1.0)
+    return bool(np.linalg.eigvalsh(matrix / np.outer(units, units)).min() >= _DEFINITE)
+
+
+def _factor(matrix: FloatArray) -> FloatArray:
+    """Return the lower triangular factor of a covariance that may be singular."""
+    values, vectors = np.linalg.eigh(matrix)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    upper = np.linalg.qr(root.T, mode="r")
+    return np.asarray((np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None] * upper).T)

@@ -1,0 +1,88 @@
+"""What is known of rows beside their values: which components they can be of, their errors of measurement, which of them belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesgmm.kernels.known import N_LINKS
+from bayesgmm.typing import FloatArray, IntArray
+
+__all__ = ["Known"]
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of n rows; each part may be absent.
+
+    Parameters
+    ----------
+    log_weights : array of shape (n, K), optional
+        Added to the log-weights of the components: 0 where nothing is known, -inf for a component that a row is not of.
+    error_of : int array of shape (n,), optional
+        Which of the errors each row has.
+    error_tril : array of shape (G, D, D), optional
+        Cholesky factors of the errors' covariances.
+    sets : int array of shape (n,), optional
+        Rows with the same number belong together: they are of one component.
+    """
+
+    log_weights: FloatArray | None = None
+    error_of: IntArray | None = None
+    error_tril: FloatArray | None = None
+    sets: IntArray | None = None
+
+    def take(self, numbers: IntArray | slice) -> Known:
+        """Return what is known of some of the rows."""
+        parts = {name: getattr(self, name) for name in ("log_weights", "error_of", "sets")}
+        return replace(self, **{name: None if part is None else part[numbers] for name, part in parts.items()})
+
+    def turned(self, factor: FloatArray) -> Known:
+        """Return the same of rows that a matrix (D, D) was applied to: their errors are turned with them."""
+        if self.error_tril is None:
+            return self
+        upper = np.linalg.qr((factor @ self.error_tril).swapaxes(-1, -2), mode="r")
+        signs = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+        return replace(self, error_tril=np.ascontiguousarray((signs[..., None] * upper).swapaxes(-1, -2)))
+
+    @property
+    def columns(self) -> FloatArray:
+        """What makes rows with the same values differ, as numbers (n, M); rows of sets differ all."""
+        parts = [part for part in (self.log_weights, self.error_of) if part is not None]
+        return np.column_stack([np.zeros((len(parts[0]), 0)), *parts])
+
+    def order(self) -> IntArray | None:
+        """Return an order in which rows with one error stand together, and those of a set; None where any will do."""
+        keys = [key for key in (self.sets, self.error_of) if key is not None]
+        return np.lexsort(keys) if keys else None
+
+    def table(self, values: FloatArray, weights: FloatArray | None, n_components: int) -> FloatArray:
+        """Return values (n, D) and what is known as one table, as :mod:`bayesgmm.kernels.known` takes it."""
+        (n, D), K = values.shape, n_components
+        own = np.zeros((n, 0))
+        if self.error_of is not None and self.error_tril is not None:
+            own = self.error_tril[:, *np.tril_indices(D)][self.error_of]
+        table = np.zeros((n, D + K + N_LINKS + own.shape[1]))
+        table[:, :D] = values
+        if self.log_weights is not None:
+            table[:, D : D + K] = self.log_weights
+        first, following = self._links(n)
+        table[:, D + K], table[:, D + K + 1] = first, following
+        table[:, D + K + 3] = 1.0 if weights is None else weights
+        table[:, D + K + N_LINKS :] = own
+        return table
+
+    def _links(self, n: int) -> tuple[IntArray, IntArray]:
+        """Return for each row the first of its set and the next one, itself if it is the last; -1 where it is the only one."""
+        first, following = np.arange(n), np.full(n, -1)
+        if self.sets is None:
+            return first, following
+        order = np.argsort(self.sets, kind="stable")
+        starts = np.flatnonzero(np.r_[True, np.diff(self.sets[order]) != 0]) if n else np.zeros(0, dtype=int)
+        for start, stop in zip(starts, np.r_[starts[1:], n], strict=True):
+            members = order[start:stop]
+            if len(members) > 1:
+                first[members] = members[0]
+                following[members] = np.r_[members[1:], members[-1]]
+        return first, following

@@ -166,7 +166,7 @@ def test_refits_and_curvature_show_it_to_em(few, errors: str) -> None:
 
 def test_draws_of_the_bootstrap_are_those_of_responsibility_draws(few) -> None:
     _, em, _ = few
-    found = em.row_summary(errors="nonparametric", n_draws=20, random_state=3)
+    found = em.row_summary(kind="nonparametric", n_draws=20, random_state=3)
     draws = em.responsibility_draws(n_replicates=20, random_state=3)
     np.testing.assert_allclose(found.entropy, entropy(draws.mean("replicate").values, axis=1), rtol=0, atol=1e-12)
 
@@ -179,7 +179,7 @@ def test_noise_is_a_group_of_its_own(few) -> None:
     np.testing.assert_array_equal(found.label, em.predict(X))
     assert found.label[-1] == -1
     with pytest.raises(InvalidParameterError, match="noise=False"):
-        em.row_summary(errors="weighted")
+        em.row_summary(kind="weighted")
 
 
 def test_weights_gaps_and_a_single_component_are_no_trouble() -> None:
@@ -187,11 +187,11 @@ def test_weights_gaps_and_a_single_component_are_no_trouble() -> None:
     X[::7, 1] = np.nan
     weight = np.tile([1.0, 2.0], 20)
     em = bg.GaussianMixture(2, random_state=1).fit(X, sample_weight=weight)
-    assert np.isfinite(em.row_summary(errors="weighted", n_draws=5).entropy).all()
+    assert np.isfinite(em.row_summary(kind="weighted", n_draws=5).entropy).all()
     posterior = bg.BayesianGaussianMixture(2, init=em, **SHORT).fit(X, sample_weight=weight)
     assert np.isfinite(posterior.row_summary().entropy).all()
     single = bg.GaussianMixture(1).fit(X)
-    found = single.row_summary(errors="nonparametric", n_draws=5)
+    found = single.row_summary(kind="nonparametric", n_draws=5)
     assert (found.entropy == 0).all()
     assert (found.epistemic == 0).all()
     assert set(found.cause.values) == {"clear"}

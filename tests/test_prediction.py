@@ -95,7 +95,7 @@ def test_rows_of_the_model_have_uniform_tails(em_faithful):
 def test_em_gives_the_same_table_with_intervals_of_no_width(em_faithful, small_posterior, faithful):
     said = em_faithful.row_summary()
     assert set(said) == set(small_posterior.row_summary()) - {"label_share"}
-    assert set(said) == set(em_faithful.row_summary(errors="weighted", n_draws=3)) - {"label_share"}
+    assert set(said) == set(em_faithful.row_summary(kind="weighted", n_draws=3)) - {"label_share"}
     for name in ("responsibility", "log_density", "tail_probability"):
         for end in ("lower", "upper"):
             np.testing.assert_array_equal(said[f"{name}_{end}"], said[name])

@@ -31,7 +31,7 @@ from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
 from bayesgmm.bayes.metric import Geometry
 from bayesgmm.bayes.rounds import APART, Rounds, mix_slowly
 from bayesgmm.diagnostics import label_free
-from bayesgmm.kernels.estep import EVALUATE
+from bayesgmm.expectation import evaluation_pass
 from bayesgmm.kernels.threads import n_threads
 from bayesgmm.params import MixtureParams
 from bayesgmm.progress import counter
@@ -142,7 +142,7 @@ class _Chain:
         self.tried = self.jumped = 0
         self.momenta, self.uniforms, self.label_uniforms, self.places = map(np.random.default_rng, seed.spawn(4))
         self.q = self._about(mode)
-        self.X = density.X if density.can_draw_labels else np.empty((0, density.space.n_features))
+        self.X = density.table if density.can_draw_labels else np.empty((0, density.space.n_features))
         self.labelled = density.given_labels()
         if density.can_draw_labels:
             density.draw_labels(self.q, self.label_uniforms.random(len(self.X)), self.labelled)
@@ -199,7 +199,7 @@ class _Chain:
         labels = self.label_uniforms.random((n_cycles, len(self.X))) if road.labels > 0 else np.empty((n_cycles, 0))
         _compiled.cycles(
             LOG_POSTERIOR,
-            EVALUATE,
+            evaluation_pass(self.density.chunk),
             self.q,
             self.X,
             (self.density.user_data, self.labelled),

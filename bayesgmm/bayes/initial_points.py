@@ -13,6 +13,7 @@ from bayesgmm.bayes.laplace import Normal, climb, log_mass, normal_about
 from bayesgmm.bayes.log_posterior import LogDensity, LogPosterior
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["InitialPoints", "initial_points"]
@@ -82,7 +83,8 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
     """
     rng = np.random.default_rng(seed)
     points = [density.space.unconstrain(mode) for mode in modes]
-    if isinstance(density, LogPosterior) and density.can_draw_labels:
+    known = density.known if isinstance(density, LogPosterior) else None
+    if isinstance(density, LogPosterior) and density.can_draw_labels and known is None:
         points += _from_partitions(density, modes[0], points[0], rng)
     heights = np.array([density(point)[0] for point in points])
     heights[~np.isfinite(heights)] = -np.inf
@@ -95,7 +97,8 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
         mixture = density.space.constrain(tops[m])
         if not any(mixture.resembles(other, X) for _, other in distinct):
             if distinct:  # with the labels of the first, so that what two modes have in common has one name
-                mixture = mixture.permute(align(X, mixture, distinct[0][1].responsibilities(X)))
+                at = Chunk(X, known=known)
+                mixture = mixture.permute(align(at, mixture, distinct[0][1].responsibilities(at)))
             distinct.append((density.space.unconstrain(mixture) if distinct else tops[m], mixture))
     if len(distinct) == 1:
         return InitialPoints(np.tile(distinct[0][0], (chains, 1)), (), np.zeros(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any, ClassVar, Protocol
 
@@ -14,14 +14,15 @@ from scipy.special import gammaln
 from bayesgmm.bayes import _compiled_log_posterior as _compiled
 from bayesgmm.bayes._compiled_hmc import SCORE_GIVEN_LABELS, draw_labels
 from bayesgmm.bayes.unconstrained_space import Space, spiral
-from bayesgmm.expectation import Statistics, expectations, score
+from bayesgmm.expectation import Statistics, evaluation_pass, expectations, score
 from bayesgmm.frame import Frame
 from bayesgmm.kernels.compile import Pointer, plain
-from bayesgmm.kernels.estep import EVALUATE, STATISTICS
+from bayesgmm.kernels.estep import STATISTICS
+from bayesgmm.kernels.known import KNOWN_STATISTICS
 from bayesgmm.kernels.missing import GAPPED_STATISTICS
-from bayesgmm.kernels.score import GIVEN_SCORE, SCORE
+from bayesgmm.kernels.score import GIVEN_SCORE, KNOWN_SCORE, SCORE
 from bayesgmm.kernels.threads import chunks, ordered_map
-from bayesgmm.rows import Rows
+from bayesgmm.rows import Chunk, Known, MemoryRows, Rows
 from bayesgmm.rows.missing import has_missing, order_by_gaps
 from bayesgmm.typing import FloatArray, IntArray
 
@@ -62,11 +63,14 @@ class LogPosterior:
         With the priors, for data in the coordinates of X.
     sample_weight : array of shape (N,), optional
         How often each row counts.
+    known : Known, optional
+        What is known of the rows beside their values.
     """
 
     X: FloatArray
     space: Space
     sample_weight: FloatArray | None = None
+    known: Known | None = None
     user_data: FloatArray = field(init=False)
     """The flat array that the compiled density reads."""
 
@@ -75,14 +79,25 @@ class LogPosterior:
     def __post_init__(self) -> None:
         object.__setattr__(self, "X", plain(self.X))
         X, weight = self.X, np.empty(0) if self.sample_weight is None else self.sample_weight
-        if has_missing(X):
-            order = order_by_gaps(X, len(X))
-            X, weight = X[order], weight[order] if len(weight) else weight
-        object.__setattr__(self, "user_data", _packed(self.space, SCORE, X, weight))
+        if self.known is not None:
+            rows = MemoryRows(X, self.sample_weight, known=self.known).distinct()
+            table = rows.chunk.table(self.space.n_components)
+            packed = _packed(
+                self.space,
+                KNOWN_SCORE,
+                np.concatenate([[len(table)], table.ravel()]),
+                np.empty(0) if rows.weights is None else rows.weights,
+            )
+        else:
+            if has_missing(X):
+                order = order_by_gaps(X, len(X))
+                X, weight = X[order], weight[order] if len(weight) else weight
+            packed = _packed(self.space, SCORE, X, weight)
+        object.__setattr__(self, "user_data", packed)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be packed anew where it is unpickled: the flat array holds addresses of this process."""
-        return LogPosterior, (self.X, self.space, self.sample_weight)
+        return LogPosterior, (self.X, self.space, self.sample_weight, self.known)
 
     def __call__(self, q: FloatArray) -> tuple[float, FloatArray]:
         """Return log-density and gradient at q (n_dim,).
@@ -97,8 +112,19 @@ class LogPosterior:
 
     @property
     def can_draw_labels(self) -> bool:
-        """Whether every row has one label and counts once: a row that counts 1.5 times has none."""
-        return self.sample_weight is None and not np.isnan(self.X).any()
+        """Whether every row has one label of its own and counts once: a row that counts 1.5 times has none."""
+        is_of_labels = self.known is None or (self.known.sets is None and self.known.error_of is None)
+        return is_of_labels and self.sample_weight is None and not np.isnan(self.X).any()
+
+    @cached_property
+    def chunk(self) -> Chunk:
+        """The rows, for passes that draw their labels."""
+        return Chunk(self.X, self.sample_weight, known=self.known)
+
+    @property
+    def table(self) -> FloatArray:
+        """The rows (N, D + M) as compiled passes take them."""
+        return self.chunk.table(self.space.n_components)
 
     def given_labels(self) -> FloatArray:
         """Return the flat array of the posterior given labels; it ends with counts (K,), means (K, D) and scatters (K, D, D), all zero."""
@@ -122,7 +148,8 @@ class LogPosterior:
         With no ``uniforms`` (N,), every row counts in all groups, by its responsibilities.
         """
         responsibilities = np.empty((len(self.X), self.space.n_components))
-        draw_labels(EVALUATE, q, self.X, self.user_data, uniforms, responsibilities, self._groups(labelled))
+        evaluate = evaluation_pass(self.chunk)
+        draw_labels(evaluate, q, self.table, self.user_data, uniforms, responsibilities, self._groups(labelled))
 
     def _groups(self, labelled: FloatArray) -> FloatArray:
         """Return the end of the flat array given labels: counts, means and scatters."""
@@ -229,7 +256,9 @@ def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: Flo
     K, D, priors, nothing = space.n_components, space.n_features, space.priors, np.empty(0)
     by_feature = space.family.has_scales_by_column
     frame, rounding = priors.frame, np.zeros((D, D)) if priors.rounding is None else priors.rounding
-    e_step = GAPPED_STATISTICS if compiled_score is SCORE and has_missing(rows) else STATISTICS
+    e_step = KNOWN_STATISTICS if compiled_score is KNOWN_SCORE else STATISTICS
+    if compiled_score is SCORE and has_missing(rows):
+        e_step = GAPPED_STATISTICS
     problem = _compiled.Problem(
         D=D,
         K=K,

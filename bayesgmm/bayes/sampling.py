@@ -79,12 +79,13 @@ def sample(
     center, covariance = total_moments(rows)
     own = priors.standardised(center, covariance)
     frame = own.frame
-    if sampler == "gibbs" or rows.complete is None:
+    if sampler == "gibbs" or not rows.is_in_memory or rows.has_gaps:
         frame = Frame.from_moments(center, covariance, "scale" if family.invariance == "scale" else "columns")
     inside = own.seen_in(frame)
     space = Space(inside, family)
     X = frame.standardise((rows if rows.is_in_memory else rows.some(ROWS_COMPARED)).values)
-    density = LogPosterior(X, space, rows.weights) if rows.is_in_memory else ChunkedLogPosterior(rows, space, frame)
+    known = None if rows.known is None else rows.known.turned(frame.inverse)
+    density = LogPosterior(X, space, rows.weights, known) if rows.is_in_memory else ChunkedLogPosterior(rows, space, frame)
     initial = initial_points(density, X, [frame.params_in(mode) for mode in modes], settings.chains, settings.seed)
     starts = initial.points
     if isinstance(density, LogPosterior) and sampler == "hmc":
@@ -168,6 +169,11 @@ def frame_volume(frame: Frame, seen: FloatArray) -> float:
 
 def _check_takes(sampler: str, rows: Rows) -> None:
     """Raise InvalidParameterError if a sampler cannot take rows like these."""
+    if sampler in ("gibbs", "pymc") and rows.known is not None:
+        raise InvalidParameterError(
+            f"sampler={sampler!r} takes nothing that is known of rows beside their values: leave sampler at 'hmc' for known=, together= "
+            "and errors="
+        )
     if sampler in ("nuts", "laplace"):
         return
     if not rows.is_in_memory:

@@ -12,6 +12,7 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.random import generator
+from bayesgmm.rows import refuse_known
 from bayesgmm.typing import FloatArray, RandomState
 
 __all__ = ["group_shapes", "shapes_of"]
@@ -72,6 +73,7 @@ def group_shapes(
         raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
     if not fit.rows_.is_in_memory or not len(fit.rows_):
         raise InvalidDataError("the fit kept no rows: fit rows in memory, or a sample of them")
+    refuse_known(fit.rows_, "group_shapes")
     rows = fit.rows_.in_memory()
     X = rows.values if rows.weights is None else np.repeat(rows.values, times_each(rows.weights, len(rows)).astype(int), axis=0)
     return shapes_of(fit.params_, X, tuple(fit.feature_names_), n_draws, random_state)

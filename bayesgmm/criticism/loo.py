@@ -25,6 +25,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 from bayesgmm.progress import steps
 from bayesgmm.random import seed_sequence
+from bayesgmm.rows import refuse_known
 from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray, RandomState
 
@@ -177,6 +178,7 @@ def check_fit(fit: Estimator, caller: str) -> None:
     if not isinstance(fit, (GaussianMixture, BayesianGaussianMixture)):
         raise InvalidParameterError(f"{caller} takes a fitted GaussianMixture or BayesianGaussianMixture, got {type(fit).__name__}")
     check_is_fitted(fit, "params_")
+    refuse_known(fit.rows_, caller)
 
 
 class _LeftOut(NamedTuple):

@@ -80,6 +80,9 @@ def _local_spread(column: FloatArray) -> float:
     return float(np.quantile(ranges[ranges > 0], 0.25)) * _DENSITY * len(column) / window
 
 
+_ERRORS_LOOKED_AT = 100
+
+
 @dataclass(frozen=True)
 class Health:
     """What is wrong with the components of a mixture, if anything.
@@ -122,6 +125,8 @@ def examine(mixture: Mixture, settings: Settings, rows: Rows) -> Health:
     K, D = mixture.means.shape
     counts = np.exp(mixture.log_weights[:K]) * rows.total
     at_floor = least_variance(mixture.scale_tril, settings) <= AT_FLOOR
+    if at_floor.any():
+        at_floor &= least_variance_with_error(mixture, settings, rows) <= AT_FLOOR
     # A prior makes up for rows that are missing.
     if settings.penalty is not None or K == 1:
         return Health(at_floor, np.zeros(K, bool), counts)
@@ -133,6 +138,21 @@ def examine(mixture: Mixture, settings: Settings, rows: Rows) -> Health:
     if small.any() and rows.complete is not None:
         too_few |= _unpredicted(mixture, settings, rows.in_memory(), small)
     return Health(at_floor, too_few, counts)
+
+
+def least_variance_with_error(mixture: Mixture, settings: Settings, rows: Rows) -> FloatArray:
+    """Return the smallest variance (K,) of rows of each component in any direction, as :func:`least_variance` has it, errors included.
+
+    A component may have no spread of its own: where rows have errors of measurement the likelihood stays bounded.
+    """
+    known = rows.known
+    if known is None or known.error_of is None or known.error_tril is None:
+        return least_variance(mixture.scale_tril, settings)
+    used = np.unique(known.error_of)
+    errors = known.error_tril[used[:: -(-len(used) // _ERRORS_LOOKED_AT)]]
+    both = mixture.covariances[:, None] + errors @ np.swapaxes(errors, -1, -2)
+    factors = np.stack([factor_of(covariance) for covariance in both.reshape(-1, *both.shape[2:])])
+    return least_variance(factors, settings).reshape(both.shape[:2]).min(1)
 
 
 def _own_parameters(family: Family, n_features: int) -> int:

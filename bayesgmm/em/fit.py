@@ -216,8 +216,10 @@ class Fitting:
             digits=sample.digits,
         )
         self._search = Search(self.view.rows, sample, settings, on_run, journal)
-        self._is_told = self.view.sample.rows.known is not None and self.view.sample.rows.known.log_weights is not None
-        is_ordered = self._is_told or start.is_given or not isinstance(spec.init_params, str) or not (penalty is None or penalty.is_exchangeable)
+        known = self.view.sample.rows.known
+        self._is_told = known is not None and known.log_weights is not None
+        is_exchangeable = penalty is None or penalty.is_exchangeable
+        is_ordered = self._is_told or start.is_given or not isinstance(spec.init_params, str) or not is_exchangeable
         self._told = Outcome(self.view.all_rows, settings, origin, is_ordered)
         self._found: list[Ended] = []  # the best first: one from a search, or all on all rows where there is nothing to search for
         self._heights: FloatArray | None = None  # at which the independent starts of a search ended

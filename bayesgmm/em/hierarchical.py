@@ -45,7 +45,7 @@ class _Groups:
 
     def __init__(self, Z: FloatArray, labels: IntArray, weight: FloatArray, n_components: int) -> None:
         M, D = int(labels.max()) + 1, Z.shape[1]
-        self.n, self.mean, self.scatter = moments_in(Z, weight[:, None] * np.eye(M)[labels])
+        self.n, self.mean, self.scatter, _ = moments_in(Z, weight[:, None] * np.eye(M)[labels])
         total = np.cov(Z.T, aweights=weight, ddof=0).reshape(D, D)
         self.shrink = _SHRINK * (total + 1e-9 * np.eye(D)) / n_components ** (2 / D)
         self.of = np.arange(M)

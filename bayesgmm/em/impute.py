@@ -6,13 +6,15 @@ import numpy as np
 
 from bayesgmm.expectation import filled
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk, as_chunk
 from bayesgmm.typing import FloatArray
 
 __all__ = ["impute"]
 
 
-def impute(X: FloatArray, params: MixtureParams, n_draws: int | None, rng: np.random.Generator) -> FloatArray:
-    """Return X (N, D) with its gaps at their conditional means, or ``n_draws`` times (n_draws, N, D) drawn from what they could be."""
+def impute(X: FloatArray | Chunk, params: MixtureParams, n_draws: int | None, rng: np.random.Generator) -> FloatArray:
+    """Return rows (N, D) with their gaps at their conditional means, or ``n_draws`` times (n_draws, N, D) drawn from what they could be."""
+    chunk = as_chunk(X)
     if n_draws is None:
-        return filled(X, *params.arrays())
-    return np.stack([filled(X, *params.arrays(), rng) for _ in range(n_draws)])
+        return filled(chunk, *params.arrays())
+    return np.stack([filled(chunk, *params.arrays(), rng) for _ in range(n_draws)])

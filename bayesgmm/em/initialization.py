@@ -125,7 +125,7 @@ def filled(chunk: Chunk, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
         Its mean and covariance.
     """
     mean, covariance = moments
-    return expectation.filled(chunk.X, np.zeros(1), mean[None], factor_of(covariance)[None])
+    return expectation.filled(chunk, np.zeros(1), mean[None], factor_of(covariance)[None])
 
 
 def starting_points(
@@ -268,7 +268,7 @@ def _on_projections(n_features: int, *, in_one_call: bool) -> Settings:
 def grouped(X: FloatArray, weight: FloatArray, labels: IntArray, n_components: int, settings: Settings) -> Mixture:
     """Return the mixture of a partition: its groups' means, and covariances for which small groups borrow from all."""
     K, D = n_components, X.shape[1]
-    counts, means, scatter = moments_in(X, weight[:, None] * np.eye(K)[labels])
+    counts, means, scatter, _ = moments_in(X, weight[:, None] * np.eye(K)[labels])
     means[counts <= EMPTY] = np.average(X, axis=0, weights=weight)
     held = np.maximum(_HELD * (D + 1) - counts, 0.0)[:, None, None]
     within = scatter.sum(0) / weight.sum()

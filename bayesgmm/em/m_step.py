@@ -208,19 +208,21 @@ def moments_of(statistics: Statistics, mixture: Mixture) -> Moments:
     means = mixture.means + (mixture.scale_tril @ shift[..., None])[..., 0]
     whitened = statistics.second[:K] - own * shift[:, :, None] * shift[:, None, :]
     scatter = mixture.scale_tril @ whitened @ np.swapaxes(mixture.scale_tril, -1, -2)
-    return Moments(counts, means, scatter)
+    return Moments(counts, means, scatter, None if statistics.labels is statistics.counts else np.maximum(statistics.labels, EMPTY))
 
 
 def assemble(moments: Moments, settings: Settings, previous: Mixture | None = None, rounds: int = A_FEW) -> Mixture:
     """Return the mixture with these expected counts, of the noise too if there is any, means (K, D) and scatters (K, D, D)."""
-    counts, means, scatter = moments
+    counts, means, scatter, labels = moments
     own = moments._replace(counts=counts[: len(means)])
     try:
         if settings.penalty is None:
             covariances = settings.covariances(scatter, own.counts, previous, rounds)
         else:
             means, covariances = settings.penalised(own, previous)
-        return Mixture(settings.log_weights(counts, len(means)), means, np.linalg.cholesky(covariances))
+        return Mixture(
+            settings.log_weights(counts if labels is None else labels, len(means)), means, np.linalg.cholesky(covariances)
+        )
     except np.linalg.LinAlgError:
         raise Collapse from None
 

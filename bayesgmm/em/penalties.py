@@ -37,10 +37,12 @@ class Moments(NamedTuple):
     counts: FloatArray
     means: FloatArray
     scatter: FloatArray
+    labels: FloatArray | None = None
+    """(K,): expected number of labels, where not every row has one of its own."""
 
     def seen_in(self, frame: Frame) -> Moments:
         """Return the moments in the coordinates of a frame."""
-        return Moments(self.counts, frame.standardise(self.means), frame.covariance_in(self.scatter))
+        return Moments(self.counts, frame.standardise(self.means), frame.covariance_in(self.scatter), self.labels)
 
     def about(self, centres: FloatArray) -> FloatArray:
         """Return the scatters about other centres (K, D)."""

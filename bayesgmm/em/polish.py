@@ -119,7 +119,7 @@ class _Climbed:
         statistics, height = e_step(self.rows, mixture, self.settings)
         if self.after is not None:
             self.after(height)
-        counts, means, scatter = moments_of(statistics, mixture)
+        counts, means, scatter, _ = moments_of(statistics, mixture)
         factors = self.base.scale_tril
         columns = np.concatenate([(means - self.base.means)[..., None], scatter / counts[: len(means), None, None]], axis=-1)
         half = np.linalg.solve(factors, columns)

@@ -116,7 +116,8 @@ def e_step(rows: Rows, mixture: Mixture, settings: Settings) -> tuple[Statistics
 
 def compiled_rows(rows: Rows, settings: Settings) -> Chunk | None:
     """Return the rows if a run on them is made by one call: in memory, and so few that threads would not share them out."""
-    if settings.is_plain and rows.is_in_memory and len(rows) <= chunk_size(len(rows)):
+    has_sets = rows.known is not None and rows.known.sets is not None  # with one label for all their rows
+    if settings.is_plain and rows.is_in_memory and len(rows) <= chunk_size(len(rows)) and not has_sets:
         return rows.in_memory().chunk
     return None
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from bayesgmm.em.degeneracy import Health, examine, widened
 from bayesgmm.em.initialization import Sample
-from bayesgmm.em.known import arranged
 from bayesgmm.em.journal import Journal
+from bayesgmm.em.known import arranged
 from bayesgmm.em.m_step import Mixture, Settings, mixture_of
 from bayesgmm.em.moves import Moves
 from bayesgmm.em.polish import polished
@@ -308,9 +308,10 @@ class Search:
     def polished(self, best: Ended) -> Ended:
         """Return the best run with the last digits of its maximum, if it found one that means something.
 
-        Not where scikit-learn's iterations are asked for, or fewer digits.
+        Not where scikit-learn's iterations are asked for, or fewer digits, nor where rows are of sets, whose labels are counted apart.
         """
-        wanted = self.settings.accelerate and self.settings.tol <= FINE
+        has_sets = self.rows.known is not None and self.rows.known.sets is not None
+        wanted = self.settings.accelerate and self.settings.tol <= FINE and not has_sets
         if not (wanted and best.run.converged and best.health.is_regular):
             return best
         polish = polished if self.journal is None else self.journal.polished

@@ -14,10 +14,13 @@ from sklearn.utils._param_validation import InvalidParameterError as SklearnPara
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family, family
+from bayesgmm.em import impute
+from bayesgmm.estimators._labelled import Labelled
 from bayesgmm.estimators._prediction import Predictor, Sums, sums_over
 from bayesgmm.estimators._starts import is_fit
 from bayesgmm.estimators._trees import responsibility_array
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.expectation import values_behind
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import row_summary
 from bayesgmm.random import generator
@@ -29,7 +32,11 @@ LARGEST_TABLE = 4e8
 """Most numbers that draws x rows x components may come to in memory (3.2 GB)."""
 
 
-class MixtureEstimator(DensityMixin, BaseEstimator):
+DRAWS_OF_A_MEAN = 200
+"""Draws that suffice for the mean of values that were not seen."""
+
+
+class MixtureEstimator(Labelled, DensityMixin, BaseEstimator):
     """A fitted mixture, or a batch of them, seen as a scikit-learn estimator."""
 
     n_components: int
@@ -329,6 +336,124 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         moments = None if predictor.noise is None else predictor.moments(rows.chunk)
         said = row_summary(predictor.params, rows.chunk, rows.index, prob, moments=moments, grouping=predictor.grouping)
         return said.assign_attrs(inference="posterior" if predictor.params.batch_shape else "em")
+
+    def impute(
+        self,
+        X: ArrayLike,
+        *,
+        n_draws: int | None = None,
+        errors: ArrayLike | None = None,
+        together: ArrayLike | None = None,
+        random_state: RandomState = None,
+    ) -> FloatArray:
+        """Fill what is missing in X (N, D), where NaN stands for it.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+        n_draws : int, optional
+            Draw so many fillings instead of one of conditional means. Draws have the spread that missing values have, and of a posterior
+            that of the parameters, too; means have none, and data filled with them look more certain than they are.
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``. What is filled in is without error.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
+        random_state : int, Generator, RandomState or None
+            Source of the draws; None takes the estimator's.
+
+        Returns
+        -------
+        array of shape (N, D), or (n_draws, N, D)
+            What is there stays as it is. Means of a posterior are those of 200 of its draws.
+
+        Notes
+        -----
+        Given what a row has, the rest of it is a mixture of normals: the components' conditional ones, weighted by the row's
+        responsibilities (Ghahramani and Jordan 1994, Advances in Neural Information Processing Systems 6, 120-127).
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> faithful = bg.datasets.load_faithful().to_numpy()
+        >>> em = bg.GaussianMixture(2, random_state=1).fit(faithful)
+        >>> em.impute([[4.5, float("nan")]]).round(1)
+        array([[ 4.5, 81.1]])
+        """
+        chunk = self._rows_without_noise(X, errors, together).chunk
+        if n_draws is None:
+            few = self._few_mixtures
+            total = sum(impute(chunk, few[t], None, generator(0)) for t in range(len(few.weights)))
+            return np.where(np.isnan(chunk.X), total / len(few.weights), chunk.X)
+        if n_draws < 1:
+            raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
+        rng, flat = generator(self.random_state if random_state is None else random_state), self.mixtures_.reshape(-1)
+        chosen = rng.choice(len(flat.weights), n_draws, replace=n_draws > len(flat.weights))
+        return np.concatenate([impute(chunk, flat[t], 1, rng) for t in chosen])
+
+    def deconvolved(
+        self, X: ArrayLike | None = None, *, errors: ArrayLike | None = None, together: ArrayLike | None = None
+    ) -> xr.Dataset:
+        """Return what each row's values are without error of measurement, given the row, its error and the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D), optional
+            NaN stands for a missing value. The training data, with all that is known of them, when absent.
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``value`` and ``sd`` (obs, feature): expectation and standard deviation; of a posterior those over 200 of its draws, too.
+            A value without error is itself, and its standard deviation zero.
+
+        Notes
+        -----
+        Bovy, Hogg and Roweis 2011, Annals of Applied Statistics 5, 1657-1677, section 2. Values are drawn towards their groups, the more
+        the larger their error, so that together they spread less than the groups do.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> X = bg.datasets.load_faithful()
+        >>> em = bg.GaussianMixture(2, random_state=1).fit(X, errors=[0.2, 5.0])
+        >>> em.deconvolved([[2.0, 70.0]], errors=[0.2, 5.0]).value.values.round(1)
+        array([[ 2. , 61.8]])
+        """
+        rows, few = self._rows_without_noise(X, errors, together), self._few_mixtures
+        total, square, within = (np.zeros(rows.shape) for _ in range(3))
+        for t in range(len(few.weights)):
+            value, variance = values_behind(rows.chunk, *few[t].arrays(), diagonal=few.is_diagonal)
+            total, square, within = total + value, square + value**2, within + variance
+        T = len(few.weights)
+        sd = np.sqrt(np.maximum((within + square) / T - (total / T) ** 2, 0.0))
+        exact = ~np.isnan(rows.values) & ~self._has_error(rows)
+        parts = {"value": np.where(exact, rows.values, total / T), "sd": np.where(exact, 0.0, sd)}
+        coords = {"obs": rows.index, "feature": self.feature_names_}
+        return xr.Dataset({name: (("obs", "feature"), part) for name, part in parts.items()}, coords=coords)
+
+    @staticmethod
+    def _has_error(rows: MemoryRows) -> np.ndarray:
+        """Say of which values (N, D) the error is not zero."""
+        if rows.known is None or rows.known.error_of is None or rows.known.error_tril is None:
+            return np.zeros(rows.shape, dtype=bool)
+        has: np.ndarray = (rows.known.error_tril != 0).any(-1)[rows.known.error_of]
+        return has
+
+    @property
+    def _few_mixtures(self) -> MixtureParams:
+        """The mixture, or as many draws as suffice for a mean: its Monte Carlo error is then a fourteenth of their spread."""
+        flat = self.mixtures_.reshape(-1)
+        return flat.thin(DRAWS_OF_A_MEAN) if len(flat.weights) > DRAWS_OF_A_MEAN else flat
+
+    def _rows_without_noise(self, X: ArrayLike | None, errors: ArrayLike | None, together: ArrayLike | None) -> MemoryRows:
+        if getattr(self, "noise", False):
+            raise InvalidParameterError("rows that may be noise say nothing about what they lack: set noise=False to impute")
+        check_is_fitted(self, "params_")
+        return self._rows(X, errors=errors, together=together)
 
     def _rows_of(
         self,

@@ -16,6 +16,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import row_summary
 from bayesgmm.progress import counter
 from bayesgmm.random import generator, seed_sequence
+from bayesgmm.rows import refuse_known
 from bayesgmm.typing import ArrayLike, RandomState
 from bayesgmm.validation import check_prob
 
@@ -23,7 +24,7 @@ __all__ = ["SamplingErrors"]
 
 _FROM_CURVATURE = ("sandwich", "observed", "empirical")
 _PLUG_IN = (
-    "the fitted parameters are taken for known: epistemic is exactly zero and intervals have no width; ask for errors='nonparametric' to "
+    "the fitted parameters are taken for known: epistemic is exactly zero and intervals have no width; ask for kind='nonparametric' to "
     "see how much the data leave open"
 )
 _SAMPLED = "averages over fits as other data of the same kind would give them, not over a posterior"
@@ -143,7 +144,9 @@ class SamplingErrors(MixtureEstimator):
         X: ArrayLike | None = None,
         *,
         prob: float = 0.9,
-        errors: str | None = None,
+        errors: ArrayLike | None = None,
+        together: ArrayLike | None = None,
+        kind: str | None = None,
         n_draws: int = 199,
         random_state: RandomState = None,
         progressbar: bool = False,
@@ -151,7 +154,7 @@ class SamplingErrors(MixtureEstimator):
         """Return all that the fit says of each row: its group, how doubtful that is and why, its density, and whether it is an outlier.
 
         A fit takes its parameters for known, so all the doubt it sees is overlap: ``epistemic`` is exactly zero and intervals have no
-        width. With ``errors``, draws of what the parameters would be with other data of the same kind take the place of a posterior's.
+        width. With ``kind``, draws of what the parameters would be with other data of the same kind take the place of a posterior's.
 
         Parameters
         ----------
@@ -159,7 +162,11 @@ class SamplingErrors(MixtureEstimator):
             The training data when absent.
         prob : float
             Share of the draws that the central intervals hold.
-        errors : {"nonparametric", "parametric", "weighted", "sandwich", "observed", "empirical"}, optional
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
+        kind : {"nonparametric", "parametric", "weighted", "sandwich", "observed", "empirical"}, optional
             The draws of :meth:`sampling_distribution` of this kind.
         n_draws : int
         random_state : int, Generator, RandomState or None
@@ -170,16 +177,16 @@ class SamplingErrors(MixtureEstimator):
         Returns
         -------
         xarray.Dataset
-            The variables that :meth:`bayesgmm.BayesianGaussianMixture.row_summary` lists, ``label_share`` with ``errors`` only; the
+            The variables that :meth:`bayesgmm.BayesianGaussianMixture.row_summary` lists, ``label_share`` with ``kind`` only; the
             responsibility of noise is last, component -1.
 
-            With ``errors``, responsibilities, densities and tail probabilities are means over the draws, and so may differ from those
+            With ``kind``, responsibilities, densities and tail probabilities are means over the draws, and so may differ from those
             of :meth:`responsibilities` and :meth:`score_samples`. ``attrs["note"]`` says what was taken for known.
 
         Raises
         ------
         InvalidParameterError
-            If ``prob``, ``errors`` or ``n_draws`` cannot be used, or ``errors`` is asked of a fit with priors, noise or equal weights.
+            If ``prob``, ``kind`` or ``n_draws`` cannot be used, or ``kind`` is asked of a fit with priors, noise or equal weights.
 
         Examples
         --------
@@ -190,17 +197,17 @@ class SamplingErrors(MixtureEstimator):
         (array([0, 0]), array([0.96, 0.  ]))
         >>> float(em.row_summary().epistemic.max())
         0.0
-        >>> bool(em.row_summary(errors="weighted", n_draws=50).epistemic.max() > 0.01)
+        >>> bool(em.row_summary(kind="weighted", n_draws=50).epistemic.max() > 0.01)
         True
         """
-        if errors is None:
-            return super().row_summary(X, prob=prob).assign_attrs(note=_PLUG_IN)
+        if kind is None:
+            return super().row_summary(X, prob=prob, errors=errors, together=together).assign_attrs(note=_PLUG_IN)
         check_is_fitted(self, "params_")
         check_prob(prob)
-        rows = self._rows(X)
-        draws = self._sampled(errors, n_draws, random_state, progressbar=progressbar)
-        said = row_summary(draws, rows.values, rows.index, prob)
-        return said.assign_attrs(inference=f"em, {errors}", note=_SAMPLED)
+        rows = self._rows(X, errors=errors, together=together)
+        draws = self._sampled(kind, n_draws, random_state, progressbar=progressbar)
+        said = row_summary(draws, rows.chunk, rows.index, prob)
+        return said.assign_attrs(inference=f"em, {kind}", note=_SAMPLED)
 
     def _sampled(self, kind: str, n_draws: int, random_state: RandomState, *, progressbar: bool) -> MixtureParams:
         """Return mixtures as other data of the same kind would give them, batch shape (n_draws,)."""
@@ -235,7 +242,8 @@ class SamplingErrors(MixtureEstimator):
             )
 
     def _require_plain_likelihood(self) -> None:
-        """Refuse what holds for maximum likelihood with free weights only."""
+        """Refuse what holds for maximum likelihood with free weights, of values alone, only."""
+        refuse_known(self.rows_, "standard errors")
         if self.priors is not None:
             raise InvalidParameterError(
                 "standard errors are those of maximum likelihood: fit without priors, or fit BayesianGaussianMixture with the same priors "

@@ -137,10 +137,11 @@ def _log_likelihoods(params: MixtureParams, rows: MemoryRows, of_rows: FloatArra
     if rows.weights is None:
         return of_rows
     flat, total = params.reshape(-1), np.zeros(len(of_rows))
-    size = max(1, int(MOST_POINTWISE // len(of_rows)))
+    # Sets are not cut.
+    size = max(1, int(MOST_POINTWISE // len(of_rows))) if rows.known is None or rows.known.sets is None else len(rows)
     for start in range(0, len(rows), size):
-        numbers = slice(start, start + size)
-        total += flat.log_density(rows.values[numbers]) @ rows.weights[numbers]
+        some = rows.take(np.arange(start, min(start + size, len(rows))))
+        total += flat.log_density(some.chunk) @ rows.weights[start : start + size]
     return total
 
 

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.covariance import Family, names
-from bayesgmm.em import START_METHODS, EMFit, Fitting, Iteration, Listener, Noise, Record, Specification, impute
+from bayesgmm.em import START_METHODS, EMFit, Fitting, Iteration, Listener, Noise, Record, Specification
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import unchanged_on_failure
 from bayesgmm.estimators._by_hand import ByHand
@@ -288,17 +288,19 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             beside each other (of a survey, of importance sampling, divided by their sum) are to be scaled to the number of rows that they
             are worth, on which every criterion and error depends. Of a table in chunks also a column's name.
         known : array-like of shape (N,) or (N, K), optional
-            What is known of the rows' components. One label for each row, NaN, None or -1 where there is none: whole numbers are the numbers
-            of components, other labels name classes, each with a component of its own, in sorted order (components left over have no
-            class). Or for each row and component True and False, whether the row may be of it; or how plausible that is, a number between
-            0 and 1 by which the component's weight is multiplied for this row (Côme, Oukhellou, Denoeux and Aknin 2009, Pattern
+            What is known of the rows' components. One label for each row, NaN, None or -1 where there is none: whole numbers are the
+            numbers of components, other labels name classes, each with a component of its own, in sorted order (components left over have
+            no class). Or for each row and component True and False, whether the row may be of it; or how plausible that is, a number
+            between 0 and 1 by which the component's weight is multiplied for this row (Côme, Oukhellou, Denoeux and Aknin 2009, Pattern
             Recognition 42, 334-348): only ratios matter, and a row of equal ones says nothing. Components keep the order of the labels.
         components_per_class : int, dict or sequence of int, optional
             How many components each class has, if not one (Hastie and Tibshirani 1996, Journal of the Royal Statistical Society B 58,
             155-176).
         together : array-like of shape (N,), optional
-            Which rows are of one component, whichever it is: the measurements of one person, or rows that must be linked. Rows with the same
-            value are (NaN or None for a row on its own). Their responsibilities are the same, and their log-density is shared out evenly.
+            Which rows are of one component, whichever it is: the measurements of one person, or rows that must be linked. Rows with the
+            same value are (NaN or None for a row on its own). A set has one label, drawn once (Shental, Bar-Hillel, Hertz and Weinshall
+            2003, Advances in Neural Information Processing Systems 16, 465-472); its rows have the same responsibilities, and share its
+            log-density evenly.
         errors : array-like of shape (D,), (N, D), (D, D) or (N, D, D), optional
             Errors of measurement: standard deviations, for all rows or for each, or covariances. The mixture is that of the values without
             error (extreme deconvolution: Bovy, Hogg and Roweis 2011, Annals of Applied Statistics 5, 1657-1677). The error of a
@@ -557,44 +559,6 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             X[is_noise] = self.noise_.sample(int(is_noise.sum()), rng)
             labels[is_noise] = -1
         return X, labels
-
-    def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
-        """Fill what is missing in X (N, D), where NaN stands for it.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-        n_draws : int, optional
-            Draw so many fillings instead of one of conditional means. Draws have the spread that missing values have; means have none,
-            and data filled with them look more certain than they are.
-        random_state : int, Generator, RandomState or None
-            Source of the draws; None takes the estimator's.
-
-        Returns
-        -------
-        array of shape (N, D), or (n_draws, N, D)
-            What is there stays as it is.
-
-        Notes
-        -----
-        Given what a row has, the rest of it is a mixture of normals: the components' conditional ones, weighted by the row's
-        responsibilities (Ghahramani and Jordan 1994, Advances in Neural Information Processing Systems 6, 120-127).
-
-        Examples
-        --------
-        >>> import bayesgmm as bg
-        >>> faithful = bg.datasets.load_faithful().to_numpy()
-        >>> em = bg.GaussianMixture(2, random_state=1).fit(faithful)
-        >>> em.impute([[4.5, float("nan")]]).round(1)
-        array([[ 4.5, 81.1]])
-        """
-        values = self._rows(X).values
-        if self.noise:
-            raise InvalidParameterError("rows that may be noise say nothing about what they lack: set noise=False to impute")
-        if n_draws is not None and n_draws < 1:
-            raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
-        rng = generator(self.random_state if random_state is None else random_state)
-        return impute(values, self.params_, n_draws, rng)
 
     @property
     def datatree_(self) -> xr.DataTree:

@@ -70,7 +70,7 @@ def groups_apart(params: MixtureParams, rows: MemoryRows) -> IntArray:
     (array([0, 1]), array([0, 0]))
     """
     K, some = params.n_components, rows.some(_MOST_ROWS)
-    X = impute(some.values, params, 1, np.random.default_rng(_SEED))[0] if np.isnan(some.values).any() else some.values
+    X = impute(some.chunk, params, 1, np.random.default_rng(_SEED))[0] if np.isnan(some.values).any() else some.values
     probability = params.responsibilities(X)
     responsibilities = probability if some.weights is None else some.weights[:, None] * probability
     hills = params.hills()

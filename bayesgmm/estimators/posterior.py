@@ -29,7 +29,6 @@ from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_stati
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack
 from bayesgmm.diagnostics.verdict import verdict
-from bayesgmm.em import impute
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import unchanged_on_failure
 from bayesgmm.estimators._number import NumberDraws, grouping_of, most_likely, parts_of_prior
@@ -56,16 +55,14 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.rows import Rows, rows_to_fit
+from bayesgmm.rows import Rows, rows_to_fit, rows_with
 from bayesgmm.rows.check import check_rows
-from bayesgmm.text import counted, duration
-from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, RandomState
+from bayesgmm.text import counted, duration, listed
+from bayesgmm.typing import ArrayLike, CovarianceType, RandomState
 from bayesgmm.validation import check_same_columns
 
 ROWS_FOR_LABELS = 20_000
 """Rows of many that are looked at closely: for the draws' labels and, of rows in chunks, for what else is asked of every draw."""
-DRAWS_OF_A_MEAN = 200
-"""Draws that suffice for the mean of imputed values: its Monte Carlo error is then a fourteenth of their posterior spread."""
 
 
 def _cut_short(shape: tuple[int, ...], details: Mapping[str, Any], covariance_type: str) -> str:
@@ -259,7 +256,17 @@ class BayesianGaussianMixture(UnknownNumber):
 
     @unchanged_on_failure
     @libraries_on_one_thread()
-    def fit(self, X: Any, y: None = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        sample_weight: Any = None,
+        *,
+        known: Any = None,
+        components_per_class: int | Mapping[Any, int] | Sequence[int] | None = None,
+        together: ArrayLike | None = None,
+        errors: ArrayLike | None = None,
+    ) -> Self:
         """Sample the posterior given X (N, D).
 
         Parameters
@@ -273,6 +280,24 @@ class BayesianGaussianMixture(UnknownNumber):
             How often each row was seen: weight 2 is the row twice, weight 0 the row left out, and the posterior is as narrow as that many
             rows make it. Weights that only say how much rows count beside each other are to be scaled to the number of rows that they
             are worth.
+        known : array-like of shape (N,) or (N, K), optional
+            What is known of the rows' components. One label for each row, NaN, None or -1 where there is none: whole numbers are the
+            numbers of components, other labels name classes, each with a component of its own, in sorted order (components left over have
+            no class). Or for each row and component True and False, whether the row may be of it; or how plausible that is, a number
+            between 0 and 1 by which the component's weight is multiplied for this row (Côme, Oukhellou, Denoeux and Aknin 2009, Pattern
+            Recognition 42, 334-348): only ratios matter, and a row of equal ones says nothing. Components keep the order of the labels.
+        components_per_class : int, dict or sequence of int, optional
+            How many components each class has, if not one (Hastie and Tibshirani 1996, Journal of the Royal Statistical Society B 58,
+            155-176).
+        together : array-like of shape (N,), optional
+            Which rows are of one component, whichever it is: the measurements of one person, or rows that must be linked. Rows with the
+            same value are (NaN or None for a row on its own). A set has one label, drawn once (Shental, Bar-Hillel, Hertz and Weinshall
+            2003, Advances in Neural Information Processing Systems 16, 465-472); its rows have the same responsibilities, and share its
+            log-density evenly.
+        errors : array-like of shape (D,), (N, D), (D, D) or (N, D, D), optional
+            Errors of measurement: standard deviations, for all rows or for each, or covariances. The mixture is that of the values without
+            error (extreme deconvolution: Bovy, Hogg and Roweis 2011, Annals of Applied Statistics 5, 1657-1677). The error of a
+            value that is rounded to h is h / sqrt(12).
 
         Returns
         -------
@@ -302,6 +327,10 @@ class BayesianGaussianMixture(UnknownNumber):
             raise InvalidParameterError(f"max_time is for sampler='hmc'; sampler={self.sampler!r} cannot say when it ends")
         if self.sampler_options and self.sampler != "pymc":
             raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
+        told = {"known": known, "components_per_class": components_per_class, "together": together, "errors": errors}
+        if is_auto and (names := [f"{name}=" for name, value in told.items() if value is not None]):
+            raise InvalidParameterError(f"{listed(names)} cannot go with n_components='auto' yet: give a number of components")
+        rows, self._classes = rows_with(rows, 1 if is_auto else int(self.n_components), **told)
         if is_auto:
             return self._fit_number(rows)
         if self.max_components is not None:
@@ -474,7 +503,7 @@ class BayesianGaussianMixture(UnknownNumber):
         # Labels are the same to all rows, so some of many tell which component is which.
         some, raw = rows.some(ROWS_FOR_LABELS), draws.params
         reference = em.params_.responsibilities(some.chunk)
-        self.params_ = raw.permute(align(some.values, raw, reference, some.weights))
+        self.params_ = raw.permute(align(some.chunk, raw, reference, some.weights))
         self._number, self._grouping = everything, None
         if hasattr(self, "n_groups_"):
             del self.n_groups_  # of an earlier fit
@@ -550,7 +579,11 @@ class BayesianGaussianMixture(UnknownNumber):
         from bayesgmm.bayes.unconstrained_space import Space
 
         rows = self.rows_.in_memory()
-        density = LogPosterior(rows.values, Space(self.priors_, self.family_), rows.weights)
+        if rows.known is not None and rows.known.log_weights is not None:
+            raise InvalidParameterError(
+                "log_evidence exchanges the components, and known= tells them apart: compare numbers of components without labels"
+            )
+        density = LogPosterior(rows.values, Space(self.priors_, self.family_), rows.weights, rows.known)
         return bridge(density, density.space.unconstrain(self.params_), generator(self.random_state))
 
     def _fit_number(self, rows: Rows) -> Self:
@@ -624,6 +657,11 @@ class BayesianGaussianMixture(UnknownNumber):
                 fitting = em.fitting(rows, in_one_call=False)  # one fit is quicker than what makes many quick is compiled
                 fitting.search(known)
                 em.take(fitting.end(), rows)
+                em.know_classes(self._classes)
+        elif rows.known is not None and rows.known.log_weights is not None and not em.rows_.known:
+            raise InvalidParameterError(
+                "init was fitted without what known= says, so its components have other names: fit it with known=, too"
+            )
         ours = (n_components, self.family_.name, self.n_features_in_)
         theirs = (em.params_.n_components, em.family_.name, em.params_.n_features)
         if ours != theirs:
@@ -675,33 +713,3 @@ class BayesianGaussianMixture(UnknownNumber):
             raise InvalidParameterError(f"n_draws must be between 1 and {total}, the draws of a chain, got {n_draws}")
         kept = np.arange(total) if n_draws is None else np.linspace(0, total - 1, n_draws).round().astype(int)
         return self._draw_table(self.params_[:, kept], X, ("chain", "draw")).assign_coords(draw=kept)
-
-    def impute(self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None) -> FloatArray:
-        """Fill what is missing in X (N, D), where NaN stands for it.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, D)
-        n_draws : int, optional
-            Draw so many fillings, each from a posterior draw of its own, so that they have both spreads: that of the values and that of
-            the parameters. By default one filling with posterior means of the conditional means, from 200 draws.
-        random_state : int, Generator, RandomState or None
-            Source of the draws; None takes the estimator's.
-
-        Returns
-        -------
-        array of shape (N, D), or (n_draws, N, D)
-            What is there stays as it is.
-        """
-        values = self._rows(X).values
-        if n_draws is not None and n_draws < 1:
-            raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
-        rng = generator(self.random_state if random_state is None else random_state)
-        flat = self.mixtures_.reshape(-1)
-        if n_draws is None:
-            few, total = flat.thin(DRAWS_OF_A_MEAN), np.zeros_like(values)
-            for t in range(len(few.weights)):
-                total += impute(values, few[t], None, rng)
-            return np.where(np.isnan(values), total / len(few.weights), values)
-        chosen = rng.choice(len(flat.weights), n_draws, replace=n_draws > len(flat.weights))
-        return np.concatenate([impute(values, flat[t], 1, rng) for t in chosen])

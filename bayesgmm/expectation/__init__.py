@@ -21,11 +21,13 @@ from bayesgmm.expectation.estep import (
     Score,
     Statistics,
     evaluate,
+    evaluation_pass,
     expectation,
     expectations,
     filled,
     score,
     statistics_pass,
+    values_behind,
 )
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Statistics",
     "cross_sums",
     "evaluate",
+    "evaluation_pass",
     "expectation",
     "expectations",
     "filled",
@@ -48,4 +51,5 @@ __all__ = [
     "responsibility_summary",
     "score",
     "statistics_pass",
+    "values_behind",
 ]

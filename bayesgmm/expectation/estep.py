@@ -9,20 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayesgmm.kernels import estep
+from bayesgmm.kernels import known as kernel
 from bayesgmm.kernels.compile import Pointer
 from bayesgmm.kernels.known import EVALUATE_KNOWN, KNOWN_STATISTICS
-from bayesgmm.kernels.missing import EVALUATE_GAPPED, GAPPED_STATISTICS, fill_gaps
+from bayesgmm.kernels.missing import EVALUATE_GAPPED, GAPPED_STATISTICS
 from bayesgmm.kernels.score import score_from_statistics
 from bayesgmm.kernels.threads import chunks, ordered_map, run_shared
 from bayesgmm.rows.base import Chunk, Rows, chunk_size
+from bayesgmm.rows.known import Known
 from bayesgmm.typing import FloatArray
 
-__all__ = ["Mixtures", "Statistics", "evaluate", "evaluation_pass", "expectation", "expectations", "filled", "statistics_pass"]
+__all__ = [
+    "Mixtures",
+    "Statistics",
+    "evaluate",
+    "evaluation_pass",
+    "expectation",
+    "expectations",
+    "filled",
+    "statistics_pass",
+    "values_behind",
+]
 
 Mixtures = Sequence[tuple[FloatArray, FloatArray, FloatArray]]
 """Log weights (K,), means (K, D) and Cholesky factors (K, D, D) of some mixtures."""
@@ -44,6 +56,8 @@ class Statistics(NamedTuple):
     """(K, D): sum of r z."""
     second: FloatArray
     """(K, D, D): sum of r z z'; symmetric, or diagonal under ``diagonal=True``."""
+    labels: FloatArray
+    """(K,): sum of r over labels, of which every row has one, or every set of rows: what weights are estimated by."""
 
 
 def expectation(
@@ -97,9 +111,13 @@ class _EStep:
 
 def _added(first: list[Statistics], second: list[Statistics]) -> list[Statistics]:
     return [
-        Statistics(a.log_likelihood + b.log_likelihood, a.counts + b.counts, a.first + b.first, a.second + b.second)
+        Statistics(*(own + other for own, other in zip(_parts(a), _parts(b), strict=True)))
         for a, b in zip(first, second, strict=True)
     ]
+
+
+def _parts(statistics: Statistics) -> tuple[Any, ...]:
+    return tuple(statistics)
 
 
 def _statistics(chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, diagonal: bool) -> Statistics:
@@ -111,15 +129,22 @@ def _statistics(chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_
     n = -(-len(chunk) // max(size, 1))
     e_step = statistics_pass(chunk)
     if n <= 1:
-        return Statistics(*e_step.function(X, weight, log_weights, means, scale_tril, diagonal)[:4])
-    totals, counts, first, second = np.empty(n), np.zeros((n, K)), np.zeros((n, K, D)), np.zeros((n, K, D, D))
+        return _of_sums(K, *e_step.function(X, weight, log_weights, means, scale_tril, diagonal)[:4])
+    totals, first, second = np.empty(n), np.zeros((n, K, D)), np.zeros((n, K, D, D))
+    counts = np.zeros((n, K if chunk.known is None else 2 * K))
     mixture = log_weights, means, scale_tril
 
     def task(start: int, stop: int) -> None:
         estep.statistics_chunks(e_step, X, weight, size, start, stop, *mixture, diagonal, totals, counts, first, second)
 
     run_shared(task, n)
-    return Statistics(float(totals.sum()), counts.sum(0), first.sum(0), second.sum(0))
+    return _of_sums(K, float(totals.sum()), counts.sum(0), first.sum(0), second.sum(0))
+
+
+def _of_sums(K: int, value: float, counts: FloatArray, first: FloatArray, second: FloatArray) -> Statistics:
+    """Return statistics of a pass, whose last K counts are those of rows and whose first K those of labels."""
+    labels = counts[:K]
+    return Statistics(value, counts[-K:] if len(counts) > K else labels, first, second, labels)
 
 
 def statistics_pass(chunk: Chunk) -> Pointer:
@@ -189,39 +214,65 @@ def evaluate(
     return table, log_density
 
 
+def values_behind(
+    chunk: Chunk,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    rng: np.random.Generator | None = None,
+    *,
+    diagonal: bool = False,
+) -> tuple[FloatArray, FloatArray]:
+    """Return what the values of rows are without gaps and errors of measurement: expectations (N, D) and variances (N, D).
+
+    Parameters
+    ----------
+    chunk : Chunk
+    log_weights, means, scale_tril, diagonal
+        As in :func:`expectation`.
+    rng : Generator, optional
+        To draw values from what they could be, in place of their expectations; the variances are then without meaning.
+    """
+    log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
+    responsibilities = evaluate(chunk, log_weights, means, scale_tril, diagonal=diagonal, responsibilities=True)[0]
+    known = Known() if chunk.known is None else chunk.known
+    (N, D), table = chunk.X.shape, known.table(chunk.X, None, len(means))
+    values, variances = np.empty((N, D)), np.empty((N, D))
+    n_drawn = 0 if rng is None else N
+    rng = np.random.default_rng(0) if rng is None else rng
+    uniform, normal = rng.random(n_drawn), rng.standard_normal((n_drawn, 2 * D))
+
+    def task(start: int, stop: int) -> None:
+        kernel.values_behind(table, start, stop, means, scale_tril, diagonal, responsibilities, uniform, normal, values, variances)
+
+    for _ in ordered_map(task, chunks(N, chunk_size(N))):
+        pass
+    return values, variances
+
+
 def filled(
-    X: FloatArray,
+    chunk: Chunk,
     log_weights: FloatArray,
     means: FloatArray,
     scale_tril: FloatArray,
     rng: np.random.Generator | None = None,
 ) -> FloatArray:
-    """Return rows X (N, D) with what they lack at its conditional mean under a mixture, or drawn from what it could be.
+    """Return rows (N, D) with what they lack at its conditional mean under a mixture, or drawn from what it could be.
 
     Parameters
     ----------
-    X : array of shape (N, D)
-        NaN stands for a missing value.
+    chunk : Chunk
     log_weights, means, scale_tril
         As in :func:`expectation`.
     rng : Generator, optional
         To draw by.
     """
-    log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
-    prepared = estep.prepare(log_weights, means, scale_tril, False)
-    gappy = np.isnan(X).any(axis=1)
-    here = np.ascontiguousarray(X[gappy], dtype=float)
-    uniform, normal, filling = np.empty(0), np.empty((0, here.shape[1])), here.copy()
-    if rng is not None:
-        uniform, normal = rng.random(len(here)), rng.standard_normal(here.shape)
-
-    def task(start: int, stop: int) -> None:
-        fill_gaps(here, start, stop, prepared, means, uniform, normal, filling)
-
-    for _ in ordered_map(task, chunks(len(here), chunk_size(len(here)))):
-        pass
-    out = X.copy()
-    out[gappy] = filling
+    gappy = np.isnan(chunk.X).any(axis=1)
+    if chunk.known is not None and chunk.known.sets is not None:
+        gappy[:] = True  # what a row lacks depends on its whole set
+    out = chunk.X.copy()
+    values = values_behind(chunk.take(np.flatnonzero(gappy)), log_weights, means, scale_tril, rng)[0]
+    out[gappy] = np.where(np.isnan(out[gappy]), values, out[gappy])
     return out
 
 
@@ -252,4 +303,4 @@ def score(statistics: Statistics, whiten: FloatArray) -> Score:
     """
     means, scale = np.zeros_like(statistics.first), np.zeros_like(statistics.second)
     score_from_statistics(statistics.counts, statistics.first, statistics.second, whiten, False, means, scale)
-    return Score(statistics.counts, means, scale)
+    return Score(statistics.labels, means, scale)

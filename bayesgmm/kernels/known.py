@@ -40,7 +40,7 @@ from bayesgmm.kernels.estep import (
 from bayesgmm.kernels.sums import add_statistics
 
 N_LINKS = 4
-"""Columns for the first and the next row of a set (-1 for a row without others), for the share, and for how often a row counts in its set."""
+"""Columns for the first and the next row of a set (-1 for a row without others), the share, and how often a row counts in its set."""
 _HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 _LOWEST = -1.7e308
 
@@ -253,11 +253,10 @@ def _is_of_set(row, D, K):
 
 @compiled(fastmath=FASTMATH)
 def _respond(table, start, stop, log_weights, means, scale_tril, centre, diagonal, sample_weight, joint, log_density):
-    """Turn the log joint densities (n, K) of rows into responsibilities, and fill the log-densities (n,): of a set, in equal parts for each time
-    that a row counts.
+    """Turn the log joint densities (n, K) of rows into responsibilities, and fill the log-densities (n,).
 
-    Responsibilities are as often as rows count, where ``sample_weight`` has a number for each row of the table. Returns the
-    log-likelihood of those rows.
+    The log-density of a set is shared out in equal parts for each time that a row counts. Responsibilities are as often as rows count,
+    where ``sample_weight`` has a number for each row of the table. Returns the log-likelihood of those rows.
     """
     never_inline()
     K, D, _ = scale_tril.shape
@@ -346,17 +345,18 @@ def _turn_back(back, n, y_first, y_second, diagonal, half, first, second):
 def known_statistics(table, sample_weight, log_weights, means, scale_tril, diagonal):
     """Run the E-step on all rows, on the calling thread; see :func:`bayesgmm.kernels.estep.statistics`.
 
-    ``log_weights`` are (S K,): K for each of the S shares, and so are the counts. First and second moments are those of the values behind
+    ``log_weights`` are (S K,): K for each of the S shares. So are the counts of labels, of which a set has one; after them come K counts of
+    rows. First and second moments are those of the values behind
     the rows, in coordinates whitened by the components' factors.
     """
     prefer_wide_vectors()
     never_inline()
     K, D, _ = scale_tril.shape
     N, first_error = len(table), D + K + N_LINKS
-    _, own, centre, _ = prepare(log_weights[:K], means, scale_tril, diagonal)
+    _, inverse_factors, centre, _ = prepare(log_weights[:K], means, scale_tril, diagonal)
     for d in range(D):  # weights of a share may all be zero, so the centre is the components' own
         centre[d] = means[:, d].sum() / K
-    counts, first, second = np.zeros(len(log_weights)), np.zeros((K, D)), np.zeros((K, D, D))
+    counts, first, second = np.zeros(len(log_weights) + K), np.zeros((K, D)), np.zeros((K, D, D))
     block, z, joint, top, sums, inverse = workspace(K, D, N)
     P, B = z.shape[1], block.shape[1]
     whiten, back, constant, wide = np.empty((K, P, D + 1)), np.empty((K, P, D)), np.empty(K), np.empty((D, 2 * D))
@@ -393,19 +393,25 @@ def known_statistics(table, sample_weight, log_weights, means, scale_tril, diago
                 if not weighted:
                     total += _log_likelihood(top, sums, filled)
             for i in range(size):
-                share = int(table[begin + i, D + K + 2]) * K
+                own = table[begin + i]
+                share, times = int(own[D + K + 2]) * K, 1.0
+                if _is_of_set(own, D, K):
+                    # Its label is counted where the set begins.
+                    weight = sample_weight[begin + i] if weighted else 1.0
+                    times = 1.0 / weight if int(own[D + K]) == begin + i and weight > 0.0 else 0.0
                 for k in range(K):
-                    counts[share + k] += joint[k, i]
+                    counts[share + k] += times * joint[k, i]
             for k in range(K):
                 add_statistics(joint[k], z[k], filled, False, y_counts[k : k + 1], y_first[k], y_second[k])
         for k in range(K):
+            counts[len(log_weights) + k] += y_counts[k]
             _turn_back(back[k, :m], y_counts[k], y_first[k], y_second[k], diagonal, half, first[k], second[k])
         row = end
     for k in range(K):  # the sums are of the lower triangles
         for d in range(D):
             for e in range(d):
                 second[k, e, d] = second[k, d, e]
-    return total, counts, first, second, own
+    return total, counts, first, second, inverse_factors
 
 
 @compiled(fastmath=FASTMATH)
@@ -449,6 +455,93 @@ def evaluate_known(table, start, stop, prepared, diagonal, log_joint, responsibi
     if len(log_density) > 0:
         log_density[:n] = own
     return total
+
+
+@compiled(fastmath=FASTMATH)
+def values_behind(table, start, stop, means, scale_tril, diagonal, responsibilities, uniform, normal, values, variances):
+    """Fill the values behind rows ``start .. stop`` with their expectations and variances, or with draws.
+
+    Parameters
+    ----------
+    table : array of shape (N, D + K + M)
+    start, stop : int
+    means, scale_tril : arrays of shape (K, D), (K, D, D)
+    diagonal : bool
+    responsibilities : array of shape (N, K)
+    uniform, normal : arrays of shape (N,), (N, 2 D)
+        Random numbers to draw a row's component by, and its value; empty for expectations.
+    values, variances : arrays of shape (N, D)
+    """
+    never_inline()
+    K, D, _ = scale_tril.shape
+    first_error = D + K + N_LINKS
+    whiten, back, constant = np.empty((K, D, D + 1)), np.empty((K, D, D)), np.empty(K)
+    wide, left, y, noise, centre = np.empty((D, 2 * D)), np.empty((K, D)), np.empty(D), np.zeros(D), np.zeros(D)
+    of_error, has_error = np.empty((K, D, D)), table.shape[1] > first_error
+    row = start
+    while row < stop:
+        end = _end_of_run(table, row, stop, D, first_error)
+        at = np.flatnonzero(table[row, :D] == table[row, :D])
+        m = _prepare_run(table[row], means, scale_tril, centre, diagonal, first_error, wide, whiten, back, constant)
+        for k in range(K):
+            _errors_part(table[row], scale_tril[k], whiten[k], at, has_error, first_error, of_error[k])
+            for d in range(D):  # of the diagonal of L (I - G' G) L'
+                left[k, d] = 0.0
+                for e in range(d + 1):
+                    left[k, d] += scale_tril[k, d, e] ** 2 if (e == d or not diagonal) else 0.0
+                for a in range(m):
+                    s = 0.0
+                    for e in range(d + 1):
+                        s += scale_tril[k, d, e] * back[k, a, e] if (e == d or not diagonal) else 0.0
+                    left[k, d] -= s * s
+        for i in range(row, end):
+            drawn = -1
+            if len(uniform) > 0:
+                drawn, above = 0, uniform[i]
+                while drawn < K - 1 and above >= responsibilities[i, drawn]:
+                    above -= responsibilities[i, drawn]
+                    drawn += 1
+            for d in range(D):
+                values[i, d], variances[i, d] = 0.0, 0.0
+            for k in range(K):
+                r = responsibilities[i, k]
+                if (drawn >= 0 and k != drawn) or r == 0.0:
+                    continue
+                if drawn >= 0:
+                    r = 1.0
+                    noise[:] = normal[i, :D]
+                for a in range(m):
+                    y[a] = whiten[k, a, D]
+                    for d in range(D):
+                        y[a] += whiten[k, a, d] * table[i, d] if whiten[k, a, d] != 0.0 else 0.0
+                        if drawn >= 0:  # less what a value and an error, drawn alike, would have shown
+                            y[a] -= back[k, a, d] * normal[i, d] + of_error[k, a, d] * normal[i, D + d]
+                for d in range(D):
+                    v = means[k, d]
+                    for e in range(d + 1):
+                        if e < d and diagonal:
+                            continue
+                        z = noise[e] if drawn >= 0 else 0.0
+                        for a in range(m):
+                            z += back[k, a, e] * y[a]
+                        v += scale_tril[k, d, e] * z
+                    values[i, d] += r * v
+                    variances[i, d] += r * (left[k, d] + v * v)
+            for d in range(D):
+                variances[i, d] = max(variances[i, d] - values[i, d] ** 2, 0.0)
+        row = end
+
+
+@compiled(fastmath=FASTMATH)
+def _errors_part(row, factor, whiten, at, has_error, first_error, out):
+    """Fill ``C^-1 F_o`` (m, D): what a row's whitened values have of its error."""
+    D = len(factor)
+    for a in range(len(at)):
+        for j in range(D):
+            s = 0.0
+            for i in at if has_error else at[:0]:
+                s += whiten[a, i] * row[first_error + i * (i + 1) // 2 + j] if j <= i else 0.0
+            out[a, j] = s
 
 
 KNOWN_STATISTICS = Pointer(known_statistics, STATISTICS.result, STATISTICS.arguments)

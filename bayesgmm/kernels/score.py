@@ -44,6 +44,19 @@ def value_and_score(statistics, rows, sample_weight, log_weights, means, scale_t
     return total, counts, means_out, scale_out
 
 
+@compiled(fastmath=FASTMATH)
+def known_score(statistics, rows, sample_weight, log_weights, means, scale_tril, diagonal):
+    """Return what :func:`value_and_score` does, of rows of which more is known: their number, and their table, row by row."""
+    n = int(rows[0])
+    table = rows[1:].reshape((n, (rows.shape[0] - 1) // n))
+    total, counts, first, second, whiten = statistics(table, sample_weight, log_weights, means, scale_tril, diagonal)
+    means_out = np.zeros_like(means)
+    scale_out = np.zeros_like(scale_tril)
+    n_labels = len(log_weights)  # whose counts come first, and then those of rows
+    score_from_statistics(counts[n_labels:], first, second, whiten, diagonal, means_out, scale_out)
+    return total, counts[:n_labels].copy(), means_out, scale_out
+
+
 @compiled()
 def given_score(statistics, numbers, sample_weight, log_weights, means, scale_tril, diagonal):
     """Return what :func:`value_and_score` would, from numbers that were found beforehand: value, (K,), (K, D) and (K, D, D), flat.
@@ -59,4 +72,5 @@ def given_score(statistics, numbers, sample_weight, log_weights, means, scale_tr
 _ARGUMENTS = (STATISTICS._numba_type_, VECTOR, VECTOR, VECTOR, MATRIX, STACK, types.boolean)
 _RESULT = types.Tuple((types.float64, VECTOR, MATRIX, STACK))
 SCORE = Pointer(value_and_score, _RESULT, _ARGUMENTS)
+KNOWN_SCORE = Pointer(known_score, _RESULT, _ARGUMENTS)
 GIVEN_SCORE = Pointer(given_score, _RESULT, _ARGUMENTS)

@@ -9,7 +9,7 @@ from bayesgmm.expectation import cross_sums
 from bayesgmm.kernels.threads import run_shared
 from bayesgmm.labels import _kernels
 from bayesgmm.params import MixtureParams
-from bayesgmm.rows import Chunk
+from bayesgmm.rows import Chunk, as_chunk
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["SMOOTH", "align", "assign", "margins", "match", "smoothed", "totals"]
@@ -120,7 +120,15 @@ def smoothed(responsibilities: FloatArray) -> FloatArray:
     return (1.0 - responsibilities.shape[-1] * SMOOTH) * responsibilities + SMOOTH
 
 
-def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_weight: FloatArray | None = None) -> IntArray:
+def _may_be_renamed(rows: Chunk, n_components: int) -> np.ndarray:
+    """Say for each two components (K, K) whether nothing that is known of the rows tells one from the other."""
+    if rows.known is None or rows.known.log_weights is None:
+        return np.ones((n_components, n_components), dtype=bool)
+    columns = rows.known.log_weights
+    return (columns[:, :, None] == columns[:, None, :]).all(0)
+
+
+def align(X: FloatArray | Chunk, params: MixtureParams, reference: FloatArray, sample_weight: FloatArray | None = None) -> IntArray:
     """Find for every mixture of a batch the component order in which its responsibilities are closest to a reference.
 
     For each mixture the assignment j -> k of least Kullback-Leibler divergence ``sum_i r_ij log(r_ij / q_ik)`` is found exactly as a
@@ -129,8 +137,8 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_we
 
     Parameters
     ----------
-    X : array of shape (N, D)
-        NaN stands for a missing value.
+    X : array of shape (N, D), or Chunk
+        NaN stands for a missing value. Components that what is known of a chunk's rows tells apart keep their places.
     params : MixtureParams
         Batch shape ``(...,)``.
     reference : array of shape (N, K)
@@ -151,9 +159,10 @@ def align(X: FloatArray, params: MixtureParams, reference: FloatArray, sample_we
     array([1, 0])
     """
     logs = np.log(smoothed(reference))
-    flat = params.reshape(-1)
+    flat, rows = params.reshape(-1), as_chunk(X)
     gain = cross_sums(
-        Chunk(X), *flat.arrays(), logs if sample_weight is None else sample_weight[:, None] * logs, diagonal=params.is_diagonal
+        rows, *flat.arrays(), logs if sample_weight is None else sample_weight[:, None] * logs, diagonal=params.is_diagonal
     )
     # The entropy of r does not depend on the assignment, so the divergence is least where sum r log q is greatest.
+    gain = np.where(_may_be_renamed(rows, params.n_components), gain, np.minimum(gain.min((1, 2), keepdims=True), 0.0) * 1e6 - 1e6)
     return assign(-gain).reshape(*params.batch_shape, params.n_components)

@@ -190,22 +190,23 @@ def draw_labels(fit: Fit | MixtureParams, X: ArrayLike | None = None, *, random_
     >>> draw_labels(params, [[0.0], [0.5], [9.0]], random_state=1)
     array([[0, 0, 1]], dtype=int16)
     """
-    params, points, _ = mixtures(fit, X)
+    params, points = mixtures(fit, X)
     rng = generator(random_state)
     out = np.empty((len(params.weights), len(points)), dtype=np.int16)
+    sets = None if points.known is None else points.known.sets
     for start, r in responsibilities(params, points):
         np.cumsum(r, axis=-1, out=r)
-        uniform = rng.random((*r.shape[:2], 1))
+        # Rows that belong together have one label.
+        uniform = rng.random((*r.shape[:2], 1)) if sets is None else rng.random((len(r), int(sets.max()) + 1, 1))[:, sets]
         # The last column is one up to rounding, which must not give a component that does not exist.
         out[start : start + len(r)] = (uniform > r[..., :-1]).sum(axis=-1)
     return out
 
 
-def responsibilities(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+def responsibilities(params: MixtureParams, rows: Chunk) -> Iterator[tuple[int, FloatArray]]:
     """Yield the responsibilities (t, N, K) of some draws at a time, with the number of the first."""
     T, K = params.weights.shape
-    rows = Chunk(X)
-    for start, stop in chunks(T, max(1, int(DRAW_NUMBERS / (len(X) * K)))):
+    for start, stop in chunks(T, max(1, int(DRAW_NUMBERS / (len(rows) * K)))):
         some = params[start:stop]
         yield start, responsibility_draws(rows, *some.arrays(), diagonal=some.is_diagonal)
 
@@ -217,23 +218,22 @@ def params_of(fit: Fit | MixtureParams) -> MixtureParams:
     return fit if isinstance(fit, MixtureParams) else fit.params_
 
 
-def mixtures(fit: Fit | MixtureParams, X: ArrayLike | None) -> tuple[MixtureParams, FloatArray, FloatArray | None]:
-    """Return a posterior's draws in one row, the points to look at, and how often each counts (None: once)."""
+def mixtures(fit: Fit | MixtureParams, X: ArrayLike | None) -> tuple[MixtureParams, Chunk]:
+    """Return a posterior's draws in one row, and the points to look at."""
     if getattr(fit, "noise_weight_", 0.0):
         raise InvalidParameterError(
             "a fit with noise has points that belong to no group: give its mixture alone, fit.params_, with the points X"
         )
     params = (getattr(fit, "mixtures_", None) or params_of(fit)).reshape(-1)
     check_same_columns("The fit", fit, X)
-    weight = None
     if X is None and not isinstance(fit, MixtureParams):
-        X, weight = fit.rows_.values, fit.rows_.weights
+        return params, fit.rows_.in_memory().chunk
     if X is None:
         raise InvalidDataError("X is missing: give the points (N, D) that the mixtures are to group")
     points = np.ascontiguousarray(X, dtype=float)
     if points.ndim != 2 or points.shape[1] != params.n_features or not len(points):
         raise InvalidDataError(f"X must have shape (N, {params.n_features}), like the mixtures' means, got {points.shape}")
-    return params, points, weight
+    return params, Chunk(points)
 
 
 def _numbered(values: np.ndarray) -> Draws:

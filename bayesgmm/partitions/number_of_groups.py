@@ -11,7 +11,8 @@ import pandas as pd
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.draws import Fit, LabelDraws, check_count, check_draws, draw_labels, mixtures, params_of, responsibilities
-from bayesgmm.typing import ArrayLike, FloatArray, RandomState
+from bayesgmm.rows import Chunk
+from bayesgmm.typing import ArrayLike, FloatArray, IntArray, RandomState
 
 __all__ = ["mean_occupied", "occupied_components", "same_mode"]
 
@@ -70,11 +71,13 @@ def occupied_components(
         if X is not None:
             raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
         return _counted(check_draws(draws).n_groups, 0, "counted")
-    params, points, weight = mixtures(draws, X)
+    params, points = mixtures(draws, X)
     if params.n_components > MOST_COMPONENTS:
-        labels = draw_labels(params, points if weight is None else points[weight > 0], random_state=random_state)
-        return _counted(check_draws(labels).n_groups, params.n_components, "drawn")
-    total = sum(_numbers_of(r, weight) for _, r in responsibilities(params, points))
+        labels = draw_labels(draws, X, random_state=random_state)
+        counted = slice(None) if points.weight is None else np.flatnonzero(points.weight)
+        return _counted(check_draws(labels[:, counted]).n_groups, params.n_components, "drawn")
+    own, weight = _with_labels(points)
+    total = sum(_numbers_of(r[:, own], weight) for _, r in responsibilities(params, points))
     inside = np.clip(np.asarray(total) / len(params.weights), 0.0, 1.0)  # alternating sums round to a little below zero
     return _series(inside / inside.sum(), "exact")
 
@@ -97,8 +100,9 @@ def mean_occupied(fit: Fit | MixtureParams, X: ArrayLike | None = None) -> float
     >>> mean_occupied(apart, [[0.1], [-0.3]])
     1.0
     """
-    params, points, weight = mixtures(fit, X)
-    found = sum(float((1.0 - _empty(*_by_component(r, weight))).sum()) for _, r in responsibilities(params, points))
+    params, points = mixtures(fit, X)
+    own, weight = _with_labels(points)
+    found = sum(float((1.0 - _empty(*_by_component(r[:, own], weight))).sum()) for _, r in responsibilities(params, points))
     return found / len(params.weights)
 
 
@@ -146,6 +150,13 @@ def same_mode(fit: Fit | MixtureParams, *, n_draws: int | None = 1000) -> pd.Dat
         flat = flat.thin(n_draws)
     names = pd.RangeIndex(flat.n_components, name="component")
     return pd.DataFrame(flat.unimodal_pairs().mean(axis=0), index=names, columns=names)
+
+
+def _with_labels(points: Chunk) -> tuple[IntArray, FloatArray | None]:
+    """Return the numbers of points that have a label each, of a set one of them, and how often each counts (None: once)."""
+    if points.known is None or points.known.sets is None:
+        return np.arange(len(points)), points.weight
+    return np.unique(points.known.sets, return_index=True)[1], None
 
 
 def _counted(n_groups: np.ndarray, most: int, method: str) -> pd.Series:

@@ -13,6 +13,7 @@ from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import _kernels
 from bayesgmm.partitions.draws import Draws, Fit, LabelDraws, check_draws, mixtures, responsibilities
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
 __all__ = ["check_similarity", "display_order", "similarity", "similarity_blocks"]
@@ -127,7 +128,7 @@ def check_similarity(similarities: ArrayLike) -> FloatArray:
 def _blocks(draws: LabelDraws | Fit | MixtureParams, X: ArrayLike | None) -> tuple[int, Iterator[tuple[int, FloatArray]]]:
     """Return the number of points, and the blocks of rows to come."""
     if isinstance(draws, MixtureParams | Fit):
-        params, points, _ = mixtures(draws, X)
+        params, points = mixtures(draws, X)
         return len(points), _averaged(params, points)
     if X is not None:
         raise InvalidParameterError("X goes with a posterior, not with labels: leave it out")
@@ -148,15 +149,16 @@ def _counted(draws: Draws) -> Iterator[tuple[int, FloatArray]]:
         yield first, block
 
 
-def _averaged(params: MixtureParams, X: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-    N, T = len(X), len(params.weights)
+def _averaged(params: MixtureParams, points: Chunk) -> Iterator[tuple[int, FloatArray]]:
+    N, T = len(points), len(params.weights)
+    sets = np.arange(N) if points.known is None or points.known.sets is None else points.known.sets
     for first, last in chunks(N, _rows_of_a_block(N)):
         block = np.zeros((last - first, N))
-        for _, r in responsibilities(params, X):
+        for _, r in responsibilities(params, points):
             flat = np.moveaxis(r, 0, 1).reshape(N, -1)
             block += flat[first:last] @ flat.T
         block /= T
-        block[np.arange(last - first), np.arange(first, last)] = 1.0
+        block[sets[first:last, None] == sets] = 1.0
         yield first, block
 
 

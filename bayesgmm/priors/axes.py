@@ -58,7 +58,7 @@ def invariant_frame(rows: Rows) -> Frame:
     white = Frame(center, sd[:, None] * np.linalg.cholesky(covariance / np.outer(sd, sd)))
     some = rows.some(_MOST_ROWS).values_alone()
     normal = np.zeros(1), white.center[None], white.factor[None]
-    Z = white.standardise(filled(some.values, *normal))
+    Z = white.standardise(filled(some.chunk, *normal))
     squares = (Z**2).sum(1) + np.isnan(some.values).sum(1)  # whitened, what a row lacks has a variance of one in as many directions
     weight = (1.0 if some.weights is None else some.weights) / np.maximum(squares, np.finfo(float).tiny ** 0.5)
     # Of one component second moments are about its centre, with what is left of the variance of what rows lack.

@@ -2,9 +2,9 @@
 
 from bayesgmm.rows.base import Chunk, MemoryRows, NoRows, Rows, as_chunk
 from bayesgmm.rows.check import rows_to_fit, rows_to_predict
-from bayesgmm.rows.open import is_chunked, open_rows, stream_rows
-from bayesgmm.rows.given import Classes, rows_with
+from bayesgmm.rows.given import Classes, refuse_known, rows_with
 from bayesgmm.rows.known import Known
+from bayesgmm.rows.open import is_chunked, open_rows, stream_rows
 
 __all__ = [
     "Chunk",
@@ -16,6 +16,7 @@ __all__ = [
     "as_chunk",
     "is_chunked",
     "open_rows",
+    "refuse_known",
     "rows_to_fit",
     "rows_to_predict",
     "rows_with",

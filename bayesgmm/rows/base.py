@@ -95,6 +95,14 @@ class Chunk:
         """Whether nothing is missing."""
         return not has_missing(self.X)
 
+    def take(self, numbers: IntArray) -> Chunk:
+        """Return some of the rows."""
+        weight, known = (
+            None if self.weight is None else self.weight[numbers],
+            None if self.known is None else self.known.take(numbers),
+        )
+        return Chunk(self.X[numbers], weight, known=known)
+
     def table(self, n_components: int) -> FloatArray:
         """Return the rows as compiled passes take them: their values, and beside them what else is known of them for K components."""
         if self.known is None:
@@ -400,7 +408,10 @@ class MemoryRows(Rows):
     def take(self, numbers: IntArray) -> MemoryRows:
         """Return some rows, by their numbers."""
         weights = None if self.weights is None else self.weights[numbers]
-        index, known = None if self._index is None else self._index[numbers], None if self.known is None else self.known.take(numbers)
+        index, known = (
+            None if self._index is None else self._index[numbers],
+            None if self.known is None else self.known.take(numbers),
+        )
         return MemoryRows(self.values[numbers], weights, self.names, index, known)
 
     def some(self, most: int) -> MemoryRows:
@@ -437,7 +448,7 @@ class MemoryRows(Rows):
         """Return rows that differ in what is known of them, too; of sets all of them, for a row counts in its own set."""
         X, weight = self._counted
         if len(X) < len(self):
-            known = known.take(np.flatnonzero(self.weights))
+            known = known.take(np.flatnonzero(np.asarray(self.weights)))
         if len(X) <= _MOST_SORTED and known.sets is None:
             wide, first, which = np.unique(np.column_stack([X, known.columns]), axis=0, return_index=True, return_inverse=True)
             counts = np.bincount(which.reshape(-1), weights=weight, minlength=len(wide)).astype(float)

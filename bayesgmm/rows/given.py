@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from bayesgmm.rows.known import Known
 from bayesgmm.text import counted, listed
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Classes", "rows_with"]
+__all__ = ["Classes", "refuse_known", "rows_with"]
 
 _MOST_NAMED = 6
 _SYMMETRIC = 1e-8
@@ -87,7 +87,9 @@ def rows_with(
     """
     given = {"known": known, "together": together, "errors": errors}
     if components_per_class is not None and known is None:
-        raise InvalidParameterError("components_per_class says how many components each class has: give the rows' classes by known=")
+        raise InvalidParameterError(
+            "components_per_class says how many components each class has: give the rows' classes by known="
+        )
     if all(value is None for value in given.values()):
         return rows, None
     if not rows.is_in_memory:
@@ -103,6 +105,15 @@ def rows_with(
         _refuse_contradictions(sets, log_weights, held)
     parts = (log_weights, error_of, error_tril, sets)
     return (held if all(part is None for part in parts) else held.knowing(Known(*parts))), classes
+
+
+def refuse_known(rows: Rows, what: str) -> None:
+    """Raise InvalidDataError if more is known of rows than their values, for something that does not take that into account."""
+    if rows.known is not None:
+        raise InvalidDataError(
+            f"{what} cannot take labels, errors of measurement or rows that belong together into account yet: leave known=, errors= and "
+            "together= out of the fit that it is asked of"
+        )
 
 
 def _log_weights(known: Any, rows: MemoryRows, K: int, per_class: Any) -> tuple[FloatArray | None, Classes | None]:
@@ -122,15 +133,16 @@ def _log_weights(known: Any, rows: MemoryRows, K: int, per_class: Any) -> tuple[
         log_weights = np.where(allowed | (which < 0)[:, None], 0.0, -np.inf)
         return log_weights, classes
     if per_class is not None:
-        raise InvalidParameterError("components_per_class goes with known= as one label for each row: known has a column for each component")
+        raise InvalidParameterError(
+            "components_per_class goes with one label for each row, and known has a column for each component"
+        )
     return _plausibilities(table, rows, K), None
 
 
 def _classes(labels: np.ndarray, rows: MemoryRows, K: int, per_class: Any) -> tuple[IntArray, Classes]:
     """Return the number of each row's class (n,), -1 for none, and the classes."""
-    unknown = pd.isna(labels)
-    is_number = np.array([isinstance(label, (Integral, float, np.floating)) and not isinstance(label, (bool, np.bool_)) for label in labels])
-    unknown = unknown | np.array([bool(number) and not missing and label == -1 for label, number, missing in zip(labels, is_number, unknown, strict=True)])
+    is_number = np.array([isinstance(label, Real) and not isinstance(label, bool) for label in labels.tolist()], dtype=bool)
+    unknown = np.asarray(pd.isna(labels)) | (np.where(is_number, labels, 0) == -1)
     seen = labels[~unknown]
     if is_number[~unknown].all() and per_class is None:
         numbers = seen.astype(float)
@@ -175,7 +187,9 @@ def _counts(per_class: Any, names: list[Any], K: int) -> list[int]:
         unknown, absent = [name for name in per_class if name not in names], [name for name in names if name not in per_class]
         if unknown or absent:
             what = f"no row has the label {unknown[0]!r}" if unknown else f"the class {absent[0]!r} is not in it"
-            raise InvalidParameterError(f"components_per_class must name the classes that known has, {listed(names, _MOST_NAMED)}: {what}")
+            raise InvalidParameterError(
+                f"components_per_class must name the classes that known has, {listed(names, _MOST_NAMED)}: {what}"
+            )
         counts = [per_class[name] for name in names]
     elif isinstance(per_class, Sequence) and not isinstance(per_class, str):
         counts = list(per_class)
@@ -186,7 +200,7 @@ def _counts(per_class: Any, names: list[Any], K: int) -> list[int]:
             )
     else:
         counts = [per_class] * len(names)
-    bad = [count for count in counts if not isinstance(count, Integral) or isinstance(count, bool) or count < 1]
+    bad = [count for count in counts if isinstance(count, bool) or not isinstance(count, Integral) or count < 1]
     if bad:
         raise InvalidParameterError(f"components_per_class must be whole numbers of at least 1, got {bad[0]!r}")
     return [int(count) for count in counts]
@@ -209,7 +223,9 @@ def _plausibilities(table: np.ndarray, rows: MemoryRows, K: int) -> FloatArray |
         raise InvalidDataError(f"known is {table[i, k]} in row {rows.index[i]}, column {k}: probabilities lie between 0 and 1")
     none = np.flatnonzero((values == 0).all(1))
     if len(none):
-        raise InvalidDataError(f"known allows no component in row {rows.index[none[0]]}: allow one at least, or all if nothing is known")
+        raise InvalidDataError(
+            f"known allows no component in row {rows.index[none[0]]}: allow one at least, or all if nothing is known"
+        )
     with np.errstate(divide="ignore"):
         logs = np.log(values / values.max(1, keepdims=True))
     return logs if (logs != 0).any() else None
@@ -248,15 +264,16 @@ def _errors(errors: Any, rows: MemoryRows) -> tuple[IntArray, FloatArray] | tupl
         values = np.asarray(given, dtype=float)
     except (TypeError, ValueError):
         raise InvalidDataError("errors must be numbers: standard deviations of measurement, or their covariances") from None
-    shapes = {(D,): "sd", (D, D): "one", (n, D): "sd", (n, D, D): "each"}
-    if values.shape not in shapes and not (values.shape == () and D == 1):
+    if values.shape == (n,) and D == 1:
+        values = values[:, None]
+    if values.shape not in ((D,), (n, D), (D, D), (n, D, D)) and not (values.shape == () and D == 1):
         raise InvalidDataError(
             f"errors must have the shape ({D},) or ({n}, {D}) of standard deviations, one for all rows or one for each, or ({D}, {D}) or "
             f"({n}, {D}, {D}) of covariances, got {values.shape}"
         )
     values = values.reshape(1) if values.shape == () else values
-    is_sd = values.shape in ((D,), (n, D)) and not (values.shape == (D, D) and n != D and _is_covariance(values))
-    wide = values if len(values.shape) > 1 and values.shape[0] == n and (is_sd or values.ndim == 3) else values[None]
+    is_sd = values.shape in ((D,), (n, D))  # of as many rows as columns (D, D) are standard deviations
+    wide = values if values.shape in ((n, D), (n, D, D)) else values[None]
     seen = ~np.isnan(rows.values)
     if is_sd:
         at_fault = ~((wide >= 0) & np.isfinite(wide)) & (seen if len(wide) == n else True)

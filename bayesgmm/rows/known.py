@@ -1,4 +1,4 @@
-"""What is known of rows beside their values: which components they can be of, their errors of measurement, which of them belong together."""
+"""What is known of rows beside their values: which components they can be of, errors of measurement, which of them belong together."""
 
 from __future__ import annotations
 

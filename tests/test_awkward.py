@@ -129,7 +129,7 @@ def test_the_e_step_on_gaps_is_the_definition(seed, D, K, N, diagonal, weighted)
             first[k] += r[k] * z
             second[k] += r[k] * (np.outer(z, z) + inverse @ left[k] @ inverse.T)
     expected = (total, counts, first, second * np.eye(D) if diagonal else second)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(found[:4], expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
 
 

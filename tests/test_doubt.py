@@ -156,11 +156,11 @@ def test_em_sees_no_epistemic_doubt(few) -> None:
 @pytest.mark.parametrize("errors", KINDS)
 def test_refits_and_curvature_show_it_to_em(few, errors: str) -> None:
     X, em, _ = few
-    found = em.row_summary(X[:20], errors=errors, n_draws=30, random_state=2)
+    found = em.row_summary(X[:20], kind=errors, n_draws=30, random_state=2)
     assert float(found.epistemic.mean()) > 1e-3
     assert (found.responsibility_upper - found.responsibility_lower).values.max() > 0.05
     assert found.attrs["inference"] == f"em, {errors}"
-    again = em.row_summary(X[:20], errors=errors, n_draws=30, random_state=2)
+    again = em.row_summary(X[:20], kind=errors, n_draws=30, random_state=2)
     xr.testing.assert_identical(found, again)
 
 
@@ -209,9 +209,9 @@ def test_names_of_rows_are_kept(few) -> None:
     ("wrong", "words"),
     [
         ({"prob": 1.0}, "prob must lie between 0 and 1"),
-        ({"errors": "jackknife"}, "leaves out one row"),
-        ({"errors": "guess"}, "'nonparametric', 'parametric', 'weighted'"),
-        ({"errors": "weighted", "n_draws": 0}, "must be at least 1"),
+        ({"kind": "jackknife"}, "leaves out one row"),
+        ({"kind": "guess"}, "'nonparametric', 'parametric', 'weighted'"),
+        ({"kind": "weighted", "n_draws": 0}, "must be at least 1"),
     ],
 )
 def test_impossible_settings_are_refused(few, wrong: dict, words: str) -> None:

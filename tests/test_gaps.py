@@ -75,13 +75,13 @@ def test_all_that_is_said_of_rows_is_that_of_marginal_and_conditional_densities(
     if params.is_diagonal:
         second *= np.eye(X.shape[1])
     wanted = weight @ log_density, rw.sum(0), np.einsum("ik,ikd->kd", rw, z), second
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(found[: len(wanted)], wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * max(1.0, np.abs(other).max()))
     table, density = ex.evaluate(Chunk(X), *params.arrays(), diagonal=params.is_diagonal, joint=True)
     np.testing.assert_allclose(table, joint, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(density, log_density, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(params.responsibilities(X), r, atol=1e-10)
-    np.testing.assert_allclose(ex.filled(X, *params.arrays()), np.einsum("ik,ikd->id", r, means), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(ex.filled(Chunk(X), *params.arrays()), np.einsum("ik,ikd->id", r, means), rtol=1e-10, atol=1e-10)
 
 
 @settings(max_examples=20, deadline=None)
@@ -212,7 +212,7 @@ def test_imputed_draws_have_the_conditional_distribution(rng):
     X[0, 1], X[1, [0, 2, 3]], X[2] = np.nan, np.nan, np.nan
     log_density, joint, means, left = of_rows(X, params)
     r = np.exp(joint - log_density[:, None])
-    draws = ex.filled(np.repeat(X, 40_000, axis=0), *params.arrays(), np.random.default_rng(1)).reshape(3, 40_000, 4)
+    draws = ex.filled(Chunk(np.repeat(X, 40_000, axis=0)), *params.arrays(), np.random.default_rng(1)).reshape(3, 40_000, 4)
     mean = np.einsum("ik,ikd->id", r, means)
     off = means - mean[:, None]
     covariance = np.einsum("ik,ikde->ide", r, left) + np.einsum("ik,ikd,ike->ide", r, off, off)

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from bayesgmm.bayes.op import mixture_log_density
 from bayesgmm.covariance import WITH_PRIORS, Family, family
 from bayesgmm.exceptions import InvalidParameterError
+from bayesgmm.kernels.known import N_LINKS
 from bayesgmm.priors import (
     LKJ,
     Exponential,
@@ -30,7 +31,7 @@ from bayesgmm.priors import (
     ResolvedPriors,
     ScalePrior,
 )
-from bayesgmm.rows import rows_to_fit
+from bayesgmm.rows import Known, rows_to_fit, rows_with
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
 from bayesgmm.validation import check_count
@@ -88,7 +89,15 @@ class _JointLog(LogTransform):
 
 
 def build_model(
-    X: ArrayLike, n_components: int, covariance_type: CovarianceType = "full", priors: Priors | None = None
+    X: ArrayLike,
+    n_components: int,
+    covariance_type: CovarianceType = "full",
+    priors: Priors | None = None,
+    *,
+    known: Any = None,
+    components_per_class: Any = None,
+    together: ArrayLike | None = None,
+    errors: ArrayLike | None = None,
 ) -> pm.Model:
     """Return the PyMC model of a Gaussian mixture, its labels summed out exactly.
 
@@ -107,6 +116,8 @@ def build_model(
         The covariance family, as in scikit-learn.
     priors : Priors, optional
         In the units of X; by default `Priors`, scaled by the data.
+    known, components_per_class, together, errors : optional
+        What is known of the rows beside their values, as in :meth:`bayesgmm.BayesianGaussianMixture.fit`.
 
     Returns
     -------
@@ -119,7 +130,8 @@ def build_model(
         ``sds`` (``component, feature``; ``feature`` for tied, ``component`` for spherical) and ``corr_cholesky`` are the free variables
         themselves.
         Observed ``x (obs, feature)``. The data are ``pm.Data`` named ``X``, so ``pm.set_data`` gives a compiled model
-        other rows; priors stay those of the first. With one component ``weights`` is a constant 1.
+        other rows; priors stay those of the first. What else is known of the rows is
+        ``pm.Data`` named ``known``. With one component ``weights`` is a constant 1.
 
     Raises
     ------
@@ -151,17 +163,23 @@ def build_model(
             "mclust's other families can be fitted by EM"
         )
     rows = rows_to_fit(BaseEstimator(), X, None, int(n_components), allow_missing=False, in_memory=True)
+    rows, _ = rows_with(
+        rows, int(n_components), known=known, components_per_class=components_per_class, together=together, errors=errors
+    )
     resolved = (Priors() if priors is None else priors).resolve(rows, int(n_components), kind)
-    return build_resolved(rows.values, kind, resolved, rows.feature_names)
+    return build_resolved(rows.values, kind, resolved, rows.feature_names, rows.known)
 
 
-def build_resolved(X: FloatArray, kind: Family, priors: ResolvedPriors, names: Sequence[str]) -> pm.Model:
+def build_resolved(
+    X: FloatArray, kind: Family, priors: ResolvedPriors, names: Sequence[str], known: Known | None = None
+) -> pm.Model:
     """Return the model of checked data (N, D), in whatever coordinates the data and the priors share."""
     K, D = priors.means_loc.shape
     coords = {"component": range(K), "feature": list(names), "feature_bis": list(names)}
     along = "feature" if priors.frame.is_identity else "axis"
     with pm.Model(coords=coords if along == "feature" else {**coords, "axis": range(D)}) as model:
         data = pm.Data("X", X, dims=("obs", "feature"))
+        beside = None if known is None else pm.Data("known", known.table(X, None, K)[:, D:])
         weights = _weights(priors.concentration)
         # Shapes beside dims: what PyTensor knows beforehand it need not compute.
         loc, scale = priors.means_loc, priors.means_scale
@@ -181,7 +199,7 @@ def build_resolved(X: FloatArray, kind: Family, priors: ResolvedPriors, names: S
         if not diagonal:
             unit = scale_tril / pt.sqrt((scale_tril**2).sum(-1, keepdims=True))
             pm.Deterministic("corr", unit @ unit.mT, dims=dims)
-        _observe(data, weights, means, scale_tril, diagonal)
+        _observe(data, beside, weights, means, scale_tril, diagonal)
     return model
 
 
@@ -311,21 +329,28 @@ def _scale_tril(sds: TensorVariable, factors: TensorVariable, kind: Family, shap
 
 
 def _observe(
-    data: TensorVariable, weights: TensorVariable, means: TensorVariable, scale_tril: TensorVariable, diagonal: bool
+    data: TensorVariable,
+    beside: TensorVariable | None,
+    weights: TensorVariable,
+    means: TensorVariable,
+    scale_tril: TensorVariable,
+    diagonal: bool,
 ) -> TensorVariable:
     """Add the observed variable, with its density by the Op and its draws by PyMC."""
 
-    def logp(value: TensorVariable, weights: Any, means: Any, scale_tril: Any) -> TensorVariable:
-        return mixture_log_density(pt.log(weights), means, scale_tril, value, diagonal=diagonal)
+    def logp(value: TensorVariable, weights: Any, means: Any, scale_tril: Any, *beside: Any) -> TensorVariable:
+        table = pt.concatenate([value, *beside], axis=1) if beside else value
+        return mixture_log_density(pt.log(weights), means, scale_tril, table, diagonal=diagonal, known=bool(beside))
 
     return pm.CustomDist(
         "x",
         weights,
         means,
         scale_tril,
+        *([] if beside is None else [beside]),
         logp=logp,
-        dist=_draw,
-        signature="(k),(k,d),(k,d,d)->(d)",
+        dist=_draw if beside is None else _draw_known,
+        signature="(k),(k,d),(k,d,d)->(d)" if beside is None else "(k),(k,d),(k,d,d),(m)->(d)",
         observed=data,
         dims=("obs", "feature"),
     )
@@ -336,6 +361,21 @@ def _draw(weights: TensorVariable, means: TensorVariable, scale_tril: TensorVari
     labels = pm.Categorical.dist(p=weights, size=size)
     normal = pm.Normal.dist(size=(*labels.shape, means.shape[-1]))
     return means[labels] + (scale_tril[labels] @ normal[..., None])[..., 0]
+
+
+def _draw_known(
+    weights: TensorVariable, means: TensorVariable, scale_tril: TensorVariable, beside: TensorVariable, size: Any
+) -> TensorVariable:
+    """Return random rows of which is known what is known of the data: labels, sets, errors."""
+    K, D = means.type.shape
+    chances = weights * pt.exp(beside[:, :K])
+    labels = pm.Categorical.dist(p=chances / chances.sum(-1, keepdims=True))[pt.cast(beside[:, K], "int64")]
+    rows = means[labels] + (scale_tril[labels] @ pm.Normal.dist(size=(*labels.shape, D))[..., None])[..., 0]
+    packed = beside[:, K + N_LINKS :]
+    if packed.type.shape[1] == 0:
+        return rows
+    factors = pt.zeros((labels.shape[0], D, D))[:, *np.tril_indices(D)].set(packed)
+    return rows + (factors @ pm.Normal.dist(size=(*labels.shape, D))[..., None])[..., 0]
 
 
 guard(globals())

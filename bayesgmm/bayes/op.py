@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
@@ -28,10 +28,12 @@ from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_specialize
 from pytensor.tensor.variable import TensorVariable
 
-from bayesgmm.expectation import evaluate, expectation, score
+from bayesgmm.expectation import densities_of_table, evaluate, expectation, score, statistics_of_table
 from bayesgmm.kernels import estep
+from bayesgmm.kernels import known as known_kernel
 from bayesgmm.kernels import score as score_kernel
 from bayesgmm.kernels.compile import source_stamp
+from bayesgmm.kernels.known import N_LINKS
 from bayesgmm.rows import Chunk, MemoryRows
 
 __all__ = ["MixtureLogDensity", "MixtureLogLikelihood", "jax_log_density", "mixture_log_density", "mixture_log_likelihood"]
@@ -46,13 +48,20 @@ class MixtureLogDensity(Op):
     ----------
     diagonal : bool
         Whether to take everything off the factors' diagonals for zero: the work then grows with D, not with its square.
+    known : bool
+        Whether X is a table (N, D + M) of values and what else is known of the rows (:mod:`bayesgmm.kernels.known`). The log-density of
+        rows that belong together is shared out evenly among them.
     """
 
-    __props__ = ("diagonal",)
-    gufunc_signature: ClassVar[str] = "(k),(k,d),(k,d,d),(n,d)->(n)"
+    __props__ = ("diagonal", "known")
 
-    def __init__(self, diagonal: bool = False) -> None:
-        self.diagonal = bool(diagonal)
+    def __init__(self, diagonal: bool = False, known: bool = False) -> None:
+        self.diagonal, self.known = bool(diagonal), bool(known)
+
+    @property
+    def gufunc_signature(self) -> str:
+        """Core dims of inputs and output."""
+        return f"(k),(k,d),(k,d,d),(n,{'m' if self.known else 'd'})->(n)"
 
     def make_node(self, log_weights: Any, means: Any, scale_tril: Any, X: Any) -> Apply:
         """Return the node of checked, float64 inputs."""
@@ -66,12 +75,25 @@ class MixtureLogDensity(Op):
     def perform(self, node: Apply, inputs: list[Any], outputs: list[Any]) -> None:
         """Evaluate in Python, with the kernel's threads."""
         log_weights, means, scale_tril, X = map(np.ascontiguousarray, inputs)
+        if self.known:
+            outputs[0][0] = densities_of_table(X, log_weights, means, scale_tril, diagonal=self.diagonal)
+            return
         outputs[0][0] = evaluate(Chunk(X), log_weights, means, scale_tril, diagonal=self.diagonal)[1]
 
     def pullback(self, inputs: list[Any], outputs: list[Any], cotangents: list[Any]) -> list[Any]:
         """Return the gradients: those of the log-likelihood whose rows are weighted by the cotangent."""
         *parameters, X = inputs
-        _, *gradients = MixtureLogLikelihood(self.diagonal)(*parameters, X, cotangents[0])
+        if self.known:
+            # What a row's cotangent would weigh is its part of a set's log-density, not the row.
+            cotangent = _common_value(cotangents[0])
+            if cotangent is None:
+                raise NotImplementedError(
+                    "rows of which more is known have a gradient of their sum only, with one weight for all of them"
+                )
+            _, *gradients = MixtureLogLikelihood(self.diagonal, known=True)(*parameters, X, _unit_weights())
+            gradients = [cotangent * gradient for gradient in gradients]
+        else:
+            _, *gradients = MixtureLogLikelihood(self.diagonal)(*parameters, X, cotangents[0])
         return [*gradients, grad_not_implemented(self, 3, X, "The data are constants of a mixture's likelihood.")]
 
 
@@ -84,14 +106,14 @@ class MixtureLogLikelihood(Op):
 
     Parameters
     ----------
-    diagonal : bool
+    diagonal, known : bool
         As in `MixtureLogDensity`.
     """
 
-    __props__ = ("diagonal",)
+    __props__ = ("diagonal", "known")
 
-    def __init__(self, diagonal: bool = False) -> None:
-        self.diagonal = bool(diagonal)
+    def __init__(self, diagonal: bool = False, known: bool = False) -> None:
+        self.diagonal, self.known = bool(diagonal), bool(known)
 
     def make_node(self, log_weights: Any, means: Any, scale_tril: Any, X: Any, row_weight: Any) -> Apply:
         """Return the node of checked, float64 inputs."""
@@ -110,7 +132,10 @@ class MixtureLogLikelihood(Op):
         """Evaluate in Python, with the kernel's threads."""
         log_weights, means, scale_tril, X, row_weight = map(np.ascontiguousarray, inputs)
         weight = row_weight if len(row_weight) else None
-        stats = expectation(MemoryRows(X, weight), log_weights, means, scale_tril, diagonal=self.diagonal)
+        if self.known:
+            stats = statistics_of_table(X, row_weight, log_weights, means, scale_tril, diagonal=self.diagonal)
+        else:
+            stats = expectation(MemoryRows(X, weight), log_weights, means, scale_tril, diagonal=self.diagonal)
         factors = scale_tril * np.eye(means.shape[1]) if self.diagonal else scale_tril
         gradient = score(stats, np.linalg.inv(factors))
         for storage, value in zip(outputs, (np.asarray(stats.log_likelihood), *gradient), strict=True):
@@ -127,7 +152,9 @@ class MixtureLogLikelihood(Op):
         return [*(cotangents[0] * gradient for gradient in outputs[1:]), *refused]
 
 
-def mixture_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False) -> TensorVariable:
+def mixture_log_density(
+    log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False, known: bool = False
+) -> TensorVariable:
     """Return the symbolic log-densities (N,) of the rows of X (N, D).
 
     Parameters
@@ -138,6 +165,8 @@ def mixture_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *
         Data; gradients with respect to it are not implemented.
     diagonal : bool
         Whether the factors are diagonal.
+    known : bool
+        Whether X is a table of all that is known of the rows.
 
     Examples
     --------
@@ -146,12 +175,14 @@ def mixture_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *
     >>> density.eval(mode="FAST_COMPILE").round(3)
     array([-0.919, -0.919])
     """
-    return MixtureLogDensity(diagonal)(log_weights, means, scale_tril, X)
+    return MixtureLogDensity(diagonal, known)(log_weights, means, scale_tril, X)
 
 
-def mixture_log_likelihood(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False) -> TensorVariable:
+def mixture_log_likelihood(
+    log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool = False, known: bool = False
+) -> TensorVariable:
     """Return the symbolic log-likelihood () of all rows of X; arguments as in `mixture_log_density`."""
-    return MixtureLogLikelihood(diagonal)(log_weights, means, scale_tril, X, _unit_weights())[0]
+    return MixtureLogLikelihood(diagonal, known)(log_weights, means, scale_tril, X, _unit_weights())[0]
 
 
 def _unit_weights() -> TensorVariable:
@@ -178,7 +209,7 @@ def local_sum_of_mixture_log_density(fgraph: Any, node: Apply) -> list[Variable]
     inner = node.inputs[0].owner
     if inner is None or not isinstance(inner.op, MixtureLogDensity):
         return None
-    return [mixture_log_likelihood(*inner.inputs, diagonal=inner.op.diagonal)]
+    return [mixture_log_likelihood(*inner.inputs, diagonal=inner.op.diagonal, known=inner.op.known)]
 
 
 @register_specialize("bayesgmm")
@@ -237,7 +268,33 @@ def _register_in_jax() -> None:
     jax_funcify.register(MixtureLogLikelihood)(_jax_log_likelihood)
 
 
-def jax_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool) -> Any:
+def _jax_log_density_of_table(log_weights: Any, means: Any, scale_tril: Any, table: Any, *, diagonal: bool) -> Any:
+    """Return the same of a table of values and what else is known of rows, without gaps: :mod:`bayesgmm.kernels.known` has its columns."""
+    import jax
+    import jax.numpy as jnp
+
+    (K, D), N = means.shape, len(table)
+    X, offset, links, packed = jnp.split(table, [D, D + K, D + K + N_LINKS], axis=1)
+    factors = scale_tril * jnp.eye(D) if diagonal else scale_tril
+    covariances = factors @ jnp.swapaxes(factors, -1, -2)
+    if packed.shape[1]:
+        root = jnp.zeros((N, D, D)).at[:, *np.tril_indices(D)].set(packed)
+        covariances = covariances + (root @ jnp.swapaxes(root, -1, -2))[:, None]
+    L = jnp.broadcast_to(jnp.linalg.cholesky(covariances), (N, K, D, D))
+    z = jax.scipy.linalg.solve_triangular(L, (X[:, None] - means)[..., None], lower=True)[..., 0]
+    logs = jnp.log(jnp.diagonal(L, axis1=-2, axis2=-1)).sum(-1)
+    own = offset - 0.5 * (z * z).sum(-1) - logs - 0.5 * D * jnp.log(2.0 * jnp.pi)
+    first, share, times = links[:, 0].astype(int), links[:, 2].astype(int), links[:, 3]
+    is_of_set = links[:, 1] >= 0
+    # Rows that are on their own have weights outside; those of a set count in it as often as they weigh.
+    counted = jnp.where(is_of_set, times, 1.0)
+    together = jax.ops.segment_sum(counted[:, None] * own, first, N)
+    parts = jax.ops.segment_sum(counted, first, N)
+    own_weights = log_weights.reshape(-1, K)[share]
+    return (jax.nn.logsumexp(own_weights + together[first], axis=1)) / parts[first]
+
+
+def jax_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, diagonal: bool, known: bool = False) -> Any:
     """Return the log-densities (N,) of rows X (N, D) under the mixture (K,), (K, D), (K, D, D), as JAX arrays.
 
     The package's kernel cannot run inside XLA, so the same formula is stated once more; a test holds it to the kernel.
@@ -245,6 +302,8 @@ def jax_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, di
     import jax
     import jax.numpy as jnp
 
+    if known:
+        return _jax_log_density_of_table(log_weights, means, scale_tril, X, diagonal=diagonal)
     scale = jnp.diagonal(scale_tril, axis1=-2, axis2=-1)
     shifted = X[None] - means[:, None]
     if diagonal:
@@ -258,7 +317,7 @@ def jax_log_density(log_weights: Any, means: Any, scale_tril: Any, X: Any, *, di
 
 def _jax_log_density(op: Any, **kwargs: Any) -> Callable[..., Any]:
     def function(log_weights: Any, means: Any, scale_tril: Any, X: Any) -> Any:
-        return jax_log_density(log_weights, means, scale_tril, X, diagonal=op.diagonal)
+        return jax_log_density(log_weights, means, scale_tril, X, diagonal=op.diagonal, known=op.known)
 
     return function
 
@@ -268,7 +327,7 @@ def _jax_log_likelihood(op: Any, **kwargs: Any) -> Callable[..., Any]:
         import jax
 
         def total(log_weights: Any, means: Any, scale_tril: Any) -> Any:
-            rows = jax_log_density(log_weights, means, scale_tril, X, diagonal=op.diagonal)
+            rows = jax_log_density(log_weights, means, scale_tril, X, diagonal=op.diagonal, known=op.known)
             return (rows * row_weight if row_weight.shape[0] else rows).sum()
 
         value, gradients = jax.value_and_grad(total, argnums=(0, 1, 2))(log_weights, means, scale_tril)
@@ -288,7 +347,7 @@ def _kernel_version() -> int:
 
 @numba_dispatch.register_funcify_default_op_cache_key(MixtureLogDensity)
 def _numba_log_density(op: MixtureLogDensity, node: Apply | None = None, **kwargs: Any) -> tuple[Any, int]:
-    diagonal = op.diagonal
+    diagonal, evaluate_rows = op.diagonal, known_kernel.evaluate_known if op.known else estep.evaluate_rows
 
     @numba_dispatch.numba_njit
     def log_density(log_weights, means, scale_tril, X):  # type: ignore[no-untyped-def]
@@ -296,7 +355,7 @@ def _numba_log_density(op: MixtureLogDensity, node: Apply | None = None, **kwarg
         prepared = estep.prepare(np.ascontiguousarray(log_weights), means, np.ascontiguousarray(scale_tril), diagonal)
         out = np.empty(X.shape[0])
         table = np.empty((0, means.shape[0]))
-        estep.evaluate_rows(X, 0, X.shape[0], prepared, diagonal, table, table, out, np.empty(0))
+        evaluate_rows(X, 0, X.shape[0], prepared, diagonal, table, table, out, np.empty(0))
         return out
 
     return log_density, _kernel_version()
@@ -305,6 +364,8 @@ def _numba_log_density(op: MixtureLogDensity, node: Apply | None = None, **kwarg
 @numba_dispatch.register_funcify_default_op_cache_key(MixtureLogLikelihood)
 def _numba_log_likelihood(op: MixtureLogLikelihood, node: Apply | None = None, **kwargs: Any) -> tuple[Any, int]:
     diagonal = op.diagonal
+    if op.known:
+        return _numba_log_likelihood_of_table(diagonal), _kernel_version()
 
     @numba_dispatch.numba_njit
     def log_likelihood(log_weights, means, scale_tril, X, row_weight):  # type: ignore[no-untyped-def]
@@ -320,3 +381,23 @@ def _numba_log_likelihood(op: MixtureLogLikelihood, node: Apply | None = None, *
         return np.asarray(total), counts, means_out, scale_out
 
     return log_likelihood, _kernel_version()
+
+
+def _numba_log_likelihood_of_table(diagonal: bool) -> Any:
+    @numba_dispatch.numba_njit
+    def log_likelihood(log_weights, means, scale_tril, X, row_weight):  # type: ignore[no-untyped-def]
+        rows = np.empty(X.size + 1)
+        rows[0] = X.shape[0]
+        rows[1:] = np.ascontiguousarray(X).ravel()
+        total, counts, means_out, scale_out = score_kernel.known_score(
+            known_kernel.known_statistics,
+            rows,
+            np.ascontiguousarray(row_weight),
+            np.ascontiguousarray(log_weights),
+            np.ascontiguousarray(means),
+            np.ascontiguousarray(scale_tril),
+            diagonal,
+        )
+        return np.asarray(total), counts, means_out, scale_out
+
+    return log_likelihood

@@ -127,6 +127,8 @@ def examine(mixture: Mixture, settings: Settings, rows: Rows) -> Health:
     at_floor = least_variance(mixture.scale_tril, settings) <= AT_FLOOR
     if at_floor.any():
         at_floor &= least_variance_with_error(mixture, settings, rows) <= AT_FLOOR
+    if settings.fixed is not None:
+        at_floor &= ~settings.fixed.has_covariance
     # A prior makes up for rows that are missing.
     if settings.penalty is not None or K == 1:
         return Health(at_floor, np.zeros(K, bool), counts)

@@ -22,6 +22,7 @@ from bayesgmm.em.result import EMFit, Outcome, seen_from_origin, seen_together, 
 from bayesgmm.em.run import EMRun
 from bayesgmm.em.search import SAME_FOUND, SAME_OPTIMUM, Ended, Search
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
+from bayesgmm.fixed import Fixed
 from bayesgmm.frame import origin_near, total_moments
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.priors import ConjugatePriors, Priors
@@ -78,6 +79,7 @@ class Specification:
     start : Start
     priors : Priors or ConjugatePriors, optional
     equal_weights, noise : bool
+    fixed : Fixed, optional
     in_one_call : bool
         Whether runs on few complete rows are made by one compiled call. It is quick, and takes seconds to compile once on a machine.
     """
@@ -95,6 +97,7 @@ class Specification:
     equal_weights: bool = False
     noise: bool = False
     in_one_call: bool = True
+    fixed: Fixed | None = None
 
     @property
     def searches(self) -> bool:
@@ -194,16 +197,17 @@ class Fitting:
         penalty = spec.penalty(rows) if penalty is None else penalty
         journal = Journal(record, listeners) if record is not None or listeners else None
         self.view: View = _view_of(rows, spec, self._seeds, journal) if like is None else like.view
-        origin, start, noise, sample = self.view.origin, spec.start, self.view.noise, self.view.sample
+        origin, start, noise, sample, fixed = self.view.origin, spec.start, self.view.noise, self.view.sample, spec.fixed
         if origin.any():
-            start, penalty, noise = (
+            start, penalty, noise, fixed = (
                 start.seen_from(origin),
                 penalty and penalty.seen_from(origin),
                 noise and noise.seen_from(origin),
+                fixed and fixed.seen_from(origin),
             )
         self._start = start
         self._settings = settings = Settings(
-            single(spec.family) if spec.n_components == 1 and penalty is None else spec.family,
+            single(spec.family) if spec.n_components == 1 and penalty is None and fixed is None else spec.family,
             spec.tol,
             spec.max_iter,
             sample.smallest_sds(spec.n_components),
@@ -214,11 +218,12 @@ class Fitting:
             noise=noise,
             in_one_call=spec.in_one_call,
             digits=sample.digits,
+            fixed=fixed,
         )
         self._search = Search(self.view.rows, sample, settings, on_run, journal)
         known = self.view.sample.rows.known
         self._is_told = known is not None and known.log_weights is not None
-        is_exchangeable = penalty is None or penalty.is_exchangeable
+        is_exchangeable = (penalty is None or penalty.is_exchangeable) and fixed is None
         is_ordered = self._is_told or start.is_given or not isinstance(spec.init_params, str) or not is_exchangeable
         self._told = Outcome(self.view.all_rows, settings, origin, is_ordered)
         self._found: list[Ended] = []  # the best first: one from a search, or all on all rows where there is nothing to search for
@@ -243,6 +248,7 @@ class Fitting:
             return
         rows = self.view.rows
         is_plain = not rows.has_gaps and rows.known is None and settings.penalty is None and settings.noise is None
+        is_plain = is_plain and settings.fixed is None
         if K == 1 and is_plain and not self._start.is_given:
             self._found = [self._closed()]
             return

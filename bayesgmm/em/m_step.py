@@ -13,6 +13,7 @@ from bayesgmm.em._compiled_run import EMPTY
 from bayesgmm.em.noise import START, Arrays, Noise
 from bayesgmm.em.penalties import Components, Moments, Penalty
 from bayesgmm.expectation import Statistics
+from bayesgmm.fixed import Fixed
 from bayesgmm.frame import factor_of
 from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
@@ -82,6 +83,8 @@ class Settings:
         Takes rows that belong to no component.
     in_one_call : bool
         Whether runs on few complete rows are made by one compiled call. It is quick, and takes seconds to compile once on a machine.
+    fixed : Fixed, optional
+        Parameters that are given and kept.
     """
 
     family: Family
@@ -95,6 +98,7 @@ class Settings:
     noise: Noise | None = None
     in_one_call: bool = True
     digits: float = 0.0
+    fixed: Fixed | None = None
 
     @cached_property
     def units(self) -> FloatArray:
@@ -128,11 +132,14 @@ class Settings:
     @property
     def is_plain(self) -> bool:
         """Whether a compiled run knows all that these settings ask for, and may be used."""
-        return self.in_one_call and self.penalty is None and self.noise is None and not self.equal_weights
+        plain = self.penalty is None and self.noise is None and self.fixed is None
+        return self.in_one_call and plain and not self.equal_weights
 
     @property
     def extrapolates(self) -> bool:
         """Whether a family's covariances stay in it when their Cholesky factors (diagonals as logs) are extrapolated."""
+        if self.fixed is not None and self.fixed.has_weight.any():  # the others alone add up to what these leave
+            return False
         return self.family.diagonal or self.family.separable
 
     def bounded(self, covariances: FloatArray) -> FloatArray:
@@ -166,7 +173,20 @@ class Settings:
         elif self.penalty is not None:
             shares = self.penalty.weights(counts[own])  # of what is not noise
             counts[own] = counts[own].sum() * shares / shares.sum()
-        return np.log(counts / counts.sum())
+        logs = np.log(counts / counts.sum())
+        return logs if self.fixed is None else self.fixed.log_weights(logs)
+
+    def keeping(self, mixture: Mixture) -> Mixture:
+        """Return a mixture to start from with what is fixed in its place."""
+        fixed = self.fixed
+        if fixed is None:
+            return mixture
+        order = fixed.places(mixture.means, mixture.scale_tril)
+        means = np.where(fixed.has_mean[:, None], fixed.means, mixture.means[order])
+        scale_tril = mixture.scale_tril[order].copy()
+        for k in np.flatnonzero(fixed.has_covariance):
+            scale_tril[k] = np.linalg.cholesky(fixed.covariances[k])
+        return Mixture(fixed.log_weights(mixture.log_weights[order]), means, scale_tril)
 
     def log_prior(self, mixture: Mixture) -> float:
         """Return what EM climbs beside the log-likelihood: the log-density of the prior, if there is one."""
@@ -214,10 +234,16 @@ def moments_of(statistics: Statistics, mixture: Mixture) -> Moments:
 def assemble(moments: Moments, settings: Settings, previous: Mixture | None = None, rounds: int = A_FEW) -> Mixture:
     """Return the mixture with these expected counts, of the noise too if there is any, means (K, D) and scatters (K, D, D)."""
     counts, means, scatter, labels = moments
+    fixed = settings.fixed
+    if fixed is not None and fixed.has_mean.any():
+        about = np.where(fixed.has_mean[:, None], fixed.means, means)
+        means, scatter = about, moments.about(about)
     own = moments._replace(counts=counts[: len(means)])
     try:
         if settings.penalty is None:
             covariances = settings.covariances(scatter, own.counts, previous, rounds)
+            if fixed is not None:
+                covariances = np.where(fixed.has_covariance[:, None, None], fixed.covariances, covariances)
         else:
             means, covariances = settings.penalised(own, previous)
         return Mixture(

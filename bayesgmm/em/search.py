@@ -252,9 +252,11 @@ class Search:
         return [Ended(run, self.sample.rows, self.settings) for run in run_each(self.sample.rows, starts, settings)]
 
     def _arranged(self, starts: Sequence[Mixture]) -> Sequence[Mixture]:
-        """Return starts whose components stand in the order that fits what is known of rows."""
+        """Return starts with what is fixed in its place, whose components stand in the order that fits what is known of rows."""
+        if self.settings.fixed is not None:
+            starts = [self.settings.keeping(start) for start in starts]
         known = self.sample.rows.known
-        if known is None or known.log_weights is None:
+        if known is None or known.log_weights is None or self.settings.fixed is not None:
             return starts
         return [arranged(start, self.sample.rows, self.sample.X) for start in starts]
 

@@ -37,7 +37,12 @@ class Labelled:
         ) -> MemoryRows: ...
 
     def know_classes(self, classes: Classes | None) -> None:
-        """Take over the classes that labels name."""
+        """Take over the classes that labels name.
+
+        Parameters
+        ----------
+        classes : Classes or None
+        """
         self._classes = classes
 
     @property
@@ -48,8 +53,10 @@ class Labelled:
 
     @property
     def classes_(self) -> np.ndarray:
-        """Names of the classes (C,), of which labels were given to ``fit``."""
-        return np.array(self._named_classes().names)
+        """Names of the classes (C,), of which labels were given to ``fit``; without labels there is no such attribute."""
+        if self._classes is None:
+            raise AttributeError("classes_ are those of the labels that known= gives to fit, and there were none")
+        return np.array(self._classes.names)
 
     def predict_class(self, X: ArrayLike, *, errors: ArrayLike | None = None, together: ArrayLike | None = None) -> np.ndarray:
         """Return the most probable class of each row: that whose components are the most probable together.
@@ -91,8 +98,12 @@ class Labelled:
 
         Parameters
         ----------
-        X, errors, together
-            As in :meth:`predict_class`.
+        X : array-like of shape (N, D)
+            NaN stands for a missing value.
+        errors : array-like, optional
+            The rows' errors of measurement, as in ``fit``.
+        together : array-like of shape (N,), optional
+            Which rows are of one component, as in ``fit``.
 
         Returns
         -------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.em import Noise
 from bayesgmm.estimators._base import MixtureEstimator
+from bayesgmm.fixed import Fixed
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["Criteria", "aic", "bic", "log_certainty"]
@@ -33,6 +36,7 @@ class Criteria(MixtureEstimator):
 
     equal_weights: bool
     noise: bool
+    fixed: dict[str, Any] | None
     noise_: Noise | None = None
 
     @property
@@ -41,6 +45,8 @@ class Criteria(MixtureEstimator):
         free = self.family_.n_parameters(self.n_components_, self.n_features_in_) + self.noise
         if self.noise and self.noise_ is not None and self.noise_.gross > 0:
             free += 1  # the share of rows that are noise for certain
+        if self.fixed is not None:
+            free -= Fixed.of(self.fixed, self.n_components_, self.n_features_in_, self.family_).n_parameters(self.family_)
         return free - (self.n_components_ - 1 if self.equal_weights else 0)
 
     def bic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:

@@ -29,6 +29,7 @@ from bayesgmm.estimators.criteria import Criteria, bic
 from bayesgmm.estimators.groups_apart import groups_apart
 from bayesgmm.estimators.least_bic import least_bic
 from bayesgmm.exceptions import ConvergenceWarning, InvalidParameterError, warn
+from bayesgmm.fixed import Fixed
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors
@@ -107,6 +108,9 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         posterior estimator; `ConjugatePriors` Fraley and Raftery's. Covariance families "full", "tied", "diag", "spherical".
     equal_weights : bool
         Whether all components have the weight 1 / K (of what is not noise).
+    fixed : dict, optional
+        Parameters of some components that are known and kept: for any of "weights", "means" and "covariances" a dict from the component's
+        number to its value, or an array of shape (K,), (K, D), (K, D, D) with NaN for what is free. Components then keep their order.
     noise : bool
         Whether to add a component for rows that belong to no group, spread evenly over a box around the data (Banfield and Raftery 1993).
         Its label is -1, and its responsibilities are the last column. Rows that lie far beyond all others in some column (an empty
@@ -207,6 +211,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         "precisions_init": ["array-like", None],
         "priors": [Priors, ConjugatePriors, None],
         "equal_weights": ["boolean"],
+        "fixed": [dict, None],
         "noise": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
         "warm_start": ["boolean"],
@@ -231,6 +236,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         precisions_init: ArrayLike | None = None,
         priors: Priors | ConjugatePriors | None = None,
         equal_weights: bool = False,
+        fixed: dict[str, Any] | None = None,
         noise: bool = False,
         random_state: RandomState = None,
         warm_start: bool = False,
@@ -251,6 +257,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         self.precisions_init = precisions_init
         self.priors = priors
         self.equal_weights = equal_weights
+        self.fixed = fixed
         self.noise = noise
         self.random_state = random_state
         self.warm_start = warm_start
@@ -354,6 +361,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         of_one_number = {name: getattr(self, name) for name in ("weights_init", "means_init", "precisions_init")}
         of_one_number |= {} if isinstance(self.init_params, str) else {"init_params": self.init_params}
         of_one_number |= {"warm_start": True} if self.warm_start else {}
+        of_one_number |= {"fixed": self.fixed}
         for name, value in (of_one_number | of_one_fit).items():
             if value is not None:
                 raise InvalidParameterError(f"{name} goes with a number of components: give n_components, or leave it out")
@@ -449,6 +457,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             equal_weights=self.equal_weights,
             noise=self.noise,
             in_one_call=in_one_call,
+            fixed=self._fixed(rows.n_features),
         )
         reporter = Reporter(self.verbose, self.verbose_interval) if self.verbose else None
         if reporter is not None and not rows.is_in_memory:
@@ -463,6 +472,15 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             before=trace,
             like=like,
         )
+
+    def _fixed(self, n_features: int) -> Fixed | None:
+        """Return what is fixed of the components."""
+        if self.fixed is None:
+            return None
+        for name in ("priors", "noise", "equal_weights"):
+            if getattr(self, name):
+                raise InvalidParameterError(f"fixed parameters cannot go with {name} yet: leave out one of them")
+        return Fixed.of(self.fixed, int(self.n_components), n_features, self.family_)
 
     def _before(self) -> Before | None:
         """Return the last fit, if there is one."""

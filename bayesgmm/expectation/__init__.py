@@ -20,12 +20,14 @@ from bayesgmm.expectation.draws import (
 from bayesgmm.expectation.estep import (
     Score,
     Statistics,
+    densities_of_table,
     evaluate,
     evaluation_pass,
     expectation,
     expectations,
     filled,
     score,
+    statistics_of_table,
     statistics_pass,
     values_behind,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "Score",
     "Statistics",
     "cross_sums",
+    "densities_of_table",
     "evaluate",
     "evaluation_pass",
     "expectation",
@@ -50,6 +53,7 @@ __all__ = [
     "responsibility_moments",
     "responsibility_summary",
     "score",
+    "statistics_of_table",
     "statistics_pass",
     "values_behind",
 ]

@@ -27,11 +27,13 @@ from bayesgmm.typing import FloatArray
 __all__ = [
     "Mixtures",
     "Statistics",
+    "densities_of_table",
     "evaluate",
     "evaluation_pass",
     "expectation",
     "expectations",
     "filled",
+    "statistics_of_table",
     "statistics_pass",
     "values_behind",
 ]
@@ -142,9 +144,9 @@ def _statistics(chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_
 
 
 def _of_sums(K: int, value: float, counts: FloatArray, first: FloatArray, second: FloatArray) -> Statistics:
-    """Return statistics of a pass, whose last K counts are those of rows and whose first K those of labels."""
-    labels = counts[:K]
-    return Statistics(value, counts[-K:] if len(counts) > K else labels, first, second, labels)
+    """Return statistics of a pass, whose last K counts are those of rows; those before them, if there are more, are of labels."""
+    labels = counts[:-K] if len(counts) > K else counts
+    return Statistics(value, counts[-K:], first, second, labels)
 
 
 def statistics_pass(chunk: Chunk) -> Pointer:
@@ -212,6 +214,31 @@ def evaluate(
     for _ in ordered_map(task, chunks(N, chunk_size(N))):
         pass
     return table, log_density
+
+
+def statistics_of_table(
+    table: FloatArray,
+    sample_weight: FloatArray,
+    log_weights: FloatArray,
+    means: FloatArray,
+    scale_tril: FloatArray,
+    *,
+    diagonal: bool = False,
+) -> Statistics:
+    """Run the E-step on a table of all that is known of rows (:mod:`bayesgmm.kernels.known`); weights (N,) may be empty."""
+    arrays = map(writable, (table, sample_weight, log_weights, means, scale_tril))
+    return _of_sums(len(means), *KNOWN_STATISTICS.function(*arrays, diagonal)[:4])
+
+
+def densities_of_table(
+    table: FloatArray, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, diagonal: bool = False
+) -> FloatArray:
+    """Return the log-densities (N,) of the rows of a table of all that is known of them."""
+    table, log_weights, means, scale_tril = map(writable, (table, log_weights, means, scale_tril))
+    prepared = estep.prepare(log_weights, means, scale_tril, diagonal)
+    nothing, out = np.empty((0, len(means))), np.empty(len(table))
+    EVALUATE_KNOWN.function(table, 0, len(table), prepared, diagonal, nothing, nothing, out, nothing[:, 0])
+    return out
 
 
 def values_behind(

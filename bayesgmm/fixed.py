@@ -56,7 +56,9 @@ class Fixed:
         K, D = n_components, n_features
         unknown = sorted(map(repr, set(given) - set(_NAMES)))
         if unknown or not given:
-            raise InvalidParameterError(f"fixed must be a dict with some of {listed(map(repr, _NAMES))}, got {listed(unknown) or given}")
+            raise InvalidParameterError(
+                f"fixed must be a dict with some of {listed(map(repr, _NAMES))}, got {listed(unknown) or given}"
+            )
         shapes = {"weights": (), "means": (D,), "covariances": (D, D)}
         parts = {name: _filled(name, given.get(name, {}), K, shape) for name, shape in shapes.items()}
         fixed = cls(**parts)

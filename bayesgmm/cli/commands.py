@@ -20,6 +20,7 @@ from bayesgmm.cli.options import (
     counts_option,
     data_options,
     for_posterior,
+    known_options,
     label_option,
     large_options,
     model_options,
@@ -55,6 +56,7 @@ def cli() -> None:
 @cli.command(short_help="Fit a table both ways, compare, and write a report.")
 @data_options
 @label_option
+@known_options
 @counts_option
 @model_options
 @click.option(
@@ -89,9 +91,10 @@ def report(quiet: bool, method: str, output: str | None, counts: tuple[int, ...]
     A page of EM's fit is written first, and has the posterior once that is there. If that fails or is stopped (Ctrl-C),
     EM's page stays, and says why it is all.
 
-    Values may be missing: a row then counts by what it has. Rows with nothing at all are left out.
+    Values may be missing: a row then counts by what it has. Rows with nothing at all are left out. With --known and no --components there
+    is a group for each of the names in that column, and the page lists the rows whose name their values contradict.
     """
-    from bayesgmm.cli.steps import Progress, command_line, fit_first, load, sample_after
+    from bayesgmm.cli.steps import Progress, command_line, fit_first, load, sample_after, with_number
     from bayesgmm.files import check_writable
     from bayesgmm.report import build_report
     from bayesgmm.report.labels import check_labels
@@ -117,14 +120,17 @@ def report(quiet: bool, method: str, output: str | None, counts: tuple[int, ...]
         "command": command_line(data, counts, model, sampling, method),
         "left_out": table.left_out,
     }
-    em, selection = fit_first(table.X, counts, model, progress)
+    if table.told and not counts:
+        model = with_number(model, table.told)
+        counts = () if model.components == AUTO else (int(model.components),)
+    em, selection = fit_first(table.X, counts, model, progress, table.told)
     with progress.step("Drawing EM's report"):
         written = build_report(em, X=table.X, selection=selection, missing=None if method == "em" else _pending(), **about)
         page = written.write(output)
     if method == "both":
         progress.say(f"EM's page is there: {page}")
         with _em_kept(written, output):
-            fits = sample_after(table.X, em, selection, counts, model, sampling, progress)
+            fits = sample_after(table.X, em, selection, counts, model, sampling, progress, table.told)
             with progress.step("Comparing the two and drawing the report"):
                 chosen: dict[str, Any] = {"selection": fits.selection, "number": fits.number}
                 written = build_report(fits.em, fits.posterior, table.X, **chosen, **about)
@@ -135,6 +141,7 @@ def report(quiet: bool, method: str, output: str | None, counts: tuple[int, ...]
 
 @cli.command(short_help="Fit a table one way and write the parameters as JSON.")
 @data_options
+@known_options
 @components_option
 @model_options
 @click.option(
@@ -158,7 +165,8 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     log-likelihood; for a posterior these are means over the draws, beside their standard deviations and what the checks
     say.
 
-    Values may be missing: a row then counts by what it has. Rows with nothing at all are left out.
+    Values may be missing: a row then counts by what it has. Rows with nothing at all are left out. With --known and no --components there
+    is a group for each of the names in that column.
 
     EM also takes data larger than memory: Parquet files, a folder of them, a quoted pattern such as 'data/*.parquet', or
     an .npy file. These are read in chunks.
@@ -180,6 +188,8 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     progress = Progress(quiet)
     large = Large(**chosen)
     if is_large(data, method):
+        if data.beside:
+            raise click.UsageError("--known, --together and --errors need all rows in memory: give one .csv or .parquet file.")
         result = fit_large(data, model, large, method, progress)
     else:
         large.refuse(data.source)
@@ -249,18 +259,20 @@ def _em_kept(written: "Report", output: str) -> Iterator[None]:
 def _fit_in_memory(
     data: Data, model: Model, sampling: Sampling, method: str, save_draws: str | None, progress: "Progress"
 ) -> dict[str, Any]:
-    from bayesgmm.cli.steps import describe_em, describe_job, describe_posterior, fit_em, fit_posterior, load
+    from bayesgmm.cli.steps import describe_em, describe_job, describe_posterior, fit_em, fit_posterior, load, with_number
     from bayesgmm.estimators.draws_file import save_draws as write_draws
 
-    X = load(data, progress).X.reset_index(drop=True)
+    table = load(data, progress)
+    X, told, model = table.X.reset_index(drop=True), table.told, with_number(model, table.told)
     if method == "em":
-        em = fit_em(X, model, progress)
+        em = fit_em(X, model, progress, told)
         if model.components == AUTO:
             progress.say(f"{em.message_}.")
         fitted = describe_em(em)
     else:
         is_open = model.components == AUTO
-        posterior = fit_posterior(X, None if is_open else fit_em(X, model, progress), model, sampling, progress)
+        em_first = None if is_open else fit_em(X, model, progress, told)
+        posterior = fit_posterior(X, em_first, model, sampling, progress, told)
         fitted = describe_posterior(posterior.em_, posterior, X)
         if save_draws is not None:
             write_draws(posterior, save_draws)

@@ -27,6 +27,7 @@ __all__ = [
     "counts_option",
     "data_options",
     "for_posterior",
+    "known_options",
     "label_option",
     "large_options",
     "model_options",
@@ -46,12 +47,25 @@ COVARIANCE_TYPES = (*POSTERIOR_COVARIANCE_TYPES, *MCLUST_NAMES)
 
 @dataclass(frozen=True)
 class Data:
-    """Where the table is and what of it is used; ``label`` is a column of known groups, which is no measurement."""
+    """Where the table is and what of it is used.
+
+    ``label`` is a column of known groups to score by, ``known`` one of known groups to fit with, ``together`` says which rows are of one
+    group, and ``errors`` are the measurements' standard deviations, one column for each in their order: none of them is a measurement.
+    """
 
     source: str
     columns: tuple[str, ...] | None = None
     drop_missing: bool = False
     label: str | None = None
+    known: str | None = None
+    together: str | None = None
+    errors: tuple[str, ...] | None = None
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Columns that say something of rows and are no measurements."""
+        single = [name for name in (self.label, self.known, self.together) if name is not None]
+        return tuple(dict.fromkeys([*single, *(self.errors or ())]))
 
     @property
     def name(self) -> str:
@@ -225,6 +239,20 @@ counts_option = click.option(
 )
 label_option = click.option(
     "--label", metavar="NAME", help="A column of known groups to score the result against; not used to find it."
+)
+known_options = together(
+    click.option(
+        "--known",
+        metavar="NAME",
+        help="A column that says which group some rows are of, empty where that is not known; groups get these names.",
+    ),
+    click.option("--together", metavar="NAME", help="A column whose equal values mark rows of one group, such as a person's."),
+    click.option(
+        "--errors",
+        metavar="NAMES",
+        callback=_split,
+        help="Columns with the errors (sds) of the columns, in the order of --columns.",
+    ),
 )
 model_options = together(
     click.option(

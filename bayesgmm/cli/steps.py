@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -23,7 +23,7 @@ from bayesgmm.selection import Selection, choose, select
 from bayesgmm.selection.grid import with_posteriors
 from bayesgmm.tables.numeric import TEXT, Wrong, as_numbers, has_booleans, warn_of_booleans
 from bayesgmm.tables.uninformative import Extent, constant, dependent_columns, extents, marks, numbering, wording
-from bayesgmm.text import counted
+from bayesgmm.text import counted, listed
 from bayesgmm.typing import CovarianceType
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "load",
     "new_em",
     "sample_after",
+    "with_number",
 ]
 
 
@@ -76,27 +77,31 @@ class Progress:
 
 
 NO_WORDS: Mapping[str, str] = {}
+NOTHING: Mapping[str, Any] = {}
+"""What is known of the rows beside their values."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The measurements (N, D), with their gaps; labels (N,) that are known; and how many rows of the source are not among them."""
+    """The measurements (N, D), with their gaps; labels (N,) to score by; how many rows of the source are not among them; what is known."""
 
     X: pd.DataFrame
     labels: pd.Series | None
     left_out: int
+    told: dict[str, Any] = field(default_factory=dict)
+    """What is known of the rows, as ``fit`` of the estimators takes it."""
 
 
 def load(data: Data, progress: Progress) -> Table:
     """Read a table that is numeric and may have gaps, and the column of labels if there is one."""
-    label = [] if data.label is None else [data.label]
-    wanted = None if data.columns is None else [*(name for name in data.columns if name not in label), *label]
+    beside = list(data.beside)
+    wanted = None if data.columns is None else [*(name for name in data.columns if name not in beside), *beside]
     table = read_table(data.source, wanted)
-    if label and data.label not in table.columns:
-        read_table(data.source, label)  # raises the sentence that says which columns there are
-    measured = table.drop(columns=label)
+    if beside and not set(beside) <= set(table.columns):
+        read_table(data.source, beside)  # raises the sentence that says which columns there are
+    measured = table.drop(columns=beside)
     if measured.shape[1] == 0:
-        raise InvalidDataError(f"There is no column besides the label {data.label}: name others with --columns.")
+        raise InvalidDataError(f"There is no column besides {listed(beside)}: name others with --columns.")
     words = wording(measured) if data.columns is None else {}
     X = in_numbers(measured if len(words) == measured.shape[1] else measured.drop(columns=list(words)), data.source)
     X = X.drop(columns=leave_out(extents(X), data, words)).dropna(how="any" if data.drop_missing else "all")
@@ -112,7 +117,25 @@ def load(data: Data, progress: Progress) -> Table:
     # Said now of columns that repeat others, which otherwise shows only in fits that collapse.
     if sentence := dependent_columns(X.to_numpy(float), [str(name) for name in X.columns]):
         warnings.warn(sentence, UserWarning, stacklevel=2)
-    return Table(X, None if data.label is None else table.loc[X.index, data.label], left_out)
+    labels = None if data.label is None else table.loc[X.index, data.label]
+    return Table(X, labels, left_out, _told(table.loc[X.index], X, data))
+
+
+def _told(table: pd.DataFrame, X: pd.DataFrame, data: Data) -> dict[str, Any]:
+    """Return what columns say of the rows, as ``fit`` takes it."""
+    told: dict[str, Any] = {}
+    if data.known is not None:
+        told["known"] = table[data.known].where(table[data.known].astype(str).str.strip() != "")
+    if data.together is not None:
+        told["together"] = table[data.together].to_numpy()
+    if data.errors is not None:
+        if len(data.errors) != X.shape[1]:
+            raise InvalidDataError(
+                f"--errors names {counted(len(data.errors), 'column')}, and the measurements are {counted(X.shape[1], 'column')} "
+                f"({listed(X.columns, 8)}): give one for each, in this order, and choose the measurements with --columns"
+            )
+        told["errors"] = in_numbers(table[list(data.errors)], data.source).to_numpy()
+    return told
 
 
 def leave_out(found: list[Extent], data: Data, words: Mapping[str, str] = NO_WORDS, *, named: bool = True) -> list[str]:
@@ -185,16 +208,28 @@ def new_em(model: Model) -> GaussianMixture:
     return GaussianMixture(model.components, covariance_type=model.covariance_type or "full", **model.search())
 
 
-def fit_em(X: pd.DataFrame, model: Model, progress: Progress) -> GaussianMixture:
+def with_number(model: Model, told: Mapping[str, Any]) -> Model:
+    """Return the model with as many components as there are classes, if rows have labels and no number was given."""
+    if model.components != AUTO or "known" not in told:
+        return model
+    return replace(model, components=int(told["known"].nunique()))
+
+
+def fit_em(X: pd.DataFrame, model: Model, progress: Progress, told: Mapping[str, Any] = NOTHING) -> GaussianMixture:
     """Fit by EM from several starts."""
     starts = "" if model.n_init is None else f", the best of {counted(model.n_init, 'start')}"
     number = ", the number of components by BIC" if model.components == AUTO else f", K = {model.components}"
     with progress.step(f"Fitting by EM{number}{starts}"):
-        return new_em(model).fit(X)
+        return new_em(model).fit(X, **told)
 
 
 def fit_posterior(
-    X: pd.DataFrame, em: GaussianMixture | None, model: Model, sampling: Sampling, progress: Progress
+    X: pd.DataFrame,
+    em: GaussianMixture | None,
+    model: Model,
+    sampling: Sampling,
+    progress: Progress,
+    told: Mapping[str, Any] = NOTHING,
 ) -> BayesianGaussianMixture:
     """Sample the posterior, from EM's solution if there is one, otherwise with the number of components left open."""
     what = "posterior" if em is not None else "posterior, with the number of groups left open"
@@ -204,13 +239,17 @@ def fit_posterior(
         # Full covariances take the shapes of the groups, where there are rows enough to tell one of them.
         of_open: CovarianceType = "full" if len(X) > X.shape[1] else "diag"
         kind = model.covariance_type or (of_open if em is None else em.covariance_type)
-        return BayesianGaussianMixture(K, covariance_type=kind, init=em, **settings).fit(X)
+        return BayesianGaussianMixture(K, covariance_type=kind, init=em, **settings).fit(X, **told)
 
 
-def fit_first(X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Progress) -> tuple[GaussianMixture, Selection | None]:
+def fit_first(
+    X: pd.DataFrame, counts: Sequence[int], model: Model, progress: Progress, told: Mapping[str, Any] = NOTHING
+) -> tuple[GaussianMixture, Selection | None]:
     """Fit by EM; with several numbers of groups, or none in particular, each of them, and return the fit chosen and the selection."""
     if len(counts) == 1:
-        return fit_em(X, model, progress), None
+        return fit_em(X, model, progress, told), None
+    if told:
+        raise InvalidDataError("--known, --together and --errors go with one number of groups: give --components a number.")
     with progress.step(f"Fitting {', '.join(map(str, counts)) if counts else f'1 to {_few(X)} or more'} groups by EM"):
         selection = _select(X, counts, model, progress)
         choice = choose(selection)
@@ -258,13 +297,14 @@ def sample_after(
     model: Model,
     sampling: Sampling,
     progress: Progress,
+    told: Mapping[str, Any] = NOTHING,
 ) -> Sampled:
     """Sample the posterior, of a selection those of all its models, and return that of the best.
 
     Without a number of groups, sample first a posterior in which it is not known, and then that with its most probable number.
     """
     if selection is None:
-        return Sampled(em, fit_posterior(X, em, model, sampling, progress))
+        return Sampled(em, fit_posterior(X, em, model, sampling, progress, told))
     if not counts:
         number = fit_posterior(X, None, model, sampling, progress)
         choice = choose(selection, number)
@@ -287,6 +327,9 @@ def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Samp
         "method": None if method == "both" else method,
         "columns": None if data.columns is None else _as_csv(data.columns),
         "label": data.label,
+        "known": data.known,
+        "together": data.together,
+        "errors": None if data.errors is None else _as_csv(data.errors),
         "drop-missing": True if data.drop_missing else None,
         "covariance-type": None if counts and model.covariance_type == "full" else model.covariance_type,
         "n-init": model.n_init,
@@ -331,6 +374,7 @@ def describe_em(em: GaussianMixture) -> dict[str, Any]:
     return {
         "method": "em",
         "n_components": params.n_components,
+        "component_names": em.component_names_,
         "weights": params.weights.tolist(),
         "means": params.means.tolist(),
         "covariances": params.covariances.tolist(),
@@ -359,6 +403,7 @@ def describe_posterior(em: GaussianMixture, posterior: BayesianGaussianMixture, 
     return {
         "method": "posterior",
         "n_components": params.n_components,
+        "component_names": posterior.component_names_,
         **{name: values.mean((0, 1)).tolist() for name, values in draws.items()},
         "sd": {name: values.std((0, 1)).tolist() for name, values in draws.items()},
         "chains": n_chains,
@@ -376,7 +421,8 @@ def found(fitted: dict[str, Any]) -> Iterator[str]:
     yield f"Log-likelihood {fitted['log_likelihood']:.3f}"
     for component, (weight, means) in enumerate(zip(fitted["weights"], fitted["means"], strict=True)):
         place = ", ".join(f"{name} {mean:.4g}" for name, mean in zip(fitted["feature_names"], means, strict=True))
-        yield f"Component {component}: weight {weight:.3f}, mean {place}"
+        name = fitted.get("component_names", {component: component})[component]
+        yield f"Component {name}: weight {weight:.3f}, mean {place}"
     if fitted.get("status", "converged") != "converged":
         yield f"EM found no proper maximum: {fitted['message']}." if fitted["converged"] else f"{fitted['message']}."
     for verdict in fitted.get("verdicts", ()):

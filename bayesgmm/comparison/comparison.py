@@ -21,6 +21,7 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.files import json_records, jsonable
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import ArrayLike, FloatArray
 
 if TYPE_CHECKING:
@@ -317,10 +318,11 @@ def compare(
     tree = posterior.datatree_
     responsibilities = responsibility_table(fits)
     table = parameter_table(em, fits.posterior, fits.features)
-    partition = em_partition(fits.em_responsibilities, fits.posterior, fits.X, random_state)
-    used = groups_used(fits.posterior, fits.X, random_state)
-    check = predictive_check(fits.posterior, fits.X, fits.features, n_replicates, random_state)
-    shapes = shapes_of(fits.posterior, fits.X, fits.features, random_state=random_state)
+    rows = Chunk(fits.X, known=fits.known)
+    partition = em_partition(fits.em_responsibilities, fits.posterior, rows, random_state)
+    used = groups_used(fits.posterior, rows, random_state)
+    check = predictive_check(fits.posterior, rows, fits.features, n_replicates, random_state)
+    shapes = shapes_of(fits.posterior, rows, fits.features, random_state=random_state)
     convergence, sampler = convergence_table(tree), sampler_table(tree)
     checks = verdict(convergence, sampler, fits.posterior.batch_shape[0], tree)
     return Comparison(

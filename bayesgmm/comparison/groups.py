@@ -20,6 +20,7 @@ from bayesgmm.partitions import (
     point_estimate,
     same_mode,
 )
+from bayesgmm.rows import Chunk, as_chunk
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["EMPartition", "GroupsUsed", "em_partition", "groups_used"]
@@ -75,7 +76,7 @@ class EMPartition:
         return {**{name: jsonable(getattr(self, name)) for name in names}, **least, "n_rows": len(self.rows)}
 
 
-def em_partition(em_responsibilities: FloatArray, posterior: MixtureParams, X: FloatArray, seed: int) -> EMPartition:
+def em_partition(em_responsibilities: FloatArray, posterior: MixtureParams, X: FloatArray | Chunk, seed: int) -> EMPartition:
     """Ask the posterior what it thinks of EM's partition.
 
     Parameters
@@ -83,7 +84,7 @@ def em_partition(em_responsibilities: FloatArray, posterior: MixtureParams, X: F
     em_responsibilities : array of shape (N, K)
     posterior : MixtureParams
         Draws of any batch shape.
-    X : array of shape (N, D)
+    X : array of shape (N, D), or Chunk
     seed : int
 
     Returns
@@ -95,8 +96,9 @@ def em_partition(em_responsibilities: FloatArray, posterior: MixtureParams, X: F
     Wade and Ghahramani (2018), Bayesian Analysis 13, 559-626. A row's group is drawn from its responsibilities, once for each draw, so
     the ball holds both what the parameters and what the overlap leave open.
     """
+    chunk = as_chunk(X)
     rows = np.arange(len(X)) if len(X) <= MOST_ROWS else np.linspace(0, len(X) - 1, MOST_ROWS).round().astype(int)
-    labels = draw_labels(posterior.thin(MOST_DRAWS), np.ascontiguousarray(X[rows]), random_state=seed)
+    labels = draw_labels(posterior.thin(MOST_DRAWS), chunk.take(rows), random_state=seed)
     best = point_estimate(labels, "vi", n_runs=4, random_state=seed)
     ball = credible_ball(best, labels, level=0.95, loss="vi")
     em = em_responsibilities[rows].argmax(axis=1)
@@ -147,14 +149,14 @@ class GroupsUsed:
         }
 
 
-def groups_used(params: MixtureParams, X: FloatArray, seed: int) -> GroupsUsed:
+def groups_used(params: MixtureParams, X: FloatArray | Chunk, seed: int) -> GroupsUsed:
     """Ask the posterior how many groups it uses, of evenly spread draws: as many as are looked through in a moment.
 
     Parameters
     ----------
     params : MixtureParams
         Draws of any batch shape, whose components keep their names.
-    X : array of shape (N, D)
+    X : array of shape (N, D), or Chunk
     seed : int
         For more than eight components, of which each draw allocates the points once.
 

@@ -17,7 +17,7 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import responsibility_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import row_doubt, row_entropy
-from bayesgmm.rows import Chunk
+from bayesgmm.rows import Chunk, Known
 from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
@@ -31,6 +31,8 @@ class MatchedFits:
     """Two fits in one labelling, the rows they are compared on, and the responsibilities of those rows."""
 
     X: FloatArray
+    known: Known | None
+    """What is known of the rows beside their values, if they are those of the fits."""
     index: pd.Index
     features: tuple[str, ...]
     em: MixtureParams
@@ -51,12 +53,15 @@ def match(em: GaussianMixture, posterior: BayesianGaussianMixture, X: ArrayLike 
     _check_fitted(em, posterior)
     _check_alike(em, posterior)
     rows, index = _rows(em, posterior, X)
-    reference = em.params_.responsibilities(rows)
+    known = _known(em, posterior, rows)
+    chunk = Chunk(rows, known=known)
+    reference = em.params_.responsibilities(chunk)
     flat = posterior.params_.reshape(-1)
-    moments = responsibility_moments(Chunk(rows), *flat.arrays(), diagonal=flat.is_diagonal)
+    moments = responsibility_moments(chunk, *flat.arrays(), diagonal=flat.is_diagonal)
     order = _order(em, posterior, reference, moments.mean)
     return MatchedFits(
         X=rows,
+        known=known,
         index=index,
         features=tuple(em.feature_names_),
         em=em.params_,
@@ -120,6 +125,17 @@ def _rows(
         raise InvalidParameterError(f"X must have shape (rows, {len(names)}) as the fits have, got {rows.shape}.")
     _check_values(rows, names)
     return rows, X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(len(rows))
+
+
+def _known(em: GaussianMixture, posterior: BayesianGaussianMixture, rows: FloatArray) -> Known | None:
+    """Return what the fits know of these rows beside their values, if the rows are theirs."""
+    ours, theirs = em.rows_.known, posterior.rows_.known
+    if (ours is None) != (theirs is None):
+        without = "EM" if ours is None else "the posterior"
+        raise InvalidParameterError(f"Only one of the fits was given labels, errors or sets of rows: give them to {without}, too.")
+    if theirs is None or not posterior.rows_.is_in_memory:
+        return None
+    return theirs if np.array_equal(posterior.rows_.values, rows, equal_nan=True) else None
 
 
 def _check_values(rows: FloatArray, names: list[str]) -> None:

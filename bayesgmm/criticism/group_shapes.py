@@ -7,12 +7,13 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.criticism.elpd import times_each
-from bayesgmm.em import impute
 from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.expectation import values_behind
 from bayesgmm.params import MixtureParams
+from bayesgmm.partitions import draw_labels
 from bayesgmm.random import generator
-from bayesgmm.rows import refuse_known
+from bayesgmm.rows import Chunk, Known, as_chunk
 from bayesgmm.typing import FloatArray, RandomState
 
 __all__ = ["group_shapes", "shapes_of"]
@@ -73,22 +74,27 @@ def group_shapes(
         raise InvalidParameterError(f"n_draws must be at least 1, got {n_draws}")
     if not fit.rows_.is_in_memory or not len(fit.rows_):
         raise InvalidDataError("the fit kept no rows: fit rows in memory, or a sample of them")
-    refuse_known(fit.rows_, "group_shapes")
     rows = fit.rows_.in_memory()
-    X = rows.values if rows.weights is None else np.repeat(rows.values, times_each(rows.weights, len(rows)).astype(int), axis=0)
-    return shapes_of(fit.params_, X, tuple(fit.feature_names_), n_draws, random_state)
+    times = np.ones(len(rows)) if rows.weights is None else times_each(rows.weights, len(rows))
+    return shapes_of(
+        fit.params_,
+        rows.chunk.take(np.arange(len(rows)).repeat(times.astype(int))),
+        tuple(fit.feature_names_),
+        n_draws,
+        random_state,
+    )
 
 
 def shapes_of(
-    params: MixtureParams, X: FloatArray, names: tuple[str, ...], n_draws: int = _DRAWS, random_state: RandomState = None
+    params: MixtureParams, X: FloatArray | Chunk, names: tuple[str, ...], n_draws: int = _DRAWS, random_state: RandomState = None
 ) -> pd.DataFrame:
     """Return what :func:`group_shapes` does, of mixtures of any batch shape and rows X (N, D) with columns of these names."""
-    rng = generator(random_state)
-    if len(X) > _MOST_ROWS:
-        X = X[np.linspace(0, len(X) - 1, _MOST_ROWS).round().astype(int)]
+    rng, chunk = generator(random_state), as_chunk(X)
+    if len(chunk) > _MOST_ROWS:
+        chunk = chunk.take(np.linspace(0, len(chunk) - 1, _MOST_ROWS).round().astype(int))
     flat = params.reshape(-1)
     chosen = flat[np.linspace(0, len(flat.weights) - 1, n_draws).round().astype(int)]
-    found = np.array([[_shape(u, rng) for u in _standardised(chosen[t], X, rng)] for t in range(n_draws)])
+    found = np.array([[_shape(u, rng) for u in _standardised(chosen[t], chunk, rng)] for t in range(n_draws)])
     with np.errstate(invalid="ignore"):
         enough = ~np.isnan(found[..., 0])
         used = np.where(enough.mean(0) >= 0.5, 1.0, np.nan)
@@ -107,10 +113,16 @@ def shapes_of(
     )
 
 
-def _standardised(params: MixtureParams, X: FloatArray, rng: np.random.Generator) -> list[FloatArray]:
-    """Return each component's rows (n, D), allocated at random, at mean zero and covariance one; columns one after the other."""
-    filled = impute(X, params, 1, rng)[0] if np.isnan(X).any() else X
-    labels = (rng.random(len(X))[:, None] > np.cumsum(params.responsibilities(filled), axis=1)[:, :-1]).sum(1)
+def _standardised(params: MixtureParams, chunk: Chunk, rng: np.random.Generator) -> list[FloatArray]:
+    """Return each component's rows (n, D), allocated at random, at mean zero and covariance one; columns one after the other.
+
+    What rows lack, and what they would be without their errors, is drawn.
+    """
+    known = chunk.known
+    drawn = not chunk.is_complete or (known is not None and known.error_of is not None)
+    filled = values_behind(chunk, *params.arrays(), rng)[0] if drawn else chunk.X
+    exact = Chunk(filled, known=None if known is None else Known(log_weights=known.log_weights, sets=known.sets))
+    labels = draw_labels(params.reshape(1), exact, random_state=rng)[0]
     return [
         np.hstack(
             [

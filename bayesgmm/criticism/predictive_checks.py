@@ -19,6 +19,7 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.random import seed_sequence
+from bayesgmm.rows import Chunk, as_chunk
 from bayesgmm.typing import FloatArray, RandomState
 
 __all__ = ["loo_pit", "pit_table", "predictive_check", "predictive_statistics"]
@@ -262,16 +263,17 @@ class Predictive(NamedTuple):
 
 
 def predictive_check(
-    posterior: MixtureParams, X: FloatArray, features: tuple[str, ...], n_replicates: int, seed: int
+    posterior: MixtureParams, rows: FloatArray | Chunk, features: tuple[str, ...], n_replicates: int, seed: int
 ) -> Predictive:
     """Replicate the data from draws of the posterior and compare statistics.
 
     After Gelman, Meng & Stern 1996, Statistica Sinica 6:733-807. Each statistic's own tail probability is in the
     table. As many statistics are compared at once, the verdict rests on one number: the data set's greatest deviation,
     in half widths of the replicates' 95% interval, against the greatest deviation of each replicate. Where the data have
-    gaps (NaN), so have the replicates: both are summarised by the same values.
+    gaps (NaN), so have the replicates: both are summarised by the same values. So it is with errors of measurement.
     """
-    rng = np.random.default_rng(seed)
+    chunk, rng = as_chunk(rows), np.random.default_rng(seed)
+    X, known = chunk.X, chunk.known
     gaps = np.isnan(X)
     flat = posterior.reshape(-1)
     chosen = rng.choice(len(flat.weights), size=n_replicates, replace=n_replicates > len(flat.weights))
@@ -279,6 +281,9 @@ def predictive_check(
     statistics, shown = [], []
     for start in range(0, n_replicates, block):
         replicates = flat[chosen[start : start + block]].sample(len(X), rng)[0]
+        if known is not None and known.error_of is not None and known.error_tril is not None:
+            errors = known.error_tril[known.error_of] @ rng.standard_normal((*replicates.shape, 1))
+            replicates = replicates + errors[..., 0]
         replicates[:, gaps] = np.nan
         statistics.append(_statistics(replicates))
         shown.append(replicates[: max(0, _SHOWN - start), :_SHOWN_ROWS])

@@ -168,14 +168,14 @@ def by_size(labels: ArrayLike) -> IntArray:
     return np.argsort(order)[inverse]
 
 
-def draw_labels(fit: Fit | MixtureParams, X: ArrayLike | None = None, *, random_state: RandomState = None) -> np.ndarray:
+def draw_labels(fit: Fit | MixtureParams, X: ArrayLike | Chunk | None = None, *, random_state: RandomState = None) -> np.ndarray:
     """Draw one partition of the points from each draw of a posterior.
 
     Parameters
     ----------
     fit : fitted estimator or MixtureParams
-    X : array-like of shape (N, D), optional
-        An estimator's training data when absent.
+    X : array-like of shape (N, D), or Chunk, optional
+        An estimator's training data, with all that is known of them, when absent.
     random_state : int, Generator, RandomState or None
 
     Returns
@@ -218,13 +218,15 @@ def params_of(fit: Fit | MixtureParams) -> MixtureParams:
     return fit if isinstance(fit, MixtureParams) else fit.params_
 
 
-def mixtures(fit: Fit | MixtureParams, X: ArrayLike | None) -> tuple[MixtureParams, Chunk]:
+def mixtures(fit: Fit | MixtureParams, X: ArrayLike | Chunk | None) -> tuple[MixtureParams, Chunk]:
     """Return a posterior's draws in one row, and the points to look at."""
     if getattr(fit, "noise_weight_", 0.0):
         raise InvalidParameterError(
             "a fit with noise has points that belong to no group: give its mixture alone, fit.params_, with the points X"
         )
     params = (getattr(fit, "mixtures_", None) or params_of(fit)).reshape(-1)
+    if isinstance(X, Chunk):
+        return params, X
     check_same_columns("The fit", fit, X)
     if X is None and not isinstance(fit, MixtureParams):
         return params, fit.rows_.in_memory().chunk

@@ -23,7 +23,7 @@ NEVER = 1e-16
 
 
 def occupied_components(
-    draws: LabelDraws | Fit | MixtureParams, X: ArrayLike | None = None, *, random_state: RandomState = None
+    draws: LabelDraws | Fit | MixtureParams, X: ArrayLike | Chunk | None = None, *, random_state: RandomState = None
 ) -> pd.Series:
     """Return the posterior probabilities of the number of components that have any points.
 

@@ -11,6 +11,7 @@ from bayesgmm.comparison.verdicts import causes
 from bayesgmm.diagnostics import Check, draws_kind
 from bayesgmm.diagnostics.sensitivity import THRESHOLD
 from bayesgmm.report.em_alone import EMAlone, Findings
+from bayesgmm.report.group_names import GroupNames
 from bayesgmm.report.typography import for_console, number, percent
 from bayesgmm.selection import Choice
 from bayesgmm.text import counted, listed
@@ -201,7 +202,12 @@ def _more(count: int) -> tuple[str, ...]:
 
 
 def headline(
-    name: str, facts: dict[str, Any], found: Findings, choice: Choice | None = None, missing: str | None = None
+    name: str,
+    facts: dict[str, Any],
+    found: Findings,
+    choice: Choice | None = None,
+    missing: str | None = None,
+    names: GroupNames | None = None,
 ) -> list[str]:
     """At most five plain lines for a terminal: data and model, EM, posterior, groups, agreement.
 
@@ -215,6 +221,8 @@ def headline(
         If the number of groups was chosen.
     missing : str, optional
         Why there is no posterior, if one was asked for.
+    names : GroupNames, optional
+        What the groups are called.
     """
     data, model, em, posterior = (facts[key] for key in ("data", "model", "em", "posterior"))
     K = model["n_components"]
@@ -228,7 +236,7 @@ def headline(
         f"{name}: {rows}, {columns}; {groups}{chosen}, {model['covariance_type']} covariance.",
         f"EM: log-likelihood {em['log_likelihood']:,.3f}, {ending} after {counted(em['n_iter'], 'iteration')}.",
     ]
-    groups, doubt = f"Groups: {_groups(found)}.", f"{counted(len(found.doubtful), 'point')} in doubt."
+    groups, doubt = f"Groups: {_groups(found, names)}.", f"{counted(len(found.doubtful), 'point')} in doubt."
     if isinstance(found, EMAlone):
         return [*lines, *([missing] if missing else []), groups, doubt]
     chains = f"{counted(posterior['chains'], 'chain')} of {counted(posterior['draws'], 'draw')}"
@@ -257,7 +265,7 @@ def _convergence(comparison: Comparison) -> str:
     return f"{verdict.partition(':')[0].lower()} (R-hat at most {r_hat:.3f}, ESS at least {ess:,.0f}{divergences})."
 
 
-def _groups(found: Findings) -> str:
+def _groups(found: Findings, names: GroupNames | None) -> str:
     """Share and first two means of the first groups."""
     table, K = found.parameters, found.em_params.n_components
     best = "mean" if isinstance(found, Comparison) else "em"
@@ -266,5 +274,6 @@ def _groups(found: Findings) -> str:
         own = table[table["component"] == k]
         weight, means = own[own["parameter"] == "weight"][best], own[own["parameter"] == "mean"].head(2)
         at = ", ".join(f"{row['feature']} {for_console(number(row[best]))}" for row in means.to_dict("records"))
-        words.append(f"{percent(float(weight.iloc[0])) if len(weight) else '100%'} ({at})")
+        name = "" if names is None or names.short(k) == str(k) else f"{for_console(names.short(k))} "
+        words.append(f"{name}{percent(float(weight.iloc[0])) if len(weight) else '100%'} ({at})")
     return "; ".join(words) + (f" and {K - 4} more" if K > 4 else "")

@@ -19,6 +19,7 @@ from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.files import json_records, jsonable
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Chunk
 from bayesgmm.typing import ArrayLike, FloatArray
 
 __all__ = ["EMAlone", "Findings", "em_alone", "judge"]
@@ -121,23 +122,25 @@ def em_alone(em: GaussianMixture, X: ArrayLike | pd.DataFrame | None) -> EMAlone
         raise InvalidParameterError("em is not fitted: call its fit(X) first.")
     if em.noise:
         raise InvalidParameterError("A report has no place for a noise component: fit GaussianMixture with noise=False.")
-    said = em.row_summary(X)
     rows = np.array(em.rows_.in_memory().values if X is None else X, dtype=float, order="C")
+    # Of the rows of the fit more is known than their values.
+    own = em.rows_.known is not None and em.rows_.is_in_memory and np.array_equal(em.rows_.values, rows, equal_nan=True)
+    chunk, said = Chunk(rows, known=em.rows_.known if own else None), em.row_summary(None if own else X)
     features, one = tuple(em.feature_names_), em.params_.reshape(1)
     table = pd.DataFrame(said["responsibility"].to_numpy(), index=said["obs"].to_index()).add_prefix("em_")
     table = table.assign(em_label=said["label"].to_numpy(), em_doubt=said["doubt"].to_numpy())
     n_replicates = int(np.clip(_MOST_REPLICATED // rows.size, 100, 400))
-    check = predictive_check(one, rows, features, n_replicates, 0)
+    check = predictive_check(one, chunk, features, n_replicates, 0)
     return EMAlone(
         parameters=_parameters(em, features),
         responsibilities=table,
         predictive=check.table,
-        groups=groups_used(one, rows, 0),
+        groups=groups_used(one, chunk, 0),
         verdicts=(
             verdicts.em_convergence(em),
             verdicts.predictive(check.probability, check.table, n_replicates),
             verdicts.doubt(table.rename(columns={"em_doubt": "posterior_doubt"}).assign(cause="overlap")),
-            *verdicts.shapes(shapes_of(one, rows, features, random_state=0)),
+            *verdicts.shapes(shapes_of(one, chunk, features, random_state=0)),
             *verdicts.columns(rows, features),
         ),
         features=features,

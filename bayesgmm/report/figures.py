@@ -25,6 +25,7 @@ from bayesgmm.em import impute
 from bayesgmm.partitions import row_summary
 from bayesgmm.plots.selection import plot_choice
 from bayesgmm.report.em_alone import EMAlone, Findings, judge
+from bayesgmm.report.group_names import GroupNames
 from bayesgmm.report.labels import KnownLabels
 from bayesgmm.report.typography import number, percent
 from bayesgmm.selection import Choice
@@ -54,7 +55,7 @@ class Figure:
     wide: bool
 
 
-def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None) -> dict[str, Figure]:
+def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None, names: GroupNames) -> dict[str, Figure]:
     """Draw every figure of the report.
 
     Parameters
@@ -62,17 +63,18 @@ def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None) 
     found : Comparison or EMAlone
     known : KnownLabels or None
     choice : Choice or None
+    names : GroupNames
     """
     with plain_style(), plt.rc_context({"font.family": _families(found.features)}):
         found = _drawable(found)
-        figures = _of_any(found) | (_of_both(found) if isinstance(found, Comparison) else {})
+        figures = _of_any(found, names) | (_of_both(found, names) if isinstance(found, Comparison) else {})
         if choice is not None:
             models = choice.models
             bic, icl = (counted(choice.by(criterion), "group") for criterion in ("bic", "icl"))
             alt = f"Criteria by number of groups. BIC is least for {bic}, ICL for {icl}."
-            figures["choice"] = Figure(_render(lambda: plot_choice(models), "svg"), alt, choice.has_posteriors)
+            figures["choice"] = Figure(_render(names, lambda: plot_choice(models), "svg"), alt, choice.has_posteriors)
         if known is not None and known.calibration is not None:
-            drawn = _render(lambda: _reliability(found, known), "svg")
+            drawn = _render(names, lambda: _reliability(found, known), "svg")
             alt = (
                 "How often points have the label that stands for their group, against the probability that the group was given. "
                 f"Mean distance from the diagonal, by {'the posterior' if judge(found) == 'posterior' else 'EM'}: "
@@ -82,7 +84,7 @@ def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None) 
     return figures
 
 
-def _of_any(found: Findings) -> dict[str, Figure]:
+def _of_any(found: Findings, names: GroupNames) -> dict[str, Figure]:
     """Groups, the map of doubt (in an only group no point can be in doubt), and simulated data."""
     K, rows, of_rows, draws = found.em_params.n_components, found.X, found.responsibilities, None
     outlines = "with the outlines of each group by EM."
@@ -92,46 +94,46 @@ def _of_any(found: Findings) -> dict[str, Figure]:
     # Rows with gaps are shown where the mixture expects them.
     filled = impute(rows, found.em_params, None, np.random.default_rng())
     labels, doubt = (of_rows[f"{judge(found)}_{name}"].to_numpy() for name in ("label", "doubt"))
-    names: dict[str, Any] = {"feature_names": found.features}
+    columns: dict[str, Any] = {"feature_names": found.features}
 
     def groups() -> Any:
-        return plots.plot_groups(filled, found.em_params, draws, labels=labels, ax=_axes(), **names)
+        return plots.plot_groups(filled, found.em_params, draws, labels=labels, ax=_axes(), **columns)
 
     def doubts() -> Any:
         summary = xr.Dataset({"doubt": ("obs", doubt)}, coords={"component": np.arange(K)})
-        return plots.plot_doubt(filled, summary, mixture=found.em_params, ax=_axes(), **names)
+        return plots.plot_doubt(filled, summary, mixture=found.em_params, ax=_axes(), **columns)
 
-    figures = {"groups": Figure(_render(groups, "png"), f"The data in {counted(K, 'group')}, {outlines}", False)}
+    figures = {"groups": Figure(_render(names, groups, "png"), f"The data in {counted(K, 'group')}, {outlines}", False)}
     if K > 1:
         share = percent(len(found.doubtful) / len(rows))
         alt = f"The data, coloured by how doubtful each point's group is. {share} of the points are in doubt."
-        figures["doubt"] = Figure(_render(doubts, "png"), alt, False)
-    drawn = _render(lambda: plots.plot_predictive(rows, found.replicates, **names), "png8")
+        figures["doubt"] = Figure(_render(names, doubts, "png"), alt, False)
+    drawn = _render(names, lambda: plots.plot_predictive(rows, found.replicates, **columns), "png8")
     alt = f"Density of each column of the data among those of simulated data sets. {found.verdict('predictive').sentence}"
     figures["predictive"] = Figure(drawn, alt, len(found.features) > 1)
     return figures
 
 
-def _of_both(comparison: Comparison) -> dict[str, Figure]:
+def _of_both(comparison: Comparison, names: GroupNames) -> dict[str, Figure]:
     """Parameters, points in doubt, and chains: what only a posterior has."""
     tree, doubtful = comparison.datatree, comparison.doubtful
     alt = "Each parameter by EM beside its posterior mean and 95% interval; the table below has the numbers. "
     # Points, curves and traces by the hundred are larger as a drawing than as its picture.
-    drawn = _render(comparison.plot_forest, "svg" if len(comparison.parameters) <= _MOST_DRAWN else "png8")
+    drawn = _render(names, comparison.plot_forest, "svg" if len(comparison.parameters) <= _MOST_DRAWN else "png8")
     figures = {"forest": Figure(drawn, alt + comparison.verdict("parameters").sentence, True)}
     alt = "Distribution and course of the draws of each chain; the convergence table has the numbers."
-    figures["trace"] = Figure(_render(lambda: plots.plot_trace(tree), "png8"), alt, True)
+    figures["trace"] = Figure(_render(names, lambda: plots.plot_trace(tree), "png8"), alt, True)
     # Ranks compare chains; one chain has nothing to be compared with.
     if comparison.posterior_params.batch_shape[0] > 1:
         alt = "Ranks of each chain's draws among all draws; lines near zero say that the chains agree."
-        figures["rank"] = Figure(_render(lambda: plots.plot_rank(tree), "png8"), alt, True)
+        figures["rank"] = Figure(_render(names, lambda: plots.plot_rank(tree), "png8"), alt, True)
     if len(doubtful):
         shown, best = min(len(doubtful), _MOST_BARS), 1 - float(doubtful["posterior_doubt"].iloc[0])
         alt = (
             f"Probabilities of the groups of {'the point' if shown == 1 else f'the {shown} points'} most in doubt, with intervals. "
             f"The most doubtful has {percent(best)} for its most probable group."
         )
-        figures["doubtful"] = Figure(_render(lambda: _bars(comparison), "svg"), alt, True)
+        figures["doubtful"] = Figure(_render(names, lambda: _bars(comparison), "svg"), alt, True)
     return figures
 
 
@@ -169,12 +171,14 @@ def _axes() -> Any:
     return plt.subplots(figsize=(5.6, 4.2), layout="constrained")[1]
 
 
-def _render(draw: Callable[[], Any], kind: str) -> str:
+def _render(names: GroupNames, draw: Callable[[], Any], kind: str) -> str:
     """Draw, and return the picture as a data URI; no figure stays open."""
     before = set(plt.get_fignums())
     try:
         draw()
-        return data_uri(plt.figure(max(set(plt.get_fignums()) - before)), kind)
+        figure = plt.figure(max(set(plt.get_fignums()) - before))
+        names.on_figure(figure)
+        return data_uri(figure, kind)
     finally:
         for number_of_figure in set(plt.get_fignums()) - before:
             plt.close(number_of_figure)

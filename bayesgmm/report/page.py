@@ -24,7 +24,9 @@ from bayesgmm.plots.comparison import MOST_PANELS
 from bayesgmm.report.answers import Answer, concerns
 from bayesgmm.report.em_alone import Findings, judge
 from bayesgmm.report.figures import Figure, shown_names
+from bayesgmm.report.group_names import GroupNames
 from bayesgmm.report.labels import KnownLabels
+from bayesgmm.report.told import Told, odds
 from bayesgmm.report.typography import apart, number, percent, within
 from bayesgmm.selection import Choice
 from bayesgmm.text import counted, listed
@@ -64,6 +66,9 @@ class Material:
     insensitive: str
     """Why nothing can be said of the priors' influence; empty if something can."""
     recipe: str = field(repr=False)
+    group_names: GroupNames
+    told: Told | None = None
+    """What the fits were told of the rows beside their values."""
     missing: str | None = None
     """Why there is no posterior; None where there is one, or where none was asked for."""
 
@@ -74,6 +79,8 @@ class Material:
             **self.facts,
             **self.found.summary(),
             "answers": [vars(answer) | {"sentences": list(answer.sentences)} for answer in self.answers],
+            "group_names": list(self.group_names.names),
+            "told": None if self.told is None else self.told.summary(),
             "groups_used": self.found.groups.summary(),
             "choice": None if self.choice is None else self.choice.summary(),
             **(of_posterior if self.facts["posterior"] else {"posterior_missing": self.missing}),
@@ -89,7 +96,7 @@ def page(material: Material) -> str:
     """
     facts, found, known, script = material.facts, material.found, material.known, _script()
     bayes = isinstance(found, Comparison)
-    return _template().render(
+    return _template(material.group_names).render(
         facts,
         material=material,
         bayes=bayes,
@@ -98,7 +105,7 @@ def page(material: Material) -> str:
         choice=material.choice,
         known=known,
         figures=material.figures,
-        names=(*found.features, *(() if known is None else (known.name, *known.values))),
+        names=(*found.features, *(() if known is None else (known.name, *known.values)), *_words(material.group_names)),
         script=Markup(script),
         script_hash=_hash(script),
         shape=_shape(facts["model"]["covariance_type"]),
@@ -128,9 +135,20 @@ def _shape(covariance_type: str) -> str:
     return kind + (f" of one {one}" if one else "") + (f", each with a {own} of its own" if own else "")
 
 
-@cache
-def _template() -> jinja2.Template:
+def _words(names: GroupNames) -> Iterator[str]:
+    """Names of groups that are no numbers."""
+    return (name for k, name in enumerate(names.names) if name != str(k))
+
+
+def _template(names: GroupNames) -> jinja2.Template:
     """The template; every value in it is escaped unless it was made here."""
+    environment = _environment().overlay()
+    environment.filters = {**environment.filters, "group": names, "group_name": names.short}
+    return environment.get_template("report.html.jinja")
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bayesgmm.report"),
         autoescape=True,
@@ -147,8 +165,9 @@ def _template() -> jinja2.Template:
         "key": _key,
         "apart": apart,
         "records": _records,
+        "odds": odds,
     }
-    return environment.get_template("report.html.jinja")
+    return environment
 
 
 @cache

@@ -18,13 +18,15 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.estimators.draws_file import holds_draws, save_draws
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.files import atomic_write_text, readable
-from bayesgmm.report.answers import answers, headline
+from bayesgmm.report.answers import Answer, answers, headline
 from bayesgmm.report.em_alone import em_alone
 from bayesgmm.report.figures import draw_all
+from bayesgmm.report.group_names import GroupNames
 from bayesgmm.report.labels import score_labels
 from bayesgmm.report.page import Material, page
 from bayesgmm.report.priors import describe_priors, sensitivity
 from bayesgmm.report.provenance import Origin, facts_of, recipe
+from bayesgmm.report.told import told_of
 from bayesgmm.selection import Choice, Selection, choose
 from bayesgmm.typing import ArrayLike
 
@@ -66,7 +68,7 @@ class Report:
     def headline(self) -> list[str]:
         """Five plain lines: data and model, EM, posterior, groups, agreement; without a posterior four, and why if it was asked for."""
         material = self.material
-        return headline(self.name, material.facts, material.found, material.choice, material.missing)
+        return headline(self.name, material.facts, material.found, material.choice, material.missing, material.group_names)
 
     @cached_property
     def html(self) -> str:
@@ -244,7 +246,8 @@ def build_report(
     >>> build_report(em, name="Old Faithful").headline[-1]
     '1 point in doubt.'
     """
-    found = em_alone(em, X) if posterior is None else compare(em, posterior, X)
+    names = GroupNames(tuple((em if posterior is None else posterior).component_names_))
+    found = names.in_findings(em_alone(em, X) if posterior is None else compare(em, posterior, X))
     choice = _choice(selection, number, em)
     known = None if labels is None else score_labels(labels, found)
     origin = Origin(readable(str(name)), None if source is None else readable(str(source)), command, int(left_out))
@@ -254,17 +257,23 @@ def build_report(
     material = Material(
         facts=facts,
         found=found,
-        answers=answers(found, choice, moved),
+        answers=tuple(_named(answer, names) for answer in answers(found, choice, moved)),
         choice=choice,
         known=known,
-        figures=draw_all(found, known, choice),
+        figures=draw_all(found, known, choice, names),
         priors=[] if posterior is None else describe_priors(posterior.priors_, found.features, kind),
         sensitivity=moved,
         insensitive=reason,
+        group_names=names,
+        told=told_of(em if posterior is None else posterior),
         recipe=recipe(em, posterior, {**facts, "source": source}, choice, number),
         missing=missing,
     )
     return Report(origin.name, material, posterior)
+
+
+def _named(answer: Answer, names: GroupNames) -> Answer:
+    return replace(answer, sentences=tuple(map(names.in_text, answer.sentences)))
 
 
 def _choice(selection: Selection | None, number: BayesianGaussianMixture | None, em: GaussianMixture) -> Choice | None:

@@ -403,7 +403,9 @@ class MemoryRows(Rows):
 
     def knowing(self, known: Known | None) -> MemoryRows:
         """Return the same rows, of which something else is known."""
-        return MemoryRows(self.values, self.weights, self.names, self._index, known)
+        rows = MemoryRows(self.values, self.weights, self.names, self._index, known)
+        rows.feature_names_in = self.feature_names_in
+        return rows
 
     def take(self, numbers: IntArray) -> MemoryRows:
         """Return some rows, by their numbers."""

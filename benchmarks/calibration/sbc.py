@@ -29,7 +29,7 @@ from bayesgmm.exceptions import ConvergenceWarning, DataAdvice
 from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import LogNormal, Priors, ResolvedPriors
-from bayesgmm.rows import MemoryRows
+from bayesgmm.rows import Chunk, Known, MemoryRows
 from bayesgmm.typing import FloatArray
 from benchmarks.calibration.processes import replicate
 from benchmarks.calibration.ranks import Uniformity, judge_ranks
@@ -67,6 +67,7 @@ _CHAINS, _LENGTHS = 2, (600, 3000)  # chains are run again, longer, while they h
 _BOOTSTRAP = 199
 _MOST_OF_A_CONTROL = 50  # a planted mistake is plain to see in a few
 _FAMILY: Literal["full"] = "full"
+_SHARE_LABELLED, _SHARE_WRONG, _ROWS_OF_A_SET = 1 / 3, 0.1, 6
 
 _PROPER = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(0.0, 0.3), eta=2.0)
 
@@ -89,17 +90,36 @@ class Design:
     """With which the data are fitted; the same by default. Anything else is a mistake made on purpose."""
     copies: int = 1
     """How often each row counts in the fit; anything but 1 is a mistake made on purpose."""
+    told: Literal["known", "together", "errors"] | None = None
+    """What the fit is told of the rows: labels of a third of them, that every six are of one group, or their errors of measurement."""
+    told_wrong: bool = False
+    """Whether it is told something else than the truth, on purpose: a tenth of the labels are others; sets or errors are not told."""
 
     @property
     def is_right(self) -> bool:
         """Whether the data are fitted with the model that they come from."""
-        return self.fitted is None and self.copies == 1
+        return self.fitted is None and self.copies == 1 and not self.told_wrong
 
-    def simulate(self, rng: np.random.Generator) -> tuple[MixtureParams, FloatArray]:
-        """Draw a mixture of batch shape ``()`` from the prior, and data (N, D) from it."""
+    def simulate(self, rng: np.random.Generator) -> tuple[MixtureParams, FloatArray, dict[str, FloatArray]]:
+        """Draw a mixture of batch shape ``()`` from the prior, data (N, D) from it, and what a fit is told of them."""
         anything = rng.standard_normal((50, self.n_features))  # by which the defaults of a prior would be scaled; there are none
         truth = self.priors.sample(anything, self.n_components, n_draws=1, random_state=rng)[0]
-        return truth, truth.sample(self.n_rows, rng)[0]
+        X, labels = truth.sample(self.n_rows, rng)
+        if self.told is None:
+            return truth, X, {}
+        if self.told == "known":
+            known = np.where(rng.random(self.n_rows) < _SHARE_LABELLED, labels, -1).astype(float)
+            other = np.where((known >= 0) & (rng.random(self.n_rows) < _SHARE_WRONG), (known + 1) % self.n_components, known)
+            return truth, X, {"known": other if self.told_wrong else known}
+        if self.told == "together":
+            sets = np.arange(self.n_rows) // _ROWS_OF_A_SET
+            labels = labels[sets * _ROWS_OF_A_SET]
+            noise = rng.standard_normal(X.shape)
+            X = truth.means[labels] + (truth.scale_tril[labels] @ noise[..., None])[..., 0]
+            return truth, X, {} if self.told_wrong else {"together": sets}
+        errors = rng.uniform(0.2, 1.5, X.shape)
+        X = X + errors * rng.standard_normal(X.shape)
+        return truth, X, {} if self.told_wrong else {"errors": errors}
 
     def replicate(self, seed: np.random.SeedSequence) -> Outcome:
         """Simulate a data set, fit it every way, and compare with the truth."""
@@ -119,12 +139,18 @@ DESIGNS = (
     Design("2 groups in 5 columns", 2, 5, 150),
     Design("2 groups in 5 columns, in a frame that mixes them", 2, 5, 150, priors=_IN_FRAME),
     Design("4 groups in 5 columns", 4, 5, 300),
+    Design("2 groups in 2 columns, with labels of a third of the rows", 2, 2, 100, told="known"),
+    Design("2 groups in 2 columns, every six rows of one group", 2, 2, 120, told="together"),
+    Design("2 groups in 2 columns, with errors of measurement", 2, 2, 100, told="errors"),
 )
 """What must come out calibrated."""
 
 CONTROLS = (
     Design("A wrong prior: groups believed 1.6 times as wide", 2, 1, 100, fitted=_TOO_WIDE),
     Design("Every row counted twice", 2, 1, 100, copies=2),
+    Design("A tenth of the labels are wrong", 2, 2, 100, told="known", told_wrong=True),
+    Design("Rows that belong together taken one by one", 2, 2, 120, told="together", told_wrong=True),
+    Design("Errors of measurement ignored", 2, 2, 100, told="errors", told_wrong=True),
 )
 """What must be found out: fits with a mistake made on purpose."""
 
@@ -155,13 +181,18 @@ def quantities(free: xr.Dataset) -> dict[str, FloatArray]:
 
 
 def quantities_of_truth(
-    truth: MixtureParams, X: FloatArray, weight: FloatArray, priors: ResolvedPriors, of: Family
+    truth: MixtureParams, X: FloatArray, weight: FloatArray, priors: ResolvedPriors, of: Family, known: Known | None = None
 ) -> dict[str, float]:
     """Return the same of the mixture, batch shape ``()``, that rows (N, D) came from; they count ``weight`` (N,) times in the fit."""
     space = Space(priors, of)
-    lp, _ = LogPosterior(X, space, weight)(space.unconstrain(truth))
-    log_likelihood = truth.log_density(X) @ weight
-    free = label_free(truth.reshape(1, 1), X, log_likelihood=np.full((1, 1), log_likelihood), lp=np.full((1, 1), lp))
+    lp, _ = LogPosterior(X, space, weight, known)(space.unconstrain(truth))
+    rows = Chunk(X, known=known)
+    log_likelihood, r = truth.log_density(rows) @ weight, truth.responsibilities(rows)
+    entropy = -np.where(r > 0, r * np.log(np.where(r > 0, r, 1.0)), 0.0).sum(1).mean()
+    of_truth = {
+        name: np.full((1, 1), value) for name, value in (("log_likelihood", log_likelihood), ("lp", lp), ("entropy", entropy))
+    }
+    free = label_free(truth.reshape(1, 1), X, **of_truth)
     return {name: float(values[0, 0]) for name, values in quantities(free).items()}
 
 
@@ -189,27 +220,29 @@ def run_replicate(design: Design, seed: np.random.SeedSequence) -> Outcome:
     that gives them to the draws, so that it stays one more draw.
     """
     simulation, sampler, bootstrap, ties = seed.spawn(4)
-    truth, X = design.simulate(np.random.default_rng(simulation))
+    truth, X, told = design.simulate(np.random.default_rng(simulation))
     start, chains = (int(number) for number in sampler.generate_state(2))
     with warnings.catch_warnings():
         for category in (ConvergenceWarning, DataAdvice):  # what answers are worth is what is measured here
             warnings.simplefilter("ignore", category)
-        em = GaussianMixture(design.n_components, covariance_type=_FAMILY, random_state=start).fit(X)
-    posterior, free, ess, converged = _fit_posterior(design, X, em, chains)
+        em = GaussianMixture(design.n_components, covariance_type=_FAMILY, random_state=start).fit(X, **told)
+    posterior, free, ess, converged = _fit_posterior(design, X, em, chains, told)
     assert isinstance(posterior.priors_, ResolvedPriors)
-    true_free = quantities_of_truth(truth, X, np.full(len(X), float(design.copies)), posterior.priors_, family(_FAMILY))
-    rng = np.random.default_rng(ties)
-    labelled = truth.permute(align(X, truth.reshape(1), em.params_.responsibilities(X))[0])
+    known, weight = posterior.rows_.known, np.full(len(X), float(design.copies))
+    true_free = quantities_of_truth(truth, X, weight, posterior.priors_, family(_FAMILY), known)
+    rng, rows = np.random.default_rng(ties), Chunk(X, known=known)
+    labelled = truth.permute(align(rows, truth.reshape(1), em.params_.responsibilities(rows))[0])
     stacked = np.stack([values.ravel() for values in free.values()], axis=-1)
     covered = {("posterior", "label-free quantities"): held(stacked, np.array(list(true_free.values())))}
     covered |= _by_posterior(posterior.params_.reshape(-1), labelled)
-    covered |= _by_em(X, em.params_, labelled, bootstrap)
+    if design.told is None:  # EM has no errors of its own for these
+        covered |= _by_em(X, em.params_, labelled, bootstrap)
     ranks = {name: rank(draws, true_free[name], rng) for name, draws in free.items()}
     return Outcome(ranks, covered, ess, converged)
 
 
 def _fit_posterior(
-    design: Design, X: FloatArray, em: GaussianMixture, seed: int
+    design: Design, X: FloatArray, em: GaussianMixture, seed: int, told: dict[str, FloatArray]
 ) -> tuple[BayesianGaussianMixture, dict[str, FloatArray], float, bool]:
     """Return a posterior with as many independent draws as are ranked, its quantities, how many it has, and whether its verdict is good.
 
@@ -224,7 +257,7 @@ def _fit_posterior(
             warnings.simplefilter("always", ConvergenceWarning)
             posterior = BayesianGaussianMixture(
                 design.n_components, covariance_type=_FAMILY, priors=priors, draws=draws, init=em, **settings
-            ).fit(X, sample_weight=weight)
+            ).fit(X, sample_weight=weight, **told)
         free = quantities(posterior.datatree_["label_free"].to_dataset())
         # A quantity that never moves has nothing to say.
         moving = np.stack([values for values in free.values() if np.ptp(values) > 0], axis=-1)

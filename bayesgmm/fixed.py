@@ -81,6 +81,12 @@ class Fixed:
         return ~np.isnan(self.covariances).any((-2, -1))
 
     @property
+    def names(self) -> str:
+        """What is fixed, in words."""
+        parts = {"weight": self.has_weight, "mean": self.has_mean, "covariance": self.has_covariance}
+        return ", ".join(f"{name} of component {k}" for name, has in parts.items() for k in np.flatnonzero(has))
+
+    @property
     def is_alike(self) -> np.ndarray:
         """Say for each two components (K, K) whether nothing that is fixed tells one from the other."""
         free = ~(self.has_weight | self.has_mean | self.has_covariance)

@@ -165,7 +165,7 @@ def test_the_error_of_a_share_sees_that_parameters_err_together(rng: np.random.G
 
 
 def test_the_truths_quantities_are_those_of_a_draw_that_equals_it(rng: np.random.Generator) -> None:
-    truth, X = DESIGNS[3].simulate(rng)
+    truth, X, _ = DESIGNS[3].simulate(rng)
     weight = np.full(len(X), 1.0)
     priors = DESIGNS[3].priors.resolve(MemoryRows(X), 3, family("full"))
     found = quantities_of_truth(truth, X, weight, priors, family("full"))
@@ -182,7 +182,7 @@ def test_the_truths_quantities_are_those_of_a_draw_that_equals_it(rng: np.random
 def test_the_log_prior_is_that_of_the_sampler(rng: np.random.Generator) -> None:
     """Differences between two mixtures, by SciPy, with the Jacobians of the sampler's space."""
     design = replace(DESIGNS[0], n_rows=30)
-    (one, X), (other, _) = design.simulate(rng), design.simulate(rng)
+    (one, X, _), (other, *_) = design.simulate(rng), design.simulate(rng)
     priors = design.priors.resolve(MemoryRows(X), 2, family("full"))
 
     def by_scipy(m: MixtureParams) -> float:

@@ -44,6 +44,8 @@ class Problem(NamedTuple):
     rounding: np.ndarray
     """The frame's center and matrix, and the covariance of the rounding; all empty where there is neither."""
     order: np.ndarray
+    fixed: np.ndarray
+    """Log-weights (K,) that are fixed, NaN for those that are not; empty if none is."""
     weight: np.ndarray
     rows: np.ndarray
 
@@ -153,6 +155,36 @@ def _simplex(q, K, log_weights):
     return lse
 
 
+@compiled()
+def _fixed_simplex(q, problem, log_weights):
+    """Fill log-weights of which some are fixed; returns the log-density of the others with the Jacobian, without constants.
+
+    The others are what the fixed ones leave times weights that add up to one, with the same transform: the log of its Jacobian is the sum
+    of their logs, up to a constant.
+    """
+    K, last, left, top = problem.K, 0.0, 1.0, -np.inf
+    for k in range(K):
+        z = q[k] if k < K - 1 else last
+        last -= z if k < K - 1 else 0.0
+        fixed = problem.fixed[k]
+        if fixed == fixed:
+            log_weights[k] = fixed
+            left -= math.exp(fixed)
+        else:
+            log_weights[k] = z
+            top = max(top, z)
+    total = value = 0.0
+    for k in range(K):
+        if problem.fixed[k] != problem.fixed[k]:
+            total += math.exp(log_weights[k] - top)
+    for k in range(K):
+        if problem.fixed[k] != problem.fixed[k]:
+            log_weights[k] -= top + math.log(total)
+            value += problem.alpha[k] * log_weights[k]
+            log_weights[k] += math.log(left)
+    return value
+
+
 @njit(inline="always")
 def _correlation_factor(v, order, D, factor, norms):
     """Fill a correlation's Cholesky factor from its spiral v; returns the sum of the logs of its rows' norms."""
@@ -222,7 +254,8 @@ def unpack(user):
     sizes = (int(user[0]), int(user[1]), int(user[2]), int(user[3]), int(user[4]), int(user[5]))
     priors = (_array(user, 0), _array(user, 1), _array(user, 2), _array(user, 3), _array(user, 4), _array(user, 5))
     etas, frame = (_array(user, 6), _array(user, 7)), (_array(user, 8), _array(user, 9), _array(user, 10))
-    return Problem(*sizes, user[6], user[7], *priors, *etas, *frame, _array(user, 11), _array(user, 12), _array(user, 13))
+    rest = (_array(user, 11), _array(user, 12), _array(user, 13), _array(user, 14))
+    return Problem(*sizes, user[6], user[7], *priors, *etas, *frame, *rest)
 
 
 @njit(inline="always")
@@ -242,10 +275,13 @@ def place(q, problem):
     """Return the Point at q and the log-density of weights, correlations and their Jacobians, without the weights' constants."""
     K, D = problem.K, problem.D
     T = D * (D - 1) // 2
-    log_weights = np.empty(K)
-    value = -K * _simplex(q, K, log_weights)
-    for k in range(K):
-        value += (problem.alpha[k] - 1.0) * log_weights[k]
+    log_weights, value = np.empty(K), 0.0
+    if problem.fixed.shape[0] > 0:
+        value = _fixed_simplex(q, problem, log_weights)
+    else:
+        value = -K * _simplex(q, K, log_weights)
+        for k in range(K):
+            value += (problem.alpha[k] - 1.0) * log_weights[k]
     first_sd = K - 1 + K * D
     n_factors = max(problem.n_matrices, 1)
     factors = np.zeros((n_factors, D, D))
@@ -385,10 +421,30 @@ def carry_back(means, scale_tril, out, g_means, g_scale, problem):
                     g_scale[k, i, j] += problem.turn[m * D + i] * g_root[m, j]
 
 
+@compiled()
+def _pull_back_free_weights(counts, problem, point, gradient):
+    """Do the same where some weights are fixed: nothing depends on the numbers of these."""
+    K, total, share = problem.K, 0.0, 0.0
+    slopes = np.zeros(K)
+    for k in range(K):
+        if problem.fixed[k] != problem.fixed[k]:
+            slopes[k] = counts[k] + problem.alpha[k]
+            total += slopes[k]
+            share += math.exp(point.log_weights[k])
+    for k in range(K):
+        if problem.fixed[k] != problem.fixed[k]:
+            slopes[k] -= math.exp(point.log_weights[k]) / share * total
+    for k in range(K - 1):
+        gradient[k] += slopes[k] - slopes[K - 1]
+
+
 @njit(inline="always")
 def pull_back_weights(counts, problem, point, gradient):
     """Carry d/d log w through the softmax; ``- K log-sum-exp`` of the Jacobian adds ``- K w_k``."""
     K = problem.K
+    if problem.fixed.shape[0] > 0:
+        _pull_back_free_weights(counts, problem, point, gradient)
+        return
     total = K + 0.0
     for k in range(K):
         counts[k] += problem.alpha[k] - 1.0

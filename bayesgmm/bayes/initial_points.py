@@ -84,7 +84,7 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
     rng = np.random.default_rng(seed)
     points = [density.space.unconstrain(mode) for mode in modes]
     known = density.known if isinstance(density, LogPosterior) else None
-    if isinstance(density, LogPosterior) and density.can_draw_labels and known is None:
+    if isinstance(density, LogPosterior) and density.can_draw_labels and known is None and density.space.fixed is None:
         points += _from_partitions(density, modes[0], points[0], rng)
     heights = np.array([density(point)[0] for point in points])
     heights[~np.isfinite(heights)] = -np.inf
@@ -98,11 +98,13 @@ def initial_points(density: LogDensity, X: FloatArray, modes: Sequence[MixturePa
         if not any(mixture.resembles(other, X) for _, other in distinct):
             if distinct:  # with the labels of the first, so that what two modes have in common has one name
                 at = Chunk(X, known=known)
-                mixture = mixture.permute(align(at, mixture, distinct[0][1].responsibilities(at)))
+                alike = None if density.space.fixed is None else density.space.fixed.is_alike
+                mixture = mixture.permute(align(at, mixture, distinct[0][1].responsibilities(at), alike=alike))
             distinct.append((density.space.unconstrain(mixture) if distinct else tops[m], mixture))
     if len(distinct) == 1:
         return InitialPoints(np.tile(distinct[0][0], (chains, 1)), (), np.zeros(0))
-    normals = [] if density.is_expensive else [normal_about(density, top) for top, _ in distinct]
+    # With parameters that are fixed the curvature has directions that there are not.
+    normals = [] if density.is_expensive or density.space.fixed is not None else [normal_about(density, top) for top, _ in distinct]
     masses = np.array([log_mass(density, normal) for normal in normals] if normals else [density(top)[0] for top, _ in distinct])
     order = [int(m) for m in np.argsort(-masses, kind="stable") if masses.max() - masses[m] < CREDIBLE]
     chosen = [0] * chains

@@ -108,7 +108,9 @@ class LogPosterior:
             If q does not have the space's length: the compiled code would read past its end.
         """
         _check_length(len(q), self.space)
-        return _evaluate(q, self.user_data)
+        value, gradient = _evaluate(q, self.user_data)
+        along = self.space.projection
+        return value, gradient if along is None else along @ gradient
 
     @property
     def can_draw_labels(self) -> bool:
@@ -278,6 +280,7 @@ def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: Flo
         turn=nothing if priors.is_direct else frame.factor,
         rounding=nothing if priors.is_direct else rounding,
         order=spiral(D) if D > 1 else nothing,
+        fixed=nothing if space.fixed is None or space.free_weights.all() else np.log(space.fixed.weights),
         weight=weight,
         rows=rows,
     )
@@ -298,6 +301,9 @@ def _constant(space: Space) -> float:
     K, D, priors = space.n_components, space.n_features, space.priors
     alpha = priors.concentration
     dirichlet = gammaln(alpha.sum()) - gammaln(alpha).sum() + (np.log(K) if K > 1 else 0.0)
+    if space.fixed is not None and not space.free_weights.all():
+        own = alpha[space.free_weights]
+        dirichlet = gammaln(own.sum()) - gammaln(own).sum() + np.log(max(len(own), 1)) if len(own) > 1 else 0.0
     normal = -np.log(priors.means_scale).sum() - 0.5 * K * D * np.log(2 * np.pi)
     which_eta = -np.log(len(priors.correlations.etas)) if space.n_matrices else 0.0
     return float(dirichlet + normal + _sds_constant(space) + which_eta)

@@ -60,7 +60,8 @@ class Geometry:
         space, blocks = density.space, density.space.blocks()
         roots = space.scale_tril(modes[0])
         at_each = [_curvatures(density, mode, roots, blocks) for mode in modes]
-        factors = [_root_of_inverse(np.mean(curvatures, axis=0)) for curvatures in zip(*at_each, strict=True)]
+        means = [np.mean(curvatures, axis=0) for curvatures in zip(*at_each, strict=True)]
+        factors = [_root_along(mean, along) for mean, along in zip(means, space.moves(), strict=True)]
         bounds = np.cumsum([0, *map(len, blocks)])
         flat = np.concatenate([factor.ravel() for factor in factors])
         metric = Metric(flat, bounds, np.concatenate(blocks), np.empty((0, space.n_dim)), np.empty(0))
@@ -91,7 +92,9 @@ class Geometry:
         x = np.array([self.coordinates(q) for q in draws])
         metric, z = self.given_labels, np.empty_like(x)
         for here, factor in _blocks(metric):
-            z[:, here] = solve_triangular(factor, x[:, metric.order[here]].T, lower=True).T
+            own = x[:, metric.order[here]].T
+            is_free = bool(np.diag(factor).all())
+            z[:, here] = (solve_triangular(factor, own, lower=True) if is_free else np.linalg.pinv(factor) @ own).T
         S, n = z.shape
         _, roots, directions = np.linalg.svd(z - z.mean(0), full_matrices=False)
         variances = np.square(roots) / S
@@ -140,6 +143,17 @@ def _positive(curvature: FloatArray) -> FloatArray:
     """Return a symmetric matrix with its eigenvalues made positive."""
     values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
     return (vectors * np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T
+
+
+def _root_along(curvature: FloatArray, along: FloatArray) -> FloatArray:
+    """Return a root (n, n) of the inverse metric that moves along some directions (n, a) only, lower triangular."""
+    n, a = along.shape
+    if a == n:
+        return _root_of_inverse(curvature)
+    root = np.zeros((n, n))
+    if a:
+        root[:, :a] = along @ _root_of_inverse(_positive(along.T @ curvature @ along))
+    return root
 
 
 def _root_of_inverse(curvature: FloatArray) -> FloatArray:

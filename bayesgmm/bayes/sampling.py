@@ -20,6 +20,7 @@ from bayesgmm.bayes.telescoping import sample_telescoping
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
+from bayesgmm.fixed import Fixed
 from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
@@ -42,6 +43,7 @@ def sample(
     sampler: str = "hmc",
     conjugate: ResolvedConjugatePriors | None = None,
     options: Mapping[str, Any] | None = None,
+    fixed: Fixed | None = None,
     on_forecast: Callable[[Forecast], object] | None = None,
 ) -> Draws:
     """Draw from the posterior of a mixture given rows.
@@ -63,6 +65,8 @@ def sample(
         The prior of "gibbs"; ``priors`` then only help to choose where chains start.
     options : mapping, optional
         Arguments of ``pm.sample``, for "pymc".
+    fixed : Fixed, optional
+        Parameters that are given and kept, in the rows' units, for "hmc".
     on_forecast : callable, optional
         Is told by "hmc", after every round, how long sampling will take.
 
@@ -82,7 +86,7 @@ def sample(
     if sampler == "gibbs" or not rows.is_in_memory or rows.has_gaps:
         frame = Frame.from_moments(center, covariance, "scale" if family.invariance == "scale" else "columns")
     inside = own.seen_in(frame)
-    space = Space(inside, family)
+    space = Space(inside, family, None if fixed is None else _fixed_in(fixed, frame, inside, family))
     X = frame.standardise((rows if rows.is_in_memory else rows.some(ROWS_COMPARED)).values)
     known = None if rows.known is None else rows.known.turned(frame.inverse)
     density = LogPosterior(X, space, rows.weights, known) if rows.is_in_memory else ChunkedLogPosterior(rows, space, frame)
@@ -110,6 +114,8 @@ def sample(
     if "energy" in statistics:
         statistics["energy"] = statistics["energy"] + shift
     details = {"modes_started_in": initial.n_started_in, **draws.details}
+    if fixed is not None:
+        details["fixed"] = fixed.names
     return replace(draws, params=frame.params_out(draws.params), statistics=statistics, details=details, frame=frame, priors=inside)
 
 
@@ -157,6 +163,25 @@ def sample_number(
     inside = replace(model, component=own.seen_in(frame))
     draws, counts = sample_telescoping(frame.standardise(values), inside, settings, on_forecast=on_forecast)
     return replace(draws, params=frame.params_out(draws.params), frame=frame), counts
+
+
+def _fixed_in(fixed: Fixed, frame: Frame, priors: ResolvedPriors, family: Family) -> Fixed:
+    """Return what is fixed as it is in a frame.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a covariance is narrower than the rounding of the data, or is not of the family along the frame's axes.
+    """
+    covariances = fixed.covariances.copy()
+    for k in np.flatnonzero(fixed.has_covariance):
+        covariances[k] = frame.covariance_in(fixed.covariances[k])
+        inner = covariances[k] if priors.rounding is None else covariances[k] - priors.rounding
+        if np.linalg.eigvalsh(inner).min() <= 0:
+            raise InvalidParameterError(
+                f"the fixed covariance of component {k} is narrower than what the rounding of the columns adds to it"
+            )
+    return replace(fixed, means=frame.standardise(fixed.means), covariances=covariances)
 
 
 def frame_volume(frame: Frame, seen: FloatArray) -> float:

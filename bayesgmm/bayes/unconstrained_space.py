@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesgmm.covariance import Family
+from bayesgmm.fixed import Fixed
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray, IntArray
@@ -30,10 +31,15 @@ class Space:
     priors : ResolvedPriors
         Their frame and rounding lie between q and a mixture of the data.
     family : Family
+    fixed : Fixed, optional
+        Parameters that are given and kept, in the coordinates of the data. They are coordinates of q like the others, which no chain moves:
+        the prior is that of all components, given those that are fixed. Weights are those that the fixed ones leave, shared out among the
+        others by the same transform; numbers of the fixed ones in q are zero and say nothing.
     """
 
     priors: ResolvedPriors
     family: Family
+    fixed: Fixed | None = None
 
     @property
     def n_components(self) -> int:
@@ -73,8 +79,21 @@ class Space:
         """Number of correlations in one matrix."""
         return self.n_features * (self.n_features - 1) // 2
 
+    @cached_property
+    def free_weights(self) -> np.ndarray:
+        """Of which components (K,) the weight is free."""
+        return np.ones(self.n_components, bool) if self.fixed is None else ~self.fixed.has_weight
+
+    @cached_property
+    def weight_left(self) -> float:
+        """What the fixed weights leave."""
+        return 1.0 if self.fixed is None else float(1.0 - self.fixed.weights[self.fixed.has_weight].sum())
+
     def blocks(self) -> list[IntArray]:
-        """Return the positions in q of parameters that, given labels, hang together: weights, one component's mean, one covariance."""
+        """Return the positions in q of parameters that, given labels, hang together: weights, one component's mean, one covariance.
+
+        Of weights of which some are fixed the free ones come first.
+        """
         K, D = self.n_components, self.n_features
         first_sd = K - 1 + K * D
         first_corr = first_sd + self.sizes[2]
@@ -86,18 +105,61 @@ class Space:
             covariances = list(np.hstack([sds, corr]))
         else:
             covariances = [*sds, *corr]
-        return [block for block in (np.arange(K - 1), *means, *covariances) if len(block)]
+        weights = np.argsort(~self.free_weights[:-1], kind="stable")
+        return [block for block in (weights, *means, *covariances) if len(block)]
+
+    def moves(self) -> list[FloatArray]:
+        """Return for each of the blocks the directions (n, a) in which a chain may move: all of them, unless something is fixed."""
+        K = self.n_components
+        none = np.zeros(K, bool)
+        has_mean, has_covariance = (none, none) if self.fixed is None else (self.fixed.has_mean, self.fixed.has_covariance)
+        n_free = int(self.free_weights.sum())
+        along = np.eye(K - 1)[:, : max(n_free - 1, 0)]
+        if 0 < n_free < K and not self.free_weights[-1]:  # the last of the free ones has what the others leave
+            along[n_free - 1] = -1.0
+        own = [has_covariance[k] for k in range(K if self.family.has_own_scales else 1)]
+        kept = [None, *has_mean, *(own if self.n_matrices in (0, len(own)) else [*own, *own])]
+        if K == 1:
+            kept = kept[1:]
+        blocks = self.blocks()
+        return [
+            along if is_kept is None else np.zeros((len(block), 0)) if is_kept else np.eye(len(block))
+            for block, is_kept in zip(blocks, kept, strict=True)
+        ]
+
+    @cached_property
+    def projection(self) -> FloatArray | None:
+        """The matrix (n_dim, n_dim) that projects on the directions in which chains may move; None if these are all."""
+        if self.fixed is None:
+            return None
+        out = np.zeros((self.n_dim, self.n_dim))
+        for block, along in zip(self.blocks(), self.moves(), strict=True):
+            out[np.ix_(block, block)] = along @ np.linalg.pinv(along) if along.size else 0.0
+        return out
 
     def constrain(self, q: FloatArray) -> MixtureParams:
         """Return the mixtures of vectors q ``(..., n_dim)``."""
         y, means, log_sds, corr = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
         z = np.concatenate([y, -y.sum(-1, keepdims=True)], axis=-1)
+        z = np.where(self.free_weights, z, -np.inf) if self.free_weights.any() else z
         weights = np.exp(z - z.max(-1, keepdims=True))
         batch, K, D = q.shape[:-1], self.n_components, self.n_features
         sds = self.family.full_sds(np.exp(log_sds).reshape(*batch, *self.sds_shape), K, D)
         scale_tril = sds[..., None] * self._correlation_factors(corr, batch)
         mixture = MixtureParams(weights / weights.sum(-1, keepdims=True), means.reshape(*batch, K, D), scale_tril)
-        return self.priors.to_data(mixture)
+        return self._keeping(self.priors.to_data(mixture))
+
+    def _keeping(self, mixture: MixtureParams) -> MixtureParams:
+        """Return mixtures of the data with what is fixed to the last digit."""
+        fixed = self.fixed
+        if fixed is None:
+            return mixture
+        weights = np.where(fixed.has_weight, np.nan_to_num(fixed.weights), self.weight_left * mixture.weights)
+        means = np.where(fixed.has_mean[:, None], fixed.means, mixture.means)
+        scale_tril = mixture.scale_tril.copy()
+        for k in np.flatnonzero(fixed.has_covariance):
+            scale_tril[..., k, :, :] = np.linalg.cholesky(fixed.covariances[k])
+        return MixtureParams(weights, means, scale_tril)
 
     def scale_tril(self, q: FloatArray) -> FloatArray:
         """Return the Cholesky factors (matrices, D, D) of the free covariances at q (n_dim,), in the frame of the priors."""
@@ -113,7 +175,10 @@ class Space:
         batch = params.batch_shape
         with np.errstate(divide="ignore"):
             log_weights = np.maximum(np.log(params.weights), -700.0)
-        z = log_weights - log_weights.mean(-1, keepdims=True)
+        free = self.free_weights
+        z = np.zeros_like(log_weights)
+        if free.any():
+            z[..., free] = log_weights[..., free] - log_weights[..., free].mean(-1, keepdims=True)
         parts = [z[..., :-1], params.means.reshape(*batch, -1), np.log(self.family.free_sds(params.sds)).reshape(*batch, -1)]
         if self.n_matrices:
             factors = params.scale_tril[..., : self.n_matrices, :, :] / params.sds[..., : self.n_matrices, :, None]

@@ -27,6 +27,7 @@ __all__ = [
 LABELS = {"label-free": "label_free", "relabelled": "posterior", "raw": "unlabelled_posterior"}
 # Covariances say nothing that standard deviations and correlations do not, and their diagonals would be counted twice.
 _PARAMETERS = ("weights", "means", "sds", "corr")
+_ROUNDING = 1e-12
 _STATISTICS = ("mcse_mean", "ess_bulk", "ess_tail", "r_hat_bulk", "r_hat_folded", "r_hat")
 # Two points that are always, or never, of one component have nothing to judge; draws of probabilities vary by rounding.
 _SETTLED = 0.01
@@ -88,7 +89,9 @@ def convergence_table(datatree: xr.DataTree, labels: Collection[str] = tuple(LAB
     wanted = {kind: group for kind, group in LABELS.items() if kind in labels and group in datatree.children}
     refused = {name: sentence for name in ("r_hat", "ess") if (sentence := does_not_apply(datatree, name))}
     apply = [name for name in _STATISTICS if _question(name) not in refused]
-    tables = [_group_table(datatree[group].to_dataset(), kind, apply) for kind, group in wanted.items()]
+    # Parameters that were fixed never move, and are no sign of a chain that is stuck.
+    given = bool(datatree.attrs.get("fixed"))
+    tables = [_group_table(datatree[group].to_dataset(), kind, apply, given=given) for kind, group in wanted.items()]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["labels", "quantity"])
     table.attrs.update(refused)
     return table
@@ -235,9 +238,9 @@ def _question(statistic: str) -> str:
     return "r_hat" if statistic.startswith("r_hat") else "ess"
 
 
-def _group_table(group: xr.Dataset, labels: str, apply: Collection[str]) -> pd.DataFrame:
+def _group_table(group: xr.Dataset, labels: str, apply: Collection[str], *, given: bool) -> pd.DataFrame:
     """Rows of one kind of labels."""
-    found = list(scalars(group, labels))
+    found = list(scalars(group, labels, given=given))
     if not found:
         return pd.DataFrame({"labels": [], "quantity": []})
     names, columns = zip(*found, strict=True)
@@ -324,20 +327,27 @@ def _r_hat(draws: FloatArray, method: str) -> FloatArray:
     return out
 
 
-def scalars(group: xr.Dataset, labels: str) -> Iterator[tuple[str, FloatArray]]:
-    """Name and draws (chain, draw) of every scalar of the group that the model leaves free."""
+def scalars(group: xr.Dataset, labels: str, *, given: bool = False) -> Iterator[tuple[str, FloatArray]]:
+    """Name and draws (chain, draw) of every scalar of the group that the model leaves free; ``given`` is whether some were fixed."""
     names = list(group.data_vars) if labels == "label-free" else [name for name in _PARAMETERS if name in group]
     for name in names:
         variable = group[name].transpose("chain", "draw", ...)
         if not _fixed(str(name), group):
             entries = _without_copies(_entries(variable))
-            yield from (entry for entry in entries if not _says_nothing(str(name), entry[1], group))
+            yield from (
+                entry for entry in entries if not (_says_nothing(str(name), entry[1], group) or (given and _is_constant(entry[1])))
+            )
 
 
 def _fixed(name: str, group: xr.Dataset) -> bool:
     """Whether an only component makes the variable a constant: its weight is 1 and every point belongs to it."""
     only = {"weights": "component", "sorted_weights": "rank", "entropy": "rank"}.get(name)
     return only is not None and group.sizes.get(only) == 1
+
+
+def _is_constant(draws: FloatArray) -> bool:
+    """Whether draws are one number in all chains, but for rounding."""
+    return bool(np.isfinite(draws).all() and np.ptp(draws) <= _ROUNDING * np.abs(draws).max())
 
 
 def _says_nothing(name: str, draws: FloatArray, group: xr.Dataset) -> bool:

@@ -79,7 +79,9 @@ def prior_sensitivity(datatree: xr.DataTree) -> pd.DataFrame:
         raise InvalidDataError(
             f"prior_sensitivity: the tree has no group {listed(missing)}: only draws that bayesgmm sampled come with it"
         )
-    names, draws = zip(*scalars(datatree["posterior"].to_dataset(), "relabelled"), strict=True)
+    names, draws = zip(
+        *scalars(datatree["posterior"].to_dataset(), "relabelled", given=bool(datatree.attrs.get("fixed"))), strict=True
+    )
     flat = xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset({"theta": (("chain", "draw", "parameter"), np.stack(draws, -1))}),

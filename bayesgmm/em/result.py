@@ -107,7 +107,8 @@ class Outcome:
         mixture = best.run.mixture
         seen = [*ended, *search.ended] if search.sample.is_all else ended
         above = [end.height for end in seen if end.height > best.height and not end.health.is_regular]
-        optima = _optima([best, *ended[1:]], self.rows.values if self.rows.is_in_memory else search.sample.X)
+        X = self.rows.values if self.rows.is_in_memory else search.sample.X
+        optima = _optima([best, *ended[1:]], X, keep_order=self.keep_order)
         fit = EMFit(
             seen_from_origin(mixture.params, -self.origin),
             best.run.trace,
@@ -245,7 +246,7 @@ def seen_together(fit: EMFit, before: FloatArray, tolerance: float, *, plain: bo
     return replace(fit, status="converged", converged=True, message=message)
 
 
-def _optima(ended: list[Ended], X: FloatArray) -> list[tuple[float, MixtureParams]]:
+def _optima(ended: list[Ended], X: FloatArray, *, keep_order: bool) -> list[tuple[float, MixtureParams]]:
     found: list[tuple[float, MixtureParams]] = []
     best, *others = ended  # polished, and no lower than what it was polished from but for rounding
     for end in [best, *sorted(others, key=lambda end: -end.height)]:
@@ -253,7 +254,7 @@ def _optima(ended: list[Ended], X: FloatArray) -> list[tuple[float, MixtureParam
             height, params = end.height, end.run.mixture.params
             # Different maxima may be of one height: in data with a symmetry they are.
             if not any(abs(height - other) < SAME_FOUND and params.resembles(known, X) for other, known in found):
-                found.append((height, params.permute(params.canonical_order())))
+                found.append((height, params if keep_order else params.permute(params.canonical_order())))
     return found
 
 

@@ -48,6 +48,7 @@ from bayesgmm.estimators._unknown_number import UnknownNumber
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.exceptions import ConvergenceWarning, DataAdvice, DrawsAdvice, InvalidDataError, InvalidParameterError, warn
 from bayesgmm.expectation import Grouping
+from bayesgmm.fixed import Fixed
 from bayesgmm.frame import total_moments
 from bayesgmm.kernels.threads import libraries_on_one_thread
 from bayesgmm.labels import align
@@ -134,6 +135,9 @@ class BayesianGaussianMixture(UnknownNumber):
     max_time : float, optional
         Seconds that sampling may take, warm-up included. What has been drawn by then is kept, and a warning says how much that is, how
         long all of it would take, and what is quicker. For ``sampler="hmc"``.
+    fixed : dict, optional
+        Parameters of some components that are known and kept, as in :class:`GaussianMixture`: the posterior is that of the others given
+        these. For ``sampler="hmc"``.
 
     Attributes
     ----------
@@ -216,6 +220,7 @@ class BayesianGaussianMixture(UnknownNumber):
         "random_state": ["random_state", np.random.Generator],
         "progressbar": ["boolean"],
         "keep_interrupted": ["boolean"],
+        "fixed": [dict, None],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
     }
 
@@ -237,6 +242,7 @@ class BayesianGaussianMixture(UnknownNumber):
         progressbar: bool = True,
         keep_interrupted: bool = False,
         max_time: float | None = None,
+        fixed: dict[str, Any] | None = None,
     ) -> None:
         self.n_components: Any = n_components  # a number, or "auto"
         self.max_components = max_components
@@ -253,6 +259,7 @@ class BayesianGaussianMixture(UnknownNumber):
         self.progressbar = progressbar
         self.keep_interrupted = keep_interrupted
         self.max_time = max_time
+        self.fixed = fixed
 
     @unchanged_on_failure
     @libraries_on_one_thread()
@@ -319,14 +326,7 @@ class BayesianGaussianMixture(UnknownNumber):
             advise_on_size(len(rows))
         if rows.is_in_memory:
             advise_on_values(repeats(rows.values, self.feature_names_, rows.weights))
-        if self.keep_interrupted and self.sampler not in ("hmc", "nuts"):
-            raise InvalidParameterError(
-                f"keep_interrupted is for sampler='hmc' and 'nuts'; sampler={self.sampler!r} cannot keep what it has"
-            )
-        if self.max_time is not None and self.sampler != "hmc":
-            raise InvalidParameterError(f"max_time is for sampler='hmc'; sampler={self.sampler!r} cannot say when it ends")
-        if self.sampler_options and self.sampler != "pymc":
-            raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
+        self._check_sampling()
         told = {"known": known, "components_per_class": components_per_class, "together": together, "errors": errors}
         if is_auto and (names := [f"{name}=" for name, value in told.items() if value is not None]):
             raise InvalidParameterError(f"{listed(names)} cannot go with n_components='auto' yet: give a number of components")
@@ -336,6 +336,7 @@ class BayesianGaussianMixture(UnknownNumber):
         if self.max_components is not None:
             raise InvalidParameterError("max_components is for n_components='auto'; with a number of components leave it out")
         K = int(self.n_components)
+        fixed = None if self.fixed is None else Fixed.of(self.fixed, K, rows.n_features, self.family_)
         priors, conjugate = self._priors(rows, K)
         em = self._em(rows, K)
         advise_on_parameters(em.params_.weights * rows.total, rows, self.family_, "the prior")
@@ -353,9 +354,25 @@ class BayesianGaussianMixture(UnknownNumber):
             sampler=sampler,
             conjugate=conjugate,
             options=self.sampler_options,
+            fixed=fixed,
             on_forecast=TimeAdvice(self.family_.name, self.family_.n_parameters(K, rows.n_features), len(rows), self.max_time),
         )
         return self.take(draws, SAMPLERS[sampler], rows, em, priors if conjugate is None else conjugate)
+
+    def _check_sampling(self) -> None:
+        """Refuse settings that the sampler does not know."""
+        if self.keep_interrupted and self.sampler not in ("hmc", "nuts"):
+            raise InvalidParameterError(
+                f"keep_interrupted is for sampler='hmc' and 'nuts'; sampler={self.sampler!r} cannot keep what it has"
+            )
+        if self.max_time is not None and self.sampler != "hmc":
+            raise InvalidParameterError(f"max_time is for sampler='hmc'; sampler={self.sampler!r} cannot say when it ends")
+        if self.sampler_options and self.sampler != "pymc":
+            raise InvalidParameterError(f"sampler_options are for sampler='pymc'; sampler={self.sampler!r} takes none")
+        if self.fixed is not None and self.sampler != "hmc":
+            raise InvalidParameterError(f"fixed parameters are for sampler='hmc'; sampler={self.sampler!r} cannot keep them")
+        if self.n_components == "auto" and self.fixed is not None:
+            raise InvalidParameterError("fixed goes with a number of components: give n_components, or leave it out")
 
     def settings_for(self, seed: int, *, progressbar: bool | None = None) -> SamplerSettings:
         """Return what a sampler needs to know beside rows and model.
@@ -503,7 +520,8 @@ class BayesianGaussianMixture(UnknownNumber):
         # Labels are the same to all rows, so some of many tell which component is which.
         some, raw = rows.some(ROWS_FOR_LABELS), draws.params
         reference = em.params_.responsibilities(some.chunk)
-        self.params_ = raw.permute(align(some.chunk, raw, reference, some.weights))
+        alike = None if self.fixed is None else Fixed.of(self.fixed, raw.n_components, rows.n_features, self.family_).is_alike
+        self.params_ = raw.permute(align(some.chunk, raw, reference, some.weights, alike=alike))
         self._number, self._grouping = everything, None
         if hasattr(self, "n_groups_"):
             del self.n_groups_  # of an earlier fit
@@ -562,6 +580,8 @@ class BayesianGaussianMixture(UnknownNumber):
         True
         """
         check_is_fitted(self, "params_")
+        if self.fixed is not None:
+            raise InvalidParameterError("log_evidence has no constant for parameters that are fixed: fit without them for it")
         if self._number is not None:
             raise InvalidParameterError(
                 "log_evidence is of a known number of components: number_of_components() has their probabilities"
@@ -648,7 +668,9 @@ class BayesianGaussianMixture(UnknownNumber):
         """Return the EM fit that gives the labels; if it is made here, ``known`` mixtures are started from, too."""
         em = self.init
         if em is None or not is_fit(em):
-            default = GaussianMixture(n_components, covariance_type=self.covariance_type, random_state=self.random_state)
+            default = GaussianMixture(
+                n_components, covariance_type=self.covariance_type, fixed=self.fixed, random_state=self.random_state
+            )
             em = default if em is None else clone(em)
             if "auto" in (self.n_components, em.n_components):
                 em.set_params(n_components=n_components, max_components=None)

@@ -128,7 +128,14 @@ def _may_be_renamed(rows: Chunk, n_components: int) -> np.ndarray:
     return (columns[:, :, None] == columns[:, None, :]).all(0)
 
 
-def align(X: FloatArray | Chunk, params: MixtureParams, reference: FloatArray, sample_weight: FloatArray | None = None) -> IntArray:
+def align(
+    X: FloatArray | Chunk,
+    params: MixtureParams,
+    reference: FloatArray,
+    sample_weight: FloatArray | None = None,
+    *,
+    alike: np.ndarray | None = None,
+) -> IntArray:
     """Find for every mixture of a batch the component order in which its responsibilities are closest to a reference.
 
     For each mixture the assignment j -> k of least Kullback-Leibler divergence ``sum_i r_ij log(r_ij / q_ik)`` is found exactly as a
@@ -145,6 +152,8 @@ def align(X: FloatArray | Chunk, params: MixtureParams, reference: FloatArray, s
         Responsibilities q at the same rows.
     sample_weight : array of shape (N,), optional
         How often each row counts.
+    alike : bool array of shape (K, K), optional
+        Which components may change names with each other; by default all.
 
     Returns
     -------
@@ -164,5 +173,7 @@ def align(X: FloatArray | Chunk, params: MixtureParams, reference: FloatArray, s
         rows, *flat.arrays(), logs if sample_weight is None else sample_weight[:, None] * logs, diagonal=params.is_diagonal
     )
     # The entropy of r does not depend on the assignment, so the divergence is least where sum r log q is greatest.
-    gain = np.where(_may_be_renamed(rows, params.n_components), gain, np.minimum(gain.min((1, 2), keepdims=True), 0.0) * 1e6 - 1e6)
+    may_be = _may_be_renamed(rows, params.n_components)
+    may_be = may_be if alike is None else may_be & alike
+    gain = np.where(may_be, gain, np.minimum(gain.min((1, 2), keepdims=True), 0.0) * 1e6 - 1e6)
     return assign(-gain).reshape(*params.batch_shape, params.n_components)

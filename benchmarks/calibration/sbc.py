@@ -90,17 +90,19 @@ class Design:
     """With which the data are fitted; the same by default. Anything else is a mistake made on purpose."""
     copies: int = 1
     """How often each row counts in the fit; anything but 1 is a mistake made on purpose."""
-    told: Literal["known", "together", "errors"] | None = None
-    """What the fit is told of the rows: labels of a third of them, that every six are of one group, or their errors of measurement."""
+    told: Literal["known", "together", "errors", "fixed"] | None = None
+    """What the fit is told of the rows: labels of a third of them, that every six are of one group, their errors of measurement, or mean and
+    covariance of the first group."""
     told_wrong: bool = False
-    """Whether it is told something else than the truth, on purpose: a tenth of the labels are others; sets or errors are not told."""
+    """Whether it is told something else than the truth, on purpose: a tenth of the labels are others; sets or errors are not told; the mean
+    is a standard deviation off."""
 
     @property
     def is_right(self) -> bool:
         """Whether the data are fitted with the model that they come from."""
         return self.fitted is None and self.copies == 1 and not self.told_wrong
 
-    def simulate(self, rng: np.random.Generator) -> tuple[MixtureParams, FloatArray, dict[str, FloatArray]]:
+    def simulate(self, rng: np.random.Generator) -> tuple[MixtureParams, FloatArray, dict[str, Any]]:
         """Draw a mixture of batch shape ``()`` from the prior, data (N, D) from it, and what a fit is told of them."""
         anything = rng.standard_normal((50, self.n_features))  # by which the defaults of a prior would be scaled; there are none
         truth = self.priors.sample(anything, self.n_components, n_draws=1, random_state=rng)[0]
@@ -117,6 +119,9 @@ class Design:
             noise = rng.standard_normal(X.shape)
             X = truth.means[labels] + (truth.scale_tril[labels] @ noise[..., None])[..., 0]
             return truth, X, {} if self.told_wrong else {"together": sets}
+        if self.told == "fixed":
+            mean = truth.means[0] + (truth.sds[0] if self.told_wrong else 0.0)
+            return truth, X, {"fixed": {"means": {0: mean}, "covariances": {0: truth.covariances[0]}}}
         errors = rng.uniform(0.2, 1.5, X.shape)
         X = X + errors * rng.standard_normal(X.shape)
         return truth, X, {} if self.told_wrong else {"errors": errors}
@@ -142,6 +147,7 @@ DESIGNS = (
     Design("2 groups in 2 columns, with labels of a third of the rows", 2, 2, 100, told="known"),
     Design("2 groups in 2 columns, every six rows of one group", 2, 2, 120, told="together"),
     Design("2 groups in 2 columns, with errors of measurement", 2, 2, 100, told="errors"),
+    Design("2 groups in 2 columns, one of which is known", 2, 2, 100, told="fixed"),
 )
 """What must come out calibrated."""
 
@@ -151,6 +157,7 @@ CONTROLS = (
     Design("A tenth of the labels are wrong", 2, 2, 100, told="known", told_wrong=True),
     Design("Rows that belong together taken one by one", 2, 2, 120, told="together", told_wrong=True),
     Design("Errors of measurement ignored", 2, 2, 100, told="errors", told_wrong=True),
+    Design("A known group is elsewhere", 2, 2, 100, told="fixed", told_wrong=True),
 )
 """What must be found out: fits with a mistake made on purpose."""
 
@@ -222,16 +229,18 @@ def run_replicate(design: Design, seed: np.random.SeedSequence) -> Outcome:
     simulation, sampler, bootstrap, ties = seed.spawn(4)
     truth, X, told = design.simulate(np.random.default_rng(simulation))
     start, chains = (int(number) for number in sampler.generate_state(2))
+    fixed = told.pop("fixed", None)
     with warnings.catch_warnings():
         for category in (ConvergenceWarning, DataAdvice):  # what answers are worth is what is measured here
             warnings.simplefilter("ignore", category)
-        em = GaussianMixture(design.n_components, covariance_type=_FAMILY, random_state=start).fit(X, **told)
+        em = GaussianMixture(design.n_components, covariance_type=_FAMILY, fixed=fixed, random_state=start).fit(X, **told)
     posterior, free, ess, converged = _fit_posterior(design, X, em, chains, told)
     assert isinstance(posterior.priors_, ResolvedPriors)
     known, weight = posterior.rows_.known, np.full(len(X), float(design.copies))
     true_free = quantities_of_truth(truth, X, weight, posterior.priors_, family(_FAMILY), known)
     rng, rows = np.random.default_rng(ties), Chunk(X, known=known)
-    labelled = truth.permute(align(rows, truth.reshape(1), em.params_.responsibilities(rows))[0])
+    alike = None if fixed is None else np.eye(design.n_components, dtype=bool)
+    labelled = truth.permute(align(rows, truth.reshape(1), em.params_.responsibilities(rows), alike=alike)[0])
     stacked = np.stack([values.ravel() for values in free.values()], axis=-1)
     covered = {("posterior", "label-free quantities"): held(stacked, np.array(list(true_free.values())))}
     covered |= _by_posterior(posterior.params_.reshape(-1), labelled)
@@ -242,14 +251,14 @@ def run_replicate(design: Design, seed: np.random.SeedSequence) -> Outcome:
 
 
 def _fit_posterior(
-    design: Design, X: FloatArray, em: GaussianMixture, seed: int, told: dict[str, FloatArray]
+    design: Design, X: FloatArray, em: GaussianMixture, seed: int, told: dict[str, Any]
 ) -> tuple[BayesianGaussianMixture, dict[str, FloatArray], float, bool]:
     """Return a posterior with as many independent draws as are ranked, its quantities, how many it has, and whether its verdict is good.
 
     How long chains are run depends on the data and the sampler, never on the truth, so that ranks stay uniform.
     """
     weight = None if design.copies == 1 else np.full(len(X), design.copies)
-    settings: dict[str, Any] = {"chains": _CHAINS, "cores": 1, "random_state": seed, "progressbar": False}
+    settings: dict[str, Any] = {"chains": _CHAINS, "cores": 1, "random_state": seed, "progressbar": False, "fixed": em.fixed}
     priors = design.priors if design.fitted is None else design.fitted
     for draws in _LENGTHS:
         with warnings.catch_warnings(record=True) as caught:

@@ -91,8 +91,8 @@ class Design:
     copies: int = 1
     """How often each row counts in the fit; anything but 1 is a mistake made on purpose."""
     told: Literal["known", "together", "errors", "fixed"] | None = None
-    """What the fit is told of the rows: labels of a third of them, that every six are of one group, their errors of measurement, or mean and
-    covariance of the first group."""
+    """What the fit is told: labels of a third of the rows, that every six are of one group, their errors of measurement, or the mean and
+    the covariance of the first group."""
     told_wrong: bool = False
     """Whether it is told something else than the truth, on purpose: a tenth of the labels are others; sets or errors are not told; the mean
     is a standard deviation off."""
@@ -196,10 +196,8 @@ def quantities_of_truth(
     rows = Chunk(X, known=known)
     log_likelihood, r = truth.log_density(rows) @ weight, truth.responsibilities(rows)
     entropy = -np.where(r > 0, r * np.log(np.where(r > 0, r, 1.0)), 0.0).sum(1).mean()
-    of_truth = {
-        name: np.full((1, 1), value) for name, value in (("log_likelihood", log_likelihood), ("lp", lp), ("entropy", entropy))
-    }
-    free = label_free(truth.reshape(1, 1), X, **of_truth)
+    one = np.ones((1, 1))
+    free = label_free(truth.reshape(1, 1), X, log_likelihood=log_likelihood * one, lp=lp * one, entropy=entropy * one)
     return {name: float(values[0, 0]) for name, values in quantities(free).items()}
 
 
@@ -284,10 +282,11 @@ def rank(draws: FloatArray, truth: float, rng: np.random.Generator) -> int:
 
 
 def held(draws: FloatArray, truth: FloatArray) -> FloatArray:
-    """Return which central intervals of draws (T, ...) hold the truth (...), as numbers (levels, n)."""
+    """Return which central intervals of draws (T, ...) hold the truth (...), as numbers (levels, n); NaN for what was given."""
     tails = (1 - np.array(LEVELS)) / 2
     lower, upper = np.quantile(draws, [tails, 1 - tails], axis=0)
-    return ((lower <= truth) & (truth <= upper)).reshape(len(LEVELS), -1).astype(float)
+    found = ((lower <= truth) & (truth <= upper)).reshape(len(LEVELS), -1).astype(float)
+    return np.where(np.ptp(draws, axis=0).ravel() > 1e-12 * np.abs(draws).max(0).ravel(), found, np.nan)
 
 
 def held_by_normal(estimate: FloatArray, error: FloatArray, truth: FloatArray) -> FloatArray:

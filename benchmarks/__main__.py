@@ -17,6 +17,7 @@ from benchmarks import (
     gradient,
     how_many,
     interface,
+    known,
     large,
     maxima,
     mclust,
@@ -46,6 +47,7 @@ PARTS = {
     "samplers": samplers.rows,
     "tables": real_tables.rows,
     "number": unknown_number.rows,
+    "known": known.rows,  # hundreds of fits
     "how-many": how_many.rows,  # hundreds of searches and posteriors
     "ess": posterior.effective_draws,  # the textbook model alone samples for many minutes here
     "planted": planted.rows,  # thousands of fits, and of their judges
@@ -55,7 +57,7 @@ PARTS = {
     "large": large.rows,
     "scale": scale.rows,  # gigabytes of files, a cluster, Spark
 }
-ASKED_FOR = ("how-many", "planted", "awkward", "maxima", "trust", "large", "scale")
+ASKED_FOR = ("known", "how-many", "planted", "awkward", "maxima", "trust", "large", "scale")
 """Parts that run only when they are named (`make bench-search`, `make bench-scale`)."""
 GROWTH = {
     "em": em.growth,

@@ -29,7 +29,7 @@ MOST_TIMES = 3.0
 HALVES, NEVER_WORSE = 200, 0.95
 STUDIES = {"2 columns, errors of 0.1 to 1 times the spread": (2, 0.1, 1.0), "3 columns, 0.3 to 2 times": (3, 0.3, 2.0)}
 STUDIES |= {"4 columns, 0.5 to 3 times": (4, 0.5, 3.0)}
-DATA_SETS, ROWS = 40, 2_000
+DATA_SETS, ROWS = 30, 2_000
 """Data sets of each study, and their rows: the posterior of one takes ten seconds of one core."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,8 @@ class MixtureParams:
         In the units of the data.
     scale_tril : array of shape (..., K, D, D)
         Lower triangular Cholesky factors L of the covariances, ``Sigma = L L'``, with positive diagonals.
+    shares : array of shape (..., S, K), optional
+        Weights that rows have which know that they are of one of S kinds (samples, say); ``weights`` are those of all other rows.
 
     Raises
     ------
@@ -56,14 +58,16 @@ class MixtureParams:
     weights: FloatArray
     means: FloatArray
     scale_tril: FloatArray
+    shares: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("weights", "means", "scale_tril"):
+        for name in ("weights", "means", "scale_tril") if self.shares is None else ("weights", "means", "scale_tril", "shares"):
             array = np.array(getattr(self, name), dtype=float, order="C")
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         _check_shapes(self.weights, self.means, self.scale_tril)
         _check_values(self.weights, self.means, self.scale_tril)
+        _check_shares(self.weights, self.shares)
 
     @classmethod
     def from_covariances(cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> MixtureParams:
@@ -228,7 +232,9 @@ class MixtureParams:
         """Return the mixtures at ``index`` of the batch."""
         if not self.batch_shape:
             raise IndexError("a single mixture has no batch to index")
-        return MixtureParams(self.weights[index], self.means[index], self.scale_tril[index])
+        return MixtureParams(
+            self.weights[index], self.means[index], self.scale_tril[index], None if self.shares is None else self.shares[index]
+        )
 
     def reshape(self, *batch_shape: int) -> MixtureParams:
         """Return the same mixtures with another batch shape; ``reshape(-1)`` makes it flat.
@@ -246,6 +252,7 @@ class MixtureParams:
             self.weights.reshape(*batch_shape, K),
             self.means.reshape(*batch_shape, K, D),
             self.scale_tril.reshape(*batch_shape, K, D, D),
+            None if self.shares is None else self.shares.reshape(*batch_shape, *self.shares.shape[-2:]),
         )
 
     def permute(self, order: ArrayLike) -> MixtureParams:
@@ -265,6 +272,7 @@ class MixtureParams:
             np.take_along_axis(self.weights, order, -1),
             np.take_along_axis(self.means, order[..., None], -2),
             np.take_along_axis(self.scale_tril, order[..., None, None], -3),
+            None if self.shares is None else np.take_along_axis(self.shares, order[..., None, :], -1),
         )
 
     def canonical_order(self) -> IntArray:
@@ -306,7 +314,7 @@ class MixtureParams:
         D = self.n_features
         if factor.shape != (D, D) or not has_full_rank(factor):
             raise InvalidParameterError(f"factor must be a {D} x {D} matrix of full rank")
-        return MixtureParams(self.weights, self.means @ factor.T + shift, marginal.lower_factor(factor @ self.scale_tril))
+        return replace(self, means=self.means @ factor.T + shift, scale_tril=marginal.lower_factor(factor @ self.scale_tril))
 
     def thin(self, most: int) -> MixtureParams:
         """Return at most so many mixtures of a batch, evenly spaced, as a flat batch.
@@ -354,8 +362,8 @@ class MixtureParams:
         """
         rows = self._rows(X)
         if not self.batch_shape:
-            return evaluate(rows, *self.arrays(), diagonal=self.is_diagonal)[1]
-        out = log_density_draws(rows, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
+            return evaluate(rows, *self.arrays(rows), diagonal=self.is_diagonal)[1]
+        out = log_density_draws(rows, *self.reshape(-1).arrays(rows), diagonal=self.is_diagonal)
         return out.reshape(*self.batch_shape, len(rows))
 
     def responsibilities(self, X: ArrayLike | Chunk) -> FloatArray:
@@ -372,8 +380,8 @@ class MixtureParams:
         """
         rows = self._rows(X)
         if not self.batch_shape:
-            return evaluate(rows, *self.arrays(), diagonal=self.is_diagonal, responsibilities=True)[0]
-        out = responsibility_draws(rows, *self.reshape(-1).arrays(), diagonal=self.is_diagonal)
+            return evaluate(rows, *self.arrays(rows), diagonal=self.is_diagonal, responsibilities=True)[0]
+        out = responsibility_draws(rows, *self.reshape(-1).arrays(rows), diagonal=self.is_diagonal)
         return out.reshape(*self.batch_shape, len(rows), self.n_components)
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> tuple[FloatArray, IntArray]:
@@ -403,14 +411,30 @@ class MixtureParams:
         factors = np.take_along_axis(self.scale_tril, labels[..., None, None], -3)
         return means + (factors @ normal[..., None])[..., 0], labels
 
-    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def arrays(self, rows: Chunk | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return copies that may be written to: the kernels are compiled once more for read-only arrays.
+
+        Parameters
+        ----------
+        rows : Chunk, optional
+            That are to be passed over. Where they know which of the shares they have, the log-weights are those of all shares, (..., S K).
 
         Returns
         -------
         log_weights, means, scale_tril : array of shape (..., K), (..., K, D) and (..., K, D, D)
         """
-        return self.log_weights, self.means.copy(), self.scale_tril.copy()
+        return self._log_weights_for(rows), self.means.copy(), self.scale_tril.copy()
+
+    def _log_weights_for(self, rows: Chunk | None) -> FloatArray:
+        n = 0 if rows is None or rows.known is None else rows.known.n_shares
+        if n == 0:
+            return self.log_weights
+        if self.shares is None:
+            return np.tile(self.log_weights, n)
+        if self.shares.shape[-2] != n:
+            raise InvalidDataError(f"the rows have {n} shares, and the mixture {self.shares.shape[-2]}")
+        with np.errstate(divide="ignore"):
+            return np.log(self.shares).reshape(*self.batch_shape, -1)
 
     def _rows(self, X: ArrayLike | Chunk) -> Chunk:
         chunk = as_chunk(X)
@@ -443,6 +467,15 @@ def _check_shapes(weights: FloatArray, means: FloatArray, scale_tril: FloatArray
         raise InvalidParameterError(f"means must have shape (..., K, D) beside weights {weights.shape}, got {means.shape}")
     if scale_tril.shape != (*means.shape, means.shape[-1]):
         raise InvalidParameterError(f"scale_tril must have shape (..., K, D, D) beside means {means.shape}, got {scale_tril.shape}")
+
+
+def _check_shares(weights: FloatArray, shares: FloatArray | None) -> None:
+    if shares is None:
+        return
+    if shares.ndim != weights.ndim + 1 or (*shares.shape[:-2], shares.shape[-1]) != weights.shape:
+        raise InvalidParameterError(f"shares must have shape (..., S, K) beside weights {weights.shape}, got {shares.shape}")
+    if not (np.isfinite(shares).all() and (shares >= 0).all() and np.allclose(shares.sum(-1), 1.0, atol=_WEIGHT_SUM_TOLERANCE)):
+        raise InvalidParameterError("shares must be at least zero and add up to one")
 
 
 def _check_values(weights: FloatArray, means: FloatArray, scale_tril: FloatArray) -> None:

@@ -8,7 +8,7 @@ the rounding itself, ``h / sqrt(12)`` (Sheppard 1898, Proceedings of the London 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -343,7 +343,7 @@ def with_rounding(mixture: MixtureParams, rounding: FloatArray) -> MixtureParams
     """
     if _along_columns(mixture, rounding):
         sds = np.sqrt(mixture.sds**2 + np.diag(rounding))
-        return MixtureParams(mixture.weights, mixture.means, sds[..., None] * np.eye(mixture.n_features))
+        return replace(mixture, scale_tril=sds[..., None] * np.eye(mixture.n_features))
     values, vectors = np.linalg.eigh(rounding)
     root = np.broadcast_to(vectors * np.sqrt(np.maximum(values, 0.0)), mixture.scale_tril.shape)
     return MixtureParams.from_roots(mixture.weights, mixture.means, np.concatenate([mixture.scale_tril, root], axis=-1))
@@ -361,7 +361,7 @@ def without_rounding(mixture: MixtureParams, rounding: FloatArray) -> MixturePar
     if _along_columns(mixture, rounding):
         sds = mixture.sds
         left = np.sqrt(np.maximum(sds**2 - np.diag(rounding), (_LEAST_SD * sds) ** 2))
-        return MixtureParams(mixture.weights, mixture.means, left[..., None] * np.eye(mixture.n_features))
+        return replace(mixture, scale_tril=left[..., None] * np.eye(mixture.n_features))
     # In coordinates in which the component is round, what rounding takes away is a matrix with eigenvalues between 0 and 1.
     factors = mixture.scale_tril
     half = np.linalg.solve(factors, np.broadcast_to(rounding, factors.shape))

@@ -44,6 +44,10 @@ class Problem(NamedTuple):
     rounding: np.ndarray
     """The frame's center and matrix, and the covariance of the rounding; all empty where there is neither."""
     order: np.ndarray
+    mixing: np.ndarray
+    """What weights depend on: kind (:data:`SAMPLES`, :data:`COVARIATES`), number of shares, of covariates, and the prior's two numbers."""
+    design: np.ndarray
+    """Of covariates (shares x covariates)."""
     fixed: np.ndarray
     """Log-weights (K,) that are fixed, NaN for those that are not; empty if none is."""
     weight: np.ndarray
@@ -59,6 +63,9 @@ HEADER = LENGTH + 1
 
 LOG_NORMAL, VARIANCES = 3, 6
 """Kinds of priors of standard deviations, which may be joint: log-normal ones, and those under which variances are inverse gamma."""
+
+SAMPLES, COVARIATES = 1, 2
+"""What weights may depend on."""
 
 _statistics_at, _score_at = function_at(STATISTICS), function_at(SCORE)
 
@@ -254,7 +261,7 @@ def unpack(user):
     sizes = (int(user[0]), int(user[1]), int(user[2]), int(user[3]), int(user[4]), int(user[5]))
     priors = (_array(user, 0), _array(user, 1), _array(user, 2), _array(user, 3), _array(user, 4), _array(user, 5))
     etas, frame = (_array(user, 6), _array(user, 7)), (_array(user, 8), _array(user, 9), _array(user, 10))
-    rest = (_array(user, 11), _array(user, 12), _array(user, 13), _array(user, 14))
+    rest = (_array(user, 11), _array(user, 12), _array(user, 13), _array(user, 14), _array(user, 15), _array(user, 16))
     return Problem(*sizes, user[6], user[7], *priors, *etas, *frame, *rest)
 
 
@@ -480,6 +487,97 @@ def pull_back_scales(q, g_scale, problem, point, gradient):
 
 
 @compiled()
+def digamma(x):
+    """Return the derivative of the log of the gamma function at x > 0: the recurrence up to 6, then Stirling's series."""
+    value = 0.0
+    while x < 6.0:
+        value -= 1.0 / x
+        x += 1.0
+    z = 1.0 / (x * x)
+    return value + math.log(x) - 0.5 / x - z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z * (1 / 240 - z / 132))))
+
+
+@compiled()
+def shares_at(q, problem, logs):
+    """Fill the logs of the weights of all shares (S K), by the transform of PyMC's simplex."""
+    K, kind, S, P = problem.K, int(problem.mixing[0]), int(problem.mixing[1]), int(problem.mixing[2])
+    n = K - 1
+    first = q.shape[0] - (S * n + 1 if kind == SAMPLES else P * n)
+    for s in range(S):
+        own, last, top = logs[s * K : (s + 1) * K], 0.0, -np.inf
+        for k in range(n):
+            if kind == SAMPLES:
+                y = q[first + s * n + k]
+            else:
+                y = q[k]
+                for p in range(P):
+                    y += problem.design[s * P + p] * q[first + p * n + k]
+            own[k] = y
+            last -= y
+        own[n] = last
+        total = 0.0
+        for k in range(K):
+            top = max(top, own[k])
+        for k in range(K):
+            total += math.exp(own[k] - top)
+        for k in range(K):
+            own[k] -= top + math.log(total)
+
+
+@compiled()
+def pull_back_shares(q, problem, logs, counts, log_weights, base, gradient):
+    """Add to the gradient what counts of labels (S K) and the priors of the shares give; returns their log-density, without constants.
+
+    Samples have weights that are Dirichlet about the weights of all, with a concentration whose log is normal. Coefficients of covariates
+    are normal, and those of all components add up to zero, so that none of them is another than the others. ``base`` (K,) gets the
+    derivatives in the logs of the weights of all.
+    """
+    K, kind, S, P = problem.K, int(problem.mixing[0]), int(problem.mixing[1]), int(problem.mixing[2])
+    n, value = K - 1, 0.0
+    first = q.shape[0] - (S * n + 1 if kind == SAMPLES else P * n)
+    if kind == SAMPLES:
+        last = q.shape[0] - 1
+        u = (q[last] - problem.mixing[3]) / problem.mixing[4]
+        concentration = math.exp(q[last])
+        value += S * math.lgamma(concentration) - 0.5 * u * u
+        gradient[last] += S * concentration * digamma(concentration) - u / problem.mixing[4]
+        for k in range(K):
+            a = concentration * math.exp(log_weights[k])
+            slope = -S * a * digamma(a)
+            value -= S * math.lgamma(a)
+            for s in range(S):
+                value += a * logs[s * K + k]
+                slope += a * logs[s * K + k]
+                counts[s * K + k] += a
+            base[k] += slope
+            gradient[last] += slope
+    else:
+        for p in range(P):
+            total = 0.0
+            for k in range(n):
+                total += q[first + p * n + k]
+            value -= 0.5 * (total / problem.mixing[3]) ** 2
+            for k in range(n):
+                b = q[first + p * n + k]
+                value -= 0.5 * (b / problem.mixing[3]) ** 2
+                gradient[first + p * n + k] -= (b + total) / problem.mixing[3] ** 2
+    for s in range(S):
+        total = 0.0
+        for k in range(K):
+            total += counts[s * K + k]
+        end = counts[s * K + n] - math.exp(logs[s * K + n]) * total
+        for k in range(n):
+            slope = counts[s * K + k] - math.exp(logs[s * K + k]) * total - end
+            if kind == SAMPLES:
+                gradient[first + s * n + k] += slope
+            else:
+                gradient[k] += slope
+                for p in range(P):
+                    gradient[first + p * n + k] += problem.design[s * P + p] * slope
+    return value
+
+
+@compiled()
 def log_posterior(q, user, gradient):
     """Return the log-posterior density at q and fill its gradient; -inf or NaN where a number overflows."""
     problem = unpack(user)
@@ -491,19 +589,27 @@ def log_posterior(q, user, gradient):
     means, scale_tril = point.means, point.scale_tril
     if carried:
         means, scale_tril = carry(point.means, point.scale_tril, problem)
+    logs = point.log_weights
+    if problem.mixing.shape[0] > 0:
+        logs = np.empty(int(problem.mixing[1]) * K)
+        shares_at(q, problem, logs)
     addresses = user[FIRST_ADDRESS : FIRST_ADDRESS + 2].view(np.int64)
     # By Fisher's identity the E-step's statistics are the gradient of the likelihood; the rest is the chain rule.
     log_likelihood, counts, g_means, g_scale = _score_at(addresses[1])(
         _statistics_at(addresses[0]),
         problem.rows,
         problem.weight,
-        point.log_weights,
+        logs,
         means,
         scale_tril,
         problem.n_matrices == 0,
     )
     if carried:
         carry_back(point.means, point.scale_tril, scale_tril, g_means, g_scale, problem)
+    if problem.mixing.shape[0] > 0:
+        base = np.zeros(K)
+        value += pull_back_shares(q, problem, logs, counts, point.log_weights, base, gradient)
+        counts = base
     pull_back_weights(counts, problem, point, gradient)
     for k in range(K):
         for d in range(D):

@@ -14,6 +14,7 @@ from scipy.special import gammaln
 from bayesgmm.bayes import _compiled_log_posterior as _compiled
 from bayesgmm.bayes._compiled_hmc import SCORE_GIVEN_LABELS, draw_labels
 from bayesgmm.bayes.unconstrained_space import Space, spiral
+from bayesgmm.concomitant import Covariates, Samples
 from bayesgmm.expectation import Statistics, evaluation_pass, expectations, score
 from bayesgmm.frame import Frame
 from bayesgmm.kernels.compile import Pointer, plain
@@ -115,7 +116,8 @@ class LogPosterior:
     @property
     def can_draw_labels(self) -> bool:
         """Whether every row has one label of its own and counts once: a row that counts 1.5 times has none."""
-        is_of_labels = self.known is None or (self.known.sets is None and self.known.error_of is None)
+        known = self.known
+        is_of_labels = known is None or (known.sets is None and known.error_of is None and known.share_of is None)
         return is_of_labels and self.sample_weight is None and not np.isnan(self.X).any()
 
     @cached_property
@@ -280,6 +282,8 @@ def _packed(space: Space, compiled_score: Pointer, rows: FloatArray, weight: Flo
         turn=nothing if priors.is_direct else frame.factor,
         rounding=nothing if priors.is_direct else rounding,
         order=spiral(D) if D > 1 else nothing,
+        mixing=space.mixing,
+        design=space.concomitant.design if isinstance(space.concomitant, Covariates) else nothing,
         fixed=nothing if space.fixed is None or space.free_weights.all() else np.log(space.fixed.weights),
         weight=weight,
         rows=rows,
@@ -306,7 +310,18 @@ def _constant(space: Space) -> float:
         dirichlet = gammaln(own.sum()) - gammaln(own).sum() + np.log(max(len(own), 1)) if len(own) > 1 else 0.0
     normal = -np.log(priors.means_scale).sum() - 0.5 * K * D * np.log(2 * np.pi)
     which_eta = -np.log(len(priors.correlations.etas)) if space.n_matrices else 0.0
-    return float(dirichlet + normal + _sds_constant(space) + which_eta)
+    return float(dirichlet + normal + _sds_constant(space) + which_eta + _shares_constant(space))
+
+
+def _shares_constant(space: Space) -> float:
+    """The constants of weights that depend on something, and of their transforms."""
+    K, mixing = space.n_components, space.mixing
+    if isinstance(space.concomitant, Covariates):
+        n_covariates = len(space.concomitant.names)
+        return n_covariates * (-(K - 1) * (np.log(mixing[3]) + 0.5 * np.log(2 * np.pi)) + 0.5 * np.log(K))
+    if isinstance(space.concomitant, Samples):
+        return (space.concomitant.n_shares * np.log(K) if K > 1 else 0.0) - np.log(mixing[4]) - 0.5 * np.log(2 * np.pi)
+    return 0.0
 
 
 def _sds_constant(space: Space) -> float:

@@ -18,6 +18,7 @@ from bayesgmm.bayes.log_posterior import ChunkedLogPosterior, LogPosterior
 from bayesgmm.bayes.nuts import sample_nuts
 from bayesgmm.bayes.telescoping import sample_telescoping
 from bayesgmm.bayes.unconstrained_space import Space
+from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.fixed import Fixed
@@ -44,6 +45,7 @@ def sample(
     conjugate: ResolvedConjugatePriors | None = None,
     options: Mapping[str, Any] | None = None,
     fixed: Fixed | None = None,
+    concomitant: Concomitant | None = None,
     on_forecast: Callable[[Forecast], object] | None = None,
 ) -> Draws:
     """Draw from the posterior of a mixture given rows.
@@ -67,6 +69,8 @@ def sample(
         Arguments of ``pm.sample``, for "pymc".
     fixed : Fixed, optional
         Parameters that are given and kept, in the rows' units, for "hmc".
+    concomitant : Concomitant, optional
+        What the weights depend on, if on anything.
     on_forecast : callable, optional
         Is told by "hmc", after every round, how long sampling will take.
 
@@ -86,7 +90,7 @@ def sample(
     if sampler == "gibbs" or not rows.is_in_memory or rows.has_gaps:
         frame = Frame.from_moments(center, covariance, "scale" if family.invariance == "scale" else "columns")
     inside = own.seen_in(frame)
-    space = Space(inside, family, None if fixed is None else _fixed_in(fixed, frame, inside, family))
+    space = Space(inside, family, None if fixed is None else _fixed_in(fixed, frame, inside, family), concomitant)
     X = frame.standardise((rows if rows.is_in_memory else rows.some(ROWS_COMPARED)).values)
     known = None if rows.known is None else rows.known.turned(frame.inverse)
     density = LogPosterior(X, space, rows.weights, known) if rows.is_in_memory else ChunkedLogPosterior(rows, space, frame)

@@ -8,11 +8,14 @@ the mixture in the frame of the priors, before rounding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.special import softmax
 
+from bayesgmm.bayes._compiled_log_posterior import COVARIATES, SAMPLES
+from bayesgmm.concomitant import Concomitant, Covariates
 from bayesgmm.covariance import Family
 from bayesgmm.fixed import Fixed
 from bayesgmm.params import MixtureParams
@@ -20,6 +23,14 @@ from bayesgmm.priors import ResolvedPriors
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["Space", "spiral"]
+
+
+COEFFICIENTS = 2.5
+"""Standard deviation of coefficients before the data, of covariates with a standard deviation of one (as is the scale of Gelman, Jakulin,
+Pittau and Su 2008, Annals of Applied Statistics 2, 1360-1383)."""
+CONCENTRATION = float(np.log(30.0)), 1.5
+"""Mean and standard deviation of the log of the concentration of samples' weights: from all but unrelated to all but equal."""
+_LEAST_SHARE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +46,16 @@ class Space:
         Parameters that are given and kept, in the coordinates of the data. They are coordinates of q like the others, which no chain moves:
         the prior is that of all components, given those that are fixed. Weights are those that the fixed ones leave, shared out among the
         others by the same transform; numbers of the fixed ones in q are zero and say nothing.
+    concomitant : Concomitant, optional
+        What the weights of rows depend on. Of samples q ends with the weights of each, (S, K - 1) by the same transform, and the log of
+        their concentration about the weights of all; of covariates with coefficients (P, K - 1), of which those of all components add
+        up to zero, and its first numbers are the weights where covariates are at their means.
     """
 
     priors: ResolvedPriors
     family: Family
     fixed: Fixed | None = None
+    concomitant: Concomitant | None = None
 
     @property
     def n_components(self) -> int:
@@ -52,10 +68,27 @@ class Space:
         return self.priors.means_loc.shape[1]
 
     @property
-    def sizes(self) -> tuple[int, int, int, int]:
-        """Numbers in q for weights, means, standard deviations and correlations."""
+    def sizes(self) -> tuple[int, int, int, int, int]:
+        """Numbers in q for weights, means, standard deviations and correlations, and for what weights depend on."""
         K, D = self.n_components, self.n_features
-        return K - 1, K * D, int(np.prod(self.sds_shape)), self.n_matrices * self.n_pairs
+        return K - 1, K * D, int(np.prod(self.sds_shape)), self.n_matrices * self.n_pairs, self.n_extra
+
+    @property
+    def n_extra(self) -> int:
+        """Numbers in q for what weights depend on."""
+        K = self.n_components
+        if isinstance(self.concomitant, Covariates):
+            return len(self.concomitant.names) * (K - 1)
+        return 0 if self.concomitant is None else self.concomitant.n_shares * (K - 1) + 1
+
+    @cached_property
+    def mixing(self) -> FloatArray:
+        """What the compiled density knows of the weights' dependence; empty for none."""
+        if self.concomitant is None:
+            return np.empty(0)
+        if isinstance(self.concomitant, Covariates):
+            return np.array([COVARIATES, self.concomitant.n_shares, len(self.concomitant.names), COEFFICIENTS, 0.0])
+        return np.array([SAMPLES, self.concomitant.n_shares, 0, *CONCENTRATION])
 
     @cached_property
     def n_dim(self) -> int:
@@ -99,14 +132,23 @@ class Space:
         first_corr = first_sd + self.sizes[2]
         n_covariances = K if self.family.has_own_scales else 1
         sds = np.arange(first_sd, first_corr).reshape(n_covariances, -1)
-        corr = np.arange(first_corr, self.n_dim).reshape(self.n_matrices, self.n_pairs)
+        end = first_corr + self.sizes[3]
+        corr = np.arange(first_corr, end).reshape(self.n_matrices, self.n_pairs)
         means = np.arange(K - 1, first_sd).reshape(K, D)
         if self.n_matrices == n_covariances:
             covariances = list(np.hstack([sds, corr]))
         else:
             covariances = [*sds, *corr]
         weights = np.argsort(~self.free_weights[:-1], kind="stable")
-        return [block for block in (weights, *means, *covariances) if len(block)]
+        return [block for block in (weights, *means, *covariances, *self._extra_blocks(end)) if len(block)]
+
+    def _extra_blocks(self, start: int) -> list[IntArray]:
+        """Return the positions of the weights of each sample, and of their concentration; or of all coefficients."""
+        n = self.n_components - 1
+        if isinstance(self.concomitant, Covariates) or self.concomitant is None:
+            return [np.arange(start, self.n_dim)]
+        own = np.arange(start, self.n_dim - 1).reshape(self.concomitant.n_shares, n)
+        return [*own, np.array([self.n_dim - 1])]
 
     def moves(self) -> list[FloatArray]:
         """Return for each of the blocks the directions (n, a) in which a chain may move: all of them, unless something is fixed."""
@@ -122,6 +164,7 @@ class Space:
         if K == 1:
             kept = kept[1:]
         blocks = self.blocks()
+        kept += [False] * (len(blocks) - len(kept))
         return [
             along if is_kept is None else np.zeros((len(block), 0)) if is_kept else np.eye(len(block))
             for block, is_kept in zip(blocks, kept, strict=True)
@@ -139,7 +182,7 @@ class Space:
 
     def constrain(self, q: FloatArray) -> MixtureParams:
         """Return the mixtures of vectors q ``(..., n_dim)``."""
-        y, means, log_sds, corr = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
+        y, means, log_sds, corr, extra = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
         z = np.concatenate([y, -y.sum(-1, keepdims=True)], axis=-1)
         z = np.where(self.free_weights, z, -np.inf) if self.free_weights.any() else z
         weights = np.exp(z - z.max(-1, keepdims=True))
@@ -147,7 +190,22 @@ class Space:
         sds = self.family.full_sds(np.exp(log_sds).reshape(*batch, *self.sds_shape), K, D)
         scale_tril = sds[..., None] * self._correlation_factors(corr, batch)
         mixture = MixtureParams(weights / weights.sum(-1, keepdims=True), means.reshape(*batch, K, D), scale_tril)
+        if self.concomitant is not None:
+            mixture = self._with_shares(mixture, z, extra)
         return self._keeping(self.priors.to_data(mixture))
+
+    def _with_shares(self, mixture: MixtureParams, z: FloatArray, extra: FloatArray) -> MixtureParams:
+        """Return the mixtures with the weights of each share; of covariates the weights of all are those of the rows on average."""
+        K, batch = self.n_components, extra.shape[:-1]
+        if isinstance(self.concomitant, Covariates):
+            free = extra.reshape(*batch, -1, K - 1)
+            coefficients = np.concatenate([free, -free.sum(-1, keepdims=True)], axis=-1)
+            shares = self.concomitant.shares(np.concatenate([z[..., None, :], coefficients], axis=-2))
+            counts = np.bincount(self.concomitant.share_of, minlength=self.concomitant.n_shares)
+            weights = np.einsum("s,...sk->...k", counts / counts.sum(), shares)
+            return replace(mixture, weights=weights / weights.sum(-1, keepdims=True), shares=shares)
+        free = extra[..., :-1].reshape(*batch, -1, K - 1)
+        return replace(mixture, shares=softmax(np.concatenate([free, -free.sum(-1, keepdims=True)], axis=-1), axis=-1))
 
     def _keeping(self, mixture: MixtureParams) -> MixtureParams:
         """Return mixtures of the data with what is fixed to the last digit."""
@@ -163,7 +221,7 @@ class Space:
 
     def scale_tril(self, q: FloatArray) -> FloatArray:
         """Return the Cholesky factors (matrices, D, D) of the free covariances at q (n_dim,), in the frame of the priors."""
-        sds, corr = np.split(q, np.cumsum(self.sizes)[1:-1])[1:]
+        sds, corr = np.split(q, np.cumsum(self.sizes)[1:4])[1:3]
         factors = self._correlation_factors(corr, ())[: self.n_matrices]
         return (
             factors * np.exp(sds).reshape(len(factors), -1, 1) if len(factors) else np.empty((0, self.n_features, self.n_features))
@@ -185,6 +243,16 @@ class Space:
             ratios = factors / np.diagonal(factors, axis1=-2, axis2=-1)[..., None]
             rows, columns = spiral(self.n_features).T
             parts.append(ratios[..., rows, columns].reshape(*batch, -1))
+        if self.concomitant is not None:
+            assert params.shares is not None
+            if isinstance(self.concomitant, Covariates):
+                coefficients = self.concomitant.coefficients(params.shares)
+                parts[0] = coefficients[..., 0, :-1]
+                parts.append(coefficients[..., 1:, :-1].reshape(*batch, -1))
+            else:
+                logs = np.log(np.maximum(params.shares, _LEAST_SHARE))
+                parts.append((logs - logs.mean(-1, keepdims=True))[..., :-1].reshape(*batch, -1))
+                parts.append(np.full((*batch, 1), CONCENTRATION[0]))
         return np.concatenate(parts, axis=-1)
 
     def reordered(self, q: FloatArray, order: IntArray) -> FloatArray:
@@ -193,7 +261,7 @@ class Space:
         Component k of a result is component ``order[k]`` of what it came from.
         """
         batch, D = q.shape[:-1], self.n_features
-        y, means, log_sds, corr = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
+        y, means, log_sds, corr, _ = np.split(q, np.cumsum(self.sizes)[:-1], axis=-1)
         z = np.concatenate([y, -y.sum(-1, keepdims=True)], axis=-1)[..., order]
         parts = [z[..., :-1], means.reshape(*batch, -1, D)[..., order, :].reshape(*batch, -1)]
         for part, moves in ((log_sds, self.family.has_own_scales), (corr, self.n_matrices > 1)):

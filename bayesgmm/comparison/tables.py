@@ -57,7 +57,7 @@ def match(em: GaussianMixture, posterior: BayesianGaussianMixture, X: ArrayLike 
     chunk = Chunk(rows, known=known)
     reference = em.params_.responsibilities(chunk)
     flat = posterior.params_.reshape(-1)
-    moments = responsibility_moments(chunk, *flat.arrays(), diagonal=flat.is_diagonal)
+    moments = responsibility_moments(chunk, *flat.arrays(chunk), diagonal=flat.is_diagonal)
     order = _order(em, posterior, reference, moments.mean)
     return MatchedFits(
         X=rows,

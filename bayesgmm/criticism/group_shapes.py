@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
@@ -13,7 +15,7 @@ from bayesgmm.expectation import values_behind
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions import draw_labels
 from bayesgmm.random import generator
-from bayesgmm.rows import Chunk, Known, as_chunk
+from bayesgmm.rows import Chunk, as_chunk
 from bayesgmm.typing import FloatArray, RandomState
 
 __all__ = ["group_shapes", "shapes_of"]
@@ -120,8 +122,8 @@ def _standardised(params: MixtureParams, chunk: Chunk, rng: np.random.Generator)
     """
     known = chunk.known
     drawn = not chunk.is_complete or (known is not None and known.error_of is not None)
-    filled = values_behind(chunk, *params.arrays(), rng)[0] if drawn else chunk.X
-    exact = Chunk(filled, known=None if known is None else Known(log_weights=known.log_weights, sets=known.sets))
+    filled = values_behind(chunk, *params.arrays(chunk), rng)[0] if drawn else chunk.X
+    exact = Chunk(filled, known=None if known is None else replace(known, error_of=None, error_tril=None))
     labels = draw_labels(params.reshape(1), exact, random_state=rng)[0]
     return [
         np.hstack(

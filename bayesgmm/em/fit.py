@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import Family, single
+from bayesgmm.em.concomitant import with_shares
 from bayesgmm.em.degeneracy import is_hopeless
 from bayesgmm.em.initialization import Sample, filled, some_rows, starting_points
 from bayesgmm.em.journal import Journal, Listener, Record
@@ -33,6 +35,8 @@ from bayesgmm.validation import check_fittable
 AUTO_STARTS = 6
 """Independent starts at effort 1; their number grows with the square root of the effort."""
 FEW_ITERATIONS = 50
+FINEST = 1e-11
+"""Log-likelihood per row that is left to gain where weights depend on something, and no other method finds the last digits."""
 
 
 @dataclass(frozen=True)
@@ -306,6 +310,26 @@ class Fitting:
             rule = spec.n_init != "auto" or spec.reg_covar is not None
             fit = seen_together(fit, self._before, spec.tol * self._given.total, plain=rule)
         return fit if spec.max_iter > 0 else replace(fit, message="max_iter=0: this is where EM would have started")
+
+    def with_shares(self, fit: EMFit, rows: MemoryRows, concomitant: Concomitant) -> EMFit:
+        """Return the fit with weights that depend on something, found from this one and the other maxima.
+
+        Parameters
+        ----------
+        fit : EMFit
+            From :meth:`end`.
+        rows : MemoryRows
+            That know their shares.
+        concomitant : Concomitant
+        """
+        origin = self.view.origin
+        starts = [seen_from_origin(params, origin) for params in (fit.params, *(params for _, params in fit.optima[1:]))]
+        settings = replace(self._settings, tol=min(self._settings.tol, FINEST))
+        found = with_shares(rows.seen_from(origin), fit, starts, settings, concomitant)
+        if found is fit:
+            return fit
+        params = seen_from_origin(found.params, -origin)
+        return replace(found, params=params, optima=((found.trace[-1], params),))
 
     @property
     def params(self) -> MixtureParams:

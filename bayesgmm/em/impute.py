@@ -16,5 +16,5 @@ def impute(X: FloatArray | Chunk, params: MixtureParams, n_draws: int | None, rn
     """Return rows (N, D) with their gaps at their conditional means, or ``n_draws`` times (n_draws, N, D) drawn from what they could be."""
     chunk = as_chunk(X)
     if n_draws is None:
-        return filled(chunk, *params.arrays())
-    return np.stack([filled(chunk, *params.arrays(), rng) for _ in range(n_draws)])
+        return filled(chunk, *params.arrays(chunk))
+    return np.stack([filled(chunk, *params.arrays(chunk), rng) for _ in range(n_draws)])

@@ -13,8 +13,10 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import InvalidParameterError as SklearnParameterError
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import Family, family
 from bayesgmm.em import impute
+from bayesgmm.estimators._dependent import Dependent
 from bayesgmm.estimators._labelled import Labelled
 from bayesgmm.estimators._prediction import Predictor, Sums, sums_over
 from bayesgmm.estimators._starts import is_fit
@@ -36,7 +38,7 @@ DRAWS_OF_A_MEAN = 200
 """Draws that suffice for the mean of values that were not seen."""
 
 
-class MixtureEstimator(Labelled, DensityMixin, BaseEstimator):
+class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
     """A fitted mixture, or a batch of them, seen as a scikit-learn estimator."""
 
     n_components: int
@@ -51,6 +53,7 @@ class MixtureEstimator(Labelled, DensityMixin, BaseEstimator):
 
     _takes_missing = False
     _classes: Classes | None = None
+    _concomitant: Concomitant | None = None
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -426,7 +429,7 @@ class MixtureEstimator(Labelled, DensityMixin, BaseEstimator):
         rows, few = self._rows_without_noise(X, errors, together), self._few_mixtures
         total, square, within = (np.zeros(rows.shape) for _ in range(3))
         for t in range(len(few.weights)):
-            value, variance = values_behind(rows.chunk, *few[t].arrays(), diagonal=few.is_diagonal)
+            value, variance = values_behind(rows.chunk, *few[t].arrays(rows.chunk), diagonal=few.is_diagonal)
             total, square, within = total + value, square + value**2, within + variance
         T = len(few.weights)
         sd = np.sqrt(np.maximum((within + square) / T - (total / T) ** 2, 0.0))

@@ -36,15 +36,6 @@ class Labelled:
             self, X: ArrayLike | None, *, errors: ArrayLike | None = None, together: ArrayLike | None = None
         ) -> MemoryRows: ...
 
-    def know_classes(self, classes: Classes | None) -> None:
-        """Take over the classes that labels name.
-
-        Parameters
-        ----------
-        classes : Classes or None
-        """
-        self._classes = classes
-
     @property
     def component_names_(self) -> list[str]:
         """What the components are called: as the classes that labels name, otherwise by their numbers."""

@@ -45,7 +45,7 @@ class Predictor:
         """Return responsibilities, entropies and log-densities, averaged over draws."""
         flat = self.params.reshape(-1)
         if self.noise is None:
-            return responsibility_moments(chunk, *flat.arrays(), diagonal=flat.is_diagonal, grouping=self.grouping)
+            return responsibility_moments(chunk, *flat.arrays(chunk), diagonal=flat.is_diagonal, grouping=self.grouping)
         log_weights, means, scale_tril = self.params.arrays()
         share = self.noise.share_inside(self.noise_weight)
         with np.errstate(divide="ignore"):

@@ -47,6 +47,8 @@ class Criteria(MixtureEstimator):
             free += 1  # the share of rows that are noise for certain
         if self.fixed is not None:
             free -= Fixed.of(self.fixed, self.n_components_, self.n_features_in_, self.family_).n_parameters(self.family_)
+        if self._concomitant is not None:
+            free += self._concomitant.n_parameters(self.n_components_) - (self.n_components_ - 1)
         return free - (self.n_components_ - 1 if self.equal_weights else 0)
 
     def bic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:

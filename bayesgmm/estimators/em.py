@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import Family, names
 from bayesgmm.em import START_METHODS, EMFit, Fitting, Iteration, Listener, Noise, Record, Specification
 from bayesgmm.estimators import _trees
@@ -35,7 +36,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.rows import Classes, MemoryRows, Rows, rows_to_fit, rows_with
+from bayesgmm.rows import Classes, MemoryRows, Rows, concomitant_of, rows_to_fit, rows_with
 from bayesgmm.rows.check import check_rows
 from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
@@ -276,6 +277,8 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         components_per_class: int | Mapping[Any, int] | Sequence[int] | None = None,
         together: ArrayLike | None = None,
         errors: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+        covariates: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: str | os.PathLike[str] | None = None,
         on_iteration: Callable[[Iteration], object] | None = None,
@@ -312,6 +315,12 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
             Errors of measurement: standard deviations, for all rows or for each, or covariances. The mixture is that of the values without
             error (extreme deconvolution: Bovy, Hogg and Roweis 2011, Annals of Applied Statistics 5, 1657-1677). The error of a
             value that is rounded to h is h / sqrt(12).
+        samples : array-like of shape (N,), optional
+            Which sample each row is of: patients, plates, stores. Components are the same for all, weights are those of each sample
+            (:meth:`sample_weights`, :meth:`contrast`).
+        covariates : array-like of shape (N, P), optional
+            What the weights depend on, by a multinomial logit (concomitant variables: Dayton and Macready 1988, Journal of the American
+            Statistical Association 83, 173-178), fitted in one step with the rest (:meth:`coefficients`).
         checkpoint : path, optional
             Keep in this file (``.npz``), every few iterations over all rows, where the fit is.
         resume : path, optional
@@ -337,6 +346,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         rows = rows_to_fit(self, X, sample_weight, 1 if is_auto else int(self.n_components), allow_missing=True)
         told = {"known": known, "components_per_class": components_per_class, "together": together, "errors": errors}
         rows, self._classes = self._told(rows, **told)
+        self._concomitant = self._depends(samples, covariates, rows)
         if is_auto:
             return self._fit_number(rows, {"checkpoint": checkpoint, "resume": resume}, on_iteration)
         if self.max_components is not None:
@@ -346,7 +356,46 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         record = None if journal is None else journal.record
         fitting = self.fitting(rows, seeds=seeds, record=record, listeners=listeners, before=before)
         fitting.search()
-        return self.take(fitting.end(), rows)
+        return self.finish(fitting, rows, self._classes, self._concomitant)
+
+    def finish(self, fitting: Fitting, rows: Rows, classes: Classes | None = None, concomitant: Concomitant | None = None) -> Self:
+        """Bring a fit that has been searched for to its end, and make it this estimator's own.
+
+        Parameters
+        ----------
+        fitting : Fitting
+        rows : Rows
+        classes : Classes, optional
+            That labels of the rows name.
+        concomitant : Concomitant, optional
+            What the weights depend on.
+
+        Returns
+        -------
+        GaussianMixture
+            Itself, fitted.
+        """
+        ended = fitting.end()
+        if concomitant is not None:
+            rows = rows.in_memory().with_shares(concomitant.share_of, concomitant.n_shares)
+            ended = fitting.with_shares(ended, rows, concomitant)
+        self._classes, self._concomitant = classes, concomitant
+        return self.take(ended, rows)
+
+    def _depends(self, samples: Any, covariates: Any, rows: Rows) -> Concomitant | None:
+        """Return what the weights depend on, if on anything."""
+        found = concomitant_of(samples, covariates, rows)
+        if found is None:
+            return None
+        name = "samples=" if covariates is None else "covariates="
+        for setting in ("noise", "equal_weights", "priors"):
+            if getattr(self, setting):
+                raise InvalidParameterError(f"{name} cannot go with {setting} yet: leave out one of them")
+        if self.fixed is not None and "weights" in self.fixed:
+            raise InvalidParameterError(f"{name} and fixed weights both say what weights are: give one of them")
+        if self.n_components == "auto":
+            raise InvalidParameterError(f"{name} goes with a number of components: give n_components a number")
+        return found
 
     def _told(self, rows: Rows, **told: Any) -> tuple[Rows, Classes | None]:
         """Return rows with what is known of them, and the classes of their labels."""

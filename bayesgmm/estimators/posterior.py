@@ -26,11 +26,12 @@ from bayesgmm.bayes.draws import (
     sampler_statistics,
 )
 from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_statistics
+from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack
 from bayesgmm.diagnostics.verdict import verdict
 from bayesgmm.estimators import _trees
-from bayesgmm.estimators._base import unchanged_on_failure
+from bayesgmm.estimators._base import LARGEST_TABLE, unchanged_on_failure
 from bayesgmm.estimators._number import NumberDraws, grouping_of, most_likely, parts_of_prior
 from bayesgmm.estimators._posterior_tree import Everything, posterior_tree
 from bayesgmm.estimators._prediction import Predictor
@@ -56,7 +57,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.rows import Rows, rows_to_fit, rows_with
+from bayesgmm.rows import Rows, concomitant_of, rows_to_fit, rows_with
 from bayesgmm.rows.check import check_rows
 from bayesgmm.text import counted, duration, listed
 from bayesgmm.typing import ArrayLike, CovarianceType, RandomState
@@ -89,6 +90,16 @@ def _draws_from(source: Any, params: MixtureParams) -> tuple[Draws, Sampler]:
     seconds, steps = float(said.get("sampling_time", np.nan)), int(said.get("tuning_steps", 0))
     kind = Sampler(str(said.get("inference", "mcmc")), str(said.get("draws", "chains")))
     return Draws(params, statistics, program, seconds, steps, details), kind
+
+
+def _check_size(concomitant: Concomitant, n_draws: int, n_components: int) -> None:
+    """Raise InvalidParameterError if the weights of all shares under all draws would not fit into memory."""
+    size = concomitant.n_shares * n_draws * n_components
+    if size > LARGEST_TABLE:
+        raise InvalidParameterError(
+            f"the weights of {concomitant.n_shares:,} kinds of rows under {n_draws:,} draws would take {size * 8 / 1e9:.0f} GB: ask for "
+            "fewer draws, or round the covariates so that more rows are alike"
+        )
 
 
 class BayesianGaussianMixture(UnknownNumber):
@@ -273,6 +284,8 @@ class BayesianGaussianMixture(UnknownNumber):
         components_per_class: int | Mapping[Any, int] | Sequence[int] | None = None,
         together: ArrayLike | None = None,
         errors: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+        covariates: ArrayLike | None = None,
     ) -> Self:
         """Sample the posterior given X (N, D).
 
@@ -305,6 +318,13 @@ class BayesianGaussianMixture(UnknownNumber):
             Errors of measurement: standard deviations, for all rows or for each, or covariances. The mixture is that of the values without
             error (extreme deconvolution: Bovy, Hogg and Roweis 2011, Annals of Applied Statistics 5, 1657-1677). The error of a
             value that is rounded to h is h / sqrt(12).
+        samples : array-like of shape (N,), optional
+            Which sample each row is of: patients, plates, stores. Components are the same for all; weights are those of each sample,
+            Dirichlet about the weights of all with a concentration that is learned (:meth:`sample_weights`, :meth:`contrast`).
+        covariates : array-like of shape (N, P), optional
+            What the weights depend on, by a multinomial logit (concomitant variables: Dayton and Macready 1988, Journal of the American
+            Statistical Association 83, 173-178). Coefficients (:meth:`coefficients`) of covariates with a standard deviation of one have a
+            normal prior with one of 2.5.
 
         Returns
         -------
@@ -331,6 +351,9 @@ class BayesianGaussianMixture(UnknownNumber):
         if is_auto and (names := [f"{name}=" for name, value in told.items() if value is not None]):
             raise InvalidParameterError(f"{listed(names)} cannot go with n_components='auto' yet: give a number of components")
         rows, self._classes = rows_with(rows, 1 if is_auto else int(self.n_components), **told)
+        self._concomitant = concomitant_of(samples, covariates, rows)
+        if is_auto and self._concomitant is not None:
+            raise InvalidParameterError("samples= and covariates= go with a number of components: give n_components a number")
         if is_auto:
             return self._fit_number(rows)
         if self.max_components is not None:
@@ -339,6 +362,9 @@ class BayesianGaussianMixture(UnknownNumber):
         fixed = None if self.fixed is None else Fixed.of(self.fixed, K, rows.n_features, self.family_)
         priors, conjugate = self._priors(rows, K)
         em = self._em(rows, K)
+        if self._concomitant is not None:
+            rows = rows.in_memory().with_shares(self._concomitant.share_of, self._concomitant.n_shares)
+            _check_size(self._concomitant, self.chains * self.draws, K)
         advise_on_parameters(em.params_.weights * rows.total, rows, self.family_, "the prior")
         # Labels of rows in chunks would have to be kept somewhere; NUTS needs none.
         sampler = "nuts" if self.sampler == "hmc" and not rows.is_in_memory else self.sampler
@@ -355,6 +381,7 @@ class BayesianGaussianMixture(UnknownNumber):
             conjugate=conjugate,
             options=self.sampler_options,
             fixed=fixed,
+            concomitant=self._concomitant,
             on_forecast=TimeAdvice(self.family_.name, self.family_.n_parameters(K, rows.n_features), len(rows), self.max_time),
         )
         return self.take(draws, SAMPLERS[sampler], rows, em, priors if conjugate is None else conjugate)
@@ -678,8 +705,7 @@ class BayesianGaussianMixture(UnknownNumber):
                 warnings.simplefilter("ignore", DataAdvice)  # it was given already
                 fitting = em.fitting(rows, in_one_call=False)  # one fit is quicker than what makes many quick is compiled
                 fitting.search(known)
-                em.take(fitting.end(), rows)
-                em.know_classes(self._classes)
+                em.finish(fitting, rows, self._classes, self._concomitant)
         elif rows.known is not None and rows.known.log_weights is not None and not em.rows_.known:
             raise InvalidParameterError(
                 "init was fitted without what known= says, so its components have other names: fit it with known=, too"

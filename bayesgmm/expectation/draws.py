@@ -185,7 +185,7 @@ def cross_sums(
     log_weights, means, scale_tril = map(writable, (log_weights, means, scale_tril))
 
     def task(start: int, stop: int) -> FloatArray:
-        out = np.zeros((*log_weights.shape, reference.shape[1]))
+        out = np.zeros((*means.shape[:2], reference.shape[1]))
         draws.cross_rows(evaluate, X, start, stop, log_weights, means, scale_tril, diagonal, reference, out)
         return out
 
@@ -196,7 +196,7 @@ def log_density_draws(
     chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, diagonal: bool = False
 ) -> FloatArray:
     """Return the log-densities ``(T, N)`` of N rows under T mixtures."""
-    out = np.empty((len(log_weights), len(chunk)))
+    out = np.empty((len(means), len(chunk)))
     return _over_draws(draws.densities_draws, out, chunk, (log_weights, means, scale_tril), diagonal)
 
 
@@ -204,7 +204,7 @@ def responsibility_draws(
     chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_tril: FloatArray, *, diagonal: bool = False
 ) -> FloatArray:
     """Return the responsibilities ``(T, N, K)`` of N rows under T mixtures, all of them in memory."""
-    T, K = log_weights.shape
+    T, K = means.shape[:2]
     out = np.empty((T, len(chunk), K))
     return _over_draws(draws.responsibilities_draws, out, chunk, (log_weights, means, scale_tril), diagonal)
 

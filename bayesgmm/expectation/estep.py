@@ -133,7 +133,7 @@ def _statistics(chunk: Chunk, log_weights: FloatArray, means: FloatArray, scale_
     if n <= 1:
         return _of_sums(K, *e_step.function(X, weight, log_weights, means, scale_tril, diagonal)[:4])
     totals, first, second = np.empty(n), np.zeros((n, K, D)), np.zeros((n, K, D, D))
-    counts = np.zeros((n, K if chunk.known is None else 2 * K))
+    counts = np.zeros((n, K if chunk.known is None else len(log_weights) + K))
     mixture = log_weights, means, scale_tril
 
     def task(start: int, stop: int) -> None:

@@ -170,7 +170,7 @@ def align(
     logs = np.log(smoothed(reference))
     flat, rows = params.reshape(-1), as_chunk(X)
     gain = cross_sums(
-        rows, *flat.arrays(), logs if sample_weight is None else sample_weight[:, None] * logs, diagonal=params.is_diagonal
+        rows, *flat.arrays(rows), logs if sample_weight is None else sample_weight[:, None] * logs, diagonal=params.is_diagonal
     )
     # The entropy of r does not depend on the assignment, so the divergence is least where sum r log q is greatest.
     may_be = _may_be_renamed(rows, params.n_components)

@@ -193,7 +193,7 @@ def row_summary(
     array(['too little data'], dtype='<U15')
     """
     flat, chunk = params.reshape(-1), as_chunk(X)
-    arrays, diagonal = flat.arrays(), flat.is_diagonal
+    arrays, diagonal = flat.arrays(chunk), flat.is_diagonal
     said = predictions(chunk, *arrays, prob=prob, diagonal=diagonal, grouping=grouping)
     if params.batch_shape:
         share = responsibility_summary(chunk, *arrays, prob=prob, diagonal=diagonal, grouping=grouping)

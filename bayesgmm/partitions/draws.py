@@ -208,7 +208,7 @@ def responsibilities(params: MixtureParams, rows: Chunk) -> Iterator[tuple[int, 
     T, K = params.weights.shape
     for start, stop in chunks(T, max(1, int(DRAW_NUMBERS / (len(rows) * K)))):
         some = params[start:stop]
-        yield start, responsibility_draws(rows, *some.arrays(), diagonal=some.is_diagonal)
+        yield start, responsibility_draws(rows, *some.arrays(rows), diagonal=some.is_diagonal)
 
 
 def params_of(fit: Fit | MixtureParams) -> MixtureParams:

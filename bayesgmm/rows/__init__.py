@@ -2,7 +2,7 @@
 
 from bayesgmm.rows.base import Chunk, MemoryRows, NoRows, Rows, as_chunk
 from bayesgmm.rows.check import rows_to_fit, rows_to_predict
-from bayesgmm.rows.given import Classes, refuse_known, rows_with
+from bayesgmm.rows.given import Classes, concomitant_of, refuse_known, rows_with
 from bayesgmm.rows.known import Known
 from bayesgmm.rows.open import is_chunked, open_rows, stream_rows
 
@@ -14,6 +14,7 @@ __all__ = [
     "NoRows",
     "Rows",
     "as_chunk",
+    "concomitant_of",
     "is_chunked",
     "open_rows",
     "refuse_known",

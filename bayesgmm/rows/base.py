@@ -401,6 +401,11 @@ class MemoryRows(Rows):
         """Return the same rows as if nothing were known of them but values and weights."""
         return self if self.known is None else self.knowing(None)
 
+    def with_shares(self, share_of: IntArray, n_shares: int) -> MemoryRows:
+        """Return the same rows that know which of several vectors of weights each of them has."""
+        known = Known() if self.known is None else self.known
+        return self.knowing(replace(known, share_of=share_of, n_shares=n_shares))
+
     def knowing(self, known: Known | None) -> MemoryRows:
         """Return the same rows, of which something else is known."""
         rows = MemoryRows(self.values, self.weights, self.names, self._index, known)

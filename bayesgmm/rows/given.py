@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.rows.base import MemoryRows, Rows
 from bayesgmm.rows.known import Known
 from bayesgmm.text import counted, listed
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Classes", "refuse_known", "rows_with"]
+__all__ = ["Classes", "concomitant_of", "refuse_known", "rows_with"]
 
 _MOST_NAMED = 6
 _SYMMETRIC = 1e-8
@@ -105,6 +106,38 @@ def rows_with(
         _refuse_contradictions(sets, log_weights, held)
     parts = (log_weights, error_of, error_tril, sets)
     return (held if all(part is None for part in parts) else held.knowing(Known(*parts))), classes
+
+
+def concomitant_of(samples: Any, covariates: Any, rows: Rows) -> Concomitant | None:
+    """Return what the weights of rows depend on, if on anything.
+
+    Raises
+    ------
+    InvalidDataError
+        If what is given does not fit the rows.
+    InvalidParameterError
+        If both are given.
+    """
+    if samples is None and covariates is None:
+        return None
+    if samples is not None and covariates is not None:
+        raise InvalidParameterError("samples and covariates both say what weights depend on: give samples as columns of covariates")
+    if not rows.is_in_memory:
+        name = "samples" if covariates is None else "covariates"
+        raise InvalidDataError(
+            f"{name}= needs all rows in memory: read the data, or a sample of them, into an array or a DataFrame"
+        )
+    found: Concomitant = Samples.of(samples, len(rows)) if covariates is None else Covariates.of(covariates, len(rows))
+    known = rows.known
+    if known is not None and known.sets is not None:
+        first = np.unique(known.sets, return_index=True)[1]
+        alike = found.share_of[first][np.unique(known.sets, return_inverse=True)[1]] == found.share_of
+        if not alike.all():
+            row = rows.index[int(np.argmin(alike))]
+            raise InvalidDataError(
+                f"row {row} belongs together with rows of another sample, or with other covariates: a set has one vector of weights"
+            )
+    return found
 
 
 def refuse_known(rows: Rows, what: str) -> None:

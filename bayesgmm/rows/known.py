@@ -26,17 +26,24 @@ class Known:
         Cholesky factors of the errors' covariances.
     sets : int array of shape (n,), optional
         Rows with the same number belong together: they are of one component.
+    share_of : int array of shape (n,), optional
+        Which of several vectors of weights each row has: that of its sample, say.
+    n_shares : int
+        How many vectors there are; zero without.
     """
 
     log_weights: FloatArray | None = None
     error_of: IntArray | None = None
     error_tril: FloatArray | None = None
     sets: IntArray | None = None
+    share_of: IntArray | None = None
+    n_shares: int = 0
 
     def take(self, numbers: IntArray | slice) -> Known:
         """Return what is known of some of the rows."""
-        parts = {name: getattr(self, name) for name in ("log_weights", "error_of", "sets")}
-        return replace(self, **{name: None if part is None else part[numbers] for name, part in parts.items()})
+        log_weights = None if self.log_weights is None else self.log_weights[numbers]
+        error_of, sets, share_of = (None if part is None else part[numbers] for part in (self.error_of, self.sets, self.share_of))
+        return replace(self, log_weights=log_weights, error_of=error_of, sets=sets, share_of=share_of)
 
     def turned(self, factor: FloatArray) -> Known:
         """Return the same of rows that a matrix (D, D) was applied to: their errors are turned with them."""
@@ -49,7 +56,7 @@ class Known:
     @property
     def columns(self) -> FloatArray:
         """What makes rows with the same values differ, as numbers (n, M); rows of sets differ all."""
-        parts = [part for part in (self.log_weights, self.error_of) if part is not None]
+        parts = [part for part in (self.log_weights, self.error_of, self.share_of) if part is not None]
         return np.column_stack([np.zeros((len(parts[0]), 0)), *parts])
 
     def order(self) -> IntArray | None:
@@ -69,6 +76,7 @@ class Known:
             table[:, D : D + K] = self.log_weights
         first, following = self._links(n)
         table[:, D + K], table[:, D + K + 1] = first, following
+        table[:, D + K + 2] = 0 if self.share_of is None else self.share_of
         table[:, D + K + 3] = 1.0 if weights is None else weights
         table[:, D + K + N_LINKS :] = own
         return table

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayesgmm.mixture.marginal import lower_factor
 from bayesgmm.params import MixtureParams
 from bayesgmm.text import listed
 from bayesgmm.typing import FloatArray, IntArray
@@ -346,7 +347,7 @@ def with_rounding(mixture: MixtureParams, rounding: FloatArray) -> MixtureParams
         return replace(mixture, scale_tril=sds[..., None] * np.eye(mixture.n_features))
     values, vectors = np.linalg.eigh(rounding)
     root = np.broadcast_to(vectors * np.sqrt(np.maximum(values, 0.0)), mixture.scale_tril.shape)
-    return MixtureParams.from_roots(mixture.weights, mixture.means, np.concatenate([mixture.scale_tril, root], axis=-1))
+    return replace(mixture, scale_tril=lower_factor(np.concatenate([mixture.scale_tril, root], axis=-1)))
 
 
 def without_rounding(mixture: MixtureParams, rounding: FloatArray) -> MixtureParams:
@@ -368,7 +369,7 @@ def without_rounding(mixture: MixtureParams, rounding: FloatArray) -> MixturePar
     share = np.linalg.solve(factors, np.swapaxes(half, -1, -2))
     values, vectors = np.linalg.eigh(0.5 * (share + np.swapaxes(share, -1, -2)))
     roots = factors @ (vectors * np.sqrt(np.maximum(1.0 - values, _LEAST_SD**2))[..., None, :])
-    return MixtureParams.from_roots(mixture.weights, mixture.means, roots)
+    return replace(mixture, scale_tril=lower_factor(roots))
 
 
 def _along_columns(mixture: MixtureParams, rounding: FloatArray) -> bool:

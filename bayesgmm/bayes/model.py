@@ -15,6 +15,8 @@ from scipy.special import gammaln
 from sklearn.base import BaseEstimator
 
 from bayesgmm.bayes.op import mixture_log_density
+from bayesgmm.bayes.unconstrained_space import COEFFICIENTS, CONCENTRATION
+from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.covariance import WITH_PRIORS, Family, family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.kernels.known import N_LINKS
@@ -31,7 +33,7 @@ from bayesgmm.priors import (
     ResolvedPriors,
     ScalePrior,
 )
-from bayesgmm.rows import Known, rows_to_fit, rows_with
+from bayesgmm.rows import Known, concomitant_of, rows_to_fit, rows_with
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
 from bayesgmm.validation import check_count
@@ -98,6 +100,8 @@ def build_model(
     components_per_class: Any = None,
     together: ArrayLike | None = None,
     errors: ArrayLike | None = None,
+    samples: ArrayLike | None = None,
+    covariates: ArrayLike | None = None,
 ) -> pm.Model:
     """Return the PyMC model of a Gaussian mixture, its labels summed out exactly.
 
@@ -116,7 +120,7 @@ def build_model(
         The covariance family, as in scikit-learn.
     priors : Priors, optional
         In the units of X; by default `Priors`, scaled by the data.
-    known, components_per_class, together, errors : optional
+    known, components_per_class, together, errors, samples, covariates : optional
         What is known of the rows beside their values, as in :meth:`bayesgmm.BayesianGaussianMixture.fit`.
 
     Returns
@@ -131,7 +135,10 @@ def build_model(
         themselves.
         Observed ``x (obs, feature)``. The data are ``pm.Data`` named ``X``, so ``pm.set_data`` gives a compiled model
         other rows; priors stay those of the first. What else is known of the rows is
-        ``pm.Data`` named ``known``. With one component ``weights`` is a constant 1.
+        ``pm.Data`` named ``known``. With samples there are ``sample_weights (sample, component)`` and their ``concentration``; with
+        covariates ``coefficients (covariate, component)``, deterministic, of covariates with a standard deviation of one: its free part is
+        ``free_coefficients``, and ``weights`` are those where covariates are at their means. With one component ``weights`` is a
+        constant 1.
 
     Raises
     ------
@@ -166,12 +173,20 @@ def build_model(
     rows, _ = rows_with(
         rows, int(n_components), known=known, components_per_class=components_per_class, together=together, errors=errors
     )
+    concomitant = concomitant_of(samples, covariates, rows)
+    if concomitant is not None:
+        rows = rows.in_memory().with_shares(concomitant.share_of, concomitant.n_shares)
     resolved = (Priors() if priors is None else priors).resolve(rows, int(n_components), kind)
-    return build_resolved(rows.values, kind, resolved, rows.feature_names, rows.known)
+    return build_resolved(rows.values, kind, resolved, rows.feature_names, rows.known, concomitant)
 
 
 def build_resolved(
-    X: FloatArray, kind: Family, priors: ResolvedPriors, names: Sequence[str], known: Known | None = None
+    X: FloatArray,
+    kind: Family,
+    priors: ResolvedPriors,
+    names: Sequence[str],
+    known: Known | None = None,
+    concomitant: Concomitant | None = None,
 ) -> pm.Model:
     """Return the model of checked data (N, D), in whatever coordinates the data and the priors share."""
     K, D = priors.means_loc.shape
@@ -181,6 +196,7 @@ def build_resolved(
         data = pm.Data("X", X, dims=("obs", "feature"))
         beside = None if known is None else pm.Data("known", known.table(X, None, K)[:, D:])
         weights = _weights(priors.concentration)
+        logs = pt.log(weights) if concomitant is None else _log_shares(weights, concomitant, K)
         # Shapes beside dims: what PyTensor knows beforehand it need not compute.
         loc, scale = priors.means_loc, priors.means_scale
         name = variable_names(priors)
@@ -199,7 +215,7 @@ def build_resolved(
         if not diagonal:
             unit = scale_tril / pt.sqrt((scale_tril**2).sum(-1, keepdims=True))
             pm.Deterministic("corr", unit @ unit.mT, dims=dims)
-        _observe(data, beside, weights, means, scale_tril, diagonal)
+        _observe(data, beside, logs, means, scale_tril, diagonal)
     return model
 
 
@@ -331,44 +347,67 @@ def _scale_tril(sds: TensorVariable, factors: TensorVariable, kind: Family, shap
 def _observe(
     data: TensorVariable,
     beside: TensorVariable | None,
-    weights: TensorVariable,
+    logs: TensorVariable,
     means: TensorVariable,
     scale_tril: TensorVariable,
     diagonal: bool,
 ) -> TensorVariable:
     """Add the observed variable, with its density by the Op and its draws by PyMC."""
 
-    def logp(value: TensorVariable, weights: Any, means: Any, scale_tril: Any, *beside: Any) -> TensorVariable:
+    def logp(value: TensorVariable, logs: Any, means: Any, scale_tril: Any, *beside: Any) -> TensorVariable:
         table = pt.concatenate([value, *beside], axis=1) if beside else value
-        return mixture_log_density(pt.log(weights), means, scale_tril, table, diagonal=diagonal, known=bool(beside))
+        return mixture_log_density(logs, means, scale_tril, table, diagonal=diagonal, known=bool(beside))
 
     return pm.CustomDist(
         "x",
-        weights,
+        logs,
         means,
         scale_tril,
         *([] if beside is None else [beside]),
         logp=logp,
         dist=_draw if beside is None else _draw_known,
-        signature="(k),(k,d),(k,d,d)->(d)" if beside is None else "(k),(k,d),(k,d,d),(m)->(d)",
+        signature="(k),(k,d),(k,d,d)->(d)" if beside is None else "(s),(k,d),(k,d,d),(m)->(d)",
         observed=data,
         dims=("obs", "feature"),
     )
 
 
-def _draw(weights: TensorVariable, means: TensorVariable, scale_tril: TensorVariable, size: Any) -> TensorVariable:
+def _log_shares(weights: TensorVariable, concomitant: Concomitant, K: int) -> TensorVariable:
+    """Return the log-weights (S K) of all shares, and add what they depend on to the model."""
+    model = pm.modelcontext(None)
+    if isinstance(concomitant, Covariates):
+        names = list(concomitant.names)
+        model.add_coords({"covariate": names})
+        # Of all components they add up to zero: normal within that plane, and none of them another than the others.
+        covariance = COEFFICIENTS**2 * (np.eye(K - 1) - np.full((K - 1, K - 1), 1.0 / K))
+        free = pm.MvNormal("free_coefficients", mu=np.zeros(K - 1), cov=covariance, shape=(len(names), K - 1))
+        coefficients = pm.Deterministic(
+            "coefficients", pt.concatenate([free, -free.sum(-1, keepdims=True)], axis=1), dims=("covariate", "component")
+        )
+        shares = pt.special.log_softmax(pt.log(weights) + pt.constant(concomitant.design) @ coefficients, axis=-1)
+        return shares.flatten()
+    assert isinstance(concomitant, Samples)
+    model.add_coords({"sample": list(map(str, concomitant.names))})
+    concentration = pm.LogNormal("concentration", mu=CONCENTRATION[0], sigma=CONCENTRATION[1])
+    about = pt.tile((concentration * weights)[None], (concomitant.n_shares, 1))
+    own = pm.Dirichlet("sample_weights", a=about, shape=(concomitant.n_shares, K), dims=("sample", "component"))
+    return pt.log(own).flatten()
+
+
+def _draw(logs: TensorVariable, means: TensorVariable, scale_tril: TensorVariable, size: Any) -> TensorVariable:
     """Return random rows of the mixture: first the component, then a Normal."""
-    labels = pm.Categorical.dist(p=weights, size=size)
+    labels = pm.Categorical.dist(p=pt.exp(logs), size=size)
     normal = pm.Normal.dist(size=(*labels.shape, means.shape[-1]))
     return means[labels] + (scale_tril[labels] @ normal[..., None])[..., 0]
 
 
 def _draw_known(
-    weights: TensorVariable, means: TensorVariable, scale_tril: TensorVariable, beside: TensorVariable, size: Any
+    logs: TensorVariable, means: TensorVariable, scale_tril: TensorVariable, beside: TensorVariable, size: Any
 ) -> TensorVariable:
     """Return random rows of which is known what is known of the data: labels, sets, errors."""
     K, D = means.type.shape
-    chances = weights * pt.exp(beside[:, :K])
+    own = logs.reshape((-1, K))[pt.cast(beside[:, K + 2], "int64")]
+    chances = pt.exp(own + beside[:, :K])
     labels = pm.Categorical.dist(p=chances / chances.sum(-1, keepdims=True))[pt.cast(beside[:, K], "int64")]
     rows = means[labels] + (scale_tril[labels] @ pm.Normal.dist(size=(*labels.shape, D))[..., None])[..., 0]
     packed = beside[:, K + N_LINKS :]

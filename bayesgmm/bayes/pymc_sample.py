@@ -17,6 +17,7 @@ from bayesgmm.bayes.model import build_resolved, variable_names
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Known
 from bayesgmm.tables.numeric import default_names
 from bayesgmm.typing import FloatArray
 
@@ -48,6 +49,7 @@ def sample_pymc(
     starts: FloatArray,
     settings: SamplerSettings,
     options: Mapping[str, Any],
+    known: Known | None = None,
 ) -> Draws:
     """Draw from the posterior with ``pm.sample``.
 
@@ -61,6 +63,8 @@ def sample_pymc(
     settings : SamplerSettings
     options : mapping
         Arguments of ``pm.sample``, such as ``nuts_sampler`` and ``target_accept``.
+    known : Known, optional
+        What is known of the rows beside their values, but for what their weights depend on.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def sample_pymc(
     """
     _check(options)
     nuts_sampler = str(options.get("nuts_sampler", "pymc"))
-    model = build_resolved(X, space.family, space.priors, default_names(X.shape[1]))
+    model = build_resolved(X, space.family, space.priors, default_names(X.shape[1]), known)
     rng = np.random.default_rng(settings.seed)
     starts = starts[:1] if nuts_sampler == "nutpie" else starts
     noise = settings.jitter * rng.standard_normal(starts.shape)

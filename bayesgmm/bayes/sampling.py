@@ -83,7 +83,7 @@ def sample(
     InvalidParameterError
         If values are missing, rows weighted or rows in chunks, and the sampler does not know how to take them.
     """
-    _check_takes(sampler, rows)
+    _check_takes(sampler, rows, concomitant)
     center, covariance = total_moments(rows)
     own = priors.standardised(center, covariance)
     frame = own.frame
@@ -108,7 +108,7 @@ def sample(
     else:
         from bayesgmm.bayes.pymc_sample import sample_pymc
 
-        draws = sample_pymc(X, space, starts, settings, options or {})
+        draws = sample_pymc(X, space, starts, settings, options or {}, known)
     own_log_det = inside.frame.log_det if conjugate is not None else priors.frame.log_det
     # The density of all values changes by the Jacobian of the frame, and those of K means by that of the units of their axes.
     shift = frame_volume(frame, rows.summary.seen) + space.n_components * (frame.log_det + inside.frame.log_det - own_log_det)
@@ -196,12 +196,14 @@ def frame_volume(frame: Frame, seen: FloatArray) -> float:
     return float(seen @ np.log(np.diag(frame.factor))) if frame.is_along_columns else float(seen[0] * frame.log_det)
 
 
-def _check_takes(sampler: str, rows: Rows) -> None:
+def _check_takes(sampler: str, rows: Rows, concomitant: Concomitant | None) -> None:
     """Raise InvalidParameterError if a sampler cannot take rows like these."""
-    if sampler in ("gibbs", "pymc") and rows.known is not None:
+    if concomitant is not None and sampler == "pymc":
+        raise InvalidParameterError("sampler='pymc' takes no samples= and covariates=: leave sampler at 'hmc', or use build_model")
+    if sampler == "gibbs" and rows.known is not None:
         raise InvalidParameterError(
-            f"sampler={sampler!r} takes nothing that is known of rows beside their values: leave sampler at 'hmc' for known=, together= "
-            "and errors="
+            "sampler='gibbs' takes nothing that is known of rows beside their values: leave sampler at 'hmc' for labels, errors, sets, "
+            "samples and covariates"
         )
     if sampler in ("nuts", "laplace"):
         return

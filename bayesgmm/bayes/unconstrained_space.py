@@ -217,7 +217,7 @@ class Space:
         scale_tril = mixture.scale_tril.copy()
         for k in np.flatnonzero(fixed.has_covariance):
             scale_tril[..., k, :, :] = np.linalg.cholesky(fixed.covariances[k])
-        return MixtureParams(weights, means, scale_tril)
+        return replace(mixture, weights=weights, means=means, scale_tril=scale_tril)
 
     def scale_tril(self, q: FloatArray) -> FloatArray:
         """Return the Cholesky factors (matrices, D, D) of the free covariances at q (n_dim,), in the frame of the priors."""

@@ -189,7 +189,7 @@ def fit(quiet: bool, method: str, output: str, save_draws: str | None, **setting
     large = Large(**chosen)
     if is_large(data, method):
         if data.beside:
-            raise click.UsageError("--known, --together and --errors need all rows in memory: give one .csv or .parquet file.")
+            raise click.UsageError("What is known of rows needs all of them in memory: give one .csv or .parquet file.")
         result = fit_large(data, model, large, method, progress)
     else:
         large.refuse(data.source)

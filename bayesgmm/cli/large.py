@@ -38,7 +38,7 @@ def is_large(data: Data, method: str) -> bool:
     if data.source in datasets.names() or path.suffix.lower() in _IN_MEMORY:
         return False
     if path.suffix.lower() == ".parquet" and path.is_file():
-        return method == "em" and not data.drop_missing and not (data.known or data.together or data.errors)
+        return method == "em" and not data.drop_missing and not data.beside
     return path.suffix.lower() == ".npy" or path.is_dir() or glob.has_magic(data.source)
 
 

@@ -50,7 +50,8 @@ class Data:
     """Where the table is and what of it is used.
 
     ``label`` is a column of known groups to score by, ``known`` one of known groups to fit with, ``together`` says which rows are of one
-    group, and ``errors`` are the measurements' standard deviations, one column for each in their order: none of them is a measurement.
+    group, ``errors`` are the measurements' standard deviations, one column for each in their order, ``samples`` says which sample rows are
+    of, and ``covariates`` what the groups' weights depend on: none of them is a measurement.
     """
 
     source: str
@@ -60,12 +61,14 @@ class Data:
     known: str | None = None
     together: str | None = None
     errors: tuple[str, ...] | None = None
+    samples: str | None = None
+    covariates: tuple[str, ...] | None = None
 
     @property
     def beside(self) -> tuple[str, ...]:
         """Columns that say something of rows and are no measurements."""
-        single = [name for name in (self.label, self.known, self.together) if name is not None]
-        return tuple(dict.fromkeys([*single, *(self.errors or ())]))
+        single = [name for name in (self.label, self.known, self.together, self.samples) if name is not None]
+        return tuple(dict.fromkeys([*single, *(self.errors or ()), *(self.covariates or ())]))
 
     @property
     def name(self) -> str:
@@ -253,6 +256,10 @@ known_options = together(
         callback=_split,
         help="Columns with the errors (sds) of the columns, in the order of --columns.",
     ),
+    click.option(
+        "--samples", metavar="NAME", help="A column that says which sample a row is of: each has its own shares of groups."
+    ),
+    click.option("--covariates", metavar="NAMES", callback=_split, help="Columns that the shares of the groups depend on."),
 )
 model_options = together(
     click.option(

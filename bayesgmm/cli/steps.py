@@ -135,6 +135,10 @@ def _told(table: pd.DataFrame, X: pd.DataFrame, data: Data) -> dict[str, Any]:
                 f"({listed(X.columns, 8)}): give one for each, in this order, and choose the measurements with --columns"
             )
         told["errors"] = in_numbers(table[list(data.errors)], data.source).to_numpy()
+    if data.samples is not None:
+        told["samples"] = table[data.samples].to_numpy()
+    if data.covariates is not None:
+        told["covariates"] = in_numbers(table[list(data.covariates)], data.source)
     return told
 
 
@@ -249,7 +253,7 @@ def fit_first(
     if len(counts) == 1:
         return fit_em(X, model, progress, told), None
     if told:
-        raise InvalidDataError("--known, --together and --errors go with one number of groups: give --components a number.")
+        raise InvalidDataError("What is known of rows goes with one number of groups: give --components a number.")
     with progress.step(f"Fitting {', '.join(map(str, counts)) if counts else f'1 to {_few(X)} or more'} groups by EM"):
         selection = _select(X, counts, model, progress)
         choice = choose(selection)
@@ -330,6 +334,8 @@ def command_line(data: Data, counts: Sequence[int], model: Model, sampling: Samp
         "known": data.known,
         "together": data.together,
         "errors": None if data.errors is None else _as_csv(data.errors),
+        "samples": data.samples,
+        "covariates": None if data.covariates is None else _as_csv(data.covariates),
         "drop-missing": True if data.drop_missing else None,
         "covariance-type": None if counts and model.covariance_type == "full" else model.covariance_type,
         "n-init": model.n_init,

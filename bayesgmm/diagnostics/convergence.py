@@ -26,7 +26,7 @@ __all__ = [
 # Which group of the DataTree answers to which kind of labels.
 LABELS = {"label-free": "label_free", "relabelled": "posterior", "raw": "unlabelled_posterior"}
 # Covariances say nothing that standard deviations and correlations do not, and their diagonals would be counted twice.
-_PARAMETERS = ("weights", "means", "sds", "corr")
+_PARAMETERS = ("weights", "means", "sds", "corr", "sample_weights", "coefficients")
 _ROUNDING = 1e-12
 _STATISTICS = ("mcse_mean", "ess_bulk", "ess_tail", "r_hat_bulk", "r_hat_folded", "r_hat")
 # Two points that are always, or never, of one component have nothing to judge; draws of probabilities vary by rounding.

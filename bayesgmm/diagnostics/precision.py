@@ -110,6 +110,8 @@ def in_words(quantity: str) -> str:
         "co_clustering": f"whether rows {rest} are of one group",
         "log_density": f"the density at row {rest}",
         "weights": f"the weight of group {rest}",
+        "sample_weights": f"the weight of group {second} in sample {first}",
+        "coefficients": f"the coefficient of {first} for group {second}",
         "means": f"the mean of {second} in group {first}",
         "sds": f"the standard deviation of {second or 'all columns'} in group {first}",
         "corr": f"the correlation of {second.replace(', ', ' and ')} in group {first}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import InvalidParameterError as SklearnParameterError
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.concomitant import Concomitant
+from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.covariance import Family, family
 from bayesgmm.em import impute
 from bayesgmm.estimators._dependent import Dependent
@@ -149,7 +150,15 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
         """
         return self.fit(X).predict(X)
 
-    def predict(self, X: ArrayLike, *, errors: ArrayLike | None = None, together: ArrayLike | None = None) -> IntArray:
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        errors: ArrayLike | None = None,
+        together: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+        covariates: ArrayLike | None = None,
+    ) -> IntArray:
         """Return the most probable component of each row.
 
         Parameters
@@ -160,15 +169,27 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
             The rows' errors of measurement, as in ``fit``.
         together : array-like of shape (N,), optional
             Which rows are of one component, as in ``fit``.
+        samples : array-like of shape (N,), optional
+            Which sample each row is of, as in ``fit``; without it rows have the weights of all samples together.
+        covariates : array-like of shape (N, P), optional
+            The rows' covariates, as in ``fit``; without them rows have the weights of all rows on average.
 
         Returns
         -------
         int array of shape (N,)
         """
-        predictor = self.predictor_
-        return self._rows_of(X, errors=errors, together=together).map_rows(predictor.labels, dtype=np.intp)
+        rows, predictor = self._asked(X, errors, together, samples, covariates)
+        return rows.map_rows(predictor.labels, dtype=np.intp)
 
-    def predict_proba(self, X: ArrayLike, *, errors: ArrayLike | None = None, together: ArrayLike | None = None) -> FloatArray:
+    def predict_proba(
+        self,
+        X: ArrayLike,
+        *,
+        errors: ArrayLike | None = None,
+        together: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+        covariates: ArrayLike | None = None,
+    ) -> FloatArray:
         """Return the responsibilities of each row: the values of :meth:`responsibilities`.
 
         Parameters
@@ -179,16 +200,28 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
             The rows' errors of measurement, as in ``fit``.
         together : array-like of shape (N,), optional
             Which rows are of one component, as in ``fit``.
+        samples : array-like of shape (N,), optional
+            Which sample each row is of, as in ``fit``; without it rows have the weights of all samples together.
+        covariates : array-like of shape (N, P), optional
+            The rows' covariates, as in ``fit``; without them rows have the weights of all rows on average.
 
         Returns
         -------
         array of shape (N, K)
             With noise in the model, (N, K + 1), the noise last.
         """
-        predictor = self.predictor_
-        return self._rows_of(X, errors=errors, together=together).map_rows(predictor.responsibilities, len(predictor.components))
+        rows, predictor = self._asked(X, errors, together, samples, covariates)
+        return rows.map_rows(predictor.responsibilities, len(predictor.components))
 
-    def score_samples(self, X: ArrayLike, *, errors: ArrayLike | None = None, together: ArrayLike | None = None) -> FloatArray:
+    def score_samples(
+        self,
+        X: ArrayLike,
+        *,
+        errors: ArrayLike | None = None,
+        together: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+        covariates: ArrayLike | None = None,
+    ) -> FloatArray:
         """Return the log-density of each row; for a posterior the log of the posterior predictive density.
 
         Parameters
@@ -199,14 +232,18 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
             The rows' errors of measurement, as in ``fit``.
         together : array-like of shape (N,), optional
             Which rows are of one component, as in ``fit``.
+        samples : array-like of shape (N,), optional
+            Which sample each row is of, as in ``fit``; without it rows have the weights of all samples together.
+        covariates : array-like of shape (N, P), optional
+            The rows' covariates, as in ``fit``; without them rows have the weights of all rows on average.
 
         Returns
         -------
         array of shape (N,)
             In nats, per unit of every column.
         """
-        predictor = self.predictor_
-        return self._rows_of(X, errors=errors, together=together).map_rows(predictor.log_density)
+        rows, predictor = self._asked(X, errors, together, samples, covariates)
+        return rows.map_rows(predictor.log_density)
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density of the rows, in nats.
@@ -252,7 +289,13 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
         return X[:, 0], labels[:, 0]
 
     def responsibilities(
-        self, X: ArrayLike | None = None, *, errors: ArrayLike | None = None, together: ArrayLike | None = None
+        self,
+        X: ArrayLike | None = None,
+        *,
+        errors: ArrayLike | None = None,
+        together: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+        covariates: ArrayLike | None = None,
     ) -> xr.DataArray:
         """Return the probability of each component for each row.
 
@@ -264,14 +307,20 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
             The rows' errors of measurement, as in ``fit``.
         together : array-like of shape (N,), optional
             Which rows are of one component, as in ``fit``.
+        samples : array-like of shape (N,), optional
+            Which sample each row is of, as in ``fit``; without it rows have the weights of all samples together.
+        covariates : array-like of shape (N, P), optional
+            The rows' covariates, as in ``fit``; without them rows have the weights of all rows on average.
 
         Returns
         -------
         xarray.DataArray, dims (obs, component)
             For a posterior the mean over its aligned draws. A DataFrame's index becomes the ``obs`` coordinate.
         """
-        predictor = self.predictor_
-        rows = self.rows_.in_memory() if X is None else self._rows_of(X, errors=errors, together=together).sized()
+        rows, predictor = (
+            (self.rows_.in_memory(), self.predictor_) if X is None else self._asked(X, errors, together, samples, covariates)
+        )
+        rows = rows.sized()
         table = rows.map_rows(predictor.responsibilities, len(predictor.components))
         # Row numbers of rows in chunks would be an array of all rows: xarray counts them without.
         coords = {"component": predictor.components} | ({"obs": rows.index} if rows.is_in_memory else {})
@@ -479,6 +528,31 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
             return self.rows_.in_memory()
         rows = rows_to_predict(self, X, allow_missing=self._takes_missing, in_memory=True)
         return self._knowing(rows, errors, together).in_memory()
+
+    def _asked(
+        self,
+        X: ArrayLike,
+        errors: ArrayLike | None,
+        together: ArrayLike | None,
+        samples: ArrayLike | None,
+        covariates: ArrayLike | None,
+    ) -> tuple[Rows, Predictor]:
+        """Return rows that are to be predicted, and what predicts them: with the weights of their samples or covariates."""
+        rows, predictor = self._rows_of(X, errors=errors, together=together), self.predictor_
+        if samples is None and covariates is None:
+            return rows, predictor
+        concomitant = self._concomitant
+        given, name = (samples, "samples") if covariates is None else (covariates, "covariates")
+        is_it = isinstance(concomitant, Samples if covariates is None else Covariates)
+        if concomitant is None or not is_it or (samples is not None and covariates is not None):
+            raise InvalidParameterError(f"the fit was given no {name}: give {name}= to fit")
+        held = rows.in_memory()
+        again = concomitant.again(given, len(held))
+        params = predictor.params
+        if isinstance(concomitant, Covariates) and isinstance(again, Covariates):
+            assert params.shares is not None
+            params = replace(params, shares=again.shares(concomitant.coefficients(params.shares)))
+        return held.with_shares(again.share_of, again.n_shares), replace(predictor, params=params)
 
     def _knowing(self, rows: Rows, errors: ArrayLike | None, together: ArrayLike | None) -> Rows:
         return rows_with(rows, self.mixtures_.n_components, errors=errors, together=together)[0]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.concomitant import Concomitant, Covariates, Samples
@@ -14,7 +15,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_prob
 
-__all__ = ["Dependent"]
+__all__ = ["Dependent", "dependent_variables"]
 
 
 class Dependent:
@@ -27,6 +28,13 @@ class Dependent:
 
         @property
         def component_names_(self) -> list[str]: ...
+
+    @property
+    def depends_on(self) -> str:
+        """What the weights depend on: "samples", "covariates" or nothing, ""."""
+        if isinstance(self._concomitant, Samples):
+            return "samples"
+        return "covariates" if isinstance(self._concomitant, Covariates) else ""
 
     def sample_weights(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Return the weights of the components in each sample.
@@ -136,6 +144,26 @@ class Dependent:
         if not isinstance(self._concomitant, kind):
             raise InvalidParameterError(f"the fit was given no {name}: give {name}= to fit")
         return self._concomitant
+
+
+def dependent_variables(concomitant: Concomitant | None, params: MixtureParams) -> xr.Dataset:
+    """Return what weights depend on, of all draws: ``sample_weights`` or ``coefficients``; nothing of a fit without.
+
+    Parameters
+    ----------
+    concomitant : Concomitant, optional
+    params : MixtureParams
+        Batch shape (chain, draw).
+    """
+    if concomitant is None or params.shares is None:
+        return xr.Dataset()
+    if isinstance(concomitant, Covariates):
+        values = concomitant.coefficients(params.shares)[..., 1:, :] / concomitant.scale[:, None]
+        return xr.Dataset(
+            {"coefficients": (("chain", "draw", "covariate", "component"), values)}, coords={"covariate": list(concomitant.names)}
+        )
+    names = list(map(str, concomitant.names)) if isinstance(concomitant, Samples) else list(range(concomitant.n_shares))
+    return xr.Dataset({"sample_weights": (("chain", "draw", "sample", "component"), params.shares)}, coords={"sample": names})
 
 
 def _summary(draws: FloatArray, name: str, prob: float) -> pd.DataFrame:

@@ -56,6 +56,7 @@ def posterior_tree(
     kind: Sampler,
     provenance: dict[str, Any],
     everything: Everything | None = None,
+    dependent: xr.Dataset | None = None,
 ) -> xr.DataTree:
     """Return the tree of a posterior.
 
@@ -79,12 +80,16 @@ def posterior_tree(
         What else is to be said of the fit, for the root's ``attrs``.
     everything : Everything, optional
         Where the number of components is not known: all draws, while ``params`` and ``draws`` are those with one number of them.
+    dependent : Dataset, optional
+        What the weights depend on, for the group ``posterior``.
     """
     names, raw = rows.feature_names, draws.params
     everything = Everything(draws, Predictor(params)) if everything is None else everything
     statistics, every = everything.draws.statistics, everything.predictor.params
     shape = every.batch_shape
-    all_looked_at = rows.is_in_memory and bool(np.prod(shape) * len(rows) <= MOST_RESPONSIBILITIES or not kind.has_exact_lp)
+    # Of weights that depend on something, and where something is fixed, the log-posterior has terms that are not told apart.
+    has_exact_lp = kind.has_exact_lp and dependent is None and "fixed" not in draws.details
+    all_looked_at = rows.is_in_memory and bool(np.prod(shape) * len(rows) <= MOST_RESPONSIBILITIES or not has_exact_lp)
     looked_at = rows.in_memory() if all_looked_at else some
     moments = everything.predictor.moments(looked_at.chunk)
     if all_looked_at:
@@ -104,6 +109,8 @@ def posterior_tree(
             n_filled=statistics.get("n_filled"),
         ),
     }
+    if dependent is not None:
+        groups["posterior"] = groups["posterior"].merge(dependent)
     if statistics:
         groups["sample_stats"] = _trees.per_draw({name: ((), v) for name, v in statistics.items()}, {})
     if all_looked_at:

@@ -32,6 +32,7 @@ from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, s
 from bayesgmm.diagnostics.verdict import verdict
 from bayesgmm.estimators import _trees
 from bayesgmm.estimators._base import LARGEST_TABLE, unchanged_on_failure
+from bayesgmm.estimators._dependent import dependent_variables
 from bayesgmm.estimators._number import NumberDraws, grouping_of, most_likely, parts_of_prior
 from bayesgmm.estimators._posterior_tree import Everything, posterior_tree
 from bayesgmm.estimators._prediction import Predictor
@@ -556,8 +557,9 @@ class BayesianGaussianMixture(UnknownNumber):
             self.n_groups_ = int(np.bincount(everything.n_groups.ravel()).argmax())
             self._grouping = grouping_of(everything.draws.params, some, reference)
         told = Everything(draws if everything is None else everything.draws, self.predictor_)
+        dependent = dependent_variables(self._concomitant, self.params_) if self._concomitant is not None else None
         self.datatree_ = posterior_tree(
-            self.params_, draws, self.family_, self.priors_, some, rows, kind, _trees.provenance(self), told
+            self.params_, draws, self.family_, self.priors_, some, rows, kind, _trees.provenance(self), told, dependent
         )
         shape = self.mixtures_.batch_shape
         # The sampler's own labels can't fail the verdict, and asking about them is half of the work.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from bayesgmm.text import counted, listed
 __all__ = ["Told", "odds", "told_of"]
 
 _MOST_SHOWN = 100
+_MOST_CELLS = 600
 _MOST_NAMED = 6
 _MOST_ODDS = 1000
 
@@ -37,6 +38,10 @@ class Told:
     sentences: tuple[str, ...]
     has_labels: bool
     table: pd.DataFrame
+    samples: pd.DataFrame | None = None
+    """Weights by sample: :meth:`bayesgmm.GaussianMixture.sample_weights`."""
+    coefficients: pd.DataFrame | None = None
+    """Of covariates: :meth:`bayesgmm.GaussianMixture.coefficients`."""
 
     @property
     def n_contradictions(self) -> int:
@@ -50,7 +55,17 @@ class Told:
 
     def summary(self) -> dict[str, Any]:
         """Return all of it ready for JSON."""
-        return {"sentences": list(self.sentences), "n_contradictions": self.n_contradictions, "contradictions": self.contradictions}
+        found = {
+            "sentences": list(self.sentences),
+            "n_contradictions": self.n_contradictions,
+            "contradictions": self.contradictions,
+        }
+        parts = {"sample_weights": self.samples, "coefficients": self.coefficients}
+        return found | {name: json_records(part) for name, part in parts.items() if part is not None}
+
+    def by_first(self, table: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
+        """Return the rows of one of the tables by what stands in its first column."""
+        return [(str(name), json_records(rows)) for name, rows in table.head(_MOST_CELLS).groupby(table.columns[0], sort=False)]
 
 
 def told_of(fit: GaussianMixture | BayesianGaussianMixture) -> Told | None:
@@ -66,7 +81,10 @@ def told_of(fit: GaussianMixture | BayesianGaussianMixture) -> Told | None:
     rows = fit.rows_.in_memory()
     has_labels = fit.rows_.known.log_weights is not None
     table = fit.contradictions() if has_labels else pd.DataFrame({"known": [], "likelier": [], "odds": []})
-    return Told(tuple(_sentences(fit.rows_.known, rows, fit.component_names_)), has_labels, table)
+    told = Told(tuple(_sentences(fit.rows_.known, rows, fit.component_names_)), has_labels, table)
+    if "samples" in fit.depends_on:
+        return replace(told, samples=fit.sample_weights())
+    return replace(told, coefficients=fit.coefficients()) if fit.depends_on else told
 
 
 def _sentences(known: Known, rows: MemoryRows, names: list[str]) -> Iterator[str]:
@@ -83,6 +101,8 @@ def _sentences(known: Known, rows: MemoryRows, names: list[str]) -> Iterator[str
             f"{n_rows:,} rows belong together in {counted(int((sizes > 1).sum()), 'set')} of up to {sizes.max()}: each set is in one group "
             "as a whole, and counts as one in the shares of the groups."
         )
+    if known.share_of is not None:
+        yield "The groups are the same for all rows, and how large each of them is differs: see the table below."
     if known.error_tril is not None and known.error_of is not None:
         sds = np.sqrt(np.square(known.error_tril).sum(-1))[known.error_of]
         middle = ", ".join(

@@ -1,6 +1,7 @@
 """Maximum likelihood by EM: pure functions of data and starting values. Knows nothing of PyMC."""
 
 from bayesgmm.em.bootstrap import Replicates, resample
+from bayesgmm.em.concomitant import covariance_of_coefficients
 from bayesgmm.em.fisher_information import StandardErrors, standard_errors
 from bayesgmm.em.fit import Fitting, Specification, Start, fit_em
 from bayesgmm.em.impute import impute
@@ -24,6 +25,7 @@ __all__ = [
     "Specification",
     "StandardErrors",
     "Start",
+    "covariance_of_coefficients",
     "fit_em",
     "impute",
     "penalty_of",

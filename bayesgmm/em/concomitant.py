@@ -8,7 +8,9 @@ from typing import override
 
 import numpy as np
 
-from bayesgmm.concomitant import Concomitant
+from bayesgmm.concomitant import Concomitant, Covariates
+from bayesgmm.covariance import Family
+from bayesgmm.em.coordinates import Coordinates
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, assemble, moments_of
 from bayesgmm.em.result import EMFit
 from bayesgmm.em.run import Stepper
@@ -17,7 +19,10 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.rows import MemoryRows
 from bayesgmm.typing import FloatArray
 
-__all__ = ["with_shares"]
+__all__ = ["covariance_of_coefficients", "with_shares"]
+
+_STEP = 0.01
+"""Of standard errors, in which second derivatives are taken."""
 
 
 class _Shared(Stepper):
@@ -102,3 +107,56 @@ def _run(rows: MemoryRows, start: MixtureParams, settings: Settings, concomitant
     except Collapse:
         return None
     return run
+
+
+def covariance_of_coefficients(rows: MemoryRows, params: MixtureParams, family: Family, covariates: Covariates) -> FloatArray:
+    """Return the covariance (n, n) of the free coefficients, n = (1 + P) (K - 1), by the observed information of all parameters.
+
+    Second derivatives are central differences of the log-likelihood, in steps of a hundredth of a standard error.
+
+    Parameters
+    ----------
+    rows : MemoryRows
+        That know their shares.
+    params : MixtureParams
+        The maximum.
+    family : Family
+    covariates : Covariates
+
+    Raises
+    ------
+    InvalidParameterError
+        If the family has no coordinates without constraints.
+    """
+    K, D = params.means.shape
+    coordinates, chunk = Coordinates.of(family, K, D), rows.chunk
+    weight = np.ones(len(rows)) if rows.weights is None else rows.weights
+    assert params.shares is not None
+    free = covariates.coefficients(params.shares)[:, :-1]
+    # The weights of all say nothing here: rows have those of their shares.
+    vector = np.concatenate([coordinates.vector(params)[K - 1 :], free.ravel()])
+    n_rest = len(vector) - free.size
+
+    def heights(vectors: FloatArray) -> FloatArray:
+        """Log-likelihoods of rows, (T, N)."""
+        rest = np.concatenate([np.zeros((len(vectors), K - 1)), vectors[:, :n_rest]], axis=1)
+        B = vectors[:, n_rest:].reshape(len(vectors), -1, K - 1)
+        shares = covariates.shares(np.concatenate([B, -B.sum(-1, keepdims=True)], axis=-1))
+        return replace(coordinates.params(rest), shares=shares).log_density(chunk)
+
+    n, small = len(vector), 1e-5
+    up, down = (heights(vector + sign * small * np.eye(n)) for sign in (1.0, -1.0))
+    scores = (up - down) / (2 * small)
+    steps = _STEP / np.sqrt(np.maximum(np.square(scores) @ weight, 1e-12))
+    information, here = np.empty((n, n)), float(heights(vector[None])[0] @ weight)
+    for i in range(n):
+        j = np.arange(i + 1)
+        one, other = np.zeros((len(j), n)), np.zeros((len(j), n))
+        one[:, i] = steps[i]
+        other[j, j] = steps[j]
+        totals = [heights(vector + a * one + b * other) @ weight for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
+        second = (totals[0] - totals[1] - totals[2] + totals[3]) / (4 * steps[i] * steps[j])
+        # Along one coordinate both steps are the same: twice the step, or none.
+        second[-1] = (totals[0][-1] - 2 * here + totals[3][-1]) / (4 * steps[i] ** 2)
+        information[i, j] = information[j, i] = -second
+    return np.linalg.pinv(information, hermitian=True)[n_rest:, n_rest:]

@@ -10,8 +10,11 @@ import xarray as xr
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.concomitant import Concomitant, Covariates, Samples
+from bayesgmm.covariance import Family
+from bayesgmm.em import covariance_of_coefficients
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
+from bayesgmm.rows import Rows
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_prob
 
@@ -26,8 +29,13 @@ class Dependent:
     if TYPE_CHECKING:
         params_: MixtureParams
 
+        rows_: Rows
+
         @property
         def component_names_(self) -> list[str]: ...
+
+        @property
+        def family_(self) -> Family: ...
 
     @property
     def depends_on(self) -> str:
@@ -114,7 +122,8 @@ class Dependent:
         pandas.DataFrame
             One row for each ``covariate`` ("intercept" first, where covariates are zero) and ``component``: ``coefficient``, per unit of
             the covariate, of the log of the component's weight less the average log-weight of all components; of a posterior its
-            mean, ``sd``, ``lower`` and ``upper``. The difference of two components' coefficients is that of their log-odds.
+            mean, ``sd``, ``lower`` and ``upper``; of EM with its standard error ``se``, by the observed information (NaN for the covariance
+            types that have none). The difference of two components' coefficients is that of their log-odds.
 
         Raises
         ------
@@ -130,7 +139,24 @@ class Dependent:
         index = pd.MultiIndex.from_product(
             [["intercept", *covariates.names], self.component_names_], names=["covariate", "component"]
         )
-        return _summary(values.reshape(len(values), -1), "coefficient", prob).set_axis(index).reset_index()
+        table = _summary(values.reshape(len(values), -1), "coefficient", prob)
+        if not self.params_.batch_shape:
+            table["se"] = self._errors_of_coefficients(covariates).ravel()
+        return table.set_axis(index).reset_index()
+
+    def _errors_of_coefficients(self, covariates: Covariates) -> FloatArray:
+        """Return standard errors (1 + P, K) in the users' units."""
+        K, P = self.params_.n_components, len(covariates.names)
+        try:
+            covariance = covariance_of_coefficients(self.rows_.in_memory(), self.params_, self.family_, covariates)
+        except InvalidParameterError:
+            return np.full((1 + P, K), np.nan)
+        # Of all components, the last of which has what makes them add up to zero; then per unit, and where covariates are zero.
+        every = np.vstack([np.eye(K - 1), -np.ones(K - 1)])
+        units = np.diag(np.r_[1.0, 1.0 / covariates.scale])
+        units[0, 1:] = -covariates.center / covariates.scale
+        turn = np.kron(units, every)
+        return np.sqrt(np.maximum(np.diag(turn @ covariance @ turn.T), 0.0)).reshape(1 + P, K)
 
     @property
     def _shares(self) -> FloatArray:

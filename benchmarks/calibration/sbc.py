@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -20,7 +20,8 @@ from arviz_stats.base import array_stats
 from scipy import stats
 
 from bayesgmm.bayes.log_posterior import LogPosterior
-from bayesgmm.bayes.unconstrained_space import Space
+from bayesgmm.bayes.unconstrained_space import COEFFICIENTS, CONCENTRATION, Space
+from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.covariance import Family, family
 from bayesgmm.diagnostics import Check, label_free
 from bayesgmm.em import resample, standard_errors
@@ -67,7 +68,7 @@ _CHAINS, _LENGTHS = 2, (600, 3000)  # chains are run again, longer, while they h
 _BOOTSTRAP = 199
 _MOST_OF_A_CONTROL = 50  # a planted mistake is plain to see in a few
 _FAMILY: Literal["full"] = "full"
-_SHARE_LABELLED, _SHARE_WRONG, _ROWS_OF_A_SET = 1 / 3, 0.1, 6
+_SHARE_LABELLED, _SHARE_WRONG, _ROWS_OF_A_SET, _SAMPLES = 1 / 3, 0.1, 6, 4
 
 _PROPER = Priors(concentration=4.0, means_loc=0.0, means_scale=5.0, sds=LogNormal(0.0, 0.3), eta=2.0)
 
@@ -90,12 +91,12 @@ class Design:
     """With which the data are fitted; the same by default. Anything else is a mistake made on purpose."""
     copies: int = 1
     """How often each row counts in the fit; anything but 1 is a mistake made on purpose."""
-    told: Literal["known", "together", "errors", "fixed"] | None = None
-    """What the fit is told: labels of a third of the rows, that every six are of one group, their errors of measurement, or the mean and
-    the covariance of the first group."""
+    told: Literal["known", "together", "errors", "fixed", "samples", "covariates"] | None = None
+    """What the fit is told: labels of a third of the rows, that every six are of one group, their errors of measurement, the mean and the
+    covariance of the first group, or samples or covariates that the groups' weights depend on."""
     told_wrong: bool = False
     """Whether it is told something else than the truth, on purpose: a tenth of the labels are others; sets or errors are not told; the mean
-    is a standard deviation off."""
+    is a standard deviation off; half of the rows have another's sample, all rows another's covariates."""
 
     @property
     def is_right(self) -> bool:
@@ -122,9 +123,37 @@ class Design:
         if self.told == "fixed":
             mean = truth.means[0] + (truth.sds[0] if self.told_wrong else 0.0)
             return truth, X, {"fixed": {"means": {0: mean}, "covariances": {0: truth.covariances[0]}}}
+        if self.told in ("samples", "covariates"):
+            return self._dependent(truth, rng)
         errors = rng.uniform(0.2, 1.5, X.shape)
         X = X + errors * rng.standard_normal(X.shape)
         return truth, X, {} if self.told_wrong else {"errors": errors}
+
+    def _dependent(self, truth: MixtureParams, rng: np.random.Generator) -> tuple[MixtureParams, FloatArray, dict[str, Any]]:
+        """Draw weights that depend on something, and rows that have them."""
+        N, K, log_concentration = self.n_rows, self.n_components, np.nan
+        given: np.ndarray
+        concomitant: Concomitant
+        if self.told == "samples":
+            given = rng.integers(_SAMPLES, size=N)
+            concomitant = Samples.of(given, N)
+            log_concentration = rng.normal(*CONCENTRATION)
+            shares = rng.dirichlet(np.exp(log_concentration) * truth.weights, concomitant.n_shares)
+        else:
+            given = rng.standard_normal((N, 1))
+            concomitant = covariates = Covariates.of(given, N)
+            slopes = COEFFICIENTS * rng.standard_normal((1, K))
+            logs = truth.log_weights
+            coefficients = np.vstack([logs - logs.mean(), slopes - slopes.mean(1, keepdims=True)])
+            shares = covariates.shares(coefficients)
+        rows = shares[concomitant.share_of]
+        labels = (rng.random((N, 1)) > rows.cumsum(1)[:, :-1]).sum(1)
+        X = truth.means[labels] + (truth.scale_tril[labels] @ rng.standard_normal((N, self.n_features, 1)))[..., 0]
+        truth = replace(truth, weights=truth.weights if self.told == "samples" else rows.mean(0), shares=shares)
+        if self.told_wrong:
+            moved = rng.random(N) < 0.5 if self.told == "samples" else np.ones(N, bool)
+            given[moved] = rng.permutation(given[moved])
+        return truth, X, {str(self.told): given, "log_concentration": log_concentration}
 
     def replicate(self, seed: np.random.SeedSequence) -> Outcome:
         """Simulate a data set, fit it every way, and compare with the truth."""
@@ -148,6 +177,8 @@ DESIGNS = (
     Design("2 groups in 2 columns, every six rows of one group", 2, 2, 120, told="together"),
     Design("2 groups in 2 columns, with errors of measurement", 2, 2, 100, told="errors"),
     Design("2 groups in 2 columns, one of which is known", 2, 2, 100, told="fixed"),
+    Design("2 groups in 2 columns, four samples", 2, 2, 160, told="samples"),
+    Design("2 groups in 2 columns, a covariate", 2, 2, 100, told="covariates"),
 )
 """What must come out calibrated."""
 
@@ -158,6 +189,8 @@ CONTROLS = (
     Design("Rows that belong together taken one by one", 2, 2, 120, told="together", told_wrong=True),
     Design("Errors of measurement ignored", 2, 2, 100, told="errors", told_wrong=True),
     Design("A known group is elsewhere", 2, 2, 100, told="fixed", told_wrong=True),
+    Design("Half of the rows in other samples", 2, 2, 160, told="samples", told_wrong=True),
+    Design("The covariate of another row", 2, 2, 100, told="covariates", told_wrong=True),
 )
 """What must be found out: fits with a mistake made on purpose."""
 
@@ -188,11 +221,21 @@ def quantities(free: xr.Dataset) -> dict[str, FloatArray]:
 
 
 def quantities_of_truth(
-    truth: MixtureParams, X: FloatArray, weight: FloatArray, priors: ResolvedPriors, of: Family, known: Known | None = None
+    truth: MixtureParams,
+    X: FloatArray,
+    weight: FloatArray,
+    priors: ResolvedPriors,
+    of: Family,
+    known: Known | None = None,
+    concomitant: Concomitant | None = None,
+    log_concentration: float = np.nan,
 ) -> dict[str, float]:
     """Return the same of the mixture, batch shape ``()``, that rows (N, D) came from; they count ``weight`` (N,) times in the fit."""
-    space = Space(priors, of)
-    lp, _ = LogPosterior(X, space, weight, known)(space.unconstrain(truth))
+    space = Space(priors, of, concomitant=concomitant)
+    q = space.unconstrain(truth)
+    if isinstance(concomitant, Samples):
+        q[-1] = log_concentration
+    lp, _ = LogPosterior(X, space, weight, known)(q)
     rows = Chunk(X, known=known)
     log_likelihood, r = truth.log_density(rows) @ weight, truth.responsibilities(rows)
     entropy = -np.where(r > 0, r * np.log(np.where(r > 0, r, 1.0)), 0.0).sum(1).mean()
@@ -227,7 +270,7 @@ def run_replicate(design: Design, seed: np.random.SeedSequence) -> Outcome:
     simulation, sampler, bootstrap, ties = seed.spawn(4)
     truth, X, told = design.simulate(np.random.default_rng(simulation))
     start, chains = (int(number) for number in sampler.generate_state(2))
-    fixed = told.pop("fixed", None)
+    fixed, log_concentration = told.pop("fixed", None), told.pop("log_concentration", np.nan)
     with warnings.catch_warnings():
         for category in (ConvergenceWarning, DataAdvice):  # what answers are worth is what is measured here
             warnings.simplefilter("ignore", category)
@@ -235,7 +278,8 @@ def run_replicate(design: Design, seed: np.random.SeedSequence) -> Outcome:
     posterior, free, ess, converged = _fit_posterior(design, X, em, chains, told)
     assert isinstance(posterior.priors_, ResolvedPriors)
     known, weight = posterior.rows_.known, np.full(len(X), float(design.copies))
-    true_free = quantities_of_truth(truth, X, weight, posterior.priors_, family(_FAMILY), known)
+    depends = posterior._concomitant  # noqa: SLF001 - what the weights depend on has no other name
+    true_free = quantities_of_truth(truth, X, weight, posterior.priors_, family(_FAMILY), known, depends, log_concentration)
     rng, rows = np.random.default_rng(ties), Chunk(X, known=known)
     alike = None if fixed is None else np.eye(design.n_components, dtype=bool)
     labelled = truth.permute(align(rows, truth.reshape(1), em.params_.responsibilities(rows), alike=alike)[0])

@@ -79,7 +79,7 @@ class Samples(Concomitant):
         """
         values = _one_each(given, n_rows)
         codes, names = pd.factorize(values, sort=True)
-        return cls(codes, tuple(names))
+        return cls(codes, tuple(np.asarray(names, dtype=object).tolist()))
 
     @property
     @override

@@ -125,7 +125,7 @@ def filled(chunk: Chunk, moments: tuple[FloatArray, FloatArray]) -> FloatArray:
         Its mean and covariance.
     """
     mean, covariance = moments
-    return expectation.filled(chunk, np.zeros(1), mean[None], factor_of(covariance)[None])
+    return expectation.filled(Chunk(chunk.X), np.zeros(1), mean[None], factor_of(covariance)[None])
 
 
 def starting_points(

@@ -555,6 +555,8 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
         return held.with_shares(again.share_of, again.n_shares), replace(predictor, params=params)
 
     def _knowing(self, rows: Rows, errors: ArrayLike | None, together: ArrayLike | None) -> Rows:
+        if getattr(self, "noise", False) and not (errors is None and together is None):
+            raise InvalidParameterError("errors= and together= cannot go with noise=True yet: leave them out, or fit without noise")
         return rows_with(rows, self.mixtures_.n_components, errors=errors, together=together)[0]
 
     def _sums(self, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Sums:

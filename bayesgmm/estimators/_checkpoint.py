@@ -57,8 +57,18 @@ def _about(estimator: EMSettings, rows: Rows) -> dict[str, Any]:
     about["columns"] = rows.feature_names
     about["total weight of the rows"] = rows.total
     about["smallest values"], about["largest values"] = rows.summary.lowest.tolist(), rows.summary.highest.tolist()
+    about["what is known of the rows"] = _known(rows)
+    about["fixed"] = repr(estimator.fixed)
     about[VALUES] = f"{rows.fingerprint:016x}"
     return about
+
+
+def _known(rows: Rows) -> str:
+    """Return a short name for what is known of rows beside their values; "" for nothing."""
+    known = rows.known
+    if known is None:
+        return ""
+    return _digest([known.log_weights, known.error_of, known.error_tril, known.sets, known.share_of])
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,7 +150,8 @@ class Labelled:
             )
         allowed = rows.known.log_weights > -np.inf
         said = np.flatnonzero(~allowed.all(1))
-        from_values: FloatArray = self.predictor_.responsibilities(rows.values_alone().chunk.take(said))
+        unlabelled = rows.knowing(replace(rows.known, log_weights=None)).chunk
+        from_values: FloatArray = self.predictor_.responsibilities(unlabelled)[said]
         classes = (
             self._classes if self._classes is not None else Classes(tuple(range(allowed.shape[1])), np.arange(allowed.shape[1]))
         )

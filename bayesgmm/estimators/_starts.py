@@ -30,6 +30,7 @@ class EMSettings(Protocol):
     weights_init: ArrayLike | None
     means_init: ArrayLike | None
     precisions_init: ArrayLike | None
+    fixed: dict[str, Any] | None
     priors: Priors | ConjugatePriors | None
 
     @property

@@ -58,15 +58,19 @@ def save_draws(posterior: BayesianGaussianMixture, path: str | os.PathLike[str])
     True
     """
     params, tree = posterior.params_, posterior.datatree_
-    groups = {str(name): node.to_dataset() for name, node in tree.children.items() if name != _POINTWISE}
+    # Where more is known of rows than their values, these do not follow from what is written.
+    keeps_pointwise = posterior.rows_.known is not None
+    groups = {str(name): node.to_dataset() for name, node in tree.children.items() if name != _POINTWISE or keeps_pointwise}
     ends = groups["posterior"]["feature_bis"]
     factors = xr.Variable(("chain", "draw", "component", "feature", "feature_bis"), params.scale_tril, {"long_name": _FACTORS})
     groups["posterior"] = (
-        groups["posterior"][["weights", "means", "sds"]].assign(scale_tril=factors).assign_coords(feature_bis=ends)
+        groups["posterior"][["weights", "means", "sds", *_dependent(groups["posterior"])]]
+        .assign(scale_tril=factors)
+        .assign_coords(feature_bis=ends)
     )
     order = xr.Variable(("chain", "draw", "component"), _order(groups[_UNLABELLED], groups["posterior"]), {"long_name": _ORDER})
     groups[_UNLABELLED] = groups[_UNLABELLED][["component"]].assign(order=order)
-    attrs = {**tree.attrs, "left_out": _LEFT_OUT, "pointwise": _POINTWISE in tree.children}
+    attrs = {**tree.attrs, "left_out": _LEFT_OUT, "pointwise": _POINTWISE in tree.children and not keeps_pointwise}
     stored = _trees.tree(groups, {str(name): _attribute(value) for name, value in attrs.items() if value is not None})
     packed = {"zlib": True, "complevel": 4, "shuffle": True}
     encoding = {
@@ -119,14 +123,22 @@ def load_draws(path: str | os.PathLike[str]) -> xr.DataTree:
     features = [str(name) for name in read["feature"].values]
     params = MixtureParams(*(read[name].to_numpy() for name in ("weights", "means", "scale_tril")))
     raw = params.permute(groups[_UNLABELLED]["order"].to_numpy())
+    more = read[_dependent(read)].drop_vars("feature_bis", errors="ignore")
     for name, mixtures in (("posterior", params), (_UNLABELLED, raw)):
         groups[name] = _trees.parameters(mixtures, kind, features, ("chain", "draw"))
+    if more.data_vars:
+        groups["posterior"] = groups["posterior"].merge(more)
     if attrs.pop("pointwise"):
         rows, every = groups["observed_data"]["x"], params
         if (all_draws := groups.get("mixtures")) is not None:
             every = MixtureParams(*(all_draws[name].to_numpy() for name in ("weights", "means", "scale_tril")))
         groups[_POINTWISE] = _trees.per_draw({"x": (("obs",), every.log_density(rows.to_numpy()))}, {"obs": rows["obs"].to_index()})
     return _trees.tree(groups, attrs)
+
+
+def _dependent(group: xr.Dataset) -> list[str]:
+    """Names of what weights depend on, as far as the group has them."""
+    return [name for name in ("sample_weights", "coefficients") if name in group]
 
 
 def holds_draws(path: Path) -> bool:

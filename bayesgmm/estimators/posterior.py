@@ -696,6 +696,8 @@ class BayesianGaussianMixture(UnknownNumber):
     def _em(self, rows: Rows, n_components: int, known: Sequence[MixtureParams] = ()) -> GaussianMixture:
         """Return the EM fit that gives the labels; if it is made here, ``known`` mixtures are started from, too."""
         em = self.init
+        if em is not None and rows.known is not None and em.noise:
+            raise InvalidParameterError("init has noise, which cannot go with what is known of rows yet: give it noise=False")
         if em is None or not is_fit(em):
             default = GaussianMixture(
                 n_components, covariance_type=self.covariance_type, fixed=self.fixed, random_state=self.random_state

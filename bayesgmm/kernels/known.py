@@ -236,7 +236,7 @@ def _join_set(table, row, start, stop, log_weights, means, scale_tril, centre, d
             _joint(table, at, at + 1, log_weights, means, scale_tril, centre, diagonal, one, nothing)
             own = one[0]
         w = table[at, D + K + 3]
-        for k in range(K):
+        for k in range(K if w != 0.0 else 0):
             # What has no weight cannot be, however often it is looked at.
             out[k] += w * (own[k] - log_weights[share + k]) if own[k] > -np.inf else -np.inf
         following = int(table[at, D + K + 1])
@@ -251,12 +251,22 @@ def _is_of_set(row, D, K):
     return row[D + K + 1] != -1.0
 
 
+@compiled()
+def _count(row, D, K, r, labels):
+    """Add a label's responsibilities (K,) to the counts of its share, if these are wanted."""
+    if len(labels) > 0:
+        share = int(row[D + K + 2]) * K
+        for k in range(K):
+            labels[share + k] += r[k]
+
+
 @compiled(fastmath=FASTMATH)
-def _respond(table, start, stop, log_weights, means, scale_tril, centre, diagonal, sample_weight, joint, log_density):
+def _respond(table, start, stop, log_weights, means, scale_tril, centre, diagonal, sample_weight, joint, log_density, labels):
     """Turn the log joint densities (n, K) of rows into responsibilities, and fill the log-densities (n,).
 
     The log-density of a set is shared out in equal parts for each time that a row counts. Responsibilities are as often as rows count,
-    where ``sample_weight`` has a number for each row of the table. Returns the log-likelihood of those rows.
+    where ``sample_weight`` has a number for each row of the table. ``labels`` (S K,), unless it is empty, gets the counts of labels, of
+    which a set has one. Returns the log-likelihood of those rows.
     """
     never_inline()
     K, D, _ = scale_tril.shape
@@ -271,9 +281,11 @@ def _respond(table, start, stop, log_weights, means, scale_tril, centre, diagona
             w = sample_weight[row] if weighted else 1.0
             log_density[i] = _normalise(joint[i], w)
             total += w * log_density[i] if w != 0.0 else 0.0
+            _count(table[row], D, K, joint[i], labels)
             continue
         _join_set(table, row, start, stop, log_weights, means, scale_tril, centre, diagonal, joint, together)
         value, n = _normalise(together, 1.0), 0.0
+        _count(table[row], D, K, together, labels)
         at = int(table[row, D + K])
         while True:
             n += table[at, D + K + 3]
@@ -286,9 +298,9 @@ def _respond(table, start, stop, log_weights, means, scale_tril, centre, diagona
                 w = sample_weight[at] if weighted else 1.0
                 for k in range(K):
                     joint[at - start, k] = w * together[k]
-                log_density[at - start] = value / n
+                log_density[at - start] = value / n if n > 0.0 else 0.0
                 done[at - start] = True
-                total += table[at, D + K + 3] * value / n
+                total += table[at, D + K + 3] * log_density[at - start]
             if int(table[at, D + K + 1]) == at:
                 break
             at = int(table[at, D + K + 1])
@@ -366,7 +378,9 @@ def known_statistics(table, sample_weight, log_weights, means, scale_tril, diago
     if has_sets:  # rows of a set may be anywhere: all have to be seen before any of them has responsibilities
         log_density = np.empty(N)
         _joint(table, 0, N, log_weights, means, scale_tril, centre, diagonal, r, log_density[:0])
-        total = _respond(table, 0, N, log_weights, means, scale_tril, centre, diagonal, sample_weight, r, log_density)
+        total = _respond(
+            table, 0, N, log_weights, means, scale_tril, centre, diagonal, sample_weight, r, log_density, counts[: len(log_weights)]
+        )
     row = 0
     while row < N:
         end = _end_of_run(table, row, N, D, first_error)
@@ -392,15 +406,10 @@ def known_statistics(table, sample_weight, log_weights, means, scale_tril, diago
                 _drop_fill(joint, size, filled, top, sums)
                 if not weighted:
                     total += _log_likelihood(top, sums, filled)
-            for i in range(size):
-                own = table[begin + i]
-                share, times = int(own[D + K + 2]) * K, 1.0
-                if _is_of_set(own, D, K):
-                    # Its label is counted where the set begins.
-                    weight = sample_weight[begin + i] if weighted else 1.0
-                    times = 1.0 / weight if int(own[D + K]) == begin + i and weight > 0.0 else 0.0
+            for i in range(0 if has_sets else size):
+                share = int(table[begin + i, D + K + 2]) * K
                 for k in range(K):
-                    counts[share + k] += times * joint[k, i]
+                    counts[share + k] += joint[k, i]
             for k in range(K):
                 add_statistics(joint[k], z[k], filled, False, y_counts[k : k + 1], y_first[k], y_second[k])
         for k in range(K):
@@ -449,7 +458,7 @@ def evaluate_known(table, start, stop, prepared, diagonal, log_joint, responsibi
                 log_joint[i] = together
             else:
                 log_joint[i] = joint[i]
-    total = _respond(table, start, stop, log_weights, means, scale_tril, centre, diagonal, own[:0], joint, own)
+    total = _respond(table, start, stop, log_weights, means, scale_tril, centre, diagonal, own[:0], joint, own, own[:0])
     if len(responsibilities) > 0:
         responsibilities[:n] = joint
     if len(log_density) > 0:

@@ -56,7 +56,7 @@ def invariant_frame(rows: Rows) -> Frame:
     sd = np.sqrt(np.diag(covariance))
     _refuse_collinear(covariance, sd, len(rows))
     white = Frame(center, sd[:, None] * np.linalg.cholesky(covariance / np.outer(sd, sd)))
-    some = rows.some(_MOST_ROWS).values_alone()
+    some = rows.values_alone().some(_MOST_ROWS)
     normal = np.zeros(1), white.center[None], white.factor[None]
     Z = white.standardise(filled(some.chunk, *normal))
     squares = (Z**2).sum(1) + np.isnan(some.values).sum(1)  # whitened, what a row lacks has a variance of one in as many directions

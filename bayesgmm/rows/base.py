@@ -457,7 +457,9 @@ class MemoryRows(Rows):
         if len(X) < len(self):
             known = known.take(np.flatnonzero(np.asarray(self.weights)))
         if len(X) <= _MOST_SORTED and known.sets is None:
-            wide, first, which = np.unique(np.column_stack([X, known.columns]), axis=0, return_index=True, return_inverse=True)
+            wide, first, which = np.unique(
+                np.column_stack([X, known.columns(len(X))]), axis=0, return_index=True, return_inverse=True
+            )
             counts = np.bincount(which.reshape(-1), weights=weight, minlength=len(wide)).astype(float)
             X, weight, known = X[first], None if (counts == 1).all() else counts, known.take(first)
         order = order_by_gaps(X, len(X)) if has_missing(X) else np.arange(len(X))

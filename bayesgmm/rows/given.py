@@ -101,11 +101,11 @@ def rows_with(
     if known is not None:
         log_weights, classes = _log_weights(known, held, n_components, components_per_class)
     error_of, error_tril = (None, None) if errors is None else _errors(errors, held)
-    sets = None if together is None else _sets(together, held)
+    sets, n_named = (None, 0) if together is None else _sets(together, held)
     if sets is not None and log_weights is not None:
         _refuse_contradictions(sets, log_weights, held)
     parts = (log_weights, error_of, error_tril, sets)
-    return (held if all(part is None for part in parts) else held.knowing(Known(*parts))), classes
+    return (held if all(part is None for part in parts) else held.knowing(Known(*parts, n_named=n_named))), classes
 
 
 def concomitant_of(samples: Any, covariates: Any, rows: Rows) -> Concomitant | None:
@@ -150,8 +150,8 @@ def refuse_known(rows: Rows, what: str) -> None:
 
 
 def _log_weights(known: Any, rows: MemoryRows, K: int, per_class: Any) -> tuple[FloatArray | None, Classes | None]:
-    table = np.asarray(known if not isinstance(known, pd.DataFrame) else known.to_numpy())
-    if table.ndim == 2 and table.shape[1] == 1:
+    table = _as_array(known)
+    if table.ndim == 2 and table.shape[1] == 1 and K > 1:
         table = table[:, 0]
     if table.ndim not in (1, 2) or len(table) != len(rows):
         raise InvalidDataError(
@@ -164,7 +164,7 @@ def _log_weights(known: Any, rows: MemoryRows, K: int, per_class: Any) -> tuple[
             return None, classes
         allowed = classes.of_component[None] == which[:, None]
         log_weights = np.where(allowed | (which < 0)[:, None], 0.0, -np.inf)
-        return log_weights, classes
+        return (log_weights if (log_weights < 0).any() else None), classes
     if per_class is not None:
         raise InvalidParameterError(
             "components_per_class goes with one label for each row, and known has a column for each component"
@@ -172,8 +172,22 @@ def _log_weights(known: Any, rows: MemoryRows, K: int, per_class: Any) -> tuple[
     return _plausibilities(table, rows, K), None
 
 
+def _as_array(known: Any) -> np.ndarray:
+    """Return labels (n,) as objects, whatever they came as, or a table (n, K) as it is."""
+    if isinstance(known, pd.DataFrame):
+        return known.to_numpy()
+    if isinstance(known, (pd.Series, pd.Index, pd.Categorical)):
+        return np.asarray(known, dtype=object)
+    try:
+        values = np.asarray(known)
+    except ValueError:  # lists of unlike length
+        values = np.empty(0)
+    return np.array(list(known), dtype=object) if values.ndim == 1 and not isinstance(known, np.ndarray) else values
+
+
 def _classes(labels: np.ndarray, rows: MemoryRows, K: int, per_class: Any) -> tuple[IntArray, Classes]:
     """Return the number of each row's class (n,), -1 for none, and the classes."""
+    labels = labels.astype(object)
     is_number = np.array([isinstance(label, Real) and not isinstance(label, bool) for label in labels.tolist()], dtype=bool)
     unknown = np.asarray(pd.isna(labels)) | (np.where(is_number, labels, 0) == -1)
     seen = labels[~unknown]
@@ -224,8 +238,8 @@ def _counts(per_class: Any, names: list[Any], K: int) -> list[int]:
                 f"components_per_class must name the classes that known has, {listed(names, _MOST_NAMED)}: {what}"
             )
         counts = [per_class[name] for name in names]
-    elif isinstance(per_class, Sequence) and not isinstance(per_class, str):
-        counts = list(per_class)
+    elif isinstance(per_class, (Sequence, np.ndarray)) and not isinstance(per_class, str):
+        counts = list(np.asarray(per_class).tolist())
         if len(counts) != len(names):
             raise InvalidParameterError(
                 f"components_per_class has {len(counts)} numbers for {counted(len(names), 'class', 'classes')} "
@@ -264,17 +278,22 @@ def _plausibilities(table: np.ndarray, rows: MemoryRows, K: int) -> FloatArray |
     return logs if (logs != 0).any() else None
 
 
-def _sets(together: Any, rows: MemoryRows) -> IntArray | None:
-    """Return the number of each row's set (n,), None if no row has another with it; rows without a set are alone."""
+def _sets(together: Any, rows: MemoryRows) -> tuple[IntArray | None, int]:
+    """Return the number of each row's set (n,), and how many sets have names; rows without one are alone, and have the numbers after these.
+
+    None if every row is alone and counts once.
+    """
     names = np.asarray(together)
     if names.shape != (len(rows),):
         raise InvalidDataError(
             f"together must say for each of the {counted(len(rows), 'row')} of X which set it is of, got shape {names.shape}"
         )
-    alone = pd.isna(names)
+    alone = np.asarray(pd.isna(names))
     codes = pd.factorize(names)[0]
-    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
-    return codes if len(np.unique(codes)) < len(codes) else None
+    n_named = int(codes.max(initial=-1)) + 1
+    codes[alone] = n_named + np.arange(alone.sum())
+    is_plain = len(np.unique(codes)) == len(codes) and rows.weights is None
+    return (None, 0) if is_plain else (codes, n_named)
 
 
 def _refuse_contradictions(sets: IntArray, log_weights: FloatArray, rows: MemoryRows) -> None:
@@ -346,7 +365,9 @@ def _is_covariance(matrix: FloatArray) -> bool:
 
 def _factor(matrix: FloatArray) -> FloatArray:
     """Return the lower triangular factor of a covariance that may be singular."""
-    values, vectors = np.linalg.eigh(matrix)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    sds = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    units = np.where(sds > 0, sds, 1.0)  # columns may be in very different ones
+    values, vectors = np.linalg.eigh(matrix / np.outer(units, units))
+    root = units[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
     upper = np.linalg.qr(root.T, mode="r")
     return np.asarray((np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None] * upper).T)

@@ -26,6 +26,8 @@ class Known:
         Cholesky factors of the errors' covariances.
     sets : int array of shape (n,), optional
         Rows with the same number belong together: they are of one component.
+    n_named : int
+        Sets with smaller numbers than this have names: a row of weight two is then two rows of the set, even if it is the only one.
     share_of : int array of shape (n,), optional
         Which of several vectors of weights each row has: that of its sample, say.
     n_shares : int
@@ -38,6 +40,7 @@ class Known:
     sets: IntArray | None = None
     share_of: IntArray | None = None
     n_shares: int = 0
+    n_named: int = 0
 
     def take(self, numbers: IntArray | slice) -> Known:
         """Return what is known of some of the rows."""
@@ -53,11 +56,10 @@ class Known:
         signs = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
         return replace(self, error_tril=np.ascontiguousarray((signs[..., None] * upper).swapaxes(-1, -2)))
 
-    @property
-    def columns(self) -> FloatArray:
-        """What makes rows with the same values differ, as numbers (n, M); rows of sets differ all."""
+    def columns(self, n_rows: int) -> FloatArray:
+        """Return what makes rows with the same values differ, as numbers (n, M); rows of sets differ all."""
         parts = [part for part in (self.log_weights, self.error_of, self.share_of) if part is not None]
-        return np.column_stack([np.zeros((len(parts[0]), 0)), *parts])
+        return np.column_stack([np.zeros((n_rows, 0)), *parts])
 
     def order(self) -> IntArray | None:
         """Return an order in which rows with one error stand together, and those of a set; None where any will do."""
@@ -74,14 +76,14 @@ class Known:
         table[:, :D] = values
         if self.log_weights is not None:
             table[:, D : D + K] = self.log_weights
-        first, following = self._links(n)
+        first, following = self._links(n, weights)
         table[:, D + K], table[:, D + K + 1] = first, following
         table[:, D + K + 2] = 0 if self.share_of is None else self.share_of
         table[:, D + K + 3] = 1.0 if weights is None else weights
         table[:, D + K + N_LINKS :] = own
         return table
 
-    def _links(self, n: int) -> tuple[IntArray, IntArray]:
+    def _links(self, n: int, weights: FloatArray | None) -> tuple[IntArray, IntArray]:
         """Return for each row the first of its set and the next one, itself if it is the last; -1 where it is the only one."""
         first, following = np.arange(n), np.full(n, -1)
         if self.sets is None:
@@ -90,7 +92,8 @@ class Known:
         starts = np.flatnonzero(np.r_[True, np.diff(self.sets[order]) != 0]) if n else np.zeros(0, dtype=int)
         for start, stop in zip(starts, np.r_[starts[1:], n], strict=True):
             members = order[start:stop]
-            if len(members) > 1:
+            only = members[0]
+            if len(members) > 1 or (weights is not None and weights[only] != 1.0 and self.sets[only] < self.n_named):
                 first[members] = members[0]
                 following[members] = np.r_[members[1:], members[-1]]
         return first, following

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,7 @@ def _filled(name: str, given: Any, K: int, shape: tuple[int, ...]) -> FloatArray
         given = {k: value for k, value in enumerate(values) if not np.isnan(value).all()}
     out = np.full((K, *shape), np.nan)
     for k, value in given.items():
-        if isinstance(k, bool) or k not in range(K):
+        if isinstance(k, bool) or not isinstance(k, Integral) or k not in range(K):
             raise InvalidParameterError(f"fixed {name} are of component {k!r}, and the components are 0 to {K - 1}")
         try:
             own = np.asarray(value, dtype=float)

@@ -33,7 +33,7 @@ def posterior_faithful(faithful):
 def undrawn(monkeypatch):
     """Reports whose pictures are a dot each: drawing takes seconds, and other tests look at what is drawn."""
     dot = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-    monkeypatch.setattr("bayesgmm.report.figures._render", lambda draw, kind: dot)
+    monkeypatch.setattr("bayesgmm.report.figures._render", lambda names, draw, kind: dot)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import bayesgmm as bg
 from bayesgmm.bayes._compiled_log_posterior import digamma
 from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.unconstrained_space import COEFFICIENTS, CONCENTRATION, Space
-from bayesgmm.concomitant import Covariates, Samples
 from bayesgmm.covariance import family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.priors import Priors
 from bayesgmm.rows import MemoryRows
+from bayesgmm.rows.concomitant import Covariates, Samples
 
 NAMES = np.array(list("abcd"))
 QUICK = {"draws": 250, "tune": 200, "random_state": 1, "progressbar": False}

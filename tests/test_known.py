@@ -20,7 +20,7 @@ from bayesgmm import expectation as ex
 from bayesgmm.bayes.log_posterior import LogPosterior, log_prior
 from bayesgmm.bayes.unconstrained_space import Space
 from bayesgmm.covariance import family
-from bayesgmm.criticism import loo
+from bayesgmm.criticism import loo, predictive_checks
 from bayesgmm.em.degeneracy import examine
 from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.penalties import penalty_of
@@ -31,6 +31,7 @@ from bayesgmm.partitions import draw_labels, occupied_components, similarity
 from bayesgmm.partitions.doubt import row_summary
 from bayesgmm.partitions.number_of_groups import mean_occupied
 from bayesgmm.priors import Priors
+from bayesgmm.report.group_names import GroupNames
 from bayesgmm.rows import Chunk, Known, MemoryRows, rows_with
 from tests.conftest import random_mixture
 
@@ -617,7 +618,8 @@ def test_rows_without_a_set_are_alone(persons):
     X, who = persons
     known = np.where(who < 15, who, np.nan)
     named = np.where(who < 15, who, 1000 + np.arange(len(who)))
-    fits_alike(X, {"together": known}, {"together": named}, {"together": np.where(who < 15, who.astype(object), None)})
+    told = known, named, np.where(who < 15, who.astype(object), None)
+    fits_alike(X, *({"together": each} for each in told), covariance_type="diag")
 
 
 @pytest.mark.parametrize("kind", FOUR)
@@ -1329,9 +1331,7 @@ def test_what_needs_a_number_of_components_or_exchangeable_ones_says_so(two):
     ):
         drawn(2, X, {"known": y}, sampler="gibbs", draws=20, tune=20)
     init = bg.GaussianMixture(2, random_state=1).fit(X)
-    with pytest.raises(
-        InvalidParameterError, match=r"^init was fitted without what known= says, so its components have other names"
-    ):
+    with pytest.raises(InvalidParameterError, match=r"^init was fitted with other labels \(known=\), so its components are others"):
         drawn(2, X, {"known": y}, init=init, draws=20, tune=20)
 
 
@@ -1343,3 +1343,57 @@ def test_bic_takes_a_number_of_groups_of_sets_and_of_values_with_errors(planted)
     E = np.tile(np.diag(errors**2), (120, 1, 1))
     expected = direct(X, em.params_, Known(None, np.arange(120), np.sqrt(E), who)).total
     assert em.bic() == pytest.approx(-2 * expected + em.n_parameters_ * np.log(120), rel=1e-10)
+
+
+class TestWhatReviewFound:
+    """Answers that were wrong in silence before."""
+
+    def test_names_decide_which_row_a_label_is_of(self, two):
+        X, y, _ = two
+        table = pd.DataFrame(X, index=[f"row {i}" for i in range(len(X))])
+        labels = pd.Series(np.where(y == 0, "a", "b"), index=table.index)
+        shuffled = labels.sample(frac=1.0, random_state=1)
+        fits = [bg.GaussianMixture(2, random_state=1).fit(table, known=known) for known in (labels, shuffled)]
+        assert fits[0].log_likelihood_ == pytest.approx(fits[1].log_likelihood_, rel=1e-12)
+        assert not len(fits[1].contradictions().query("odds > 1e6"))
+
+    def test_labels_that_read_the_same_are_refused(self, two):
+        X, y, _ = two
+        with pytest.raises(InvalidDataError, match="labels that read the same"):
+            bg.GaussianMixture(2).fit(X, known=[1 if each else "1" for each in y])
+
+    def test_a_component_without_a_class_has_a_name_of_its_own(self, two):
+        X, y, _ = two
+        em = bg.GaussianMixture(3, covariance_type="diag", random_state=1).fit(X, known=np.where(y == 0, "2", None))
+        assert em.component_names_ == ["2", "1", "component 2"]
+
+    def test_compare_refuses_fits_that_were_told_different_labels(self, two):
+        X, y, _ = two
+        em = bg.GaussianMixture(2, random_state=1).fit(X, known=y)
+        other = drawn(2, X, {"known": 1 - y}, draws=20, tune=50)
+        with pytest.raises(InvalidParameterError, match="different labels"):
+            bg.compare(em, other)
+
+    def test_replicates_keep_the_sets_and_the_labels_of_their_rows(self):
+        """Two groups far apart in pairs: the mean of pairs varies as much as one draw does, not half as much."""
+        rng = np.random.default_rng(3)
+        n, T = 400, 2000
+        params = bg.MixtureParams(
+            np.tile([0.5, 0.5], (T, 1)), np.tile([[-10.0], [10.0]], (T, 1, 1)), np.tile(np.eye(1), (T, 2, 1, 1))
+        )
+        sets = np.arange(n) // 2
+        labels = np.full((n, 2), 0.0)
+        labels[:20, 1] = -np.inf
+        values = predictive_checks._of_known(params, Known(sets=sets, log_weights=labels), n, rng)[..., 0]
+        assert (values[:, :20] < 0).all()
+        pairs = values[:, 20:].reshape(T, -1, 2)
+        assert (np.sign(pairs[..., 0]) == np.sign(pairs[..., 1])).all()
+        # A mean of 190 independent signs, times ten, and of 380 values about them.
+        assert pairs.mean((1, 2)).std() == pytest.approx(np.sqrt(100 / 190 + 1 / 380), rel=4 / np.sqrt(2 * T))
+
+
+def test_groups_go_by_their_names_once():
+    names = GroupNames(("1", "0"))
+    assert names.in_text("Group 0, 3 of 12 rows; groups 0, 1 and 5.") == "Group 1, 3 of 12 rows; groups 1, 0 and 5."
+    assert names.in_text("In group 0.25 is left of groups 0 and 1.5.") == "In group 0.25 is left of groups 1 and 1.5."
+    assert names.in_text("subgroup 0, groupings 1") == "subgroup 0, groupings 1"

@@ -259,6 +259,7 @@ def test_the_way_down_is_the_one_in_the_design(gaps: bool, monkeypatch: pytest.M
         def noted(*args: object, **options: object) -> object:
             files = [Path(frame.filename) for frame in traceback.extract_stack()]
             ours = [file.relative_to(ROOT / PACKAGE).as_posix() for file in files if file.is_relative_to(ROOT / PACKAGE)]
+            ours = [file for file in ours if file != "underflow.py"]  # which stands around each public method that is called
             ways.add(tuple(dict.fromkeys(ours[ours.index("estimators/em.py") :])))
             return call(*args, **options)
 

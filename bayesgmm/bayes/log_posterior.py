@@ -14,7 +14,6 @@ from scipy.special import gammaln
 from bayesgmm.bayes import _compiled_log_posterior as _compiled
 from bayesgmm.bayes._compiled_hmc import SCORE_GIVEN_LABELS, draw_labels
 from bayesgmm.bayes.unconstrained_space import Space, spiral
-from bayesgmm.concomitant import Covariates, Samples
 from bayesgmm.expectation import Statistics, evaluation_pass, expectations, score
 from bayesgmm.frame import Frame
 from bayesgmm.kernels.compile import Pointer, plain
@@ -24,6 +23,7 @@ from bayesgmm.kernels.missing import GAPPED_STATISTICS
 from bayesgmm.kernels.score import GIVEN_SCORE, KNOWN_SCORE, SCORE
 from bayesgmm.kernels.threads import chunks, ordered_map
 from bayesgmm.rows import Chunk, Known, MemoryRows, Rows
+from bayesgmm.rows.concomitant import Covariates, Samples
 from bayesgmm.rows.missing import has_missing, order_by_gaps
 from bayesgmm.typing import FloatArray, IntArray
 

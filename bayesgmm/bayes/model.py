@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from sklearn.base import BaseEstimator
 
 from bayesgmm.bayes.op import mixture_log_density
 from bayesgmm.bayes.unconstrained_space import COEFFICIENTS, CONCENTRATION
-from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.covariance import WITH_PRIORS, Family, family
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.kernels.known import N_LINKS
@@ -34,6 +34,7 @@ from bayesgmm.priors import (
     ScalePrior,
 )
 from bayesgmm.rows import Known, concomitant_of, rows_to_fit, rows_with
+from bayesgmm.rows.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray
 from bayesgmm.underflow import guard
 from bayesgmm.validation import check_count
@@ -215,7 +216,7 @@ def build_resolved(
         if not diagonal:
             unit = scale_tril / pt.sqrt((scale_tril**2).sum(-1, keepdims=True))
             pm.Deterministic("corr", unit @ unit.mT, dims=dims)
-        _observe(data, beside, logs, means, scale_tril, diagonal)
+        _observe(data, beside, logs, means, scale_tril, diagonal, known is not None and known.error_of is not None)
     return model
 
 
@@ -351,6 +352,7 @@ def _observe(
     means: TensorVariable,
     scale_tril: TensorVariable,
     diagonal: bool,
+    has_errors: bool,
 ) -> TensorVariable:
     """Add the observed variable, with its density by the Op and its draws by PyMC."""
 
@@ -365,7 +367,7 @@ def _observe(
         scale_tril,
         *([] if beside is None else [beside]),
         logp=logp,
-        dist=_draw if beside is None else _draw_known,
+        dist=_draw if beside is None else partial(_draw_known, has_errors=has_errors),
         signature="(k),(k,d),(k,d,d)->(d)" if beside is None else "(s),(k,d),(k,d,d),(m)->(d)",
         observed=data,
         dims=("obs", "feature"),
@@ -402,18 +404,19 @@ def _draw(logs: TensorVariable, means: TensorVariable, scale_tril: TensorVariabl
 
 
 def _draw_known(
-    logs: TensorVariable, means: TensorVariable, scale_tril: TensorVariable, beside: TensorVariable, size: Any
+    logs: TensorVariable, means: TensorVariable, scale_tril: TensorVariable, beside: TensorVariable, size: Any, *, has_errors: bool
 ) -> TensorVariable:
     """Return random rows of which is known what is known of the data: labels, sets, errors."""
     K, D = means.type.shape
-    own = logs.reshape((-1, K))[pt.cast(beside[:, K + 2], "int64")]
-    chances = pt.exp(own + beside[:, :K])
-    labels = pm.Categorical.dist(p=chances / chances.sum(-1, keepdims=True))[pt.cast(beside[:, K], "int64")]
+    first, share = (pt.cast(beside[:, K + n], "int64") for n in (0, 2))
+    # A set is of one component, which the labels of all its rows must allow.
+    possible = pt.inc_subtensor(pt.zeros_like(beside[:, :K])[first], beside[:, :K])
+    own = pt.special.log_softmax(logs.reshape((-1, K))[share] + possible, axis=-1)
+    labels = pm.Categorical.dist(p=pt.exp(own))[first]
     rows = means[labels] + (scale_tril[labels] @ pm.Normal.dist(size=(*labels.shape, D))[..., None])[..., 0]
-    packed = beside[:, K + N_LINKS :]
-    if packed.type.shape[1] == 0:
+    if not has_errors:
         return rows
-    factors = pt.zeros((labels.shape[0], D, D))[:, *np.tril_indices(D)].set(packed)
+    factors = pt.zeros((labels.shape[0], D, D))[:, *np.tril_indices(D)].set(beside[:, K + N_LINKS :])
     return rows + (factors @ pm.Normal.dist(size=(*labels.shape, D))[..., None])[..., 0]
 
 

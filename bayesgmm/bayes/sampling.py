@@ -18,7 +18,6 @@ from bayesgmm.bayes.log_posterior import ChunkedLogPosterior, LogPosterior
 from bayesgmm.bayes.nuts import sample_nuts
 from bayesgmm.bayes.telescoping import sample_telescoping
 from bayesgmm.bayes.unconstrained_space import Space
-from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import Family
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.fixed import Fixed
@@ -26,6 +25,7 @@ from bayesgmm.frame import Frame, total_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.rows import MemoryRows, Rows
+from bayesgmm.rows.concomitant import Concomitant
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["frame_volume", "sample", "sample_number"]

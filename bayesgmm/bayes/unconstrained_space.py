@@ -15,11 +15,11 @@ import numpy as np
 from scipy.special import softmax
 
 from bayesgmm.bayes._compiled_log_posterior import COVARIATES, SAMPLES
-from bayesgmm.concomitant import Concomitant, Covariates
 from bayesgmm.covariance import Family
 from bayesgmm.fixed import Fixed
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ResolvedPriors
+from bayesgmm.rows.concomitant import Concomitant, Covariates
 from bayesgmm.typing import FloatArray, IntArray
 
 __all__ = ["Space", "spiral"]

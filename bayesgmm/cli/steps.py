@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from rich.console import Console
 from rich.text import Text
 
@@ -95,6 +96,11 @@ class Table:
 def load(data: Data, progress: Progress) -> Table:
     """Read a table that is numeric and may have gaps, and the column of labels if there is one."""
     beside = list(data.beside)
+    if data.label is not None and data.label == data.known:
+        raise InvalidDataError(
+            f"--known and --label are the same column, {data.label!r}: labels that the fit is given say nothing about how good it is. "
+            "Leave one of them out."
+        )
     wanted = None if data.columns is None else [*(name for name in data.columns if name not in beside), *beside]
     table = read_table(data.source, wanted)
     if beside and not set(beside) <= set(table.columns):
@@ -125,9 +131,9 @@ def _told(table: pd.DataFrame, X: pd.DataFrame, data: Data) -> dict[str, Any]:
     """Return what columns say of the rows, as ``fit`` takes it."""
     told: dict[str, Any] = {}
     if data.known is not None:
-        told["known"] = table[data.known].where(table[data.known].astype(str).str.strip() != "")
+        told["known"] = _as_names(table[data.known])
     if data.together is not None:
-        told["together"] = table[data.together].to_numpy()
+        told["together"] = _as_names(table[data.together]).to_numpy()
     if data.errors is not None:
         if len(data.errors) != X.shape[1]:
             raise InvalidDataError(
@@ -136,10 +142,19 @@ def _told(table: pd.DataFrame, X: pd.DataFrame, data: Data) -> dict[str, Any]:
             )
         told["errors"] = in_numbers(table[list(data.errors)], data.source).to_numpy()
     if data.samples is not None:
-        told["samples"] = table[data.samples].to_numpy()
+        told["samples"] = _as_names(table[data.samples]).to_numpy()
     if data.covariates is not None:
         told["covariates"] = in_numbers(table[list(data.covariates)], data.source)
     return told
+
+
+def _as_names(column: pd.Series) -> pd.Series:
+    """Return a column of names, not of numbers of components: as text without blanks around it; None for nothing."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    if is_numeric_dtype(column) and not is_bool_dtype(column) and (numbers.dropna() % 1 == 0).all():
+        column = numbers.astype("Int64")  # whole numbers beside gaps are read as 1.0, 2.0
+    names = [None if missing else str(name).strip() or None for name, missing in zip(column, column.isna(), strict=True)]
+    return pd.Series(names, index=column.index, dtype=object)
 
 
 def leave_out(found: list[Extent], data: Data, words: Mapping[str, str] = NO_WORDS, *, named: bool = True) -> list[str]:

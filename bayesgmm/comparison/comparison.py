@@ -318,7 +318,7 @@ def compare(
     tree = posterior.datatree_
     responsibilities = responsibility_table(fits)
     table = parameter_table(em, fits.posterior, fits.features)
-    rows = Chunk(fits.X, known=fits.known)
+    rows = Chunk(fits.X, fits.weight, known=fits.known)
     partition = em_partition(fits.em_responsibilities, fits.posterior, rows, random_state)
     used = groups_used(fits.posterior, rows, random_state)
     check = predictive_check(fits.posterior, rows, fits.features, n_replicates, random_state)

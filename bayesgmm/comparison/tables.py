@@ -17,7 +17,7 @@ from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.expectation import responsibility_moments
 from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import row_doubt, row_entropy
-from bayesgmm.rows import Chunk, Known
+from bayesgmm.rows import Chunk, Known, same_labels
 from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, FloatArray, IntArray
 
@@ -33,6 +33,8 @@ class MatchedFits:
     X: FloatArray
     known: Known | None
     """What is known of the rows beside their values, if they are those of the fits."""
+    weight: FloatArray | None
+    """How often rows count in their sets."""
     index: pd.Index
     features: tuple[str, ...]
     em: MixtureParams
@@ -54,7 +56,8 @@ def match(em: GaussianMixture, posterior: BayesianGaussianMixture, X: ArrayLike 
     _check_alike(em, posterior)
     rows, index = _rows(em, posterior, X)
     known = _known(em, posterior, rows)
-    chunk = Chunk(rows, known=known)
+    weight = None if known is None else posterior.rows_.weights
+    chunk = Chunk(rows, weight, known=known)
     reference = em.params_.responsibilities(chunk)
     flat = posterior.params_.reshape(-1)
     moments = responsibility_moments(chunk, *flat.arrays(chunk), diagonal=flat.is_diagonal)
@@ -62,6 +65,7 @@ def match(em: GaussianMixture, posterior: BayesianGaussianMixture, X: ArrayLike 
     return MatchedFits(
         X=rows,
         known=known,
+        weight=weight,
         index=index,
         features=tuple(em.feature_names_),
         em=em.params_,
@@ -133,9 +137,15 @@ def _known(em: GaussianMixture, posterior: BayesianGaussianMixture, rows: FloatA
     if (ours is None) != (theirs is None):
         without = "EM" if ours is None else "the posterior"
         raise InvalidParameterError(f"Only one of the fits was given labels, errors or sets of rows: give them to {without}, too.")
-    if theirs is None or not posterior.rows_.is_in_memory:
+    if ours is None or theirs is None or not posterior.rows_.is_in_memory:
         return None
-    return theirs if np.array_equal(posterior.rows_.values, rows, equal_nan=True) else None
+    if not same_labels(ours, theirs):
+        raise InvalidParameterError("The fits were given different labels, so their components are others: give both the same.")
+    if not np.array_equal(posterior.rows_.values, rows, equal_nan=True):
+        raise InvalidParameterError(
+            f"X are other rows than those of the fits, of which more was known than their values ({theirs.names}): leave X out."
+        )
+    return theirs
 
 
 def _check_values(rows: FloatArray, names: list[str]) -> None:

@@ -80,7 +80,7 @@ def group_shapes(
     times = np.ones(len(rows)) if rows.weights is None else times_each(rows.weights, len(rows))
     return shapes_of(
         fit.params_,
-        rows.chunk.take(np.arange(len(rows)).repeat(times.astype(int))),
+        replace(rows.chunk.take(np.arange(len(rows)).repeat(times.astype(int))), weight=None),
         tuple(fit.feature_names_),
         n_draws,
         random_state,

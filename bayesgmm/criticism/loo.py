@@ -179,6 +179,8 @@ def check_fit(fit: Estimator, caller: str) -> None:
         raise InvalidParameterError(f"{caller} takes a fitted GaussianMixture or BayesianGaussianMixture, got {type(fit).__name__}")
     check_is_fitted(fit, "params_")
     refuse_known(fit.rows_, caller)
+    if fit.fixed is not None:
+        raise InvalidParameterError(f"{caller} does not know of fixed parameters yet: fit without fixed")
 
 
 class _LeftOut(NamedTuple):

@@ -19,7 +19,7 @@ from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.random import seed_sequence
-from bayesgmm.rows import Chunk, as_chunk
+from bayesgmm.rows import Chunk, Known, as_chunk
 from bayesgmm.typing import FloatArray, RandomState
 
 __all__ = ["loo_pit", "pit_table", "predictive_check", "predictive_statistics"]
@@ -270,7 +270,8 @@ def predictive_check(
     After Gelman, Meng & Stern 1996, Statistica Sinica 6:733-807. Each statistic's own tail probability is in the
     table. As many statistics are compared at once, the verdict rests on one number: the data set's greatest deviation,
     in half widths of the replicates' 95% interval, against the greatest deviation of each replicate. Where the data have
-    gaps (NaN), so have the replicates: both are summarised by the same values. So it is with errors of measurement.
+    gaps (NaN), so have the replicates: both are summarised by the same values. So it is with errors of measurement. Rows that
+    belong together are of one component in a replicate, too, and labelled rows of one of those that their labels allow.
     """
     chunk, rng = as_chunk(rows), np.random.default_rng(seed)
     X, known = chunk.X, chunk.known
@@ -280,15 +281,35 @@ def predictive_check(
     block = max(1, _MOST_NUMBERS // (X.size * max(flat.n_components, 2)))
     statistics, shown = [], []
     for start in range(0, n_replicates, block):
-        replicates = flat[chosen[start : start + block]].sample(len(X), rng)[0]
-        if known is not None and known.error_of is not None and known.error_tril is not None:
-            errors = known.error_tril[known.error_of] @ rng.standard_normal((*replicates.shape, 1))
-            replicates = replicates + errors[..., 0]
+        some = flat[chosen[start : start + block]]
+        replicates = some.sample(len(X), rng)[0] if known is None else _of_known(some, known, len(X), rng)
         replicates[:, gaps] = np.nan
         statistics.append(_statistics(replicates))
         shown.append(replicates[: max(0, _SHOWN - start), :_SHOWN_ROWS])
     replicated, observed = np.concatenate(statistics), _statistics(X[None])[0]
     return Predictive(_table(observed, replicated, features), _joint(observed, replicated), np.concatenate(shown))
+
+
+def _of_known(params: MixtureParams, known: Known, n: int, rng: np.random.Generator) -> FloatArray:
+    """Draw values (T, n, D) of rows with the errors, labels and sets that these have."""
+    T, K = params.weights.shape
+    sets = np.arange(n) if known.sets is None else np.unique(known.sets, return_inverse=True)[1]
+    first = np.unique(sets, return_index=True)[1]
+    weights = (
+        params.weights[:, None] if known.share_of is None or params.shares is None else params.shares[:, known.share_of[first]]
+    )
+    possible = np.zeros((len(first), K))
+    if known.log_weights is not None:
+        np.add.at(possible, sets, known.log_weights)
+    with np.errstate(divide="ignore"):
+        logs = np.log(weights) + possible
+    # The greatest of log-probabilities with Gumbel noise is a draw from them (Gumbel 1954).
+    labels = (logs + rng.gumbel(size=(T, len(first), K))).argmax(-1)[:, sets]
+    t = np.arange(T)[:, None]
+    values = params.means[t, labels] + (params.scale_tril[t, labels] @ rng.standard_normal((T, n, params.n_features, 1)))[..., 0]
+    if known.error_of is not None and known.error_tril is not None:
+        values += (known.error_tril[known.error_of] @ rng.standard_normal((*values.shape, 1)))[..., 0]
+    return values
 
 
 def _statistics(data: FloatArray) -> FloatArray:

@@ -8,7 +8,6 @@ from typing import override
 
 import numpy as np
 
-from bayesgmm.concomitant import Concomitant, Covariates
 from bayesgmm.covariance import Family
 from bayesgmm.em.coordinates import Coordinates
 from bayesgmm.em.m_step import Collapse, Mixture, Settings, assemble, moments_of
@@ -17,6 +16,7 @@ from bayesgmm.em.run import Stepper
 from bayesgmm.expectation import Statistics, expectation
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import MemoryRows
+from bayesgmm.rows.concomitant import Concomitant, Covariates
 from bayesgmm.typing import FloatArray
 
 __all__ = ["covariance_of_coefficients", "with_shares"]

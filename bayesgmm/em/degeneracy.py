@@ -15,7 +15,7 @@ import numpy as np
 from bayesgmm.covariance import Family
 from bayesgmm.em.m_step import Mixture, Settings
 from bayesgmm.em.noise import Arrays
-from bayesgmm.expectation import evaluate
+from bayesgmm.expectation import evaluate, expectation
 from bayesgmm.frame import factor_of
 from bayesgmm.kernels.linalg import LEAST
 from bayesgmm.resolution import smallest_sds as sds_of_rounding
@@ -124,6 +124,8 @@ def examine(mixture: Mixture, settings: Settings, rows: Rows) -> Health:
     """
     K, D = mixture.means.shape
     counts = np.exp(mixture.log_weights[:K]) * rows.total
+    if rows.known is not None and rows.known.sets is not None:  # whose labels are fewer than their rows
+        counts = expectation(rows, *settings.arrays(mixture), diagonal=settings.family.diagonal).counts[:K]
     at_floor = least_variance(mixture.scale_tril, settings) <= AT_FLOOR
     if at_floor.any():
         at_floor &= least_variance_with_error(mixture, settings, rows) <= AT_FLOOR
@@ -137,7 +139,8 @@ def examine(mixture: Mixture, settings: Settings, rows: Rows) -> Health:
     enough = 2 if settings.family.diagonal else D + 1
     too_few = counts < enough
     small = ~(at_floor | too_few) & (counts < _FEW * enough)
-    if small.any() and rows.complete is not None:
+    has_errors = rows.known is not None and rows.known.error_of is not None
+    if small.any() and rows.is_in_memory and not rows.has_gaps and not has_errors:
         too_few |= _unpredicted(mixture, settings, rows.in_memory(), small)
     return Health(at_floor, too_few, counts)
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import Family, single
 from bayesgmm.em.concomitant import with_shares
 from bayesgmm.em.degeneracy import is_hopeless
@@ -29,6 +28,7 @@ from bayesgmm.frame import origin_near, total_moments
 from bayesgmm.params import MixtureParams, cholesky
 from bayesgmm.priors import ConjugatePriors, Priors
 from bayesgmm.rows import MemoryRows, Rows
+from bayesgmm.rows.concomitant import Concomitant
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_fittable
 

@@ -109,10 +109,20 @@ def some_rows(rows: Rows, seeds: np.random.SeedSequence) -> Sample:
     if is_all:
         some = rows.distinct()
     else:
-        some = rows.take(np.sort(np.random.default_rng(seeds.spawn(1)[0]).choice(len(rows), MOST_ROWS, replace=False)))
+        chosen = np.random.default_rng(seeds.spawn(1)[0]).choice(len(rows), MOST_ROWS, replace=False)
+        some = rows.take(np.unique(np.r_[chosen, _labelled_rows(rows)]))
     values = filled(some.chunk, total_moments(rows)) if some.has_gaps else some.values
     weight = np.ones(len(values)) if some.weights is None else some.weights
     return Sample(values, weight, is_all, some if is_all else MemoryRows(values, some.weights, known=some.known))
+
+
+def _labelled_rows(rows: Rows) -> IntArray:
+    """Return the numbers of rows whose component is known in part, evenly spread if they are many: they say which component is which."""
+    known = rows.known
+    if known is None or known.log_weights is None:
+        return np.zeros(0, dtype=int)
+    told = np.flatnonzero(np.ptp(np.exp(known.log_weights), axis=1) > 0)
+    return told[:: -(-len(told) // (MOST_ROWS // 2))] if len(told) else told
 
 
 def filled(chunk: Chunk, moments: tuple[FloatArray, FloatArray]) -> FloatArray:

@@ -45,6 +45,8 @@ def arranged(mixture: Mixture, rows: MemoryRows, X: FloatArray) -> Mixture:
     if shares is None:
         return mixture
     said = np.flatnonzero(np.ptp(shares, axis=1) > 0)
+    if not len(said):
+        return mixture
     said = said[:: -(-len(said) // _MOST_LOOKED_AT)]
     r = evaluate(Chunk(X[said]), *mixture, responsibilities=True)[0]
     weight = np.ones(len(said)) if rows.weights is None else rows.weights[said]

@@ -14,7 +14,6 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import InvalidParameterError as SklearnParameterError
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.covariance import Family, family
 from bayesgmm.em import impute
 from bayesgmm.estimators._dependent import Dependent
@@ -28,6 +27,7 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.partitions.doubt import row_summary
 from bayesgmm.random import generator
 from bayesgmm.rows import Classes, MemoryRows, NoRows, Rows, rows_to_predict, rows_with
+from bayesgmm.rows.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 from bayesgmm.validation import check_prob
 

@@ -9,12 +9,12 @@ import pandas as pd
 import xarray as xr
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.covariance import Family
 from bayesgmm.em import covariance_of_coefficients
 from bayesgmm.exceptions import InvalidParameterError
 from bayesgmm.params import MixtureParams
 from bayesgmm.rows import Rows
+from bayesgmm.rows.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.typing import FloatArray
 from bayesgmm.validation import check_prob
 
@@ -72,7 +72,7 @@ class Dependent:
         """
         samples = self._of(Samples, "samples")
         check_prob(prob)
-        shares = self._shares
+        shares = self._shares()
         index = pd.MultiIndex.from_product([samples.names, self.component_names_], names=["sample", "component"])
         return _summary(shares.reshape(len(shares), -1), "weight", prob).set_axis(index).reset_index()
 
@@ -97,7 +97,7 @@ class Dependent:
         InvalidParameterError
             If the fit was given no samples, or none of these names.
         """
-        samples, shares = self._of(Samples, "samples"), self._shares
+        samples, shares = self._of(Samples, "samples"), self._shares()
         check_prob(prob)
         unknown = [name for name in (first, second) if name not in samples.names]
         if unknown:
@@ -130,7 +130,7 @@ class Dependent:
         InvalidParameterError
             If the fit was given no covariates.
         """
-        covariates, shares = self._of(Covariates, "covariates"), self._shares
+        covariates, shares = self._of(Covariates, "covariates"), self._shares()
         check_prob(prob)
         inside = covariates.coefficients(shares)
         slopes = inside[:, 1:] / covariates.scale[:, None]
@@ -158,7 +158,6 @@ class Dependent:
         turn = np.kron(units, every)
         return np.sqrt(np.maximum(np.diag(turn @ covariance @ turn.T), 0.0)).reshape(1 + P, K)
 
-    @property
     def _shares(self) -> FloatArray:
         """Weights of the shares (T, S, K) under all draws."""
         shares = self.params_.reshape(-1).shares

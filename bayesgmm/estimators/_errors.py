@@ -244,6 +244,8 @@ class SamplingErrors(MixtureEstimator):
     def _require_plain_likelihood(self) -> None:
         """Refuse what holds for maximum likelihood with free weights, of values alone, only."""
         refuse_known(self.rows_, "standard errors")
+        if self.fixed is not None:
+            raise InvalidParameterError("standard errors do not know of fixed parameters yet: fit without fixed")
         if self.priors is not None:
             raise InvalidParameterError(
                 "standard errors are those of maximum likelihood: fit without priors, or fit BayesianGaussianMixture with the same priors "

@@ -108,7 +108,7 @@ class Labelled:
             If the fit was given no labels.
         """
         classes, rows = self._named_classes(), self._rows(X, errors=errors, together=together)
-        alone = [str(k) for k in np.flatnonzero(classes.of_component < 0)]
+        alone = [classes.component_names[k] for k in np.flatnonzero(classes.of_component < 0)]
         return pd.DataFrame(
             classes.summed(self.predictor_.responsibilities(rows.chunk)), index=rows.index, columns=[*classes.names, *alone]
         )
@@ -157,7 +157,8 @@ class Labelled:
         )
         may_be = classes.summed(allowed[said].astype(float)) > 0
         p = classes.summed(from_values)
-        names = np.array([*map(str, classes.names), *(str(k) for k in np.flatnonzero(classes.of_component < 0))], dtype=object)
+        alone = [classes.component_names[k] for k in np.flatnonzero(classes.of_component < 0)]
+        names = np.array([*map(str, classes.names), *alone], dtype=object)
         other = np.where(may_be, 0.0, p)
         with np.errstate(divide="ignore"):
             odds = other.max(1) / np.where(may_be, p, 0.0).sum(1)

@@ -133,6 +133,7 @@ def posterior_tree(
         "sampler": draws.sampler,
         "sampling_time": draws.sampling_time,
         "tuning_steps": draws.tuning_steps,
+        **({} if rows.known is None else {"known_of_rows": rows.known.names}),
         **draws.details,
         **provenance,
     }

@@ -113,22 +113,29 @@ def quicker(covariance_type: str) -> str:
     return f"Quicker are {simpler}sampler='laplace' and GaussianMixture"
 
 
-def advise_on_parameters(counts: FloatArray, rows: Rows, of: Family, left_to: str) -> None:
+def advise_on_parameters(params: MixtureParams, rows: Rows, of: Family, left_to: str, noise_weight: float = 0.0) -> None:
     """Warn if components have so few rows that these do not determine their covariances, and say what would help.
 
     Parameters
     ----------
-    counts : array of shape (K,)
-        Expected numbers of rows.
+    params : MixtureParams
+        Of batch shape ().
     rows : Rows
     of : Family
         If each component, or all together, have a covariance of any shape; of other families nothing is said.
     left_to : str
         What decides where rows do not: "chance" or "the prior".
+    noise_weight : float
+        Share of the rows that are of no component.
     """
     if of.name not in ("full", "tied") or rows.n_features == 1:
         return
-    K, D = len(counts), rows.n_features
+    K, D = params.n_components, rows.n_features
+    counts = params.weights * (1.0 - noise_weight) * rows.total
+    if rows.known is not None and rows.known.sets is not None and rows.is_in_memory:
+        # Weights are shares of the sets, and these have different numbers of rows.
+        weight = 1.0 if rows.weights is None else rows.weights[:, None]
+        counts = (params.responsibilities(rows.in_memory().chunk) * weight).sum(0)
     seen = rows.summary.seen.mean() / rows.total  # rows with gaps say less
     enough, together = round(_ROWS_PER_DIRECTION * D), seen * rows.total - (K - 1)
     each = seen * counts if of.name == "full" and K > 1 else np.array([together])

@@ -15,7 +15,6 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import Family, names
 from bayesgmm.em import START_METHODS, EMFit, Fitting, Iteration, Listener, Noise, Record, Specification
 from bayesgmm.estimators import _trees
@@ -38,6 +37,7 @@ from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
 from bayesgmm.rows import Classes, MemoryRows, Rows, concomitant_of, rows_to_fit, rows_with
 from bayesgmm.rows.check import check_rows
+from bayesgmm.rows.concomitant import Concomitant
 from bayesgmm.text import listed
 from bayesgmm.typing import ArrayLike, CovarianceType, FloatArray, IntArray, RandomState
 
@@ -587,7 +587,7 @@ class GaussianMixture(ByHand, Criteria, SamplingErrors):
         if (
             self.n_init == "auto" and self.priors is None and fit.status == "converged"
         ):  # otherwise it was said that they are degenerate
-            advise_on_parameters(fit.params.weights * (1.0 - fit.noise_weight) * rows.total, rows, self.family_, "chance")
+            advise_on_parameters(fit.params, rows, self.family_, "chance", fit.noise_weight)
         return self
 
     @property

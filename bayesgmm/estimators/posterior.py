@@ -26,7 +26,6 @@ from bayesgmm.bayes.draws import (
     sampler_statistics,
 )
 from bayesgmm.bayes.read_draws import read_attributes, read_mixtures, read_statistics
-from bayesgmm.concomitant import Concomitant
 from bayesgmm.covariance import WITH_PRIORS, family, names
 from bayesgmm.diagnostics import Check, Stacking, convergence_table, diagnose, sampler_table, stack
 from bayesgmm.diagnostics.verdict import verdict
@@ -58,8 +57,9 @@ from bayesgmm.params import MixtureParams
 from bayesgmm.priors import ConjugatePriors, Priors, ResolvedConjugatePriors, ResolvedPriors
 from bayesgmm.random import generator, seed_sequence
 from bayesgmm.resolution import repeats
-from bayesgmm.rows import Rows, concomitant_of, rows_to_fit, rows_with
+from bayesgmm.rows import Rows, concomitant_of, rows_to_fit, rows_with, same_labels
 from bayesgmm.rows.check import check_rows
+from bayesgmm.rows.concomitant import Concomitant
 from bayesgmm.text import counted, duration, listed
 from bayesgmm.typing import ArrayLike, CovarianceType, RandomState
 from bayesgmm.validation import check_same_columns
@@ -361,12 +361,16 @@ class BayesianGaussianMixture(UnknownNumber):
             raise InvalidParameterError("max_components is for n_components='auto'; with a number of components leave it out")
         K = int(self.n_components)
         fixed = None if self.fixed is None else Fixed.of(self.fixed, K, rows.n_features, self.family_)
+        if fixed is not None and fixed.has_mean.all() and fixed.has_covariance.all() and fixed.has_weight.sum() >= K - 1:
+            raise InvalidParameterError(
+                "all parameters are fixed, and there is nothing left to sample: MixtureParams is such a mixture"
+            )
         priors, conjugate = self._priors(rows, K)
         em = self._em(rows, K)
         if self._concomitant is not None:
             rows = rows.in_memory().with_shares(self._concomitant.share_of, self._concomitant.n_shares)
             _check_size(self._concomitant, self.chains * self.draws, K)
-        advise_on_parameters(em.params_.weights * rows.total, rows, self.family_, "the prior")
+        advise_on_parameters(em.params_, rows, self.family_, "the prior")
         # Labels of rows in chunks would have to be kept somewhere; NUTS needs none.
         sampler = "nuts" if self.sampler == "hmc" and not rows.is_in_memory else self.sampler
         # Imported here so that an EM fit never waits for PyMC.
@@ -502,6 +506,12 @@ class BayesianGaussianMixture(UnknownNumber):
             progressbar=False,
         )
         check_rows(rows, params.n_components)
+        if knew := read_attributes(draws).get("known_of_rows"):
+            warn(
+                f"these draws knew more of the rows than their values ({knew}), and X does not say it: responsibilities and labels are "
+                "those of the values alone, and components may have other numbers",
+                DataAdvice,
+            )
         advise_on_units(params, rows.values)
         return fit.take(*_draws_from(draws, params), rows)
 
@@ -703,6 +713,8 @@ class BayesianGaussianMixture(UnknownNumber):
                 n_components, covariance_type=self.covariance_type, fixed=self.fixed, random_state=self.random_state
             )
             em = default if em is None else clone(em)
+            if em is not default and self.fixed is not None:
+                em.set_params(fixed=self.fixed)
             if "auto" in (self.n_components, em.n_components):
                 em.set_params(n_components=n_components, max_components=None)
             with warnings.catch_warnings():
@@ -710,10 +722,8 @@ class BayesianGaussianMixture(UnknownNumber):
                 fitting = em.fitting(rows, in_one_call=False)  # one fit is quicker than what makes many quick is compiled
                 fitting.search(known)
                 em.finish(fitting, rows, self._classes, self._concomitant)
-        elif rows.known is not None and rows.known.log_weights is not None and not em.rows_.known:
-            raise InvalidParameterError(
-                "init was fitted without what known= says, so its components have other names: fit it with known=, too"
-            )
+        else:
+            self._check_init(em, rows)
         ours = (n_components, self.family_.name, self.n_features_in_)
         theirs = (em.params_.n_components, em.family_.name, em.params_.n_features)
         if ours != theirs:
@@ -723,6 +733,25 @@ class BayesianGaussianMixture(UnknownNumber):
             )
         check_same_columns("init", em, self)
         return em
+
+    def _check_init(self, em: GaussianMixture, rows: Rows) -> None:
+        """Refuse a fitted init whose components are others than those that labels or fixed parameters make here."""
+        if not same_labels(em.rows_.known, rows.known):
+            raise InvalidParameterError(
+                "init was fitted with other labels (known=), so its components are others: fit it with the same, or leave init out"
+            )
+        if self.fixed is None or em.n_components_ != self.n_components:
+            return
+        fixed, params = Fixed.of(self.fixed, em.n_components_, em.n_features_in_, self.family_), em.params_
+        parts = (
+            (fixed.has_weight, fixed.weights, params.weights),
+            (fixed.has_mean, fixed.means, params.means),
+            (fixed.has_covariance, fixed.covariances, params.covariances),
+        )
+        if not all(np.allclose(given[has], found[has], rtol=1e-6) for has, given, found in parts):
+            raise InvalidParameterError(
+                "init was fitted without these fixed parameters, so its components are others: give it the same fixed, or leave init out"
+            )
 
     def _priors(self, rows: Rows, n_components: int) -> tuple[ResolvedPriors, ResolvedConjugatePriors | None]:
         """Return the model's priors, and the conjugate ones that the Gibbs sampler has in their place."""

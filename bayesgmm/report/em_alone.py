@@ -125,7 +125,10 @@ def em_alone(em: GaussianMixture, X: ArrayLike | pd.DataFrame | None) -> EMAlone
     rows = np.array(em.rows_.in_memory().values if X is None else X, dtype=float, order="C")
     # Of the rows of the fit more is known than their values.
     own = em.rows_.known is not None and em.rows_.is_in_memory and np.array_equal(em.rows_.values, rows, equal_nan=True)
-    chunk, said = Chunk(rows, known=em.rows_.known if own else None), em.row_summary(None if own else X)
+    chunk, said = (
+        Chunk(rows, em.rows_.weights if own else None, known=em.rows_.known if own else None),
+        em.row_summary(None if own else X),
+    )
     features, one = tuple(em.feature_names_), em.params_.reshape(1)
     table = pd.DataFrame(said["responsibility"].to_numpy(), index=said["obs"].to_index()).add_prefix("em_")
     table = table.assign(em_label=said["label"].to_numpy(), em_doubt=said["doubt"].to_numpy())

@@ -19,7 +19,8 @@ __all__ = ["GroupNames"]
 
 _LONGEST = 16
 """Letters of a name in a figure."""
-_GROUPS = re.compile(r"\b([Gg]roups?) (\d+(?:(?:, | and )\d+)*)\b")
+_GROUPS = re.compile(r"\b(?:([Gg]roups) (\d+(?:(?:, | and )\d+)*)|([Gg]roup) (\d+))\b(?!\.\d)")
+"""One number after "group", for others may follow that are none; several after "groups"."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,11 @@ class GroupNames:
         """
         if self.are_numbers:
             return text
-        return _GROUPS.sub(lambda found: f"{found[1]} {re.sub(r'\d+', lambda k: self._name(k[0]), found[2])}", text)
+        return _GROUPS.sub(self._named, text)
+
+    def _named(self, found: re.Match[str]) -> str:
+        word, numbers = found[1] or found[3], found[2] or found[4]
+        return f"{word} {re.sub(r'\d+', lambda k: self._name(k[0]), numbers)}"
 
     def _name(self, number: str) -> str:
         return self.names[int(number)] if int(number) < len(self.names) else number
@@ -90,4 +95,6 @@ class GroupNames:
                 text.set_text(_GROUPS.sub(self._shortened, text.get_text()))
 
     def _shortened(self, found: re.Match[str]) -> str:
-        return re.sub(r"\d+", lambda k: shortened(self(k[0]) if int(k[0]) < len(self.names) else k[0], _LONGEST), found[2])
+        return re.sub(
+            r"\d+", lambda k: shortened(self(k[0]) if int(k[0]) < len(self.names) else k[0], _LONGEST), found[2] or found[4]
+        )

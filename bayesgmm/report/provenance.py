@@ -17,6 +17,7 @@ from bayesgmm.files import jsonable
 from bayesgmm.priors import Priors
 from bayesgmm.report.em_alone import Findings
 from bayesgmm.report.labels import KnownLabels
+from bayesgmm.report.told import arguments_of
 from bayesgmm.selection import Choice
 from bayesgmm.text import listed, shortened
 
@@ -167,6 +168,8 @@ def recipe(
         report.append(f"source={source!r}")
         report += ["left_out=len(table) - len(X)"] if data["n_left_out"] else []
         report += [f"labels=table.loc[X.index, {known['name']!r}]"] if known else []
+    if told := arguments_of(em if posterior is None else posterior):
+        lines.append(f"# {listed(told)}: what the fits were told of these rows")
     if choice is None:
         lines += _fitting(em, posterior, facts)
     else:
@@ -176,13 +179,17 @@ def recipe(
 
 
 def _fitting(em: GaussianMixture, posterior: BayesianGaussianMixture | None, facts: dict[str, Any]) -> Iterator[str]:
-    yield _call("em = bg.GaussianMixture", [repr(em.n_components), *_settings(em)], ".fit(X)")
+    yield _call("em = bg.GaussianMixture", [repr(em.n_components), *_settings(em)], _fit(em))
     if posterior is not None and facts["posterior"]["prior"] == "unknown":
         yield "# draws: the posterior that was sampled elsewhere"
         yield "posterior = bg.BayesianGaussianMixture.from_draws(draws, X, init=em)"
     elif posterior is not None:
         arguments = [repr(posterior.n_components), *_settings(posterior), "init=em"]
-        yield _call("posterior = bg.BayesianGaussianMixture", arguments, ".fit(X)")
+        yield _call("posterior = bg.BayesianGaussianMixture", arguments, _fit(posterior))
+
+
+def _fit(fit: Fit) -> str:
+    return f".fit({', '.join(['X', *(f'{name}={name}' for name in arguments_of(fit))])})"
 
 
 def _selecting(

@@ -246,8 +246,9 @@ def build_report(
     >>> build_report(em, name="Old Faithful").headline[-1]
     '1 point in doubt.'
     """
+    plain = em_alone(em, X) if posterior is None else compare(em, posterior, X)
     names = GroupNames(tuple((em if posterior is None else posterior).component_names_))
-    found = names.in_findings(em_alone(em, X) if posterior is None else compare(em, posterior, X))
+    found = names.in_findings(plain)
     choice = _choice(selection, number, em)
     known = None if labels is None else score_labels(labels, found)
     origin = Origin(readable(str(name)), None if source is None else readable(str(source)), command, int(left_out))
@@ -257,10 +258,10 @@ def build_report(
     material = Material(
         facts=facts,
         found=found,
-        answers=tuple(_named(answer, names) for answer in answers(found, choice, moved)),
+        answers=tuple(_named(answer, names) for answer in answers(plain, choice, moved)),
         choice=choice,
         known=known,
-        figures=draw_all(found, known, choice, names),
+        figures=draw_all(plain, known, choice, names),
         priors=[] if posterior is None else describe_priors(posterior.priors_, found.features, kind),
         sensitivity=moved,
         insensitive=reason,

@@ -14,7 +14,7 @@ from bayesgmm.files import json_records
 from bayesgmm.rows import Known, MemoryRows
 from bayesgmm.text import counted, listed
 
-__all__ = ["Told", "odds", "told_of"]
+__all__ = ["Told", "arguments_of", "odds", "told_of"]
 
 _MOST_SHOWN = 100
 _MOST_CELLS = 600
@@ -85,6 +85,15 @@ def told_of(fit: GaussianMixture | BayesianGaussianMixture) -> Told | None:
     if "samples" in fit.depends_on:
         return replace(told, samples=fit.sample_weights())
     return replace(told, coefficients=fit.coefficients()) if fit.depends_on else told
+
+
+def arguments_of(fit: GaussianMixture | BayesianGaussianMixture) -> list[str]:
+    """Return the names of the arguments by which ``fit`` was told something of the rows beside their values."""
+    known = fit.rows_.known
+    if known is None:
+        return []
+    parts = {"known": known.log_weights, "together": known.sets, "errors": known.error_of}
+    return [*(name for name, part in parts.items() if part is not None), *filter(None, [fit.depends_on])]
 
 
 def _sentences(known: Known, rows: MemoryRows, names: list[str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from bayesgmm.rows.base import Chunk, MemoryRows, NoRows, Rows, as_chunk
 from bayesgmm.rows.check import rows_to_fit, rows_to_predict
 from bayesgmm.rows.given import Classes, concomitant_of, refuse_known, rows_with
-from bayesgmm.rows.known import Known
+from bayesgmm.rows.known import Known, same_labels
 from bayesgmm.rows.open import is_chunked, open_rows, stream_rows
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "rows_to_fit",
     "rows_to_predict",
     "rows_with",
+    "same_labels",
     "stream_rows",
 ]

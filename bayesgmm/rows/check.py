@@ -120,7 +120,7 @@ def _has_names(X: Any) -> bool:
 
 
 def index_of(X: Any, n: int) -> pd.Index:
-    """Return a DataFrame's index if it can name rows, otherwise row numbers."""
+    """Return a DataFrame's index if it can name rows, otherwise row numbers, as a RangeIndex: a DataFrame's is never one."""
     index = getattr(X, "index", None)
     if not isinstance(index, pd.Index) or isinstance(index, pd.MultiIndex) or not index.is_unique:
         return pd.RangeIndex(n, name="obs")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.exceptions import InvalidDataError, InvalidParameterError
 from bayesgmm.rows.base import MemoryRows, Rows
+from bayesgmm.rows.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.rows.known import Known
 from bayesgmm.text import counted, listed
 from bayesgmm.typing import FloatArray, IntArray
@@ -47,7 +47,7 @@ class Classes:
         found = []
         for k, c in enumerate(self.of_component):
             if c < 0:
-                found.append(str(k))
+                found.append(str(k) if str(k) not in map(str, self.names) else f"component {k}")
                 continue
             seen[c] += 1
             found.append(str(self.names[c]) if counts[c] == 1 else f"{self.names[c]} {seen[c]}")
@@ -97,6 +97,7 @@ def rows_with(
         names = listed([f"{name}=" for name, value in given.items() if value is not None])
         raise InvalidDataError(f"{names} need all rows in memory: read the data, or a sample of them, into an array or a DataFrame")
     held = rows.in_memory()
+    known, together, errors = (in_order(value, held) for value in (known, together, errors))
     log_weights, classes = None, None
     if known is not None:
         log_weights, classes = _log_weights(known, held, n_components, components_per_class)
@@ -127,6 +128,7 @@ def concomitant_of(samples: Any, covariates: Any, rows: Rows) -> Concomitant | N
         raise InvalidDataError(
             f"{name}= needs all rows in memory: read the data, or a sample of them, into an array or a DataFrame"
         )
+    samples, covariates = (in_order(value, rows) for value in (samples, covariates))
     found: Concomitant = Samples.of(samples, len(rows)) if covariates is None else Covariates.of(covariates, len(rows))
     known = rows.known
     if known is not None and known.sets is not None:
@@ -147,6 +149,27 @@ def refuse_known(rows: Rows, what: str) -> None:
             f"{what} cannot take labels, errors of measurement or rows that belong together into account yet: leave known=, errors= and "
             "together= out of the fit that it is asked of"
         )
+
+
+def in_order(value: Any, rows: Rows) -> Any:
+    """Return a Series or DataFrame in the order of the rows, and its columns in that of theirs, where it has the same names in another."""
+    if not isinstance(value, (pd.Series, pd.DataFrame)) or len(value) != len(rows):
+        return value
+    names, wanted = value.index.map(str), rows.index.map(str)
+    # The rows of an array have numbers and no names.
+    if (
+        not isinstance(rows.index, pd.RangeIndex)
+        and not names.equals(wanted)
+        and names.is_unique
+        and wanted.is_unique
+        and set(names) == set(wanted)
+    ):
+        value = value.set_axis(names).loc[wanted]
+    if isinstance(value, pd.DataFrame) and list(map(str, value.columns)) != rows.feature_names:
+        columns = value.columns.map(str)
+        if columns.is_unique and set(columns) == set(rows.feature_names):
+            value = value.set_axis(columns, axis=1)[rows.feature_names]
+    return value
 
 
 def _log_weights(known: Any, rows: MemoryRows, K: int, per_class: Any) -> tuple[FloatArray | None, Classes | None]:
@@ -176,6 +199,8 @@ def _as_array(known: Any) -> np.ndarray:
     """Return labels (n,) as objects, whatever they came as, or a table (n, K) as it is."""
     if isinstance(known, pd.DataFrame):
         return known.to_numpy()
+    if getattr(known, "dtype", np.dtype(float)).kind == "M":
+        return np.asarray(pd.to_datetime(known), dtype=object)
     if isinstance(known, (pd.Series, pd.Index, pd.Categorical)):
         return np.asarray(known, dtype=object)
     try:
@@ -204,6 +229,10 @@ def _classes(labels: np.ndarray, rows: MemoryRows, K: int, per_class: Any) -> tu
         which[~unknown] = numbers.astype(int)
         return which, Classes(tuple(range(K)), np.arange(K))
     names = list(dict.fromkeys(_sorted(seen)))
+    if len(set(map(str, names))) < len(names):
+        raise InvalidDataError(
+            f"known has labels that read the same, such as numbers and their text: {listed(map(repr, names), _MOST_NAMED)}"
+        )
     counts = _counts(per_class, names, K)
     of_component = np.repeat(np.arange(len(names)), counts)
     if len(of_component) > K:
@@ -283,7 +312,8 @@ def _sets(together: Any, rows: MemoryRows) -> tuple[IntArray | None, int]:
 
     None if every row is alone and counts once.
     """
-    names = np.asarray(together)
+    names = _as_array(together)
+    names = names.astype(object) if names.ndim == 1 else names
     if names.shape != (len(rows),):
         raise InvalidDataError(
             f"together must say for each of the {counted(len(rows), 'row')} of X which set it is of, got shape {names.shape}"
@@ -297,11 +327,12 @@ def _sets(together: Any, rows: MemoryRows) -> tuple[IntArray | None, int]:
 
 
 def _refuse_contradictions(sets: IntArray, log_weights: FloatArray, rows: MemoryRows) -> None:
+    counted_ = np.ones(len(sets), bool) if rows.weights is None else rows.weights > 0
     possible = np.zeros((sets.max() + 1, log_weights.shape[1]))
-    np.add.at(possible, sets, log_weights)
-    lost = np.flatnonzero(np.isneginf(possible[np.unique(sets)]).all(1))
+    np.add.at(possible, sets[counted_], log_weights[counted_])
+    lost = np.flatnonzero(np.isneginf(possible).all(1))
     if len(lost):
-        members = rows.index[np.flatnonzero(sets == np.unique(sets)[lost[0]])]
+        members = rows.index[np.flatnonzero(sets == lost[0])]
         raise InvalidDataError(
             f"together and known contradict each other: rows {listed(members, _MOST_NAMED)} belong together, and no component is allowed "
             "for all of them"

@@ -9,7 +9,7 @@ import numpy as np
 from bayesgmm.kernels.known import N_LINKS
 from bayesgmm.typing import FloatArray, IntArray
 
-__all__ = ["Known"]
+__all__ = ["Known", "same_labels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,12 @@ class Known:
     share_of: IntArray | None = None
     n_shares: int = 0
     n_named: int = 0
+
+    @property
+    def names(self) -> str:
+        """What is known, in words."""
+        parts = {"labels": self.log_weights, "errors": self.error_of, "sets": self.sets, "shares of their own": self.share_of}
+        return ", ".join(name for name, part in parts.items() if part is not None)
 
     def take(self, numbers: IntArray | slice) -> Known:
         """Return what is known of some of the rows."""
@@ -97,3 +103,11 @@ class Known:
                 first[members] = members[0]
                 following[members] = np.r_[members[1:], members[-1]]
         return first, following
+
+
+def same_labels(first: Known | None, second: Known | None) -> bool:
+    """Return whether the same components are possible for the rows of two fits: only then do their components have the same names."""
+    ours, theirs = (None if known is None else known.log_weights for known in (first, second))
+    if ours is None or theirs is None:
+        return ours is theirs
+    return np.array_equal(ours, theirs)

@@ -21,7 +21,6 @@ from scipy import stats
 
 from bayesgmm.bayes.log_posterior import LogPosterior
 from bayesgmm.bayes.unconstrained_space import COEFFICIENTS, CONCENTRATION, Space
-from bayesgmm.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.covariance import Family, family
 from bayesgmm.diagnostics import Check, label_free
 from bayesgmm.em import resample, standard_errors
@@ -31,6 +30,7 @@ from bayesgmm.labels import align
 from bayesgmm.params import MixtureParams
 from bayesgmm.priors import LogNormal, Priors, ResolvedPriors
 from bayesgmm.rows import Chunk, Known, MemoryRows
+from bayesgmm.rows.concomitant import Concomitant, Covariates, Samples
 from bayesgmm.typing import FloatArray
 from benchmarks.calibration.processes import replicate
 from benchmarks.calibration.ranks import Uniformity, judge_ranks

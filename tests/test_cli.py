@@ -145,7 +145,10 @@ class TestBadInput:
             (("2", "faithful", "--label", "species"), "no column 'species'; it has eruptions, waiting."),
             (("2", "faithful", "--columns", "eruptions", "--label", "kind"), "no column 'kind'"),
             (("2", "faithful", "--columns", "waiting", "--label", "waiting"), "no column besides waiting"),
-            (("2", "penguins", "--label", "species", "--known", "species"), "labels that the fit is given say nothing about how good"),
+            (
+                ("2", "penguins", "--label", "species", "--known", "species"),
+                "labels that the fit is given say nothing about how good",
+            ),
             (("2", "faithful", "--label", "eruptions"), "eruptions has 126 different values, too many for labels"),
             (("auto", "faithful", "--sampler", "laplace"), "--sampler laplace needs a number of groups"),
         ],

@@ -189,6 +189,7 @@ def test_data_that_no_model_can_use_raise():
         ((2, "ful"), {}, "covariance_type must be one of"),
         ((2,), {"covariance_type": "full"}, "use covariance_types"),
         ((2,), {"n_inits": 3}, "no setting 'n_inits'"),
+        ((2,), {"errors": [0.1, 0.1]}, "errors= is not known here yet: fit each number of components with it"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said(faithful, arguments, settings, message):

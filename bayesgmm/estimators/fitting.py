@@ -16,6 +16,9 @@ from bayesgmm.typing import RandomState
 
 __all__ = ["check_settings", "one_seed", "quiet"]
 
+_OF_ROWS = ("known", "components_per_class", "together", "errors", "samples", "covariates")
+"""What ``fit`` of the estimators is told of rows beside their values."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -39,5 +42,9 @@ def check_settings(settings: dict[str, Any], taken: dict[str, str]) -> None:
     for name in settings:
         if name in taken:
             raise InvalidParameterError(f"{name} is not a setting here: use {taken[name]}")
+        if name in _OF_ROWS:
+            raise InvalidParameterError(
+                f"{name}= is not known here yet: fit each number of components with it, and compare their bic() without X"
+            )
         if name not in known:
             raise InvalidParameterError(f"GaussianMixture has no setting {name!r}; it has {', '.join(sorted(known - set(taken)))}")

@@ -301,3 +301,19 @@ def test_what_does_not_go_together(clinics, ages):
         em.predict(X, covariates=Z[["dose", "age"]])
     with pytest.raises(InvalidParameterError, match=r"^the fit was given no samples"):
         bg.GaussianMixture(2, random_state=1).fit(X).sample_weights()
+
+
+def test_the_picture_of_samples_shows_what_the_table_says():
+    rng = np.random.default_rng(4)
+    X, sample = np.r_[rng.normal(0, 1, 120), rng.normal(6, 1, 80)][:, None], np.arange(200) % 50
+    em = bg.GaussianMixture(2, random_state=1).fit(X, samples=sample)
+    table = em.sample_weights()
+    ax = bg.plots.plot_sample_weights(table)
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert ax.get_ylabel() == f"{len(names)} of 50 samples" == "40 of 50 samples"
+    for k, line in enumerate(each for each in ax.get_lines() if each.get_gid()):
+        own = table[table["component"] == em.component_names_[k]]
+        np.testing.assert_array_equal(line.get_xdata(), own.set_index(own["sample"].astype(str)).loc[names, "weight"])
+        assert (np.round(line.get_ydata()) == np.arange(40)).all()
+    with pytest.raises(InvalidParameterError, match="what sample_weights"):
+        bg.plots.plot_sample_weights(table["weight"])

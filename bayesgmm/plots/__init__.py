@@ -12,6 +12,7 @@ from bayesgmm.plots.groups import plot_groups
 from bayesgmm.plots.partitions import plot_credible_ball, plot_occupied, plot_similarity
 from bayesgmm.plots.prior import plot_prior
 from bayesgmm.plots.uncertainty import plot_doubt, plot_entropy, plot_reliability, plot_responsibilities
+from bayesgmm.plots.weights import plot_sample_weights
 from bayesgmm.underflow import guard
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "plot_rank",
     "plot_reliability",
     "plot_responsibilities",
+    "plot_sample_weights",
     "plot_similarity",
     "plot_trace",
 ]

@@ -27,6 +27,7 @@ from bayesgmm.plots.selection import plot_choice
 from bayesgmm.report.em_alone import EMAlone, Findings, judge
 from bayesgmm.report.group_names import GroupNames
 from bayesgmm.report.labels import KnownLabels
+from bayesgmm.report.told import Told
 from bayesgmm.report.typography import number, percent
 from bayesgmm.selection import Choice
 from bayesgmm.text import counted
@@ -55,7 +56,9 @@ class Figure:
     wide: bool
 
 
-def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None, names: GroupNames) -> dict[str, Figure]:
+def draw_all(
+    found: Findings, known: KnownLabels | None, choice: Choice | None, names: GroupNames, told: Told | None = None
+) -> dict[str, Figure]:
     """Draw every figure of the report.
 
     Parameters
@@ -64,6 +67,7 @@ def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None, 
     known : KnownLabels or None
     choice : Choice or None
     names : GroupNames
+    told : Told, optional
     """
     with plain_style(), plt.rc_context({"font.family": _families(found.features)}):
         found = _drawable(found)
@@ -73,6 +77,10 @@ def draw_all(found: Findings, known: KnownLabels | None, choice: Choice | None, 
             bic, icl = (counted(choice.by(criterion), "group") for criterion in ("bic", "icl"))
             alt = f"Criteria by number of groups. BIC is least for {bic}, ICL for {icl}."
             figures["choice"] = Figure(_render(names, lambda: plot_choice(models), "svg"), alt, choice.has_posteriors)
+        if told is not None and told.samples is not None:
+            table = told.samples
+            alt = f"The share of each group in each of {counted(table['sample'].nunique(), 'sample')}; the table below has the numbers."
+            figures["sample_weights"] = Figure(_render(names, lambda: plots.plot_sample_weights(table), "svg"), alt, False)
         if known is not None and known.calibration is not None:
             drawn = _render(names, lambda: _reliability(found, known), "svg")
             alt = (

@@ -255,18 +255,19 @@ def build_report(
     facts = facts_of(em, posterior, found, origin, known)
     moved, reason = ([], "") if posterior is None else sensitivity(posterior)
     kind = family(em.covariance_type).name
+    told = told_of(em if posterior is None else posterior)
     material = Material(
         facts=facts,
         found=found,
         answers=tuple(_named(answer, names) for answer in answers(plain, choice, moved)),
         choice=choice,
         known=known,
-        figures=draw_all(plain, known, choice, names),
+        figures=draw_all(plain, known, choice, names, told),
         priors=[] if posterior is None else describe_priors(posterior.priors_, found.features, kind),
         sensitivity=moved,
         insensitive=reason,
         group_names=names,
-        told=told_of(em if posterior is None else posterior),
+        told=told,
         recipe=recipe(em, posterior, {**facts, "source": source}, choice, number),
         missing=missing,
     )

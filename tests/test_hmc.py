@@ -265,6 +265,8 @@ class TestWorthOfDraws:
         assert not mix_slowly(apart)  # no number of cycles would bring these together
         assert mix_slowly(apart, apart=np.inf)
         assert not mix_slowly(np.ones((4, 500, 2)))  # what does not vary needs no draws
+        assert not mix_slowly(noise[:1])  # one chain has nothing to agree with
+        assert not mix_slowly(noise[:, :3])  # three draws tell nothing
 
 
 @pytest.mark.parametrize("sampler", ["nuts", "laplace"])

@@ -176,9 +176,11 @@ def mix_slowly(values: FloatArray, apart: float = APART) -> bool:
     from arviz_stats.base import array_stats
 
     values = values[..., np.ptp(values, axis=(0, 1)) > 1e-12]
-    if (
-        not values.size
-        or np.nanmin(array_stats.ess(values, method="bulk", chain_axis=0, draw_axis=1)) > _ENOUGH * values[..., 0].size
-    ):
+    if not values.size:
         return False
-    return apart == np.inf or bool(np.nanmax(array_stats.rhat(values, chain_axis=0, draw_axis=1)) < apart)
+    # ESS is not defined for very few draws, R-hat not for one chain either: what cannot be told is no reason for more cycles.
+    ess, rhat = (np.asarray(of(values, chain_axis=0, draw_axis=1)) for of in (array_stats.ess, array_stats.rhat))
+    ess, rhat = ess[~np.isnan(ess)], rhat[~np.isnan(rhat)]
+    if not ess.size or ess.min() > _ENOUGH * values[..., 0].size:
+        return False
+    return apart == np.inf or bool(rhat.size and rhat.max() < apart)

@@ -274,6 +274,6 @@ def _groups(found: Findings, names: GroupNames | None) -> str:
         own = table[table["component"] == k]
         weight, means = own[own["parameter"] == "weight"][best], own[own["parameter"] == "mean"].head(2)
         at = ", ".join(f"{row['feature']} {for_console(number(row[best]))}" for row in means.to_dict("records"))
-        name = "" if names is None or names.short(k) == str(k) else f"{for_console(names.short(k))} "
+        name = "" if names is None or names.are_numbers else f"{for_console(names(k))} "
         words.append(f"{name}{percent(float(weight.iloc[0])) if len(weight) else '100%'} ({at})")
     return "; ".join(words) + (f" and {K - 4} more" if K > 4 else "")

@@ -49,7 +49,7 @@ class GroupNames:
         ('group 0', 'Adelie')
         """
         name = self.names[int(component)]
-        return f"group {name}" if name == str(component) else name
+        return f"group {name}" if name.isdigit() else name
 
     def short(self, component: Any) -> str:
         """Return a component's number, or its name, for the column of a table; what is no component stays as it is."""

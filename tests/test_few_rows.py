@@ -13,6 +13,7 @@ import bayesgmm as bg
 from bayesgmm.covariance import family
 from bayesgmm.estimators._size import advise_on_parameters
 from bayesgmm.exceptions import DataAdvice
+from bayesgmm.params import MixtureParams
 from bayesgmm.rows import MemoryRows
 
 WINE, IRIS = load_wine().data, load_iris().data
@@ -107,7 +108,8 @@ def test_two_rows_for_each_direction(D, counts, kind, missing):
     gaps[:, 0] = False
     X[gaps] = np.nan
     seen = 1.0 - gaps.mean()
-    heard = said(lambda: advise_on_parameters(np.array(counts, float), MemoryRows(X), family(kind), "chance"))
+    params = MixtureParams(np.array(counts) / N, np.zeros((K, D)), np.tile(np.eye(D), (K, 1, 1)))
+    heard = said(lambda: advise_on_parameters(params, MemoryRows(X), family(kind), "chance"))
     each = seen * min(counts) if kind == "full" and K > 1 else seen * N - (K - 1)
     assert bool(heard) == (each < 2 * D)
     for sentence in heard:

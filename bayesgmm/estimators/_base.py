@@ -470,10 +470,10 @@ class MixtureEstimator(Labelled, Dependent, DensityMixin, BaseEstimator):
         Examples
         --------
         >>> import bayesgmm as bg
-        >>> X = bg.datasets.load_faithful()
+        >>> X = bg.datasets.load_faithful().to_numpy()
         >>> em = bg.GaussianMixture(2, random_state=1).fit(X, errors=[0.2, 5.0])
         >>> em.deconvolved([[2.0, 70.0]], errors=[0.2, 5.0]).value.values.round(1)
-        array([[ 2. , 61.8]])
+        array([[ 2.1, 57.3]])
         """
         rows, few = self._rows_without_noise(X, errors, together), self._few_mixtures
         total, square, within = (np.zeros(rows.shape) for _ in range(3))

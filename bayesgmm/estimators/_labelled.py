@@ -139,7 +139,7 @@ class Labelled:
         >>> X = [[1.0], [1.2], [0.9], [1.1], [5.1], [4.9], [5.0], [5.2], [5.3]]
         >>> em = bg.GaussianMixture(2, random_state=1).fit(X, known=["low"] * 4 + ["high"] * 4 + ["low"])
         >>> em.contradictions().known.to_dict()
-        {}
+        {8: 'low'}
         """
         if least_odds <= 0:
             raise InvalidParameterError(f"least_odds must be positive, got {least_odds}")

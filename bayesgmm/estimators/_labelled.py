@@ -108,10 +108,7 @@ class Labelled:
             If the fit was given no labels.
         """
         classes, rows = self._named_classes(), self._rows(X, errors=errors, together=together)
-        alone = [classes.component_names[k] for k in np.flatnonzero(classes.of_component < 0)]
-        return pd.DataFrame(
-            classes.summed(self.predictor_.responsibilities(rows.chunk)), index=rows.index, columns=[*classes.names, *alone]
-        )
+        return pd.DataFrame(classes.summed(self.predictor_.responsibilities(rows.chunk)), index=rows.index, columns=classes.columns)
 
     def contradictions(self, least_odds: float = 1.0) -> pd.DataFrame:
         """Return the rows whose label their values contradict, the most contradicted first.
@@ -157,8 +154,7 @@ class Labelled:
         )
         may_be = classes.summed(allowed[said].astype(float)) > 0
         p = classes.summed(from_values)
-        alone = [classes.component_names[k] for k in np.flatnonzero(classes.of_component < 0)]
-        names = np.array([*map(str, classes.names), *alone], dtype=object)
+        names = np.array([str(name) for name in classes.columns], dtype=object)
         other = np.where(may_be, 0.0, p)
         with np.errstate(divide="ignore"):
             odds = other.max(1) / np.where(may_be, p, 0.0).sum(1)

@@ -12,7 +12,7 @@ from bayesgmm.plots import style
 
 __all__ = ["plot_sample_weights"]
 
-MOST_SAMPLES = 40
+_MOST_SAMPLES = 40
 
 
 def plot_sample_weights(weights: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -45,7 +45,7 @@ def plot_sample_weights(weights: pd.DataFrame, *, ax: Axes | None = None) -> Axe
     if not {"sample", "component", "weight"} <= set(getattr(weights, "columns", ())):
         raise InvalidParameterError(f"weights must be what sample_weights() returns, got {type(weights).__name__}")
     samples, components = (list(dict.fromkeys(weights[name])) for name in ("sample", "component"))
-    shown = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, min(len(samples), MOST_SAMPLES)).round().astype(int))]
+    shown = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, min(len(samples), _MOST_SAMPLES)).round().astype(int))]
     K = len(components)
     ax = style.axes_or_new(ax, (6.4, 1.2 + len(shown) * (0.16 + 0.1 * min(K, 4))))
     place = {name: y for y, name in enumerate(shown)}

@@ -53,6 +53,11 @@ class Classes:
             found.append(str(self.names[c]) if counts[c] == 1 else f"{self.names[c]} {seen[c]}")
         return found
 
+    @property
+    def columns(self) -> list[Any]:
+        """What :meth:`summed` returns a column for: the classes, and then the components without one, by their names."""
+        return [*self.names, *(name for name, c in zip(self.component_names, self.of_component, strict=True) if c < 0)]
+
     def summed(self, responsibilities: FloatArray) -> FloatArray:
         """Return the probabilities (n, C) of classes, and after them those of each component without one."""
         columns = [responsibilities[:, self.of_component == c].sum(1) for c in range(len(self.names))]
